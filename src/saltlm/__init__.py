@@ -1,0 +1,39 @@
+"""saltlm gives an English-centric LLM a new language by recycling a small model of that language.
+
+The names below load on first use, so that ``import saltlm`` stays instant.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from saltlm.config import TransferConfig
+    from saltlm.errors import SaltlmError
+    from saltlm.transfer import TransferResult, transfer, transfer_embeddings
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "SaltlmError": "saltlm.errors",
+    "TransferConfig": "saltlm.config",
+    "TransferResult": "saltlm.transfer",
+    "transfer": "saltlm.transfer",
+    "transfer_embeddings": "saltlm.transfer",
+}
+
+__all__ = [
+    "SaltlmError",
+    "TransferConfig",
+    "TransferResult",
+    "__version__",
+    "transfer",
+    "transfer_embeddings",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'saltlm' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
