@@ -1,12 +1,14 @@
 """Make the demo's corpora from the Debian Administrator's Handbook, as shipped in `saltlm.demo`.
 
-Downloads Debian's package `debian-handbook` with apt-get (run `apt-get update` before), unpacks it with
-dpkg, takes the paragraphs of its HTML, and writes for each language LANG into --out:
+Downloads Debian's package `debian-handbook` with apt-get (run `apt-get update` before), unpacks it
+with dpkg, takes the paragraphs of its HTML, and writes for each language LANG into --out:
 
     LANG.txt.gz           training text, one paragraph a line, in the order of the book's file names
     LANG.heldout.txt.gz   about 2 % of the paragraphs, chosen by a hash of their text
 
-The same package gives the same bytes. Usage: python benchmarks/make_demo_corpus.py [--deb FILE] [--out DIR]
+The same package gives the same bytes. Usage:
+
+    python benchmarks/make_demo_corpus.py [--deb FILE] [--out DIR]
 """
 
 import argparse

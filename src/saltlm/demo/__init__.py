@@ -1,1 +1,1 @@
-"""The demo: a real English LLM is given German on two CPU cores, from packages and text anyone can get."""
+"""The demo: gives a real English LLM German on two CPU cores, from text and packages at hand."""
