@@ -1,0 +1,137 @@
+"""The options of a run: what ``--config run.yaml`` and ``--set key=value`` may say.
+
+Every field's description is its help text. Unknown keys are refused with the nearest known one.
+"""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from saltlm.errors import ConfigError
+
+Match = Literal["exact", "symbols", "casefold"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SpecialTokensConfig(_Section):
+    """Which special tokens the new model has."""
+
+    carry_plm: tuple[str, ...] = Field((), description="PLM specials to keep as new tokens")
+    drop: tuple[str, ...] = Field((), description="source specials not to carry")
+    roles: dict[str, str] = Field(
+        default_factory=dict, description="role (bos, eos, pad, unk, ...) -> token that plays it"
+    )
+
+
+class TensorNames(_Section):
+    """Where the per-token tables lie, for a layout that is not recognised."""
+
+    source_embedding: str | None = Field(None, description="the source LLM's input embedding")
+    source_head: str | None = Field(None, description="the source LLM's output head")
+    plm_embedding: str | None = Field(None, description="the PLM's input embedding")
+
+
+class FasttextConfig(_Section):
+    """How ``--aux train`` trains fastText."""
+
+    dimension: int = Field(300, ge=1, description="width of the vectors")
+    epochs: int = Field(5, ge=1, description="passes over the corpus")
+    model: Literal["skipgram", "cbow"] = Field("skipgram", description="fastText's objective")
+    min_count: int = Field(5, ge=1, description="rarer words are left out of the dictionary")
+    minn: int = Field(3, ge=1, description="shortest character n-gram")
+    maxn: int = Field(6, ge=1, description="longest character n-gram")
+    bucket: int = Field(2_000_000, ge=1, description="rows that all n-grams share by hash")
+    learning_rate: float = Field(0.05, gt=0, description="at the start; falls to zero")
+
+
+class TransferConfig(_Section):
+    """Options of ``saltlm transfer``; the defaults are those of the Python API too."""
+
+    aux: str = Field(
+        "plm", description="auxiliary space: plm | train | fasttext:FILE.bin | vectors:FILE"
+    )
+    corpus: tuple[Path, ...] = Field((), description="target-language text, one document a line")
+    match: Match = Field("exact", description="what counts as the same token")
+    seed: int = Field(0, ge=0, description="of the rows that are sampled, and of fastText")
+    rcond: float = Field(1e-5, gt=0, lt=1, description="relative cut-off of singular values")
+    trust_remote_code: bool = Field(False, description="run code that a model repository ships")
+    special_tokens: SpecialTokensConfig = SpecialTokensConfig()
+    tensors: TensorNames = TensorNames()
+    fasttext: FasttextConfig = FasttextConfig()
+
+
+def load_config(
+    file: Path | None = None, assignments: Iterable[str] = (), **options: Any
+) -> TransferConfig:
+    """Return the options of a run; later sources win: file, assignments, keyword options.
+
+    Args:
+        file: a YAML file with the fields of `TransferConfig`.
+        assignments: ``key=value`` or ``section.key=value``; the value is read as YAML.
+        **options: fields given as flags; None means not given.
+
+    Raises:
+        ConfigError: a file that cannot be read, an unknown key, or a value that does not fit.
+    """
+    values = _read_yaml(file) if file else {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise ConfigError(
+                f"--set takes key=value, not {assignment!r}", "for instance: --set match=symbols"
+            )
+        *sections, last = key.split(".")
+        place = values
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"{section!r} in --set {assignment} is not a section")
+        try:
+            place[last] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {assignment}: the value is not YAML ({error})") from error
+    values.update({key: value for key, value in options.items() if value is not None})
+    try:
+        return TransferConfig.model_validate(values)
+    except ValidationError as error:
+        raise _explain(error) from error
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file} cannot be read as YAML: {error}") from error
+    if not isinstance(values, dict | None):
+        raise ConfigError(f"{file} holds a {type(values).__name__}, not options as 'key: value'")
+    return values or {}
+
+
+def _explain(error: ValidationError) -> ConfigError:
+    """Turn pydantic's first complaint into one line with the value and a near miss."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return ConfigError(f"option {where}={first['input']!r}: {first['msg']}")
+    known = _paths(TransferConfig)
+    near = difflib.get_close_matches(where, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else "known: " + ", ".join(known)
+    return ConfigError(f"there is no option {where!r}", hint)
+
+
+def _paths(section: type[BaseModel], prefix: str = "") -> list[str]:
+    names = []
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            names += _paths(kind, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names

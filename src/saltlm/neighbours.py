@@ -1,0 +1,99 @@
+"""SALT steps 2 and 3: the nearest shared tokens of each new token, in the auxiliary space."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from tqdm import tqdm
+
+from saltlm.sparsemax import support_candidates, threshold
+
+_BLOCK_BYTES = 32 * 2**20  # of cosines held at a time, whatever m and n
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Per new token its shared tokens with non-zero sparsemax weight, heaviest first.
+
+    Ragged: those of new token i are ``indices[offsets[i]:offsets[i + 1]]``.
+
+    Attributes:
+        offsets: where each new token's neighbours begin; the last entry is their total number.
+        indices: positions among the shared tokens.
+        weights: sparsemax weights; they sum to 1 per new token.
+        cosines: the cosines that the weights were made from.
+    """
+
+    offsets: Int64[Tensor, " m_plus_1"]
+    indices: Int64[Tensor, " nnz"]
+    weights: Float[Tensor, " nnz"]
+    cosines: Float[Tensor, " nnz"]
+
+    @property
+    def k(self) -> Int64[Tensor, " m"]:
+        """How many neighbours each new token has."""
+        return self.offsets.diff()
+
+
+def unit_rows(matrix: Float[Tensor, "rows d"]) -> Float[Tensor, "rows d"]:
+    """Return the rows at length 1 in float32; a zero row stays zero."""
+    return torch.nn.functional.normalize(matrix.float(), dim=1, eps=1e-30)
+
+
+def nearest_shared(
+    new: Float[Tensor, "m d"],
+    shared: Float[Tensor, "n d"],
+    *,
+    progress: bool = False,
+) -> Neighbours:
+    """Return the sparsemax neighbourhood of each new token among the shared ones.
+
+    Cosines are made in blocks of rows, so memory does not grow with m x n. Exact: no
+    approximate search, and no cap on k.
+
+    Args:
+        new: auxiliary vectors of the new tokens.
+        shared: auxiliary vectors of the shared tokens, at least one.
+        progress: whether to show a bar on stderr.
+    """
+    shared = unit_rows(shared)
+    n = len(shared)
+    rows = max(1, _BLOCK_BYTES // (4 * n))
+    buffer = torch.empty(min(rows, len(new)), n, device=shared.device)
+    counts, indices, weights, cosines = [], [], [], []
+    with tqdm(total=len(new), desc="neighbours", unit=" tokens", disable=not progress) as bar:
+        for start in range(0, len(new), rows):
+            block = unit_rows(new[start : start + rows])
+            scores = torch.mm(block, shared.T, out=buffer[: len(block)])
+            found = _block_neighbours(scores)
+            for part, column in zip((counts, indices, weights, cosines), found, strict=True):
+                part.append(column)
+            bar.update(len(block))
+    empty = torch.zeros(0, device=shared.device)
+    offsets = torch.zeros(len(new) + 1, dtype=torch.int64, device=shared.device)
+    torch.cumsum(torch.cat([empty.long(), *counts]), 0, out=offsets[1:])
+    return Neighbours(
+        offsets,
+        torch.cat([empty.long(), *indices]),
+        torch.cat([empty, *weights]),
+        torch.cat([empty, *cosines]),
+    )
+
+
+def _block_neighbours(
+    scores: Float[Tensor, "b n"],
+) -> tuple[Int64[Tensor, " b"], Int64[Tensor, " e"], Float[Tensor, " e"], Float[Tensor, " e"]]:
+    """Return (k, indices, weights, cosines) of one block, ragged, heaviest first."""
+    row, column = support_candidates(scores).nonzero(as_tuple=True)
+    counts = torch.bincount(row, minlength=len(scores))
+    place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
+    padded = scores.new_full((len(scores), int(counts.max())), -torch.inf)
+    padded[row, place] = scores[row, column]
+    # Stable: among equal cosines the lowest index stands first, on every machine.
+    descending, order = padded.sort(dim=-1, descending=True, stable=True)
+    columns = torch.zeros_like(order)
+    columns[row, place] = column
+    weights = (descending - threshold(descending)).clamp_min(0)
+    kept = weights > 0
+    return kept.sum(1), columns.gather(1, order)[kept], weights[kept], descending[kept]
