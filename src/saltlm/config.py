@@ -59,6 +59,7 @@ class TransferConfig(_Section):
     )
     corpus: tuple[Path, ...] = Field((), description="target-language text, one document a line")
     match: Match = Field("exact", description="what counts as the same token")
+    min_shared: int = Field(20, ge=1, description="refuse a pair that shares fewer tokens")
     seed: int = Field(0, ge=0, description="of the rows that are sampled, and of fastText")
     rcond: float = Field(1e-5, gt=0, lt=1, description="relative cut-off of singular values")
     trust_remote_code: bool = Field(False, description="run code that a model repository ships")

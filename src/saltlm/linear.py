@@ -1,9 +1,9 @@
 """SALT step 4: a least-squares map per new token, in the form of coefficients on its neighbours.
 
-With E'_t (k x h_t) and E'_s (k x h_s) the paired rows of the neighbours of a new token v, the paper's
-map is X = pinv(E'_t) E'_s and the new row E_t[v] X = c E'_s, where c = E_t[v] pinv(E'_t) is the
-minimum-norm solution of min ||c E'_t - E_t[v]||. So X never needs to exist; the same c serves the
-embedding, an untied head and its bias; and c is the explanation of the row.
+With E'_t (k x h_t) and E'_s (k x h_s) the paired rows of the neighbours of a new token v, the
+paper's map is X = pinv(E'_t) E'_s and the new row E_t[v] X = c E'_s, where c = E_t[v] pinv(E'_t) is
+the minimum-norm solution of min ||c E'_t - E_t[v]||. So X never needs to exist; the same c serves
+the embedding, an untied head and its bias; and c is the explanation of the row.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
-from tqdm import tqdm
 
 from saltlm.neighbours import Neighbours
 
 RCOND = 1e-5
-"""Singular values of E'_t at or below RCOND times the largest count as zero (as in numpy's pinv)."""
+"""Singular values of E'_t at or below RCOND times the largest count as zero, as in numpy."""
 
 _BATCH_BYTES = 8 * 2**20  # of gathered neighbour rows: what a processor's cache holds
 _PIVOT = 1e-5  # smaller relative pivots of the Gram matrix leave float32 too few digits
@@ -42,7 +41,6 @@ def fit_rows(
     neighbours: Neighbours,
     *,
     rcond: float = RCOND,
-    progress: bool = False,
 ) -> Fit:
     """Return c = E_t[v] pinv(E'_t) for each new token (paper, section 3; SALT step 4).
 
@@ -55,31 +53,26 @@ def fit_rows(
         shared: PLM rows of the shared tokens.
         neighbours: of each new token, at least one.
         rcond: relative cut-off of singular values.
-        progress: whether to show a bar on stderr.
     """
     k, width = neighbours.k, shared.shape[1]
-    order = k.argsort(stable=True)
+    order = k.argsort(descending=True, stable=True)
     coefficients = torch.zeros(len(neighbours.indices), device=shared.device)
     residual = torch.zeros(len(new), device=shared.device)
     buffer = torch.empty(0, width, device=shared.device)
-    with tqdm(total=len(new), desc="linear maps", unit=" tokens", disable=not progress) as bar:
-        start = 0
-        while start < len(new):
-            # Sorted by k: a batch begun at k rows a token needs a little more at its end.
-            rows = max(1, _BATCH_BYTES // (4 * width * max(1, int(k[order[start]]))))
-            tokens = order[start : start + rows]
-            size = int(k[tokens[-1]])
-            place, is_real = _places(neighbours.offsets[tokens], k[tokens], size)
-            index = neighbours.indices[place].masked_fill(~is_real, 0)
-            if buffer.shape[0] < index.numel():
-                buffer = torch.empty(index.numel(), width, device=shared.device)
-            gathered = buffer[: index.numel()]
-            torch.index_select(shared, 0, index.flatten(), out=gathered)
-            bases = gathered.view(*index.shape, width).mul_(is_real.unsqueeze(2))
-            c, residual[tokens] = _solve(bases, new[tokens].float(), is_real, rcond)
-            coefficients[place[is_real]] = c[is_real]
-            start += len(tokens)
-            bar.update(len(tokens))
+    start = 0
+    while start < len(new):
+        size = int(k[order[start]])  # the most in this batch
+        tokens = order[start : start + max(1, _BATCH_BYTES // (4 * width * max(1, size)))]
+        place, is_real = _places(neighbours.offsets[tokens], k[tokens], size)
+        index = neighbours.indices[place].masked_fill(~is_real, 0)
+        if buffer.shape[0] < index.numel():
+            buffer = torch.empty(index.numel(), width, device=shared.device)
+        gathered = buffer[: index.numel()]
+        torch.index_select(shared, 0, index.flatten(), out=gathered)
+        bases = gathered.view(*index.shape, width).mul_(is_real.unsqueeze(2))
+        c, residual[tokens] = _solve(bases, new[tokens].float(), is_real, rcond)
+        coefficients[place[is_real]] = c[is_real]
+        start += len(tokens)
     return Fit(coefficients, residual)
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from tqdm import tqdm
 
 from saltlm.sparsemax import support_candidates, threshold
 
@@ -41,12 +40,7 @@ def unit_rows(matrix: Float[Tensor, "rows d"]) -> Float[Tensor, "rows d"]:
     return torch.nn.functional.normalize(matrix.float(), dim=1, eps=1e-30)
 
 
-def nearest_shared(
-    new: Float[Tensor, "m d"],
-    shared: Float[Tensor, "n d"],
-    *,
-    progress: bool = False,
-) -> Neighbours:
+def nearest_shared(new: Float[Tensor, "m d"], shared: Float[Tensor, "n d"]) -> Neighbours:
     """Return the sparsemax neighbourhood of each new token among the shared ones.
 
     Cosines are made in blocks of rows, so memory does not grow with m x n. Exact: no
@@ -55,36 +49,30 @@ def nearest_shared(
     Args:
         new: auxiliary vectors of the new tokens.
         shared: auxiliary vectors of the shared tokens, at least one.
-        progress: whether to show a bar on stderr.
     """
     shared = unit_rows(shared)
-    n = len(shared)
-    rows = max(1, _BLOCK_BYTES // (4 * n))
-    buffer = torch.empty(min(rows, len(new)), n, device=shared.device)
-    counts, indices, weights, cosines = [], [], [], []
-    with tqdm(total=len(new), desc="neighbours", unit=" tokens", disable=not progress) as bar:
-        for start in range(0, len(new), rows):
-            block = unit_rows(new[start : start + rows])
-            scores = torch.mm(block, shared.T, out=buffer[: len(block)])
-            found = _block_neighbours(scores)
-            for part, column in zip((counts, indices, weights, cosines), found, strict=True):
-                part.append(column)
-            bar.update(len(block))
-    empty = torch.zeros(0, device=shared.device)
-    offsets = torch.zeros(len(new) + 1, dtype=torch.int64, device=shared.device)
-    torch.cumsum(torch.cat([empty.long(), *counts]), 0, out=offsets[1:])
+    rows = max(1, _BLOCK_BYTES // (4 * len(shared)))
+    buffer = shared.new_empty(min(rows, len(new)), len(shared))
+    found = []
+    for start in range(0, len(new), rows):
+        block = unit_rows(new[start : start + rows])
+        scores = torch.mm(block, shared.T, out=buffer[: len(block)])
+        found.append(_block_neighbours(scores))
+    return concatenate(found)
+
+
+def concatenate(parts: list[Neighbours]) -> Neighbours:
+    """Return the neighbours of the new tokens of all parts, in order."""
+    none = torch.zeros(0)
     return Neighbours(
-        offsets,
-        torch.cat([empty.long(), *indices]),
-        torch.cat([empty, *weights]),
-        torch.cat([empty, *cosines]),
+        torch.cat([none.long().new_zeros(1), *(part.k for part in parts)]).cumsum(0),
+        torch.cat([none.long(), *(part.indices for part in parts)]),
+        torch.cat([none, *(part.weights for part in parts)]),
+        torch.cat([none, *(part.cosines for part in parts)]),
     )
 
 
-def _block_neighbours(
-    scores: Float[Tensor, "b n"],
-) -> tuple[Int64[Tensor, " b"], Int64[Tensor, " e"], Float[Tensor, " e"], Float[Tensor, " e"]]:
-    """Return (k, indices, weights, cosines) of one block, ragged, heaviest first."""
+def _block_neighbours(scores: Float[Tensor, "b n"]) -> Neighbours:
     row, column = support_candidates(scores).nonzero(as_tuple=True)
     counts = torch.bincount(row, minlength=len(scores))
     place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
@@ -96,4 +84,5 @@ def _block_neighbours(
     columns[row, place] = column
     weights = (descending - threshold(descending)).clamp_min(0)
     kept = weights > 0
-    return kept.sum(1), columns.gather(1, order)[kept], weights[kept], descending[kept]
+    offsets = torch.nn.functional.pad(kept.sum(1).cumsum(0), (1, 0))
+    return Neighbours(offsets, columns.gather(1, order)[kept], weights[kept], descending[kept])

@@ -1,4 +1,4 @@
-"""Sparsemax (Martins & Astudillo 2016): the Euclidean projection of a score vector onto the simplex.
+"""Sparsemax (Martins & Astudillo 2016): the Euclidean projection of scores onto the simplex.
 
 SALT uses only its support (step 3 of the method); FOCUS and others use its weights.
 """

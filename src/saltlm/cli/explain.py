@@ -1,0 +1,33 @@
+"""``saltlm explain``."""
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command("explain")
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("tokens", metavar="TOKEN...", nargs=-1, required=True)
+@click.option("--top", default=10, show_default=True, help="How many neighbours to show.")
+@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON on stdout.")
+def command(directory: Path, tokens: tuple[str, ...], top: int, as_json: bool) -> None:
+    """Show why the row of a token looks as it does.
+
+    TOKEN is a token as the tokenizer writes it, an id written #812, or a word, which stands for
+    each of its tokens.
+
+    \b
+      saltlm explain llama-german Haus Straße '#812'
+    """
+    from saltlm.explain import explain
+
+    explanations = explain(directory, list(tokens))
+    if as_json:
+        data = [explanation.to_json() for explanation in explanations]
+        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        return
+    from saltlm.cli.tables import explanation_table, show
+
+    for explanation in explanations:
+        show(explanation_table(explanation, top))

@@ -1,0 +1,83 @@
+"""``saltlm``: the group of verbs, and the edge where errors become messages."""
+
+import difflib
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from saltlm import __version__
+from saltlm.errors import SaltlmError
+
+# In the order in which they are used. The text is repeated here so that --help loads no verb.
+VERBS = {
+    "inspect": "Look at a pair of models before anything is spent.",
+    "transfer": "Give an LLM the vocabulary of a target-language model.",
+    "explain": "Show why the row of a token looks as it does.",
+    "check": "Is this model directory sound?",
+    "demo": "See it all happen on a small real model.",
+}
+
+
+class _Verbs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"saltlm.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], VERBS, n=1)
+            if not near:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from error
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="saltlm")
+@click.option("-v", "--verbose", is_flag=True, help="Say more.")
+@click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong; no progress bars.")
+def cli(verbose: bool, quiet: bool) -> None:
+    """Give an English-centric LLM a new language.
+
+    \b
+      saltlm inspect  meta-llama/Llama-3.2-1B deepset/gbert-base --corpus german.txt
+      saltlm transfer meta-llama/Llama-3.2-1B deepset/gbert-base --out llama-german
+      saltlm check    llama-german
+    """
+    if quiet:
+        os.environ["TQDM_DISABLE"] = "1"
+    level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    logging.getLogger("saltlm").setLevel(level)
+
+
+def main(args: Sequence[str] | None = None) -> Any:
+    """Run the command line; errors of the user's become one message and exit code 1."""
+    try:
+        return cli.main(args=args, prog_name="saltlm", standalone_mode=True)
+    except SaltlmError as error:
+        if os.environ.get("SALTLM_DEBUG"):
+            raise
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

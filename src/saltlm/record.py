@@ -1,0 +1,147 @@
+"""The record of a transfer: ``DIR/saltlm/manifest.json`` and the provenance of every token."""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import resource
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from saltlm.errors import CheckpointError
+from saltlm.linear import Fit
+from saltlm.neighbours import Neighbours
+
+FOLDER = "saltlm"
+_LIBRARIES = ("saltlm", "torch", "transformers", "tokenizers", "safetensors", "numpy")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How every row of a model came about, one entry per id or per LINEAR token.
+
+    Attributes:
+        origin: a `rows.Origin` per id.
+        plm_ids: the PLM's id of the token, -1 if it has none.
+        source_ids: the source's id that the row was copied from, -1 if it was not.
+        shared_ids: ids of the anchors; the neighbours' indices point into this.
+        new_ids: ids of the LINEAR tokens, in the order of ``neighbours`` and ``fit``.
+        neighbours: of each LINEAR token.
+        fit: coefficients and residual of each LINEAR token.
+        norm_ratio: norm of each LINEAR row over the mean norm of the anchors' rows.
+    """
+
+    origin: UInt8[Tensor, " v"]
+    plm_ids: Int64[Tensor, " v"]
+    source_ids: Int64[Tensor, " v"]
+    shared_ids: Int64[Tensor, " n"]
+    new_ids: Int64[Tensor, " m"]
+    neighbours: Neighbours
+    fit: Fit
+    norm_ratio: Float[Tensor, " m"]
+
+    def save(self, directory: Path) -> None:
+        """Write ``provenance.safetensors`` into the record folder of ``directory``."""
+        flat = {
+            field.name: value
+            for part in (self, self.neighbours, self.fit)
+            for field in fields(part)
+            if isinstance(value := getattr(part, field.name), Tensor)
+        }
+        folder = directory / FOLDER
+        folder.mkdir(exist_ok=True)
+        save_file({name: t.contiguous() for name, t in flat.items()}, _provenance_file(directory))
+
+    @classmethod
+    def load(cls, directory: Path) -> "Provenance":
+        """Read it back.
+
+        Raises:
+            CheckpointError: the directory was not made by saltlm, or its record is damaged.
+        """
+        file = _provenance_file(directory)
+        if not file.is_file():
+            raise CheckpointError(
+                f"{directory} has no {file.relative_to(directory)}: saltlm did not make it",
+                "saltlm transfer SOURCE PLM --out DIR makes a directory with a record",
+            )
+        try:
+            with safe_open(file, "pt") as opened:
+                flat = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            neighbours = Neighbours(
+                **{field.name: flat.pop(field.name) for field in fields(Neighbours)}
+            )
+            fit = Fit(**{field.name: flat.pop(field.name) for field in fields(Fit)})
+            return cls(neighbours=neighbours, fit=fit, **flat)
+        except (SafetensorError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{file} is damaged: {error}", "run saltlm transfer again with --force"
+            ) from error
+
+
+def _provenance_file(directory: Path) -> Path:
+    return directory / FOLDER / "provenance.safetensors"
+
+
+def write_manifest(directory: Path, manifest: dict[str, Any]) -> None:
+    """Write ``manifest.json`` into the record folder of ``directory``."""
+    folder = directory / FOLDER
+    folder.mkdir(exist_ok=True)
+    text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+    (folder / "manifest.json").write_text(text, encoding="utf-8")
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """Return what `write_manifest` wrote.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    file = directory / FOLDER / "manifest.json"
+    try:
+        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(
+            f"{file} cannot be read: {error}",
+            "saltlm transfer SOURCE PLM --out DIR makes a directory with a record",
+        ) from error
+    return manifest
+
+
+def environment() -> dict[str, Any]:
+    """Return what the result may depend on besides its inputs."""
+    versions = {}
+    for library in _LIBRARIES:
+        try:
+            versions[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            versions[library] = "not installed"
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "libraries": versions,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def sha256(file: Path) -> str:
+    """Return the hash of a file's bytes, read in pieces."""
+    digest = hashlib.sha256()
+    with file.open("rb") as opened:
+        while block := opened.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory that this process has held so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

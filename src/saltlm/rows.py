@@ -1,0 +1,199 @@
+"""The rows of the new model: copied where the token is shared, mapped or sampled where it is new.
+
+Shape letters, used in every signature of the package:
+
+    v_s v_t v   rows of the source LLM, of the PLM, of the new model
+    n m         shared tokens (anchors), new tokens
+    k nnz       neighbours of one token, of all tokens
+    h_s h_t d   widths of the source LLM, of the PLM, of the auxiliary space
+"""
+
+import logging
+from dataclasses import dataclass
+from enum import IntEnum
+
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+from tqdm import tqdm
+
+from saltlm.auxiliary import AuxiliaryVectors
+from saltlm.errors import VocabularyError
+from saltlm.linear import RCOND, Fit, combine_rows, fit_rows
+from saltlm.match import VocabularyMatch
+from saltlm.neighbours import Neighbours, concatenate, nearest_shared
+
+_CHUNK = 8192  # new tokens at a time: bounds what is held in float32 beside the tables
+
+logger = logging.getLogger(__name__)
+
+
+class Origin(IntEnum):
+    """Where a row of the new model comes from."""
+
+    SHARED = 0  # copied: the token stands in both vocabularies
+    LINEAR = 1  # the linear map of its PLM row
+    SAMPLED = 2  # drawn: the token has no auxiliary vector, or no PLM row
+    SPECIAL = 3  # copied: a special token of the source
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done with each token of the new vocabulary, before any row is made.
+
+    Attributes:
+        origin: an `Origin` per id.
+        shared_ids: ids of the anchors, which neighbours are taken from.
+        new_ids: ids of the LINEAR tokens.
+    """
+
+    origin: UInt8[Tensor, " v"]
+    shared_ids: Int64[Tensor, " n"]
+    new_ids: Int64[Tensor, " m"]
+
+    def count(self, origin: Origin) -> int:
+        """How many tokens have this origin."""
+        return int((self.origin == origin).sum())
+
+
+@dataclass(frozen=True)
+class Maps:
+    """The linear maps of all new tokens, aligned with `Plan.new_ids`."""
+
+    neighbours: Neighbours
+    fit: Fit
+
+
+def plan_rows(
+    match: VocabularyMatch,
+    plm_embedding: Float[Tensor, "v_t h_t"],
+    auxiliary: AuxiliaryVectors,
+    *,
+    min_shared: int,
+) -> Plan:
+    """Return the origin of every row (SALT steps 1 and 2).
+
+    A token takes part in the geometry, as an anchor or as a new token, when it has an auxiliary
+    vector and a PLM row that is not zero.
+
+    Raises:
+        VocabularyError: fewer than ``min_shared`` anchors.
+    """
+    has_plm = match.plm_ids >= 0
+    plm_ids = match.plm_ids.clamp_min(0)
+    is_usable = has_plm & (auxiliary.represented & _is_nonzero(plm_embedding))[plm_ids]
+    is_copied = match.source_ids >= 0
+    origin = torch.full_like(match.plm_ids, Origin.SAMPLED, dtype=torch.uint8)
+    origin[is_usable] = Origin.LINEAR
+    origin[is_copied] = Origin.SHARED
+    origin[is_copied & match.is_special] = Origin.SPECIAL
+    shared_ids = (is_usable & (origin == Origin.SHARED)).nonzero().squeeze(1)
+    if len(shared_ids) < min_shared:
+        raise VocabularyError(
+            f"the two vocabularies share {int((origin == Origin.SHARED).sum())} tokens, "
+            f"{len(shared_ids)} of them with an auxiliary vector; {min_shared} are needed",
+            "compare them with: saltlm inspect SOURCE PLM; then try --set match=casefold, "
+            "another PLM, or a lower --set min_shared=N",
+        )
+    return Plan(origin, shared_ids, (origin == Origin.LINEAR).nonzero().squeeze(1))
+
+
+def _is_nonzero(table: Float[Tensor, "rows h"]) -> Bool[Tensor, " rows"]:
+    return torch.cat([(part != 0).any(1) for part in table.split(_CHUNK)])
+
+
+def fit_maps(
+    plan: Plan,
+    match: VocabularyMatch,
+    plm_embedding: Float[Tensor, "v_t h_t"],
+    auxiliary: AuxiliaryVectors,
+    *,
+    rcond: float = RCOND,
+    progress: bool = False,
+) -> Maps:
+    """Return the neighbours and coefficients of every new token (SALT steps 3 and 4)."""
+    anchors = match.plm_ids[plan.shared_ids]
+    shared = plm_embedding[anchors].float()
+    space = auxiliary.matrix[anchors].float()
+    neighbours, fits = [], []
+    with tqdm(total=len(plan.new_ids), desc="map", unit=" tokens", disable=not progress) as bar:
+        for ids in plan.new_ids.split(_CHUNK):
+            rows = match.plm_ids[ids]
+            neighbours.append(nearest_shared(auxiliary.matrix[rows].float(), space))
+            fits.append(fit_rows(plm_embedding[rows], shared, neighbours[-1], rcond=rcond))
+            bar.update(len(ids))
+    fit = Fit(
+        torch.cat([torch.zeros(0), *(fit.coefficients for fit in fits)]),
+        torch.cat([torch.zeros(0), *(fit.residual for fit in fits)]),
+    )
+    return Maps(concatenate(neighbours), fit)
+
+
+def new_table(
+    source: Float[Tensor, "v_s h_s"],
+    n_source_tokens: int,
+    plan: Plan,
+    match: VocabularyMatch,
+    maps: Maps,
+    *,
+    seed: int,
+) -> Float[Tensor, "v h_s"]:
+    """Return the new model's table for one of the source's: embedding, head, or bias as a column.
+
+    Copied rows are bit-equal to the source's. The arithmetic of the others is float32, rounded
+    once to the source's dtype.
+
+    Args:
+        source: the source's table.
+        n_source_tokens: rows at or beyond this are padding and count for nothing.
+        plan: what is to be done with each token.
+        match: which source row a token copies.
+        maps: of the LINEAR tokens.
+        seed: of the SAMPLED ones.
+    """
+    table = source.new_empty(len(plan.origin), source.shape[1])
+    is_copied = match.source_ids >= 0
+    table[is_copied] = source[match.source_ids[is_copied]]
+    anchors = source[match.source_ids[plan.shared_ids]].float()
+    for start in range(0, len(plan.new_ids), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        table[plan.new_ids[part]] = combine_rows(anchors, *_part(maps, part)).to(source.dtype)
+    sampled = (plan.origin == Origin.SAMPLED).nonzero().squeeze(1)
+    table[sampled] = sample_rows(source[:n_source_tokens], len(sampled), seed).to(source.dtype)
+    return table
+
+
+def _part(maps: Maps, part: slice) -> tuple[Neighbours, Float[Tensor, " e"]]:
+    """Return the neighbours and coefficients of a run of new tokens."""
+    everyone = maps.neighbours
+    offsets = everyone.offsets[part.start : part.stop + 1]
+    flat = slice(int(offsets[0]), int(offsets[-1]))
+    neighbours = Neighbours(
+        offsets - offsets[0],
+        everyone.indices[flat],
+        everyone.weights[flat],
+        everyone.cosines[flat],
+    )
+    return neighbours, maps.fit.coefficients[flat]
+
+
+def sample_rows(
+    source: Float[Tensor, "rows h_s"], count: int, seed: int
+) -> Float[Tensor, "count h_s"]:
+    """Return rows drawn from a normal with the source's mean and deviation, per dimension."""
+    total, squares = source.new_zeros(2, source.shape[1], dtype=torch.float64)
+    for part in source.split(_CHUNK):
+        total += part.double().sum(0)
+    mean = total / len(source)
+    for part in source.split(_CHUNK):
+        squares += (part.double() - mean).square().sum(0)
+    deviation = (squares / len(source)).sqrt()
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(count, source.shape[1], generator=generator)
+    return mean.float() + deviation.float() * noise
+
+
+def norm_ratio(table: Float[Tensor, "v h_s"], plan: Plan) -> Float[Tensor, " m"]:
+    """Return the norm of each LINEAR row over the mean norm of the anchors' rows."""
+    norms: Tensor = torch.cat([part.float().norm(dim=1) for part in table.split(_CHUNK)])
+    return norms[plan.new_ids] / norms[plan.shared_ids].mean()
