@@ -1,0 +1,51 @@
+"""Text files: one document a line, plain or gzipped."""
+
+import gzip
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from saltlm.errors import ConfigError
+
+
+def documents(files: Sequence[Path]) -> Iterator[str]:
+    """Yield the lines of the files that are not blank, without their line ends.
+
+    Raises:
+        ConfigError: a file that cannot be read or is not UTF-8.
+    """
+    for file in files:
+        try:
+            opened = (
+                gzip.open(file, "rt", encoding="utf-8", newline="\n")
+                if _is_gzip(file)
+                else (file.open(encoding="utf-8", newline="\n"))
+            )
+            with opened:
+                for line in opened:
+                    if text := line.strip():
+                        yield text
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                f"{file} is not UTF-8: {error.reason} at byte {error.start}",
+                f"convert it: iconv -t UTF-8 {file} > {file}.utf8",
+            ) from error
+        except (OSError, EOFError) as error:
+            raise ConfigError(f"{file} cannot be read: {error}") from error
+
+
+def check_corpus(files: Sequence[Path]) -> None:
+    """Make sure that there is text to read.
+
+    Raises:
+        ConfigError: there is no file, one cannot be read, or no line holds text.
+    """
+    if next(documents(files), None) is None:
+        names = ", ".join(map(str, files)) or "none was given"
+        raise ConfigError(
+            f"the corpus has no text ({names})", "give --corpus a file with one document a line"
+        )
+
+
+def _is_gzip(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(2) == b"\x1f\x8b"
