@@ -1,0 +1,72 @@
+"""What a model's `config.json` says: read it, and refuse what cannot be a SOURCE."""
+
+import re
+from pathlib import Path
+
+from transformers import PreTrainedConfig
+
+from saltlm.errors import CheckpointError
+
+
+def read_config(directory: Path, *, trust_remote_code: bool = False) -> PreTrainedConfig:
+    """Load the configuration with the defaults of its class, which the file may leave out.
+
+    Args:
+        directory: a model directory.
+        trust_remote_code: run the configuration code that the directory brings along.
+
+    Raises:
+        CheckpointError: ``config.json`` is missing, broken, or of a type unknown to transformers.
+    """
+    from transformers import AutoConfig
+
+    file = directory / "config.json"
+    if not file.is_file():
+        raise CheckpointError(
+            f"{directory} has no config.json", "give a model directory in the Hugging Face layout"
+        )
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=trust_remote_code
+        )
+    except Exception as error:  # each config class validates in its own way
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"{file} cannot be loaded: {reason}",
+            "pip install -U transformers, or set trust_remote_code if you trust the model's code",
+        ) from None
+    return config
+
+
+def check_is_causal_lm(config: PreTrainedConfig, directory: Path) -> None:
+    """Refuse a SOURCE that cannot generate text from left to right.
+
+    Raises:
+        CheckpointError: an encoder, an encoder-decoder, or a model with a task head.
+    """
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL,
+    )
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED,
+    )
+
+    classes = list(config.architectures or [])
+    name = classes[0] if classes else f"{config.model_type} model"
+    text_type = config.get_text_config().model_type
+    is_decoder = bool(getattr(config, "is_decoder", False))
+    if getattr(config, "is_encoder_decoder", False):
+        problem = "is an encoder-decoder, whose decoder needs an encoder's output"
+    elif (config.model_type in MASKED and not is_decoder) or text_type == "t5":
+        problem = "is an encoder, which fills in masked tokens and cannot generate text"
+    elif any(re.search(r"For(?!CausalLM|ConditionalGeneration)[A-Z]", item) for item in classes):
+        problem = "has a task head in place of the language modelling head"
+    elif not {config.model_type, text_type} & CAUSAL.keys() and "CausalLM" not in name:
+        problem = "is not a causal language model that transformers knows"
+    else:
+        return
+    raise CheckpointError(
+        f"{directory} cannot be the SOURCE: {name} {problem}",
+        "give a causal language model first and this one second:"
+        f" saltlm transfer HuggingFaceTB/SmolLM2-135M {directory} --out DIR",
+    )

@@ -1,0 +1,84 @@
+"""Turn what the user typed, a directory or a Hub id, into a local model directory."""
+
+import logging
+from pathlib import Path
+
+from saltlm.errors import CheckpointError
+
+_LOG = logging.getLogger(__name__)
+
+_TEXT_SUFFIXES = (".json", ".jinja", ".model", ".txt")
+
+
+def resolve_model(ref: str) -> Path:
+    """Find a model on disk, or fetch it from the Hugging Face Hub into its cache.
+
+    Of a Hub repository only the top-level text files and the safetensors are fetched; ``.bin``
+    weights only if there are no safetensors.
+
+    Args:
+        ref: a local directory or a Hub id such as ``HuggingFaceTB/SmolLM2-135M``.
+
+    Returns:
+        The model directory.
+
+    Raises:
+        CheckpointError: a path that is no directory, or a model that is neither cached nor
+            reachable.
+    """
+    path = Path(ref).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise CheckpointError(
+            f"{ref} is a file, not a model directory", f"give its directory: {path.parent}"
+        )
+    if ref.startswith((".", "/", "~")) or ref.count("/") > 1:
+        raise CheckpointError(
+            f"{ref} does not exist", "check the path, or give a Hub id such as owner/name"
+        )
+    return _fetch(ref)
+
+
+def revision_of(directory: Path) -> str | None:
+    """The commit of a directory in the Hub cache; None for any other directory."""
+    return directory.name if directory.parent.name == "snapshots" else None
+
+
+def _fetch(ref: str) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HFValidationError
+
+    hint = f"where there is network: hf download {ref} --local-dir DIR; then give DIR here"
+    try:
+        info = HfApi().model_info(ref, files_metadata=True)
+        sizes = {item.rfilename: item.size or 0 for item in info.siblings or []}
+        files = _wanted(list(sizes))
+        total = sum(sizes[name] for name in files)
+        _LOG.info("%s at %s: %d files, %.2f GB", ref, info.sha, len(files), total / 1e9)
+        return Path(snapshot_download(ref, allow_patterns=files))
+    except HFValidationError:
+        raise CheckpointError(
+            f"{ref!r} is neither a directory nor a Hub id", "give a directory, or owner/name"
+        ) from None
+    except Exception as error:  # requests and httpx, one per hub version, share no parent
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        if isinstance(error, GatedRepoError):
+            hint = f"accept its terms at https://huggingface.co/{ref}, then: hf auth login"
+    try:
+        return Path(snapshot_download(ref, local_files_only=True))
+    except OSError:
+        raise CheckpointError(
+            f"cannot fetch config.json and the weights of {ref} from the Hub, and no copy is"
+            f" cached: {reason}",
+            hint,
+        ) from None
+
+
+def _wanted(files: list[str]) -> list[str]:
+    top = [name for name in files if "/" not in name]
+    text = [name for name in top if name.endswith(_TEXT_SUFFIXES)]
+    weights = [name for name in top if name.startswith("model") and name.endswith(".safetensors")]
+    if not weights:
+        weights = [name for name in top if name.startswith("pytorch_") and name.endswith(".bin")]
+    return text + weights
