@@ -1,0 +1,1 @@
+"""Measurements that compare models and tokenizers on raw text, whatever their vocabularies."""

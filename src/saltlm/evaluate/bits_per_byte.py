@@ -1,0 +1,303 @@
+"""Bits per byte of raw text: the one likelihood that models with different tokenizers share.
+
+A model's perplexity is per token, so it cannot be compared once the tokenizer changes. The bits
+that a model spends on a text, divided by the text's UTF-8 bytes, can. The bytes are those of the
+raw text, whatever the tokenizer's normalizer makes of it; a tokenizer that drops part of the text
+spends nothing on it, so the share it drops is reported beside the value.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from saltlm.errors import CheckpointError, ConfigError, VocabularyError
+from saltlm.evaluate.fertility import encode, lost_bytes
+
+# Logits that exist at once: 2^24 float32 values are 64 MiB.
+_LOGITS_AT_ONCE = 2**24
+
+
+@dataclass(frozen=True)
+class BitsPerByte:
+    """What a model spends on each of some documents.
+
+    Attributes:
+        bits: bits per document, the sum over its tokens of -log2 p.
+        n_bytes: UTF-8 bytes of each raw document.
+        n_tokens: predicted tokens of each document.
+        n_lost: bytes of each document that its tokens do not give back.
+    """
+
+    bits: tuple[float, ...]
+    n_bytes: tuple[int, ...]
+    n_tokens: tuple[int, ...]
+    n_lost: tuple[int, ...]
+
+    @property
+    def value(self) -> float:
+        """Bits per byte over all documents."""
+        return sum(self.bits) / sum(self.n_bytes)
+
+    @property
+    def lost_share(self) -> float:
+        """Share of the bytes that the tokenizer drops or changes."""
+        return sum(self.n_lost) / sum(self.n_bytes)
+
+    def interval(
+        self, *, level: float = 0.95, samples: int = 1000, seed: int = 0
+    ) -> tuple[float, float]:
+        """Return the percentile bootstrap interval of the value, resampling whole documents."""
+        n = len(self.bits)
+        drawn = np.random.default_rng(seed).integers(n, size=(samples, n))
+        totals = np.asarray(self.bits)[drawn].sum(1) / np.asarray(self.n_bytes)[drawn].sum(1)
+        low, high = np.quantile(totals, [(1 - level) / 2, (1 + level) / 2])
+        return float(low), float(high)
+
+
+class Window(NamedTuple):
+    """Tokens ``start`` to ``end`` of a document go in; the successors of the last ones count."""
+
+    document: int
+    start: int
+    end: int
+    first_scored: int
+
+
+def bits_per_byte(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    documents: Sequence[str],
+    *,
+    context: int = 1024,
+    stride: int = 512,
+    batch: int = 8,
+) -> BitsPerByte:
+    """Return the bits that a causal model spends per byte of the documents.
+
+    Each document is read on its own, in windows of at most ``context`` tokens that advance by
+    ``stride``; every token is predicted exactly once, with at least ``context - stride`` tokens
+    before it where the document has them. The first token is predicted from `document_start`;
+    the end of a document is not predicted.
+
+    Args:
+        model: a causal language model; it stays in its dtype and on its device.
+        tokenizer: the model's tokenizer.
+        documents: raw texts; empty ones are left out.
+        context: tokens in a window; at most what the model has positions for.
+        stride: tokens a window advances by; smaller is closer to unlimited context, and slower.
+        batch: windows in one forward pass.
+
+    Raises:
+        ConfigError: there is no text, or ``context``, ``stride`` and the model do not fit.
+        CheckpointError: the model has no head, or too few rows for the tokenizer's ids, or its
+            logits are not a function of its head's output that is known here.
+        VocabularyError: nothing can stand before a document's first token.
+    """
+    documents = [document for document in documents if document]
+    _check_options(model, documents, context, stride, batch)
+    head = _output_head(model)
+    ids = encode(tokenizer, documents)
+    _check_ids(head, ids)
+    start = document_start(model, tokenizer)
+    sequences = [torch.tensor([start, *document], dtype=torch.int64) for document in ids]
+    nats = _document_nats(model, head, sequences, _windows(sequences, context, stride), batch)
+    return BitsPerByte(
+        bits=tuple(nat / math.log(2) for nat in nats),
+        n_bytes=tuple(len(document.encode()) for document in documents),
+        n_tokens=tuple(map(len, ids)),
+        n_lost=tuple(lost_bytes(tokenizer, documents, ids)),
+    )
+
+
+def document_start(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the id from which a document's first token is predicted.
+
+    It is bos if the tokenizer itself puts bos before a text; else eos, which is what stood
+    between documents in pre-training; else bos; else the bos that the model's config names.
+
+    Raises:
+        VocabularyError: there is none of them.
+    """
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    adds_bos = bos is not None and tokenizer("a")["input_ids"][:1] == [bos]
+    configured = getattr(model.config.get_text_config(), "bos_token_id", None)
+    for candidate in (bos if adds_bos else eos, bos, configured):
+        if candidate is not None:
+            return int(candidate)
+    raise VocabularyError(
+        "the tokenizer has neither bos nor eos, so nothing stands before a text's first token",
+        "name one in the model's tokenizer_config.json",
+    )
+
+
+def _check_options(
+    model: PreTrainedModel, documents: Sequence[str], context: int, stride: int, batch: int
+) -> None:
+    if not documents:
+        raise ConfigError("there is no text to measure: every document is empty", "pass other text")
+    if not 1 <= stride <= context:
+        raise ConfigError(
+            f"stride {stride} with context {context}: a window advances by 1 to its length",
+            "choose 1 <= stride <= context",
+        )
+    if batch < 1:
+        raise ConfigError(f"batch is {batch}: no window fits into it", "choose batch >= 1")
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if positions is not None and context > positions:
+        raise ConfigError(
+            f"context {context} is more than the model's {positions} positions",
+            f"choose context <= {positions}",
+        )
+
+
+def _output_head(model: PreTrainedModel) -> nn.Linear:
+    head: nn.Linear | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    if head is None:
+        raise CheckpointError(
+            f"{type(model).__name__} has no output head, so it gives no probabilities",
+            "load it with AutoModelForCausalLM",
+        )
+    return head
+
+
+def _check_ids(head: nn.Linear, ids: Sequence[Sequence[int]]) -> None:
+    rows = head.weight.shape[0]
+    highest = max((max(document) for document in ids if document), default=0)
+    if highest >= rows:
+        raise CheckpointError(
+            f"the tokenizer gives id {highest}, but the model's head has {rows} rows",
+            "load the tokenizer that belongs to the model",
+        )
+
+
+def _windows(sequences: Sequence[Tensor], context: int, stride: int) -> list[Window]:
+    """Return the windows of all documents, the longest first: like lengths share a batch."""
+    windows = []
+    for document, sequence in enumerate(sequences):
+        n_inputs = len(sequence) - 1
+        scored = 0
+        for start in range(0, n_inputs, stride):
+            end = min(start + context, n_inputs)
+            windows.append(Window(document, start, end, scored))
+            scored = end
+            if end == n_inputs:
+                break
+    return sorted(windows, key=lambda window: window.start - window.end)
+
+
+@torch.inference_mode()
+def _document_nats(
+    model: PreTrainedModel,
+    head: nn.Linear,
+    sequences: Sequence[Tensor],
+    windows: Sequence[Window],
+    batch: int,
+) -> list[float]:
+    """Return per document the sum of -ln p over its tokens."""
+    nats = [0.0] * len(sequences)
+    was_training = model.training
+    model.train(False)
+    try:
+        for first in tqdm(range(0, len(windows), batch), desc="bits per byte", disable=None):
+            group = windows[first : first + batch]
+            values = _window_nats(model, head, sequences, group)
+            for window, value in zip(group, values, strict=True):
+                nats[window.document] += value
+    finally:
+        model.train(was_training)
+    return nats
+
+
+def _window_nats(
+    model: PreTrainedModel,
+    head: nn.Linear,
+    sequences: Sequence[Tensor],
+    windows: Sequence[Window],
+) -> list[float]:
+    """Return per window the sum of -ln p over the tokens that it scores."""
+    shape = (len(windows), max(window.end - window.start for window in windows))
+    inputs = torch.zeros(shape, dtype=torch.int64)
+    targets = torch.zeros(shape, dtype=torch.int64)
+    is_input = torch.zeros(shape, dtype=torch.bool)
+    is_scored = torch.zeros(shape, dtype=torch.bool)
+    for row, (document, start, end, first_scored) in enumerate(windows):
+        inputs[row, : end - start] = sequences[document][start:end]
+        targets[row, : end - start] = sequences[document][start + 1 : end + 1]
+        is_input[row, : end - start] = True
+        is_scored[row, first_scored - start : end - start] = True
+    device = model.device
+    hidden = _head_input(model, head, inputs.to(device), is_input.to(device))
+    is_scored = is_scored.to(device)
+    wanted = targets.to(device)[is_scored]
+    per_token = torch.zeros(shape, dtype=torch.float64, device=device)
+    per_token[is_scored] = _token_nats(model, head, hidden[is_scored], wanted)
+    sums: list[float] = per_token.sum(1).tolist()
+    return sums
+
+
+def _head_input(
+    model: PreTrainedModel,
+    head: nn.Linear,
+    inputs: Int64[Tensor, "b t"],
+    is_input: Bool[Tensor, "b t"],
+) -> Float[Tensor, "b t h"]:
+    """Return what the model's head receives, while the model computes logits of one position only.
+
+    Those logits tell whether head and `_after_head` are all that the model does at its end.
+    """
+    received: list[Tensor] = []
+
+    def keep_first(_: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+        received.append(args[0])
+        return (args[0][:, :1],)
+
+    handle = head.register_forward_pre_hook(keep_first)
+    try:
+        logits = model(input_ids=inputs, attention_mask=is_input.long(), use_cache=False).logits
+    finally:
+        handle.remove()
+    (hidden,) = received
+    if not torch.allclose(_after_head(model, head(hidden[:, :1])), logits, rtol=1e-2, atol=1e-2):
+        raise CheckpointError(
+            f"{type(model).__name__} changes its logits after its head in a way unknown here",
+            "please report the model's name",
+        )
+    return hidden
+
+
+def _token_nats(
+    model: PreTrainedModel,
+    head: nn.Linear,
+    hidden: Float[Tensor, "p h"],
+    wanted: Int64[Tensor, " p"],
+) -> Float[Tensor, " p"]:
+    """Return -ln p of the wanted tokens, in float64, with few rows of logits at a time."""
+    rows = max(1, _LOGITS_AT_ONCE // head.weight.shape[0])
+    return torch.cat(
+        [
+            nn.functional.cross_entropy(
+                _after_head(model, head(hidden[i : i + rows])).float(),
+                wanted[i : i + rows],
+                reduction="none",
+            ).double()
+            for i in range(0, len(wanted), rows)
+        ]
+    )
+
+
+def _after_head(model: PreTrainedModel, logits: Float[Tensor, "*b v"]) -> Float[Tensor, "*b v"]:
+    """Apply what some architectures do to the head's output: Cohere, Falcon-H1, Granite, Gemma."""
+    config = model.config.get_text_config()
+    logits = logits * (getattr(config, "logit_scale", None) or 1.0)
+    logits = logits * (getattr(config, "lm_head_multiplier", None) or 1.0)
+    logits = logits / (getattr(config, "logits_scaling", None) or 1.0)
+    cap = getattr(config, "final_logit_softcapping", None)
+    return logits if cap is None else cap * torch.tanh(logits / cap)

@@ -1,0 +1,70 @@
+"""How finely a tokenizer cuts a text, and what of the text it does not keep."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Fertility:
+    """Sizes of one text in three units. A word is what stands between white space.
+
+    Attributes:
+        n_tokens: tokens, without bos, eos and the like.
+        n_words: words of the raw text.
+        n_bytes: UTF-8 bytes of the raw text.
+    """
+
+    n_tokens: int
+    n_words: int
+    n_bytes: int
+
+    @property
+    def tokens_per_word(self) -> float:
+        """Tokens per word: the usual fertility; lower is shorter."""
+        return self.n_tokens / max(1, self.n_words)
+
+    @property
+    def bytes_per_token(self) -> float:
+        """UTF-8 bytes per token: comparable where words are not set apart by spaces."""
+        return self.n_bytes / max(1, self.n_tokens)
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of each document, without special tokens around it."""
+    if not documents:
+        return []
+    ids: list[list[int]] = tokenizer(
+        list(documents), add_special_tokens=False, truncation=False, verbose=False
+    )["input_ids"]
+    return ids
+
+
+def fertility(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]) -> Fertility:
+    """Return the sizes of the documents in tokens, words and bytes."""
+    return Fertility(
+        n_tokens=sum(map(len, encode(tokenizer, documents))),
+        n_words=sum(len(document.split()) for document in documents),
+        n_bytes=sum(len(document.encode()) for document in documents),
+    )
+
+
+def lost_bytes(
+    tokenizer: PreTrainedTokenizerBase, documents: Sequence[str], ids: Sequence[list[int]]
+) -> list[int]:
+    """Return per document how many of its bytes do not come back when its ids are decoded.
+
+    Counts characters in their number, not their order: a letter that was lower-cased, composed
+    or turned into the unknown token is lost with its UTF-8 bytes, a space that was merged is lost
+    with one.
+    """
+    lost = []
+    for document, document_ids in zip(documents, ids, strict=True):
+        decoded = tokenizer.decode(
+            document_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        missing = Counter(document) - Counter(decoded)
+        lost.append(sum(len(char.encode()) * count for char, count in missing.items()))
+    return lost
