@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 from tokenizers import Tokenizer
 
+from saltlm.definition import unknown_piece
 from saltlm.errors import CheckpointError
-from saltlm.tokens import unknown_piece
 
 ROLES = ("bos", "eos", "pad", "unk", "sep", "cls", "mask")
 SEQUENCE_A, SEQUENCE_B = "$A", "$B"
@@ -32,7 +32,8 @@ class SpecialTokens:
     Attributes:
         roles: role ("bos", "eos", "pad", "unk", "sep", "cls", "mask") -> token or None.
         tokens: every special or control token in the order of the ids: those the tokenizer marks
-            as special, those with a role, and added tokens that a chat template mentions.
+            as special or puts around texts, those with a role, and added tokens that a chat
+            template mentions.
         chat_templates: name -> Jinja template; the main one is called "default".
         config_roles: role -> tokens that config.json and generation_config.json name by id; a
             model may stop at several eos tokens.
@@ -122,7 +123,10 @@ def _assemble(
     for role, token in roles.items():
         if token is not None and tokenizer.token_to_id(token) is None:
             logger.warning("the %s token %r is not in the vocabulary and is ignored", role, token)
-    ids = {token: tokenizer.token_to_id(token) for token in (*roles.values(), *others) if token}
+    framing = read_framing(tokenizer)
+    frame = {token for token, _ in framing.single + framing.pair} - {SEQUENCE_A, SEQUENCE_B}
+    named = (*roles.values(), *others, *frame)
+    ids = {token: tokenizer.token_to_id(token) for token in named if token}
     text = "".join((chat_templates or {}).values())
     for id, added in tokenizer.get_added_tokens_decoder().items():
         if added.special or (added.content.strip() and added.content in text):

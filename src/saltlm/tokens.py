@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from tokenizers import Tokenizer
 from tokenizers.pre_tokenizers import ByteLevel
 
+from saltlm.definition import is_byte_level, model_pieces, steps, unknown_piece
 from saltlm.errors import VocabularyError
 
 # The kinds of a token: text, one byte of byte fallback, special or control token, unused id.
@@ -89,24 +90,6 @@ def read_vocabulary(tokenizer: Tokenizer, *, special: Collection[str] = ()) -> V
     return Vocabulary(tuple(strings), tuple(forms), bytes(kinds), family, _duplicates(forms))
 
 
-def model_pieces(model: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
-    """Yield id and string of a model's vocabulary, as ``tokenizer.json`` holds it."""
-    vocabulary = model["vocab"]
-    if isinstance(vocabulary, list):
-        yield from enumerate(piece for piece, _ in vocabulary)
-    else:
-        for piece, id in vocabulary.items():
-            yield id, piece
-
-
-def unknown_piece(model: Mapping[str, Any]) -> str | None:
-    """Return the piece a model writes for what it cannot spell; None if it names none."""
-    if model["type"] == "Unigram":
-        return None if model["unk_id"] is None else str(model["vocab"][model["unk_id"]][0])
-    piece: str | None = model.get("unk_token")
-    return piece if piece in model["vocab"] else None
-
-
 def _all_tokens(
     pieces: Mapping[int, str], added: Mapping[int, Mapping[str, Any]]
 ) -> Iterator[tuple[int, str]]:
@@ -130,11 +113,7 @@ def _spelling(
             "not where they begin",
             "use a model with a byte-level, SentencePiece or WordPiece tokenizer",
         )
-    if any(
-        step["type"] == "ByteLevel"
-        for part in ("normalizer", "pre_tokenizer")
-        for step in _steps(definition[part])
-    ):
+    if is_byte_level(definition):
         return f"byte-level {model['type']}", _read_byte_level
     if prefix := model.get("continuing_subword_prefix"):
         return model["type"], _prefixed(prefix, _isolated_by(tokenizer))
@@ -148,22 +127,10 @@ def _spelling(
     )
 
 
-def _steps(node: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
-    """Yield the steps of a normalizer, pre-tokenizer or decoder, sequences unfolded."""
-    if node is None:
-        return
-    if node["type"] != "Sequence":
-        yield node
-        return
-    for children in ("normalizers", "pretokenizers", "decoders"):
-        for child in node.get(children, ()):
-            yield from _steps(child)
-
-
 def _word_mark(definition: Mapping[str, Any]) -> str | None:
     """Return the character that stands for a space, as the definition writes it or undoes it."""
     normalizer, pre_tokenizer, decoder = (
-        list(_steps(definition[part])) for part in ("normalizer", "pre_tokenizer", "decoder")
+        list(steps(definition[part])) for part in ("normalizer", "pre_tokenizer", "decoder")
     )
     marks: list[str] = []
     marks += (s["replacement"] for s in pre_tokenizer + decoder if s["type"] == "Metaspace")
