@@ -53,18 +53,18 @@ def match_vocabularies(
         mode: "exact"; "symbols" also matches digits and punctuation whether or not they begin a
             word; "casefold" also matches regardless of case. An exact match always goes first.
     """
-    index = _index_forms(source, n_rows, lambda form: form)
-    find = {"exact": None, "symbols": _symbol_variant, "casefold": _casefold_variant}[mode]
-    second = _index_forms(source, n_rows, find) if find else {}
+    loosen = {"exact": None, "symbols": _without_place, "casefold": _without_case}[mode]
+    exact = _index_forms(source, n_rows, lambda form: form)
+    loose = _index_forms(source, n_rows, loosen) if loosen else {}
     source_ids = []
     for plm_id, special_id in zip(plm_ids.tolist(), source_special_ids.tolist(), strict=True):
         form = plm.forms[plm_id] if plm_id >= 0 else None
         if special_id >= 0 or form is None:
             source_ids.append(special_id)
             continue
-        candidates = index.get(form)
-        if candidates is None and find and (variant := find(form)):
-            candidates = second.get(variant)
+        candidates = exact.get(form)
+        if candidates is None and loosen and (loosened := loosen(form)):
+            candidates = loose.get(loosened)
         source_ids.append(_closest(candidates, plm, plm_id, source) if candidates else -1)
     return VocabularyMatch(
         plm_ids=plm_ids,
@@ -73,13 +73,11 @@ def match_vocabularies(
     )
 
 
-def _index_forms(
-    source: Vocabulary, n_rows: int, variant_of: Callable[[Form], Form | None]
-) -> _Index:
+def _index_forms(source: Vocabulary, n_rows: int, key_of: Callable[[Form], Form | None]) -> _Index:
     index: _Index = {}
     for id, form in enumerate(source.forms[:n_rows]):
-        if form is not None and (variant := variant_of(form)) is not None:
-            index.setdefault(variant, []).append(id)
+        if form is not None and (key := key_of(form)) is not None:
+            index.setdefault(key, []).append(id)
     return index
 
 
@@ -92,7 +90,7 @@ def _closest(candidates: list[int], plm: Vocabulary, plm_id: int, source: Vocabu
     )
 
 
-def _symbol_variant(form: Form) -> Form | None:
+def _without_place(form: Form) -> Form | None:
     """Return digits and punctuation without their place; None for anything else."""
     text = _decode(form.text)
     if text and all(unicodedata.category(character)[0] in "NPS" for character in text):
@@ -100,7 +98,7 @@ def _symbol_variant(form: Form) -> Form | None:
     return None
 
 
-def _casefold_variant(form: Form) -> Form | None:
+def _without_case(form: Form) -> Form | None:
     """Return the form without case; None for half characters, which have none."""
     text = _decode(form.text)
     return None if text is None else Form(text.casefold().encode(), form.begins_word)
