@@ -113,6 +113,27 @@ def read_tables(
     )
 
 
+def per_token_tensors(checkpoint: Checkpoint, config: PreTrainedConfig) -> tuple[str, ...]:
+    """Name every tensor with one row per token: what has to follow a change of the vocabulary.
+
+    Args:
+        checkpoint: the model's weights.
+        config: its configuration as loaded by transformers.
+
+    Returns:
+        The embedding, then heads and their biases, copies included.
+
+    Raises:
+        CheckpointError: there is no embedding, or a tensor is not understood.
+    """
+    rows = _count_rows(checkpoint, config, None)
+    names = _sort_by_role(checkpoint, config, rows)
+    if not names["embedding"]:
+        raise _missing(checkpoint, rows, "plm", "embedding", "embed, wte or shared")
+    _check_all_understood(checkpoint, config, names, "plm")
+    return tuple(name for role in _ROLES for name in names[role])
+
+
 def replacements(
     checkpoint: Checkpoint,
     tables: Tables,

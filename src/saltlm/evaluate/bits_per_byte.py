@@ -159,7 +159,7 @@ def _check_options(
 
 
 def _output_head(model: PreTrainedModel) -> nn.Linear:
-    head: nn.Linear | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    head: nn.Linear | None = model.get_output_embeddings()
     if head is None:
         raise CheckpointError(
             f"{type(model).__name__} has no output head, so it gives no probabilities",

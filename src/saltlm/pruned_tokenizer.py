@@ -1,0 +1,205 @@
+"""A tokenizer cut to the tokens that a corpus needs.
+
+While every token that the corpus uses stays, cutting the others changes nothing about how the
+corpus is cut into tokens: Unigram's best path, BPE's merges and WordPiece's longest match are all
+still there.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from tokenizers import Tokenizer
+from tokenizers.pre_tokenizers import ByteLevel
+from torch import Tensor
+from tqdm import tqdm
+
+from saltlm.definition import Definition, is_byte_level, keep_tokens, model_pieces, unknown_piece
+from saltlm.errors import VocabularyError
+
+_BATCH = 512  # documents that are encoded together
+
+
+@dataclass(frozen=True)
+class PrunedTokenizer:
+    """A smaller tokenizer, and where its tokens were.
+
+    Attributes:
+        tokenizer: the new tokenizer; the tokens keep their order.
+        kept: the donor's id of each new id.
+    """
+
+    tokenizer: Tokenizer
+    kept: Int64[Tensor, " v"]
+
+
+def count_tokens(tokenizer: Tokenizer, texts: Iterable[str]) -> Int64[Tensor, " v"]:
+    """Return how often each id occurs in the texts, special tokens around them aside."""
+    counts = torch.zeros(1 + max(tokenizer.get_vocab().values()), dtype=torch.int64)
+    for batch in batches(texts, "count tokens"):
+        ids = [id for document in encode(tokenizer, batch) for id in document]
+        counts += torch.bincount(torch.tensor(ids, dtype=torch.int64), minlength=len(counts))
+    return counts
+
+
+def prune_tokenizer(
+    tokenizer: Tokenizer,
+    counts: Int64[Tensor, " v"],
+    *,
+    size: int | None = None,
+    special: Iterable[str] = (),
+) -> PrunedTokenizer:
+    """Return the tokenizer with the most frequent tokens only.
+
+    With them stay the special tokens, the letters of every token that occurs, so that no text of
+    the corpus becomes unknown, the bytes that stand for all other letters, and what a kept token of
+    a BPE is merged from.
+
+    Args:
+        tokenizer: a BPE, Unigram or WordPiece tokenizer.
+        counts: occurrences of each id in the corpus, from `count_tokens`.
+        size: tokens to keep at most; None keeps every token that occurs.
+        special: tokens to keep beside those that the tokenizer itself marks as special.
+
+    Raises:
+        VocabularyError: ``size`` is too small for what has to stay.
+    """
+    definition = json.loads(tokenizer.to_str())
+    order = counts.argsort(descending=True, stable=True)[: int((counts > 0).sum())]
+    strings = {id: token for token, id in tokenizer.get_vocab().items()}
+    used = [strings[id] for id in order.tolist()]
+    specials = _special_tokens(definition, special)
+    kept = specials | _letters(definition, used)
+    if size is not None and size < len(kept):
+        raise VocabularyError(
+            f"{size:,} tokens cannot hold what has to stay: {len(specials)} special tokens and "
+            f"{len(kept) - len(specials)} letters and bytes",
+            f"prune to {len(kept)} tokens or more",
+        )
+    merges = _merge_ranks(definition["model"])
+    prefix = definition["model"].get("continuing_subword_prefix") or ""
+    for token in used:
+        needed = {token, *_merged_from(token, merges, prefix)} - kept
+        if size is None or len(kept) + len(needed) <= size:
+            kept |= needed
+    return _cut(definition, kept)
+
+
+def _special_tokens(definition: Definition, special: Iterable[str]) -> set[str]:
+    """Return what is no text: tokens marked special, put around texts, unknown, or named so."""
+    known = {piece for _, piece in model_pieces(definition["model"])}
+    known |= {token["content"] for token in definition["added_tokens"]}
+    marked = {token["content"] for token in definition["added_tokens"] if token["special"]}
+    framing = set(_framing_tokens(definition["post_processor"]))
+    return known & {*special, *marked, *framing, unknown_piece(definition["model"])}
+
+
+def _framing_tokens(processor: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield the tokens that a post-processor puts around texts."""
+    if processor is None:
+        return
+    for child in processor.get("processors", ()):
+        yield from _framing_tokens(child)
+    for token in processor.get("special_tokens", {}).values():
+        yield from token["tokens"]
+    yield from (processor[end][0] for end in ("cls", "sep") if end in processor)
+
+
+def _letters(definition: Definition, used: Iterable[str]) -> set[str]:
+    """Return the pieces that spell any used token, and any other text as far as there are bytes.
+
+    A token whose letters are no pieces themselves cannot be spelled: it stands for itself.
+    """
+    model = definition["model"]
+    pieces = {piece for _, piece in model_pieces(model)}
+    prefix = model.get("continuing_subword_prefix") or ""
+    letters: set[str] = set()
+    for token in pieces.intersection(used):
+        spelling = set(_spell(token, prefix))
+        letters |= spelling if spelling <= pieces else {token}
+    if is_byte_level(definition):
+        letters |= pieces.intersection(ByteLevel.alphabet())
+    if model.get("byte_fallback"):
+        letters |= pieces.intersection(f"<0x{byte:02X}>" for byte in range(256))
+    return letters
+
+
+def _spell(piece: str, prefix: str) -> list[str]:
+    """Return the pieces of one character that a piece consists of."""
+    stem = piece.removeprefix(prefix)
+    continues = stem != piece
+    return [prefix + char if at or continues else char for at, char in enumerate(stem)]
+
+
+def _merge_ranks(model: Definition) -> dict[tuple[str, str], int]:
+    """Return a BPE's merges with their ranks; nothing for other models."""
+    return {(a, b): rank for rank, (a, b) in enumerate(model.get("merges", ()))}
+
+
+def _merged_from(token: str, ranks: Mapping[tuple[str, str], int], prefix: str) -> list[str]:
+    """Return every piece that BPE goes through when it builds a token, its letters included.
+
+    Merges that a text has executed lie within its tokens, each as if the token stood alone. So
+    with these pieces kept, the token is built wherever it was. Nothing if merges do not build it.
+    """
+    pieces = _spell(token, prefix)
+    passed = list(pieces)
+    while len(pieces) > 1:
+        pairs = list(pairwise(pieces))
+        at = min(range(len(pairs)), key=lambda i: ranks.get(pairs[i], len(ranks)))
+        if pairs[at] not in ranks:
+            return []
+        pieces[at : at + 2] = [pieces[at] + pieces[at + 1].removeprefix(prefix)]
+        passed.append(pieces[at])
+    return passed
+
+
+def _cut(definition: Definition, kept: set[str]) -> PrunedTokenizer:
+    """Return the tokenizer with the kept tokens only; edits the definition."""
+    model = definition["model"]
+    everything = {piece for _, piece in model_pieces(model)}
+    everything |= {token["content"] for token in definition["added_tokens"]}
+    prefix = model.get("continuing_subword_prefix") or ""
+    if "merges" in model:
+        model["merges"] = [
+            [a, b] for a, b in model["merges"] if {a, b, a + b.removeprefix(prefix)} <= kept
+        ]
+    tokens = keep_tokens(definition, everything - kept, unknown_piece(model))
+    ids = {token: id for id, (token, _) in enumerate(tokens)}
+    for token in definition["added_tokens"]:
+        token["id"] = ids[token["content"]]
+    _renumber_post_processor(definition["post_processor"], ids)
+    definition["truncation"] = definition["padding"] = None
+    return PrunedTokenizer(
+        tokenizer=Tokenizer.from_str(json.dumps(definition)),
+        kept=torch.tensor([old for _, old in tokens], dtype=torch.int64),
+    )
+
+
+def _renumber_post_processor(processor: Definition | None, ids: Mapping[str, int]) -> None:
+    """Put new ids where a post-processor repeats a token's id; edits it."""
+    if processor is None:
+        return
+    for child in processor.get("processors", ()):
+        _renumber_post_processor(child, ids)
+    for token in processor.get("special_tokens", {}).values():
+        token["ids"] = [ids[piece] for piece in token["tokens"]]
+    for end in ("cls", "sep"):
+        if end in processor:
+            processor[end] = [processor[end][0], ids[processor[end][0]]]
+
+
+def batches(texts: Iterable[str], what: str) -> Iterator[list[str]]:
+    """Yield the texts in lists to be encoded together, with a bar named ``what``."""
+    remaining = iter(tqdm(texts, desc=what, unit=" lines", disable=None))
+    while batch := list(islice(remaining, _BATCH)):
+        yield batch
+
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """Return the ids of each text, special tokens around it aside."""
+    return [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
