@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tokenizers import Tokenizer
 
@@ -47,6 +47,7 @@ class SpecialTokens:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
+@runtime_checkable
 class LoadedTokenizer(Protocol):
     """What this module needs of a fast tokenizer of transformers."""
 
