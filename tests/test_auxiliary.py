@@ -144,17 +144,21 @@ def test_the_cache_lies_in_the_users_cache_directory(monkeypatch, tmp_path):
 def test_spec_dispatches(corpus, tmp_path):
     write_fasttext(tmp_path / "m.bin", ["haus"])
     (tmp_path / "v").write_text("maus 1 2\n")
+    padded = torch.cat([PLM, torch.ones(2, 4)])
     options = {"corpus": corpus, "settings": SMALL, "cache_dir": tmp_path / "cache"}
     for spec, description in [
         ("plm", "the PLM's own rows"),
         (
             "train",
-            r"fastText skipgram trained on text\.txt \(fasttext-modern .*, 1 epochs, seed 0\)",
+            r"fastText skipgram trained on text\.txt \(fasttext.*, 1 epochs, seed 0\)",
         ),
         (f"fasttext:{tmp_path}/m.bin", r"fastText model m\.bin"),
         (f"vectors:{tmp_path}/v", "vectors v, 2-d"),
     ]:
-        assert re.match(description, auxiliary_vectors(spec, PLM, STRINGS, **options).description)
+        vectors = auxiliary_vectors(spec, padded, STRINGS, **options)
+        assert re.match(description, vectors.description)
+        assert len(vectors.matrix) == len(vectors.represented) == 8
+        assert spec == "plm" or not vectors.represented[6:].any()
 
 
 @pytest.mark.parametrize("spec", ["", "word2vec", "plm:x", "train:x", "fasttext", "vectors:"])

@@ -87,4 +87,4 @@ def test_refusals(corpus, tmp_path, monkeypatch):
 
 
 def test_version_names_the_distribution():
-    assert binding_version().startswith("fasttext-modern ")
+    assert binding_version().startswith("fasttext-")

@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -106,13 +107,14 @@ def auxiliary_vectors(
         spec: `plm`, `train`, `fasttext:FILE.bin` or `vectors:FILE`.
         plm_embedding: the PLM's rows.
         strings: the text of each PLM token without its word marker; None for a token without text
-            of its own: special, or not valid UTF-8.
+            of its own: special, or not valid UTF-8. The rows after the last string are padding.
         corpus: text files in the target language, for `train`.
         settings: of fastText, for `train`.
         seed: for `train`.
         cache_dir: where `train` keeps its results.
     """
     check_auxiliary_spec(spec, corpus, settings)
+    strings = [*strings, *[None] * (len(plm_embedding) - len(strings))]
     origin, file = parse_auxiliary_spec(spec)
     if origin == "train":
         return train(
@@ -208,8 +210,7 @@ def _compose(model: SubwordModel, strings: Sequence[str | None], origin: str) ->
         token_vectors(model, [text for text, is_seen in zip(texts, seen, strict=True) if is_seen])
     )
     origin = f"{origin}, {model.dimension}-d, {model.n_words:,} words"
-    examples = [word for word, _ in zip(model.words(), range(4), strict=False)]
-    return _describe(matrix, strings, origin, examples)
+    return _describe(matrix, strings, origin, list(islice(model.words(), 3)))
 
 
 def _describe(
