@@ -9,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from saltlm.config import SpecialTokensConfig
 from saltlm.match import VocabularyMatch, match_vocabularies
+from saltlm.roles import special_tokens_of
+from saltlm.target_tokenizer import compose_tokenizer
 from saltlm.tokens import HOLE, SPECIAL, Vocabulary, read_vocabulary
 
 FAMILIES = ["bytelevel", "sentencepiece", "metaspace", "unigram", "wordpiece"]
@@ -73,6 +76,28 @@ def test_permuted_copy_matches_itself(tokenizers_by_family, family, seed):
     expected = [id if plm.kinds[new] != SPECIAL else -1 for new, id in enumerate(old)]
     assert match(plm, source).source_ids.tolist() == expected
     assert expected.count(-1) == plm.kinds.count(SPECIAL)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_model_with_its_permuted_copy_has_every_row_once(tokenizers_by_family, family):
+    """With the special tokens by role, no token of the composed vocabulary is new."""
+    tokenizer = tokenizers_by_family[family]
+    copy, _ = permuted(tokenizer, seed=3)
+    special = special_tokens_of(tokenizer)
+    target = compose_tokenizer(
+        copy, special_tokens_of(copy), tokenizer, special, SpecialTokensConfig()
+    )
+    found = match_vocabularies(
+        read_vocabulary(copy),
+        read_vocabulary(tokenizer),
+        plm_ids=target.plm_ids,
+        source_special_ids=target.source_special_ids,
+        n_rows=tokenizer.get_vocab_size(),
+    )
+    assert sorted(found.source_ids.tolist()) == list(range(tokenizer.get_vocab_size()))
+    names = [tokenizer.id_to_token(id) for id in found.source_ids.tolist()]
+    assert names == [target.tokenizer.id_to_token(id) for id in range(len(names))]
+    assert int(found.is_special.sum()) == len(special.tokens)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

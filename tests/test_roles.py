@@ -4,7 +4,7 @@ import json
 import logging
 
 import pytest
-from tokenizers import Tokenizer, processors
+from tokenizers import Tokenizer, models, processors
 from transformers import PreTrainedTokenizerFast
 
 from saltlm.errors import CheckpointError
@@ -203,3 +203,11 @@ def test_framing_ignores_padding_and_many_pieces(unigram):
     tokenizer = Tokenizer.from_str(json.dumps(cut))
     assert tokenizer.encode("a", add_special_tokens=False).tokens == ["▁", "a"]
     assert read_framing(tokenizer) == FRAMES["unigram"]
+
+
+def test_framing_of_a_vocabulary_without_the_probe():
+    tokenizer = Tokenizer(models.BPE(vocab={"x": 0, "<s>": 1}, merges=[]))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)]
+    )
+    assert read_framing(tokenizer).single == (("<s>", 0), ("$A", 0))

@@ -218,7 +218,11 @@ def read_framing(tokenizer: Tokenizer) -> Framing:
     Asking the tokenizer as transformers has loaded it also covers what transformers changes, such
     as ``add_bos_token``.
     """
-    return Framing(_frame(tokenizer, "a"), _frame(tokenizer, "a", "a"))
+    text = "a"
+    if not tokenizer.encode(text, add_special_tokens=False).ids:  # a vocabulary without this letter
+        tokens = tokenizer.get_vocab()
+        text = next(t for t in tokens if tokenizer.encode(t, add_special_tokens=False).ids)
+    return Framing(_frame(tokenizer, text), _frame(tokenizer, text, text))
 
 
 def _frame(

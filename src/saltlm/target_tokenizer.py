@@ -81,9 +81,8 @@ def compose_tokenizer(
     """
     definition = json.loads(plm_tokenizer.to_str())
     source = json.loads(source_tokenizer.to_str())
-    plm_specials = {
-        token for token in (*plm_special.tokens, unknown_piece(definition["model"])) if token
-    }
+    plm_unknown = unknown_piece(definition["model"])
+    plm_specials = [*plm_special.tokens, *([plm_unknown] if plm_unknown else [])]
     _check_names("carry_plm", config.carry_plm, plm_specials)
     _check_names("drop", config.drop, source_special.tokens)
     _check_names("roles", config.roles, ROLES)
@@ -97,7 +96,7 @@ def compose_tokenizer(
     if own_unknown not in carried or own_unknown in _ends(source_special):
         own_unknown = None  # named for want of a real one, as GPT-2 names its end of text
     unknown, leaving = settle_unknown(
-        definition, plm_specials.difference(config.carry_plm), own_unknown
+        definition, {*plm_specials} - {*config.carry_plm}, own_unknown
     )
     plm_tokens = keep_tokens(definition, leaving, unknown)
     present = {token for token, _ in plm_tokens}
@@ -128,6 +127,26 @@ def compose_tokenizer(
         chat_templates=source_special.chat_templates,
         settings=source_special.settings,
         notes=tuple(_notes(unknown, carried, framing, source_special.chat_templates, config.drop)),
+    )
+
+
+def own_tokenizer(tokenizer: Tokenizer, special: SpecialTokens) -> TargetTokenizer:
+    """Return a tokenizer with its own special tokens, as `save_tokenizer` takes it.
+
+    Args:
+        tokenizer: any; its ids stay.
+        special: its special tokens; roles whose token it does not have stay empty.
+    """
+    ids = tokenizer.get_vocab()
+    everything = torch.arange(1 + max(ids.values(), default=-1))
+    return TargetTokenizer(
+        tokenizer=tokenizer,
+        plm_ids=everything,
+        source_special_ids=torch.full_like(everything, -1),
+        roles={role: ids[token] for role, token in special.roles.items() if token and token in ids},
+        chat_templates=special.chat_templates,
+        settings=special.settings,
+        notes=(),
     )
 
 
@@ -225,7 +244,7 @@ def _check_names(option: str, names: Iterable[str], known: Collection[str]) -> N
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
             hint = f"did you mean {' or '.join(map(repr, near))}?" if near else ""
             if not near and len(known) <= 40:
-                hint = "there are: " + ", ".join(map(repr, known))
+                hint = "there are: " + ", ".join(map(repr, dict.fromkeys(known)))
             raise VocabularyError(f"special_tokens.{option}: there is no {name!r}", hint)
 
 
