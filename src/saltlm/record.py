@@ -21,6 +21,7 @@ from saltlm.linear import Fit
 from saltlm.neighbours import Neighbours
 
 FOLDER = "saltlm"
+_CHUNK = 8192  # rows hashed at a time
 _LIBRARIES = ("saltlm", "torch", "transformers", "tokenizers", "safetensors", "numpy")
 
 
@@ -138,6 +139,14 @@ def sha256(file: Path) -> str:
     with file.open("rb") as opened:
         while block := opened.read(1 << 20):
             digest.update(block)
+    return digest.hexdigest()
+
+
+def table_hash(table: Tensor) -> str:
+    """Return the hash of a tensor's bytes, as its file stores them."""
+    digest = hashlib.sha256()
+    for part in table.split(_CHUNK):
+        digest.update(part.contiguous().view(torch.uint8).numpy())
     return digest.hexdigest()
 
 

@@ -190,10 +190,12 @@ def sample_rows(
     deviation = (squares / len(source)).sqrt()
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(count, source.shape[1], generator=generator)
-    return mean.float() + deviation.float() * noise
+    rows: Tensor = mean.float() + deviation.float() * noise
+    return rows
 
 
 def norm_ratio(table: Float[Tensor, "v h_s"], plan: Plan) -> Float[Tensor, " m"]:
     """Return the norm of each LINEAR row over the mean norm of the anchors' rows."""
-    norms: Tensor = torch.cat([part.float().norm(dim=1) for part in table.split(_CHUNK)])
+    parts = [torch.linalg.vector_norm(part.float(), dim=1) for part in table.split(_CHUNK)]
+    norms = torch.cat(parts)
     return norms[plan.new_ids] / norms[plan.shared_ids].mean()

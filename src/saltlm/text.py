@@ -15,12 +15,8 @@ def documents(files: Sequence[Path]) -> Iterator[str]:
     """
     for file in files:
         try:
-            opened = (
-                gzip.open(file, "rt", encoding="utf-8", newline="\n")
-                if _is_gzip(file)
-                else (file.open(encoding="utf-8", newline="\n"))
-            )
-            with opened:
+            opener = gzip.open if _is_gzip(file) else open
+            with opener(file, "rt", encoding="utf-8", newline="\n") as opened:
                 for line in opened:
                     if text := line.strip():
                         yield text

@@ -8,7 +8,10 @@ from rich.text import Text
 
 from saltlm.check import Finding
 from saltlm.explain import Explanation
+from saltlm.inspection import Inspection, OnText
+from saltlm.transfer import TransferResult
 
+_MOST_ROWS = 20
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
 
@@ -55,3 +58,76 @@ def finding_table(findings: Sequence[Finding]) -> Table:
         for finding in findings
     ]
     return table("check", ("outcome", "check", "seen"), rows)
+
+
+def transfer_table(result: TransferResult) -> Table:
+    """Return what a transfer has made."""
+    maps = result.provenance
+    rows: list[tuple[str, object]] = [(f"{origin} rows", n) for origin, n in result.counts.items()]
+    if len(maps.new_ids):
+        k = maps.neighbours.k
+        rows += [
+            ("neighbours a token, median", int(k.median())),
+            ("neighbours a token, most", int(k.max())),
+            ("residual, median", float(maps.fit.residual.median())),
+            ("norm ratio, median", float(maps.norm_ratio.median())),
+        ]
+    return table("transfer", ("", ""), rows)
+
+
+def inspection_tables(inspection: Inspection) -> list[Table]:
+    """Return what is known of a pair, in the order in which it matters."""
+    sides = [("source", inspection.source), ("PLM", inspection.plm)]
+    columns = ("", "tokenizer", "tokens", "padding rows", "width")
+    models = [(n, s.family, s.n_tokens, s.n_padding_rows, s.width) for n, s in sides]
+    overlap = inspection.vocabularies
+    shared = [("all", overlap.n_shared, overlap.n_new_model)]
+    shared += [(kind, *counts) for kind, counts in overlap.shared_by_kind.items()]
+    shared += [(script, *counts) for script, counts in overlap.shared_by_script.items()]
+    tables = [
+        table("models", columns, models),
+        table("shared tokens", ("", "shared", "of"), shared[:_MOST_ROWS]),
+    ]
+    texts = [(name, side.on_corpus) for name, side in sides if side.on_corpus]
+    if texts:
+        columns = ("", "tokens a word", "bytes a token", "documents that survive", "lost")
+        tables.append(
+            table(
+                f"on the corpus (shared tokens cover {inspection.coverage:.1%})",
+                columns,
+                [
+                    (
+                        n,
+                        t.tokens_per_word,
+                        t.bytes_per_token,
+                        f"{t.round_trip:.1%}",
+                        f"{t.lost:.2%}",
+                    )
+                    for n, t in texts
+                ],
+            )
+        )
+    roles = [tuple("" if cell is None else cell for cell in row) for row in inspection.roles]
+    suspicious = [
+        ("zero rows", len(inspection.zero_rows), _first(inspection.zero_rows)),
+        ("repeated rows", len(inspection.repeated_rows), _first(inspection.repeated_rows)),
+    ]
+    cost = [
+        ("memory", f"{inspection.memory_bytes / 2**30:.1f} GiB"),
+        ("time", f"{inspection.seconds:.0f} s"),
+    ]
+    return [
+        *tables,
+        table("special tokens", ("role", "token", "new id", "source id", "row"), roles),
+        table("suspicious rows of the source", ("", "count", "ids"), suspicious),
+        table("a transfer takes about", ("", ""), cost),
+    ]
+
+
+def _on_text_row(name: str, seen: OnText) -> tuple[object, ...]:
+    survive, lost = f"{seen.round_trip:.1%}", f"{seen.lost:.2%}"
+    return (name, seen.tokens_per_word, seen.bytes_per_token, survive, lost)
+
+
+def _first(ids: Sequence[int]) -> str:
+    return ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")

@@ -1,0 +1,98 @@
+"""The model card of a new model: ``README.md`` with both parents and their licences."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+_TEMPLATE = """\
+---
+{{ metadata }}---
+
+# {{ name }}
+
+{{ source.name }} with the vocabulary of {{ plm.name }}, made by
+[saltlm](https://github.com/saltlm/saltlm) {{ version }} with SALT (Semantic Aware Linear Transfer,
+[Lee et al. 2025](https://arxiv.org/abs/2505.10945)).
+
+**This model has not been adapted yet.** Its new rows are initial values: continue pre-training on
+text of the target language before use.
+
+| | from | licence |
+|---|---|---|
+| layers, shared and special token rows | {{ source.name }} | {{ source.licence or "not stated" }} |
+| vocabulary, and what the new rows are mapped from | {{ plm.name }} | \
+{{ plm.licence or "not stated" }} |
+
+A licence that is not stated has to be looked up before the model is passed on.
+
+| tokens | origin of the row |
+|---|---|
+{% for origin, count in counts.items() -%}
+| {{ "{:,}".format(count) }} | {{ origins[origin] }} |
+{% endfor %}
+Auxiliary space: {{ auxiliary }}.
+
+```yaml
+{{ options }}```
+
+Every row's origin, neighbours and coefficients are in `saltlm/provenance.safetensors`
+(`saltlm explain DIR TOKEN`), the inputs' hashes in `saltlm/manifest.json`.
+"""
+
+_ORIGINS = {
+    "shared": "copied from the source: the token stands in both vocabularies",
+    "linear": "mapped from the PLM's row, one least-squares map per token",
+    "sampled": "drawn: the token has no auxiliary vector",
+    "special": "copied from the source: a special token",
+}
+_FRONT_MATTER = re.compile(r"\A---\s*\n(.*?\n)---\s*$", re.DOTALL | re.MULTILINE)
+
+
+def licence_of(directory: Path) -> str | None:
+    """Return the licence that a model directory's card states, None if it states none."""
+    card = directory / "README.md"
+    if not card.is_file():
+        return None
+    front = _FRONT_MATTER.match(card.read_text(encoding="utf-8", errors="replace"))
+    try:
+        metadata = yaml.safe_load(front[1]) if front else None
+    except yaml.YAMLError:
+        return None
+    licence = metadata.get("license") if isinstance(metadata, dict) else None
+    return str(licence) if licence else None
+
+
+def model_card(name: str, manifest: dict[str, Any]) -> str:
+    """Return the card of a model.
+
+    Args:
+        name: of the new model.
+        manifest: its record; see `saltlm.record`.
+    """
+    parents = manifest["source"], manifest["plm"]
+    metadata = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "base_model": [parent["name"] for parent in parents],
+        "tags": ["saltlm", "embedding-transfer"],
+    }
+    licences = {parent["licence"] for parent in parents}
+    if len(licences) == 1 and None not in licences:
+        metadata["license"] = licences.pop()
+    environment = jinja2.Environment(keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(_TEMPLATE).render(
+        name=name,
+        metadata=yaml.safe_dump(metadata, sort_keys=False),
+        source=manifest["source"],
+        plm=manifest["plm"],
+        version=manifest["environment"]["libraries"]["saltlm"],
+        counts={
+            origin: count for origin, count in manifest["counts"].items() if origin in _ORIGINS
+        },
+        origins=_ORIGINS,
+        auxiliary=manifest["auxiliary"],
+        options=yaml.safe_dump(manifest["options"], sort_keys=False),
+    )

@@ -1,0 +1,65 @@
+"""``saltlm transfer``."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("transfer")
+@click.argument("source", metavar="SOURCE")
+@click.argument("plm", metavar="PLM")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Directory to make.")
+@click.option("--aux", help="plm (default) | train | fasttext:FILE.bin | vectors:FILE")
+@click.option(
+    "--corpus",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Text of the target language, one document a line, for --aux train. Repeatable.",
+)
+@click.option("--match", help="exact (default) | symbols | casefold")
+@click.option("--seed", type=int, help="Of sampled rows and of fastText. Default: 0.")
+@click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Any other option.")
+@click.option("--config", type=click.Path(path_type=Path), help="A YAML file of options.")
+@click.option("--force", is_flag=True, help="Replace --out if it exists.")
+@click.option("--trust-remote-code", is_flag=True, default=None, help="Run the models' own code.")
+def command(
+    source: str,
+    plm: str,
+    out: Path,
+    aux: str | None,
+    corpus: tuple[Path, ...],
+    match: str | None,
+    seed: int | None,
+    assignments: tuple[str, ...],
+    config: Path | None,
+    force: bool,
+    trust_remote_code: bool | None,
+) -> None:
+    """Give an LLM the vocabulary of a target-language model.
+
+    SOURCE is a causal language model, PLM a small model of the target language; each a Hub id or
+    a directory.
+
+    \b
+      saltlm transfer meta-llama/Llama-3.2-1B deepset/gbert-base --out llama-german
+      saltlm transfer SOURCE PLM --out DIR --aux fasttext:cc.de.300.bin   # as in the paper
+    """
+    from saltlm.config import load_config
+
+    options = load_config(
+        config,
+        assignments,
+        aux=aux,
+        corpus=corpus or None,
+        match=match,
+        seed=seed,
+        trust_remote_code=trust_remote_code,
+    )
+    from saltlm.transfer import transfer
+
+    result = transfer(source, plm, out, config=options, force=force, progress=True)
+
+    from saltlm.cli.tables import show, transfer_table
+
+    show(transfer_table(result))
+    click.echo(f"next: saltlm check {out}", err=True)

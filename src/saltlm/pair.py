@@ -1,0 +1,164 @@
+"""The two models, read without their weights, and how their vocabularies meet."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+from transformers import PreTrainedConfig
+
+from saltlm.architecture import read_config
+from saltlm.checkpoint import Checkpoint, open_checkpoint
+from saltlm.config import TransferConfig
+from saltlm.errors import VocabularyError
+from saltlm.hub import resolve_model, revision_of
+from saltlm.match import VocabularyMatch, match_vocabularies
+from saltlm.roles import SpecialTokens, read_special_tokens
+from saltlm.target_tokenizer import TargetTokenizer, compose_tokenizer
+from saltlm.tokens import Form, Vocabulary, read_vocabulary
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two models.
+
+    Attributes:
+        name: as the user gave it.
+        directory: where its files are.
+        revision: commit of the Hub repository; None for a local directory.
+    """
+
+    name: str
+    directory: Path
+    revision: str | None
+    config: PreTrainedConfig
+    checkpoint: Checkpoint
+    tokenizer: Tokenizer
+    special: SpecialTokens
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Two vocabularies put together.
+
+    Attributes:
+        target: the tokenizer of the new model.
+        source: what the source's ids stand for.
+        plm: what the PLM's ids stand for.
+        match: where the new model's rows can come from.
+    """
+
+    target: TargetTokenizer
+    source: Vocabulary
+    plm: Vocabulary
+    match: VocabularyMatch
+
+    @property
+    def surface(self) -> list[str | None]:
+        """The text of each PLM id without word marker; None if it has none of its own."""
+        return [_surface(form) for form in self.plm.forms]
+
+
+def meet(
+    source: Tokenizer,
+    source_special: SpecialTokens,
+    plm: Tokenizer,
+    plm_special: SpecialTokens,
+    config: TransferConfig,
+    *,
+    n_source_rows: int,
+) -> Meeting:
+    """Compose the new tokenizer and match its tokens with the source's (SALT steps 1 and 2).
+
+    Args:
+        source: the source's tokenizer, as transformers loads it.
+        source_special: its special tokens.
+        plm: the PLM's tokenizer.
+        plm_special: its special tokens.
+        config: what counts as the same token, and changes to the special tokens.
+        n_source_rows: rows of the source's embedding; tokens beyond it have none.
+
+    Raises:
+        VocabularyError: a tokenizer cannot be read.
+    """
+    target = compose_tokenizer(plm, plm_special, source, source_special, config.special_tokens)
+    plm_vocabulary = read_vocabulary(plm, special=plm_special.tokens)
+    source_vocabulary = read_vocabulary(source, special=source_special.tokens)
+    match = match_vocabularies(
+        plm_vocabulary,
+        source_vocabulary,
+        plm_ids=target.plm_ids,
+        source_special_ids=target.source_special_ids,
+        n_rows=min(n_source_rows, len(source_vocabulary)),
+        mode=config.match,
+    )
+    return Meeting(target, source_vocabulary, plm_vocabulary, match)
+
+
+def load_side(ref: str, *, trust_remote_code: bool = False) -> Side:
+    """Find a model and read everything but its weights.
+
+    Raises:
+        CheckpointError: the model is not there, or its files are not sound.
+        VocabularyError: it has no fast tokenizer.
+    """
+    directory = resolve_model(ref)
+    config = read_config(directory, trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(directory, trust_remote_code=trust_remote_code)
+    return Side(
+        name=ref,
+        directory=directory,
+        revision=revision_of(directory),
+        config=config,
+        checkpoint=open_checkpoint(directory),
+        tokenizer=tokenizer,
+        special=read_special_tokens(directory, tokenizer),
+    )
+
+
+def load_tokenizer(directory: Path, *, trust_remote_code: bool = False) -> Tokenizer:
+    """Return the fast tokenizer of a model directory, as transformers loads it.
+
+    Raises:
+        VocabularyError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    if not (directory / "tokenizer.json").is_file():
+        raise VocabularyError(
+            f"{directory} has no tokenizer.json, the file of a fast tokenizer",
+            'convert it where transformers and sentencepiece are installed: python -c "from '
+            "transformers import AutoTokenizer as T; T.from_pretrained('MODEL')"
+            ".save_pretrained('DIR')\"",
+        )
+    try:
+        loaded = AutoTokenizer.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=trust_remote_code
+        )
+    except Exception as error:  # tokenizers raises plain Exception on a broken file
+        reason = str(error).partition("\n")[0]
+        raise VocabularyError(f"the tokenizer in {directory} cannot be loaded: {reason}") from error
+    tokenizer: Tokenizer = loaded.backend_tokenizer
+    return tokenizer
+
+
+def check_ids(side: Side, n_rows: int) -> None:
+    """Make sure that every token has a row.
+
+    Raises:
+        VocabularyError: the tokenizer gives ids beyond the embedding.
+    """
+    beyond = sorted((id, token) for token, id in side.tokenizer.get_vocab().items() if id >= n_rows)
+    if beyond:
+        first = ", ".join(f"{token!r} ({id})" for id, token in beyond[:3])
+        raise VocabularyError(
+            f"{len(beyond)} tokens of {side.name} lie beyond the {n_rows} rows of its embedding: "
+            f"{first}",
+            "the tokenizer and the weights are of two models; fetch both from one place",
+        )
+
+
+def _surface(form: Form | None) -> str | None:
+    try:
+        return form.text.decode() or None if form is not None else None
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,91 @@
+"""Token ids in ``config.json`` and ``generation_config.json``, renumbered for a new vocabulary."""
+
+import copy
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from saltlm.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
+
+_ID_KEYS = ("_token_id", "_token_index")
+_ID_LISTS = ("suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "forced_decoder_ids")
+_TEXT_SECTIONS = ("text_config", "language_config", "llm_config")
+_ROLE_KEYS = {f"{role}_token_id": role for role in ("bos", "eos", "pad", "unk", "sep", "cls")}
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return a JSON object of a model directory; empty if there is no such file.
+
+    Raises:
+        CheckpointError: the file is broken.
+    """
+    if not file.is_file():
+        return {}
+    try:
+        values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} cannot be read: {error}") from error
+    return values
+
+
+def renumber(
+    values: dict[str, Any],
+    source: Tokenizer,
+    target: Tokenizer,
+    roles: dict[str, int],
+    *,
+    overridden: frozenset[str] = frozenset(),
+) -> dict[str, Any]:
+    """Return a configuration whose token ids are those of the new tokenizer.
+
+    An id becomes the new id of the same token. One whose token the new vocabulary does not have
+    becomes null; lists of ids to suppress, which speak of ordinary tokens, are dropped.
+
+    Args:
+        values: of ``config.json`` or ``generation_config.json``.
+        source: the tokenizer that the ids are of.
+        target: the new one.
+        roles: role -> new id.
+        overridden: roles that the user has given to another token.
+    """
+
+    def new_id(old: Any) -> int | None:
+        token = source.id_to_token(old) if isinstance(old, int) and old >= 0 else None
+        return target.token_to_id(token) if token is not None else None
+
+    changed = copy.deepcopy(values)
+    for section in [changed, *(changed[name] for name in _TEXT_SECTIONS if name in changed)]:
+        for key in list(section):
+            if key in _ID_LISTS and section[key]:
+                logger.warning("%s is not carried over: it lists ids of the old vocabulary", key)
+                del section[key]
+            elif key.endswith(_ID_KEYS):
+                section[key] = _renumber_one(section[key], new_id)
+                role = _ROLE_KEYS.get(key)
+                if role in overridden:
+                    section[key] = roles[role]
+                elif section[key] is None and values.get(key) is not None:
+                    section[key] = roles.get(role) if role else None
+    return changed
+
+
+def _renumber_one(value: Any, new_id: Callable[[Any], int | None]) -> Any:
+    if not isinstance(value, list):
+        return new_id(value)
+    return [id for old in value if (id := new_id(old)) is not None] or None
+
+
+def set_vocabulary_size(values: dict[str, Any], size: int) -> dict[str, Any]:
+    """Return ``config.json`` with the new number of rows, where the old one says it."""
+    changed = copy.deepcopy(values)
+    sections = [changed[name] for name in _TEXT_SECTIONS if name in changed]
+    holders = [section for section in [changed, *sections] if "vocab_size" in section]
+    for section in holders or sections[:1] or [changed]:
+        section["vocab_size"] = size
+    return changed
