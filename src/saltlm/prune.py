@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
 from jaxtyping import Int64
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -21,7 +20,7 @@ from saltlm.pair import Side, check_ids, load_side
 from saltlm.pruned_tokenizer import PrunedTokenizer, batches, count_tokens, encode, prune_tokenizer
 from saltlm.record import environment, sha256, write_manifest
 from saltlm.tables import per_token_tensors
-from saltlm.target_tokenizer import TargetTokenizer, save_tokenizer
+from saltlm.target_tokenizer import own_tokenizer, save_tokenizer
 from saltlm.text import check_corpus, documents
 from saltlm.token_ids import read_json, renumber, set_vocabulary_size
 from saltlm.tokens import TEXT, read_vocabulary
@@ -189,26 +188,12 @@ def _rows(table: Tensor, kept: Int64[Tensor, " v"]) -> Tensor:
 
 def _write_settings(directory: Path, side: Side, pruned: PrunedTokenizer) -> None:
     """Write what stands beside the weights: configuration, tokenizer, card and licence."""
-    ids = pruned.tokenizer.get_vocab()
-    roles = {
-        role: ids[token]
-        for role, token in side.special.roles.items()
-        if token is not None and token in ids
-    }
+    target = own_tokenizer(pruned.tokenizer, side.special)
     values = renumber(
-        read_json(side.directory / "config.json"), side.tokenizer, pruned.tokenizer, roles
+        read_json(side.directory / "config.json"), side.tokenizer, pruned.tokenizer, target.roles
     )
     values = set_vocabulary_size(values, len(pruned.kept))
     (directory / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    target = TargetTokenizer(
-        tokenizer=pruned.tokenizer,
-        plm_ids=pruned.kept,
-        source_special_ids=torch.full_like(pruned.kept, -1),
-        roles=roles,
-        chat_templates=side.special.chat_templates,
-        settings=side.special.settings,
-        notes=(),
-    )
     save_tokenizer(target, directory, model_type=side.config.model_type)
     for pattern in ("README.md", "LICENSE*", "NOTICE*"):
         for file in sorted(side.directory.glob(pattern)):
