@@ -93,10 +93,10 @@ def test_an_existing_directory_needs_force(old):
     assert listing(old.parent) == {"out": "/", "out/config.json": "old"}
 
 
-@pytest.mark.parametrize("make", ["file", "other directory"])
-def test_force_replaces_nothing_but_models(tmp_path, make):
+@pytest.mark.parametrize("kind", ["file", "other directory"])
+def test_force_replaces_nothing_but_models(tmp_path, kind):
     out = tmp_path / "out"
-    if make == "file":
+    if kind == "file":
         out.write_text("mine")
     else:
         out.mkdir()

@@ -237,6 +237,8 @@ def test_an_override_must_name_a_table(llama):
     assert "model.embed_tokens.weight" in caught.value.hint
     with pytest.raises(CheckpointError, match=r"norm\.weight .* has shape \[16\], but a table"):
         read(llama, head="model.norm.weight")
+    with pytest.raises(CheckpointError, match=r"shape \[24, 16\], .* dimensions and 100 rows"):
+        read(llama, head="model.layers.0.mlp.up_proj.weight")
 
 
 def test_a_plm_with_two_embeddings_asks_which(tmp_path):
@@ -290,6 +292,14 @@ def test_numbers_that_are_not_finite_are_counted(llama, value, monkeypatch):
     edit(llama, model__embed_tokens__weight=table)
     with pytest.raises(CheckpointError, match="NaN or inf in 2 of 100 rows, the first is row 37"):
         read(llama)
+
+
+def test_a_bias_is_counted_by_token(tied_llama):
+    bias = torch.zeros(1, V)
+    bias[0, 41] = float("nan")
+    edit(tied_llama, final_logits_bias=bias)
+    with pytest.raises(CheckpointError, match="NaN or inf in 1 of 100 rows, the first is row 41"):
+        read(tied_llama)
 
 
 def test_a_quantised_table_is_refused(llama):

@@ -25,7 +25,7 @@ _FLOATING = ("F16", "BF16", "F32", "F64")
 _HEAD = re.compile(r"head|decoder|predictions|logits|lm_loss|projector|pred_layer|(^|_)out")
 _EMBEDDING = re.compile(r"emb(?!.*per_layer)|wte|shared|^w$")
 _NOT_PER_TOKEN = re.compile(r"position|pos_emb|wpe|token_type|relative")
-_BLOCK_NUMBERS = 2**24
+_BLOCK_NUMBERS = 2**22
 
 Side = Literal["source", "plm"]
 _ROLES = ("embedding", "head", "head_bias")
@@ -84,17 +84,19 @@ def read_tables(
     is_tied = bool(getattr(config, "tie_word_embeddings", False))
     if not names["embedding"] and not embedding and is_tied:
         names["embedding"], names["head"] = names["head"], []  # transformers ties either way
-    rivals = _settle(checkpoint, names, "embedding", embedding)
+    rivals = _settle(checkpoint, names, rows, "embedding", embedding)
     if not names["embedding"]:
         raise _missing(checkpoint, rows, side, "embedding", "embed, wte or shared")
     if side == "plm":
         if rivals and embedding is None:
             raise _ambiguous(checkpoint, names["embedding"] + rivals)
         only = tuple(names["embedding"])
-        return Tables(_read_finite(checkpoint, only[0]), None, None, {"embedding": only}, is_tied)
+        return Tables(
+            _read_finite(checkpoint, only[0], rows), None, None, {"embedding": only}, is_tied
+        )
 
-    _settle(checkpoint, names, "head", head)
-    _settle(checkpoint, names, "head_bias", None)
+    _settle(checkpoint, names, rows, "head", head)
+    _settle(checkpoint, names, rows, "head_bias")
     if is_tied and _head_is_a_copy(checkpoint, names):
         names["embedding"] += names["head"]
         names["head"] = []
@@ -102,7 +104,7 @@ def read_tables(
         raise _missing(checkpoint, rows, side, "head", "head, embed_out or output")
     _check_all_understood(checkpoint, config, names, side)
     kept = {role: tuple(names[role]) for role in _ROLES if names[role]}
-    tables = {role: _read_finite(checkpoint, same[0]) for role, same in kept.items()}
+    tables = {role: _read_finite(checkpoint, same[0], rows) for role, same in kept.items()}
     bias = tables.get("head_bias")
     return Tables(
         embedding=tables["embedding"],
@@ -166,7 +168,7 @@ def replacements(
 
 def _count_rows(checkpoint: Checkpoint, config: PreTrainedConfig, embedding: str | None) -> int:
     if embedding is not None:
-        return _named_table(checkpoint, embedding).shape[0]
+        return _named_table(checkpoint, embedding, None).shape[0]
     rows = getattr(config.get_text_config(), "vocab_size", None)
     if not isinstance(rows, int) or rows < 1:
         raise CheckpointError(
@@ -176,8 +178,8 @@ def _count_rows(checkpoint: Checkpoint, config: PreTrainedConfig, embedding: str
     return rows
 
 
-def _named_table(checkpoint: Checkpoint, name: str) -> TensorEntry:
-    """Return the entry of a tensor that the user named, which must be a table."""
+def _named_table(checkpoint: Checkpoint, name: str, rows: int | None) -> TensorEntry:
+    """Return the entry of a tensor that the user named, which must be a table of these rows."""
     if name not in checkpoint.tensors:
         close = difflib.get_close_matches(name, checkpoint.tensors, n=3, cutoff=0.3)
         raise CheckpointError(
@@ -185,10 +187,10 @@ def _named_table(checkpoint: Checkpoint, name: str) -> TensorEntry:
             f"the closest names are: {', '.join(close) or 'none'}",
         )
     entry = checkpoint.tensors[name]
-    if len(entry.shape) != 2:
+    if len(entry.shape) != 2 or rows not in (None, entry.shape[0]):
         raise CheckpointError(
             f"{name} of {checkpoint.directory} has shape {list(entry.shape)}, but a table has two"
-            " dimensions",
+            f" dimensions and {rows or 'v'} rows",
             "name a tensor with one row per token",
         )
     return entry
@@ -200,7 +202,11 @@ def _sort_by_role(
     """Put every tensor that seems to have one row per token under its role, or `unknown`."""
     text = config.get_text_config().to_dict()
     sizes = {rows} | {size for key, size in text.items() if key.startswith("vocab_size")}
-    is_also_a_width = any(size == rows for key, size in text.items() if "vocab" not in key)
+    is_also_a_width = any(
+        size == rows
+        for key, size in text.items()
+        if "vocab" not in key and not key.endswith(("token_id", "token_index"))
+    )
     names: dict[str, list[str]] = {"embedding": [], "head": [], "head_bias": [], "unknown": []}
     for entry in checkpoint.tensors.values():
         if sizes.isdisjoint(entry.shape) or _NOT_PER_TOKEN.search(entry.name):
@@ -228,14 +234,18 @@ def _role(entry: TensorEntry, rows: int) -> str | None:
 
 
 def _settle(
-    checkpoint: Checkpoint, names: dict[str, list[str]], role: str, chosen: str | None
+    checkpoint: Checkpoint,
+    names: dict[str, list[str]],
+    rows: int,
+    role: str,
+    chosen: str | None = None,
 ) -> list[str]:
     """Leave under `role` only names of one and the same table, the user's choice first.
 
     Names of other tables move to `unknown` and are returned.
     """
     if chosen is not None:
-        _named_table(checkpoint, chosen)
+        _named_table(checkpoint, chosen, rows)
         for found in names.values():
             if chosen in found:
                 found.remove(chosen)
@@ -310,7 +320,7 @@ def _yaml_lines(side: Side) -> str:
     return f"name the tensors in the YAML, tensors: {{{', '.join(lines)}}}"
 
 
-def _read_finite(checkpoint: Checkpoint, name: str) -> Tensor:
+def _read_finite(checkpoint: Checkpoint, name: str, rows: int) -> Tensor:
     entry = checkpoint.tensors[name]
     if entry.dtype not in _FLOATING:
         raise CheckpointError(
@@ -319,12 +329,12 @@ def _read_finite(checkpoint: Checkpoint, name: str) -> Tensor:
             "use a copy of the model that is not quantised",
         )
     table = checkpoint.read(name)
-    rows = table.reshape(table.shape[0], -1)
-    per_block = max(1, _BLOCK_NUMBERS // max(1, rows.shape[1]))
-    bad = torch.cat([~block.isfinite().all(dim=1) for block in rows.split(per_block)])
+    per_block = max(1, _BLOCK_NUMBERS * rows // max(1, table.numel()))
+    blocks = table.reshape(rows, -1).split(per_block)
+    bad = torch.cat([~block.isfinite().all(dim=1) for block in blocks])
     if bad.any():
         raise CheckpointError(
-            f"{name} of {checkpoint.directory} has NaN or inf in {int(bad.sum())} of {len(rows)}"
+            f"{name} of {checkpoint.directory} has NaN or inf in {int(bad.sum())} of {rows}"
             f" rows, the first is row {int(bad.nonzero()[0])}",
             "fetch the model again; if it is still so, the model is broken",
         )
