@@ -12,6 +12,7 @@ from torch import Tensor
 from saltlm.architecture import read_config
 from saltlm.checkpoint import open_checkpoint
 from saltlm.errors import CheckpointError, SaltlmError
+from saltlm.record import read_manifest
 from saltlm.tables import Tables, read_tables
 
 _BLOCK = 8192  # rows looked at together
@@ -52,7 +53,14 @@ def _checks(directory: Path, trust_remote_code: bool) -> Iterator[Finding]:
     if not directory.is_dir():
         raise CheckpointError(f"{directory} is not a directory")
     config = read_config(directory, trust_remote_code=trust_remote_code)
-    tables = read_tables(open_checkpoint(directory), config, side="source")
+    names = _named_tensors(directory)
+    tables = read_tables(
+        open_checkpoint(directory),
+        config,
+        side="source",
+        embedding=names.get("source_embedding"),
+        head=names.get("source_head"),
+    )
     yield from _table_findings(tables)
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -73,6 +81,15 @@ def _checks(directory: Path, trust_remote_code: bool) -> Iterator[Finding]:
     yield from _model_findings(tables, model)
     yield from _id_findings(tokenizer, model, len(tables.embedding))
     yield _forward_finding(tokenizer, model)
+
+
+def _named_tensors(directory: Path) -> dict[str, Any]:
+    """Return the tensor names that the transfer was given, for a layout of its own."""
+    try:
+        names: dict[str, Any] = read_manifest(directory)["options"]["tensors"]
+    except (CheckpointError, KeyError):
+        return {}
+    return names
 
 
 def _verdict(check: str, is_good: bool, detail: str) -> Finding:
