@@ -16,13 +16,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from saltlm import __version__
 from saltlm.errors import CheckpointError
 from saltlm.linear import Fit
 from saltlm.neighbours import Neighbours
 
 FOLDER = "saltlm"
 _CHUNK = 8192  # rows hashed at a time
-_LIBRARIES = ("saltlm", "torch", "transformers", "tokenizers", "safetensors", "numpy")
+_LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 
 def environment() -> dict[str, Any]:
     """Return what the result may depend on besides its inputs."""
-    versions = {}
+    versions = {"saltlm": __version__}
     for library in _LIBRARIES:
         try:
             versions[library] = importlib.metadata.version(library)
