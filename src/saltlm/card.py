@@ -13,9 +13,8 @@ _TEMPLATE = """\
 
 # {{ name }}
 
-{{ source.name }} with the vocabulary of {{ plm.name }}, made by
-[saltlm](https://github.com/saltlm/saltlm) {{ version }} with SALT (Semantic Aware Linear Transfer,
-[Lee et al. 2025](https://arxiv.org/abs/2505.10945)).
+{{ source.name }} with the vocabulary of {{ plm.name }}, made by saltlm {{ version }} with SALT
+(Semantic Aware Linear Transfer, [Lee et al. 2025](https://arxiv.org/abs/2505.10945)).
 
 **This model has not been adapted yet.** Its new rows are initial values: continue pre-training on
 text of the target language before use.

@@ -1,6 +1,5 @@
 """Is a model directory sound? Opened as anybody would open it, with plain transformers."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,9 +171,8 @@ def _id_findings(tokenizer: Any, model: Any, rows: int) -> Iterator[Finding]:
     ):
         ids = _special_ids(owner.to_dict())
         outside = {name: id for name, id in ids if not 0 <= id < len(tokenizer)}
-        yield _verdict(
-            f"special token ids of {place}", not outside, json.dumps(outside or dict(ids))
-        )
+        listed = ", ".join(f"{name} {id}" for name, id in (outside.items() or ids)) or "none"
+        yield _verdict(f"special token ids of {place}", not outside, listed)
     for role in ("bos", "eos", "pad"):
         own = getattr(tokenizer, f"{role}_token_id")
         stated = getattr(model.generation_config, f"{role}_token_id")
@@ -186,7 +184,7 @@ def _id_findings(tokenizer: Any, model: Any, rows: int) -> Iterator[Finding]:
 
 def _special_ids(values: dict[str, Any]) -> list[tuple[str, int]]:
     return [
-        (name, id)
+        (name.removesuffix("_token_id"), id)
         for name, value in values.items()
         if name.endswith("_token_id")
         for id in (value if isinstance(value, list) else [value])

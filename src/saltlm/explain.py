@@ -66,8 +66,8 @@ def explain(directory: Path, tokens: list[str]) -> list[Explanation]:
 
     Args:
         directory: as `saltlm transfer` wrote it.
-        tokens: each a token as the tokenizer writes it (``▁Haus``), ``#`` and an id (``#812``), or
-            a text, which stands for every token that the tokenizer makes of it.
+        tokens: each a text, which stands for the tokens that the tokenizer makes of it, a token as
+            the tokenizer writes it (``▁Haus``), or ``#`` and an id (``#812``).
 
     Raises:
         CheckpointError: the directory has no record.
@@ -91,8 +91,10 @@ def _ids(token: str, tokenizer: Tokenizer, size: int) -> list[int]:
         if int(token[1:]) >= size:
             raise VocabularyError(f"{token} is beyond the vocabulary of {size} tokens")
         return [int(token[1:])]
+    ids = tokenizer.encode(token, add_special_tokens=False).ids
     exact = tokenizer.token_to_id(token)
-    ids = [exact] if exact is not None else tokenizer.encode(token, add_special_tokens=False).ids
+    if len(ids) != 1 and exact is not None:
+        return [exact]
     if not ids:
         raise VocabularyError(
             f"the tokenizer makes no token of {token!r}", "give a token, a word, or #ID"

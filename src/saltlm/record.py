@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int64, UInt8
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from saltlm import __version__
@@ -60,7 +60,8 @@ class Provenance:
         }
         folder = directory / FOLDER
         folder.mkdir(exist_ok=True)
-        save_file({name: t.contiguous() for name, t in flat.items()}, _provenance_file(directory))
+        file = _provenance_file(directory)
+        file.write_bytes(save({name: tensor.contiguous() for name, tensor in flat.items()}))
 
     @classmethod
     def load(cls, directory: Path) -> "Provenance":

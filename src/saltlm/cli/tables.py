@@ -12,17 +12,23 @@ from saltlm.inspection import Inspection, OnText
 from saltlm.transfer import TransferResult
 
 _MOST_ROWS = 20
+_PIPE_WIDTH = 160
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
 
 def show(table: Table) -> None:
-    """Print a table to stdout; plain text where it is not a terminal."""
-    Console().print(table)
+    """Print a table to stdout; plain text where it is not a terminal, and wide enough for it."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PIPE_WIDTH)
+    title, table.title = table.title, None
+    console.print(Text(f"\n{title}", style="bold"))
+    console.print(table)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     """Return a table; numbers stand right."""
-    made = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    made = Table(title=title, box=None, pad_edge=False)
     for place, column in enumerate(columns):
         is_number = all(isinstance(row[place], int | float) for row in rows)
         made.add_column(Text(column), justify="right" if rows and is_number else "left")
