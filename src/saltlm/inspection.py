@@ -26,7 +26,7 @@ from saltlm.transfer import read_pair
 
 _MAX_DOCUMENTS = 5000  # of the corpus are looked at
 _BLOCK = 8192  # rows looked at together
-_OVERHEAD_BYTES = 800 * 2**20  # libraries and working blocks beside the tables
+_OVERHEAD_BYTES = 1200 * 2**20  # libraries and working blocks beside the tables
 _WRITE_BYTES_PER_SECOND = 200 * 2**20
 _COSINE_MULTIPLE = 4  # all of the maps take about as long as so many cosine products
 

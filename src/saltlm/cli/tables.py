@@ -23,7 +23,8 @@ def show(table: Table) -> None:
         console = Console(width=_PIPE_WIDTH)
     title, table.title = table.title, None
     console.print(Text(f"\n{title}", style="bold"))
-    console.print(table)
+    if table.row_count:
+        console.print(table)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
