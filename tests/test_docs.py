@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import yaml
+from transformers import AutoModelForCausalLM, BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 from saltlm.cli.main import VERBS, cli
 from saltlm.config import TransferConfig
@@ -76,3 +77,25 @@ def test_links_between_documents_hold():
     for file in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", file.read_text(encoding="utf-8")):
             assert (file.parent / target).exists(), f"{file.name} links to {target}"
+
+
+def test_readme_python_runs(tokenizers_by_family, save_tokenizer_dir, tmp_path, monkeypatch):
+    """The snippet as it stands, with two tiny models under the names that it uses."""
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    monkeypatch.chdir(tmp_path)
+    small = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    for name, family, model, config in (
+        ("HuggingFaceTB/SmolLM2-135M", "bytelevel", LlamaForCausalLM, LlamaConfig),
+        ("deepset/gbert-base", "wordpiece", BertModel, BertConfig),
+    ):
+        tokenizer = tokenizers_by_family[family]
+        save_tokenizer_dir(tokenizer, tmp_path / name)
+        rows = tokenizer.get_vocab_size()
+        model(config(vocab_size=rows, **small)).save_pretrained(tmp_path / name)
+    exec(code, {})
+    AutoModelForCausalLM.from_pretrained(tmp_path / "smollm2-german")
