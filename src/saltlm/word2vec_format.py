@@ -43,19 +43,19 @@ def check_vectors_file(path: Path) -> None:
         _numbers(path, 1, first.partition(b" ")[2])
 
 
-def read_word_vectors(path: Path, wanted: Collection[str]) -> WordVectors:
+def read_word_vectors(path: Path, wanted: Collection[str] | None) -> WordVectors:
     """Read the vectors of some words; a word that stands twice keeps its first vector.
 
     Every line is checked for its length, the numbers are read only where they are wanted.
 
     Args:
         path: word2vec's, GloVe's or fastText's text format, gzipped or not.
-        wanted: the words to look for.
+        wanted: the words to look for; None for all, in the order of the file.
 
     Raises:
         AuxiliaryVectorsError: the file cannot be read, is truncated, or has a malformed line.
     """
-    wanted_bytes = {word.encode(): word for word in wanted}
+    wanted_bytes = None if wanted is None else {word.encode(): word for word in wanted}
     rows: dict[str, Float[np.ndarray, " d"]] = {}
     first_words: list[str] = []
     promised, dimension, n_words = None, 0, 0
@@ -78,7 +78,7 @@ def read_word_vectors(path: Path, wanted: Collection[str]) -> WordVectors:
         )
         if len(first_words) < 3:
             first_words.append(first.decode(errors="replace"))
-        word = wanted_bytes.get(first)
+        word = first.decode(errors="replace") if wanted_bytes is None else wanted_bytes.get(first)
         if word is not None and word not in rows:
             rows[word] = _numbers(path, number, line[len(first) + 1 :])
     if promised is not None and n_words < promised:

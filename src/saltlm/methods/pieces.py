@@ -1,0 +1,131 @@
+"""FVT: a new token's row is the mean of the rows of its pieces in the source's tokenizer."""
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from saltlm.definition import model_pieces
+from saltlm.methods.task import Fitted, Rows, Task, Texts, bag_rows, column_mean
+from saltlm.tokens import Form
+
+
+def fvt(
+    task: Task,
+    *,
+    word_start: Annotated[
+        bool, Field(description="cut ' Haus' and 'Haus' apart, where the tokenizer tells them")
+    ] = False,
+    weights: Annotated[
+        Literal["equal", "length"], Field(description="of the pieces; length in bytes")
+    ] = "equal",
+) -> Fitted:
+    """Return the mean of the pieces' rows (FVT, Gee et al. 2022).
+
+    The original drops the mark of a word's start before it cuts a token. A token whose text is not
+    valid UTF-8 is made of the source's rows of single bytes, and one without any piece is the
+    mean source row.
+
+    Raises:
+        ConfigError: the task has no texts.
+    """
+    texts = task.read_texts("fvt")
+    pieces = source_pieces(texts, set(task.held_out_ids.tolist()), word_start=word_start)
+    sizes = [[_length(texts.source_forms[id]) for id in ids] for ids in pieces]
+    shares = [
+        [size / sum(row) if weights == "length" else 1 / len(row) for size in row] for row in sizes
+    ]
+    # One more row than the source has, which stands for the mean.
+    nothing = task.n_source_tokens
+    filled = [ids or [nothing] for ids in pieces]
+    flat = torch.tensor([id for ids in filled for id in ids], dtype=torch.int64)
+    coefficients = torch.tensor([share for row in shares for share in (row or [1.0])])
+    offsets = torch.tensor([0, *map(len, filled)]).cumsum(0)
+    used, indices = flat.unique(return_inverse=True)
+
+    def fill(table: Float[Tensor, "v_s h"]) -> Rows:
+        rows = table[used.clamp_max(len(table) - 1)].float()
+        rows[used == nothing] = column_mean(table, task.source_ids).float()
+        return bag_rows(rows, offsets, indices, coefficients)
+
+    return Fitted(fill)
+
+
+def source_pieces(texts: Texts, held_out: Collection[int], *, word_start: bool) -> list[list[int]]:
+    """Return the source's ids of each new token's text, none of them held out."""
+    tokenizer = without(texts.source_tokenizer, held_out)
+    allowed = {
+        id for id, form in enumerate(texts.source_forms) if form is not None and id not in held_out
+    }
+    of_byte = {
+        form.text: id
+        for id, form in reversed(list(enumerate(texts.source_forms)))
+        if id in allowed and form is not None and len(form.text) == 1 and not form.begins_word
+    }
+    adds_space = _adds_space(tokenizer, texts.source_forms)
+    strings = [_string(form, word_start and not adds_space) for form in texts.new_forms]
+    encodings = tokenizer.encode_batch([s or "" for s in strings], add_special_tokens=False)
+    return [
+        [id for id in encoding.ids if id in allowed]
+        if string is not None
+        else [of_byte[byte] for byte in _bytes(form) if byte in of_byte]
+        for form, string, encoding in zip(texts.new_forms, strings, encodings, strict=True)
+    ]
+
+
+def without(tokenizer: Tokenizer, held_out: Collection[int]) -> Tokenizer:
+    """Return a tokenizer with the same ids that cuts text as if some tokens did not exist.
+
+    A single character of BPE has no other spelling, so it may come out all the same.
+    """
+    if not held_out:
+        return tokenizer
+    definition = json.loads(tokenizer.to_str())
+    model = definition["model"]
+    gone = {piece for id, piece in model_pieces(model) if id in held_out}
+    if model["type"] == "BPE":
+        prefix = model["continuing_subword_prefix"] or ""
+        merges = (m.split(" ") if isinstance(m, str) else m for m in model["merges"])
+        model["merges"] = [[a, b] for a, b in merges if a + b.removeprefix(prefix) not in gone]
+        model["ignore_merges"] = False
+    elif model["type"] == "Unigram":
+        model["vocab"] = [
+            [piece, -1e4 if piece in gone else score] for piece, score in model["vocab"]
+        ]
+    else:
+        unused = {piece: f"\0{id}" for id, piece in model_pieces(model) if id in held_out}
+        model["vocab"] = {unused.get(piece, piece): id for piece, id in model["vocab"].items()}
+    definition["added_tokens"] = [
+        token for token in definition["added_tokens"] if token["id"] not in held_out
+    ]
+    definition["truncation"] = definition["padding"] = None
+    return Tokenizer.from_str(json.dumps(definition))
+
+
+def _adds_space(tokenizer: Tokenizer, forms: Sequence[Form | None]) -> bool:
+    """Tell whether the tokenizer itself makes a word's start of where a text starts."""
+    ids = tokenizer.encode("a", add_special_tokens=False).ids
+    first = forms[ids[0]] if ids and ids[0] < len(forms) else None
+    return first is not None and first.begins_word
+
+
+def _string(form: Form | None, with_space: bool) -> str | None:
+    if form is None:
+        return None
+    try:
+        return " " * (with_space and form.begins_word) + form.text.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _bytes(form: Form | None) -> Iterable[bytes]:
+    return () if form is None else (bytes([byte]) for byte in form.text)
+
+
+def _length(form: Form | None) -> int:
+    return 1 if form is None else max(1, len(form.text) + form.begins_word)

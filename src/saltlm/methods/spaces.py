@@ -1,0 +1,102 @@
+"""Neighbours among the shared tokens, in the spaces where methods look for them."""
+
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from saltlm.methods.task import Task
+from saltlm.neighbours import Neighbours, nearest_shared, unit_rows
+
+Space = Literal["auxiliary", "plm", "centred"]
+"""The auxiliary vectors, the PLM's rows, or the PLM's rows centred on the mean shared one."""
+
+Distance = Literal["cosine", "euclidean"]
+
+Scale = Annotated[
+    float, Field(ge=1, description="what cosines are multiplied with before sparsemax")
+]
+
+_BLOCK_BYTES = 32 * 2**20  # of scores held at a time
+
+
+def vectors(task: Task, space: Space) -> tuple[Float[Tensor, "m d"], Float[Tensor, "n d"]]:
+    """Return where the new and the shared tokens lie in a space."""
+    if space == "auxiliary":
+        return task.aux_new, task.aux_shared
+    centre = task.plm_shared.mean(0) if space == "centred" else 0.0
+    return task.plm_new - centre, task.plm_shared - centre
+
+
+def nearest(task: Task, space: Space, scale: float = 1.0) -> Neighbours:
+    """Return the sparsemax neighbourhoods in a space, made once for all methods.
+
+    Args:
+        task: the tokens.
+        space: where their cosines are taken.
+        scale: what the cosines are multiplied with before sparsemax, at least 1.
+    """
+    if space == "auxiliary" and task.aux_shared is task.plm_shared:
+        space = "plm"
+    found = task.once(("neighbours", space), lambda: nearest_shared(*vectors(task, space)))
+    return found if scale == 1 else sharpen(found, scale)
+
+
+def sharpen(neighbours: Neighbours, scale: float) -> Neighbours:
+    """Return the sparsemax neighbourhoods of cosines that are multiplied with at least 1.
+
+    Exact, since the support of sparsemax can only shrink as its scores are spread.
+    """
+    first, k = neighbours.offsets[:-1], neighbours.k
+    owner = torch.repeat_interleave(k)
+    scores = neighbours.cosines.double() * scale  # of each token, from high to low
+    total = scores.cumsum(0)
+    total -= (total - scores)[first][owner]
+    position = torch.arange(len(owner)) - first[owner] + 1
+    size = torch.bincount(owner[1 + position * scores > total], minlength=len(k))
+    tau = (total[first + size - 1] - 1) / size
+    weights = (scores - tau[owner]).float()
+    kept = weights > 0
+    counts = torch.bincount(owner[kept], minlength=len(k))
+    return Neighbours(
+        torch.nn.functional.pad(counts.cumsum(0), (1, 0)),
+        neighbours.indices[kept],
+        weights[kept],
+        neighbours.cosines[kept],
+    )
+
+
+def k_nearest(
+    new: Float[Tensor, "m d"],
+    shared: Float[Tensor, "n d"],
+    k: int,
+    *,
+    distance: Distance = "cosine",
+) -> Neighbours:
+    """Return the k shared tokens nearest to each new one, the nearest first, weighted equally.
+
+    Args:
+        new: rows of the new tokens.
+        shared: rows of the shared tokens; all are returned if there are fewer than k.
+        k: at least 1.
+        distance: what nearness is.
+    """
+    k = min(k, len(shared))
+    directions = unit_rows(shared)
+    # For Euclid, ||a - b||^2 without ||a||^2, which all b of a token share.
+    others = directions if distance == "cosine" else shared
+    offset = 0.0 if distance == "cosine" else shared.square().sum(1) / 2
+    indices, cosines = [torch.zeros(0, k, dtype=torch.int64)], [torch.zeros(0, k)]
+    for block in new.split(max(1, _BLOCK_BYTES // (4 * len(shared)))):
+        unit = unit_rows(block)
+        scores = (unit if distance == "cosine" else block) @ others.T - offset
+        indices.append(scores.topk(k, dim=1).indices)
+        cosines.append(torch.einsum("bd,bkd->bk", unit, directions[indices[-1]]))
+    return Neighbours(
+        torch.arange(len(new) + 1) * k,
+        torch.cat(indices).flatten(),
+        torch.full((len(new) * k,), 1 / k),
+        torch.cat(cosines).flatten(),
+    )
