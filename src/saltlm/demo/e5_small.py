@@ -110,10 +110,10 @@ def read_e5_file(file: Path) -> E5File:
         at += struct.calcsize("<" + layout)
         return struct.unpack_from("<" + layout, data, at - struct.calcsize("<" + layout))
 
-    sizes = take("7i")
+    hidden, layers, heads, feed_forward, rows, positions, types = take("7i")
     take("fi")  # the norm's epsilon, and the weights in a block
     (n_pieces,) = take("i")
-    special = take("4i")
+    bos, eos, pad, unk = take("4i")
     (n_bytes,) = take("Q")
     ends = take(f"{n_pieces + 1}I")
     scores = take(f"{n_pieces}f")
@@ -126,8 +126,22 @@ def read_e5_file(file: Path) -> E5File:
         (name,) = take(f"{take('H')[0]}s")
         kind, count, start, _ = (*take("BI"), *take("QQ"))
         tensors[name.decode()] = (kind == 1, count, start)
-    scored = list(zip(pieces, scores, strict=True))
-    return E5File(data, *sizes, *special, pieces=scored, tensors=tensors)
+    return E5File(
+        data=data,
+        hidden=hidden,
+        layers=layers,
+        heads=heads,
+        feed_forward=feed_forward,
+        rows=rows,
+        positions=positions,
+        types=types,
+        bos=bos,
+        eos=eos,
+        pad=pad,
+        unk=unk,
+        pieces=list(zip(pieces, scores, strict=True)),
+        tensors=tensors,
+    )
 
 
 def _state(e5: E5File) -> Iterator[tuple[str, Floats]]:

@@ -1,0 +1,86 @@
+"""The steps of the demo: the pair, the transfer, and what the new model is worth as it stands."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from saltlm.demo.assets import E5_SMALL, SMOLLM2, fetch_asset
+from saltlm.evaluate.bits_per_byte import BitsPerByte, bits_per_byte
+from saltlm.evaluate.fertility import Fertility, fertility
+from saltlm.prune import prune_model
+from saltlm.text import documents
+
+_CORPUS = Path(__file__).parent / "corpus"
+
+# Words whose neighbours are worth a look, in each language that the demo can add.
+WORDS = {
+    "de": ("Netzwerk", "Sprache", "löschen"),
+    "ar": ("النظام", "الملفات", "لغة"),
+    "vi": ("mạng", "mở", "ngữ"),
+}
+
+
+@dataclass(frozen=True)
+class DemoPair:
+    """The models of the demo, and the text that they meet over.
+
+    Attributes:
+        source: directory of the English LLM.
+        plm: directory of the PLM, cut to the tokens of the text.
+        corpus: the text.
+    """
+
+    source: Path
+    plm: Path
+    corpus: Path
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A model on held-out text of one language."""
+
+    model: str
+    language: str
+    fertility: Fertility
+    bits: BitsPerByte
+
+
+def prepare_pair(language: str, out: Path, cache: Path) -> DemoPair:
+    """Return the demo's models, fetched into the cache and the PLM cut to a language.
+
+    Args:
+        language: "de", "ar" or "vi".
+        out: where the cut PLM goes; what an earlier demo left there is replaced.
+        cache: where the fetched models stay.
+
+    Raises:
+        CheckpointError: a model cannot be fetched.
+        OutputError: there is no place to write.
+    """
+    source, donor = (fetch_asset(asset, cache) for asset in (SMOLLM2, E5_SMALL))
+    corpus = _CORPUS / f"{language}.txt.gz"
+    plm = out / f"{donor.name}-{language}"
+    prune_model(donor, plm, [corpus], force=True)
+    return DemoPair(source, plm, corpus)
+
+
+def measure(models: dict[str, Path], languages: list[str]) -> Iterator[Measurement]:
+    """Yield how finely each model cuts held-out text, and its bits per byte.
+
+    Args:
+        models: name -> directory.
+        languages: of the text.
+    """
+    for name, directory in models.items():
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(directory, dtype="auto", local_files_only=True)
+        for language in languages:
+            texts = list(documents([_CORPUS / f"{language}.heldout.txt.gz"]))
+            yield Measurement(
+                model=name,
+                language=language,
+                fertility=fertility(tokenizer, texts),
+                bits=bits_per_byte(model, tokenizer, texts),
+            )
