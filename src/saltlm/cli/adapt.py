@@ -1,0 +1,88 @@
+"""``saltlm adapt``."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("adapt")
+@click.argument("model", metavar="MODEL")
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="TEXT[=SHARE]",
+    help="Text to train on: a file (one document a line, .jsonl, .parquet, gzipped or not) or a"
+    " dataset of the Hub, with its share of the training tokens. May be repeated.",
+)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="The directory to make."
+)
+@click.option(
+    "--heldout",
+    multiple=True,
+    metavar="[NAME=]FILE",
+    help="Text to measure bits per byte on; NAME is 'target' if not given. May be repeated.",
+)
+@click.option("--tokens", metavar="N", help="Length of the run in tokens: 500k, 100M, 2B.")
+@click.option("--steps", type=int, help="Length of the run in steps.")
+@click.option("--epochs", type=float, help="Length of the run in passes over the text.")
+@click.option(
+    "--resume",
+    default="auto",
+    show_default=True,
+    metavar="auto|never|PATH",
+    help="Go on from the last checkpoint in --out; begin anew; or go on from this checkpoint.",
+)
+@click.option("--keep", type=int, help="Checkpoints to keep.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="A YAML file with options; see docs/adapt.md.",
+)
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One more option.")
+def command(
+    model: str,
+    data: tuple[str, ...],
+    out: Path,
+    heldout: tuple[str, ...],
+    tokens: str | None,
+    steps: int | None,
+    epochs: float | None,
+    resume: str,
+    keep: int | None,
+    config_file: Path | None,
+    assignments: tuple[str, ...],
+) -> None:
+    """Train MODEL on text of its new language.
+
+    A killed run goes on where it was when the same command is given again. On many devices:
+    accelerate launch -m saltlm.adapt MODEL ...
+
+    \b
+      saltlm adapt llama-german --data german.txt --data english.txt=0.1 \\
+        --heldout german.heldout.txt --heldout english=english.heldout.txt \\
+        --tokens 100M --out llama-german-adapted
+    """
+    from saltlm.adapt.config import load_adapt_config
+    from saltlm.errors import MissingExtraError
+
+    config = load_adapt_config(
+        config_file,
+        assignments,
+        data=data,
+        heldout=heldout,
+        tokens=tokens,
+        steps=steps,
+        epochs=epochs,
+        keep=keep,
+    )
+    try:
+        from saltlm.adapt.loop import adapt
+    except ModuleNotFoundError as error:
+        if error.name != "accelerate":
+            raise
+        raise MissingExtraError("saltlm adapt", "adapt") from error
+    result = adapt(model, out, config, resume=resume)
+    measured = ", ".join(f"{name} {value:.3f}" for name, value in result.bits_per_byte.items())
+    click.echo(f"{result.directory}: {result.n_tokens:,} tokens; bits per byte: {measured or '-'}")
