@@ -1,9 +1,11 @@
 """What a model's `config.json` says: read it, and refuse what cannot be a SOURCE."""
 
+import copy
 import re
 from pathlib import Path
 
-from transformers import PreTrainedConfig
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from saltlm.errors import CheckpointError
 
@@ -42,7 +44,8 @@ def check_is_causal_lm(config: PreTrainedConfig, directory: Path) -> None:
     """Refuse a SOURCE that cannot generate text from left to right.
 
     Raises:
-        CheckpointError: an encoder, an encoder-decoder, or a model with a task head.
+        CheckpointError: an encoder, an encoder-decoder, a model with a task head, or one that
+            cannot do without its old pad id.
     """
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL,
@@ -63,6 +66,8 @@ def check_is_causal_lm(config: PreTrainedConfig, directory: Path) -> None:
         problem = "has a task head in place of the language modelling head"
     elif not {config.model_type, text_type} & CAUSAL.keys() and "CausalLM" not in name:
         problem = "is not a causal language model that transformers knows"
+    elif pad_moves_positions(config) and not _runs_without_pad(config):
+        problem = "counts its positions from pad_token_id, which a new vocabulary changes"
     else:
         return
     raise CheckpointError(
@@ -70,3 +75,42 @@ def check_is_causal_lm(config: PreTrainedConfig, directory: Path) -> None:
         "give a causal language model first and this one second:"
         f" saltlm transfer HuggingFaceTB/SmolLM2-135M {directory} --out DIR",
     )
+
+
+def pad_moves_positions(config: PreTrainedConfig) -> bool:
+    """Tell whether ``pad_token_id`` says where positions begin, as in XGLM and RoBERTa.
+
+    Such a model would read wrong positions, or none, under the id that pad has in another
+    vocabulary. It is known by modules besides the token embedding that keep a padding index.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    text = config.get_text_config()
+    if getattr(text, "pad_token_id", None) is None or type(text) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return False
+    model = _without_weights(text)
+    table = model.get_input_embeddings()
+    return any(
+        getattr(module, "padding_idx", None) is not None
+        for module in model.modules()
+        if module is not table and not isinstance(module, PreTrainedModel)
+    )
+
+
+def _runs_without_pad(config: PreTrainedConfig) -> bool:
+    text = copy.deepcopy(config.get_text_config())
+    text.pad_token_id = None
+    try:
+        with torch.inference_mode():
+            _without_weights(text)(torch.zeros(1, 2, dtype=torch.int64, device="meta"))
+    except TypeError:  # arithmetic with None
+        return False
+    return True
+
+
+def _without_weights(config: PreTrainedConfig) -> PreTrainedModel:
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    return model

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedConfig
 
 from saltlm.architecture import read_config
 from saltlm.checkpoint import open_checkpoint
@@ -62,13 +63,13 @@ def _checks(directory: Path, trust_remote_code: bool) -> Iterator[Finding]:
     )
     yield from _table_findings(tables)
 
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(
         directory, local_files_only=True, trust_remote_code=trust_remote_code
     )
     yield from _tokenizer_findings(directory, tokenizer)
-    model, info = AutoModelForCausalLM.from_pretrained(
+    model, info = _auto_class(config).from_pretrained(
         directory,
         local_files_only=True,
         trust_remote_code=trust_remote_code,
@@ -80,6 +81,17 @@ def _checks(directory: Path, trust_remote_code: bool) -> Iterator[Finding]:
     yield from _model_findings(tables, model)
     yield from _id_findings(tokenizer, model, len(tables.embedding))
     yield _forward_finding(tokenizer, model)
+
+
+def _auto_class(config: PreTrainedConfig) -> Any:
+    """Return the class that opens a language model, also one that sees images."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers.models.auto import modeling_auto as known
+
+    is_causal = config.model_type in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    if config.model_type in known.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES and not is_causal:
+        return AutoModelForImageTextToText
+    return AutoModelForCausalLM
 
 
 def _named_tensors(directory: Path) -> dict[str, Any]:

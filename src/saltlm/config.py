@@ -54,6 +54,9 @@ class FasttextConfig(_Section):
 class TransferConfig(_Section):
     """Options of ``saltlm transfer``; the defaults are those of the Python API too."""
 
+    method: str = Field(
+        "salt", description="how new rows are made: a method, or method:option=value:..."
+    )
     aux: str = Field(
         "plm", description="auxiliary space: plm | train | fasttext:FILE.bin | vectors:FILE"
     )
@@ -61,7 +64,6 @@ class TransferConfig(_Section):
     match: Match = Field("exact", description="what counts as the same token")
     min_shared: int = Field(20, ge=1, description="refuse a pair that shares fewer tokens")
     seed: int = Field(0, ge=0, description="of the rows that are sampled, and of fastText")
-    rcond: float = Field(1e-5, gt=0, lt=1, description="relative cut-off of singular values")
     trust_remote_code: bool = Field(False, description="run code that a model repository ships")
     special_tokens: SpecialTokensConfig = SpecialTokensConfig()
     tensors: TensorNames = TensorNames()

@@ -1,5 +1,6 @@
 """Why a row looks as it does: the neighbours of a token and their signed weights."""
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class Explanation:
         origin: shared, linear, sampled or special.
         plm_id: the PLM's id, None if the token is not the PLM's.
         source_id: the source's id that was copied, None if none was.
-        residual: share of the PLM row that the neighbours cannot express; None unless linear.
+        residual: share of the PLM row that the neighbours cannot express; None without neighbours.
         norm_ratio: norm of the row over the mean norm of the anchors'; None unless linear.
         influences: the neighbours, by the size of their coefficient.
     """
@@ -132,7 +133,7 @@ def _explain_id(
     return Explanation(
         **{
             **vars(head),
-            "residual": float(fit.residual[place]),
+            "residual": residual if math.isfinite(residual := float(fit.residual[place])) else None,
             "norm_ratio": float(provenance.norm_ratio[place]),
             "influences": tuple(sorted(influences, key=lambda i: -abs(i.coefficient))),
         }

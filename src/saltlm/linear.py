@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+from tqdm import tqdm
 
 from saltlm.neighbours import Neighbours
 
@@ -33,6 +34,11 @@ class Fit:
 
     coefficients: Float[Tensor, " nnz"]
     residual: Float[Tensor, " m"]
+
+
+def no_fit(m: int) -> Fit:
+    """Return the fit of m new tokens whose rows are not sums of a few others."""
+    return Fit(torch.zeros(0), torch.full((m,), torch.nan))
 
 
 def fit_rows(
@@ -59,6 +65,7 @@ def fit_rows(
     coefficients = torch.zeros(len(neighbours.indices), device=shared.device)
     residual = torch.zeros(len(new), device=shared.device)
     buffer = torch.empty(0, width, device=shared.device)
+    bar = tqdm(total=len(new), desc="linear maps", delay=1, leave=False, disable=None)
     start = 0
     while start < len(new):
         size = int(k[order[start]])  # the most in this batch
@@ -73,6 +80,8 @@ def fit_rows(
         c, residual[tokens] = _solve(bases, new[tokens].float(), is_real, rcond)
         coefficients[place[is_real]] = c[is_real]
         start += len(tokens)
+        bar.update(len(tokens))
+    bar.close()
     return Fit(coefficients, residual)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from tqdm import tqdm
 
 from saltlm.sparsemax import support_candidates, threshold
 
@@ -54,11 +55,18 @@ def nearest_shared(new: Float[Tensor, "m d"], shared: Float[Tensor, "n d"]) -> N
     rows = max(1, _BLOCK_BYTES // (4 * len(shared)))
     buffer = shared.new_empty(min(rows, len(new)), len(shared))
     found = []
-    for start in range(0, len(new), rows):
+    starts = range(0, len(new), rows)
+    for start in tqdm(starts, desc="neighbours", delay=1, leave=False, disable=None):
         block = unit_rows(new[start : start + rows])
         scores = torch.mm(block, shared.T, out=buffer[: len(block)])
         found.append(_block_neighbours(scores))
     return concatenate(found)
+
+
+def no_neighbours(m: int) -> Neighbours:
+    """Return the neighbours of m new tokens that have none, as of a method that uses none."""
+    offsets, indices = (torch.zeros(size, dtype=torch.int64) for size in (m + 1, 0))
+    return Neighbours(offsets, indices, torch.zeros(0), torch.zeros(0))
 
 
 def concatenate(parts: list[Neighbours]) -> Neighbours:

@@ -45,12 +45,16 @@ class Meeting:
         source: what the source's ids stand for.
         plm: what the PLM's ids stand for.
         match: where the new model's rows can come from.
+        source_tokenizer: the source's.
+        plm_tokenizer: the PLM's.
     """
 
     target: TargetTokenizer
     source: Vocabulary
     plm: Vocabulary
     match: VocabularyMatch
+    source_tokenizer: Tokenizer
+    plm_tokenizer: Tokenizer
 
     @property
     def surface(self) -> list[str | None]:
@@ -91,7 +95,7 @@ def meet(
         n_rows=min(n_source_rows, len(source_vocabulary)),
         mode=config.match,
     )
-    return Meeting(target, source_vocabulary, plm_vocabulary, match)
+    return Meeting(target, source_vocabulary, plm_vocabulary, match, source, plm)
 
 
 def load_side(ref: str, *, trust_remote_code: bool = False) -> Side:

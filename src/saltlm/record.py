@@ -61,7 +61,8 @@ class Provenance:
         folder = directory / FOLDER
         folder.mkdir(exist_ok=True)
         file = _provenance_file(directory)
-        file.write_bytes(save({name: tensor.contiguous() for name, tensor in flat.items()}))
+        # Clones: with FOCUS the coefficients are the weights, and a file holds no tensor twice.
+        file.write_bytes(save({name: tensor.clone() for name, tensor in flat.items()}))
 
     @classmethod
     def load(cls, directory: Path) -> "Provenance":

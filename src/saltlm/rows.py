@@ -15,13 +15,11 @@ from enum import IntEnum
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
-from tqdm import tqdm
 
 from saltlm.auxiliary import AuxiliaryVectors
 from saltlm.errors import VocabularyError
-from saltlm.linear import RCOND, Fit, combine_rows, fit_rows
 from saltlm.match import VocabularyMatch
-from saltlm.neighbours import Neighbours, concatenate, nearest_shared
+from saltlm.methods.task import Fitted
 
 _CHUNK = 8192  # new tokens at a time: bounds what is held in float32 beside the tables
 
@@ -32,7 +30,7 @@ class Origin(IntEnum):
     """Where a row of the new model comes from."""
 
     SHARED = 0  # copied: the token stands in both vocabularies
-    LINEAR = 1  # the linear map of its PLM row
+    LINEAR = 1  # made by the method: with SALT, the linear map of its PLM row
     SAMPLED = 2  # drawn: the token has no auxiliary vector, or no PLM row
     SPECIAL = 3  # copied: a special token of the source
 
@@ -54,14 +52,6 @@ class Plan:
     def count(self, origin: Origin) -> int:
         """How many tokens have this origin."""
         return int((self.origin == origin).sum())
-
-
-@dataclass(frozen=True)
-class Maps:
-    """The linear maps of all new tokens, aligned with `Plan.new_ids`."""
-
-    neighbours: Neighbours
-    fit: Fit
 
 
 def plan_rows(
@@ -102,39 +92,12 @@ def _is_nonzero(table: Float[Tensor, "rows h"]) -> Bool[Tensor, " rows"]:
     return torch.cat([(part != 0).any(1) for part in table.split(_CHUNK)])
 
 
-def fit_maps(
-    plan: Plan,
-    match: VocabularyMatch,
-    plm_embedding: Float[Tensor, "v_t h_t"],
-    auxiliary: AuxiliaryVectors,
-    *,
-    rcond: float = RCOND,
-    progress: bool = False,
-) -> Maps:
-    """Return the neighbours and coefficients of every new token (SALT steps 3 and 4)."""
-    anchors = match.plm_ids[plan.shared_ids]
-    shared = plm_embedding[anchors].float()
-    space = auxiliary.matrix[anchors].float()
-    neighbours, fits = [], []
-    with tqdm(total=len(plan.new_ids), desc="map", unit=" tokens", disable=not progress) as bar:
-        for ids in plan.new_ids.split(_CHUNK):
-            rows = match.plm_ids[ids]
-            neighbours.append(nearest_shared(auxiliary.matrix[rows].float(), space))
-            fits.append(fit_rows(plm_embedding[rows], shared, neighbours[-1], rcond=rcond))
-            bar.update(len(ids))
-    fit = Fit(
-        torch.cat([torch.zeros(0), *(fit.coefficients for fit in fits)]),
-        torch.cat([torch.zeros(0), *(fit.residual for fit in fits)]),
-    )
-    return Maps(concatenate(neighbours), fit)
-
-
 def new_table(
     source: Float[Tensor, "v_s h_s"],
     n_source_tokens: int,
     plan: Plan,
     match: VocabularyMatch,
-    maps: Maps,
+    fitted: Fitted,
     *,
     seed: int,
 ) -> Float[Tensor, "v h_s"]:
@@ -148,33 +111,20 @@ def new_table(
         n_source_tokens: rows at or beyond this are padding and count for nothing.
         plan: what is to be done with each token.
         match: which source row a token copies.
-        maps: of the LINEAR tokens.
+        fitted: the method that makes the LINEAR ones.
         seed: of the SAMPLED ones.
     """
     table = source.new_empty(len(plan.origin), source.shape[1])
     is_copied = match.source_ids >= 0
     table[is_copied] = source[match.source_ids[is_copied]]
-    anchors = source[match.source_ids[plan.shared_ids]].float()
-    for start in range(0, len(plan.new_ids), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        table[plan.new_ids[part]] = combine_rows(anchors, *_part(maps, part)).to(source.dtype)
+    rows = fitted.fill(source)
+    m = len(plan.new_ids)
+    for start in range(0, m, _CHUNK):
+        part = slice(start, min(start + _CHUNK, m))
+        table[plan.new_ids[part]] = rows(part).to(source.dtype)
     sampled = (plan.origin == Origin.SAMPLED).nonzero().squeeze(1)
     table[sampled] = sample_rows(source[:n_source_tokens], len(sampled), seed).to(source.dtype)
     return table
-
-
-def _part(maps: Maps, part: slice) -> tuple[Neighbours, Float[Tensor, " e"]]:
-    """Return the neighbours and coefficients of a run of new tokens."""
-    everyone = maps.neighbours
-    offsets = everyone.offsets[part.start : part.stop + 1]
-    flat = slice(int(offsets[0]), int(offsets[-1]))
-    neighbours = Neighbours(
-        offsets - offsets[0],
-        everyone.indices[flat],
-        everyone.weights[flat],
-        everyone.cosines[flat],
-    )
-    return neighbours, maps.fit.coefficients[flat]
 
 
 def sample_rows(

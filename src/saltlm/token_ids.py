@@ -60,19 +60,43 @@ def renumber(
         return target.token_to_id(token) if token is not None else None
 
     changed = copy.deepcopy(values)
-    for section in [changed, *(changed[name] for name in _TEXT_SECTIONS if name in changed)]:
-        for key in list(section):
-            if key in _ID_LISTS and section[key]:
+    for section in _sections(changed):
+        for key, old in list(section.items()):
+            if key in _ID_LISTS and old:
                 logger.warning("%s is not carried over: it lists ids of the old vocabulary", key)
                 del section[key]
             elif key.endswith(_ID_KEYS):
-                section[key] = _renumber_one(section[key], new_id)
+                section[key] = _renumber_one(old, new_id)
                 role = _ROLE_KEYS.get(key)
                 if role in overridden:
                     section[key] = roles[role]
-                elif section[key] is None and values.get(key) is not None:
+                elif section[key] is None and old is not None:
                     section[key] = roles.get(role) if role else None
     return changed
+
+
+def _sections(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a configuration and that of its text model, where it is a part of a larger one."""
+    return [values, *(values[name] for name in _TEXT_SECTIONS if name in values)]
+
+
+def with_default_ids(values: dict[str, Any], loaded: dict[str, Any]) -> dict[str, Any]:
+    """Return ``config.json`` with the ids that it leaves to the defaults of its class.
+
+    They mean tokens of the source as those that are written do.
+
+    Args:
+        values: of the file.
+        loaded: of the configuration as transformers loads it.
+    """
+    complete = copy.deepcopy(values)
+    for section, defaults in [
+        (complete, loaded),
+        *((complete[name], loaded.get(name, {})) for name in _TEXT_SECTIONS if name in complete),
+    ]:
+        ids = {key: id for key, id in defaults.items() if key.endswith(_ID_KEYS) and id is not None}
+        section.update({key: id for key, id in ids.items() if key not in section})
+    return complete
 
 
 def _renumber_one(value: Any, new_id: Callable[[Any], int | None]) -> Any:
@@ -84,8 +108,17 @@ def _renumber_one(value: Any, new_id: Callable[[Any], int | None]) -> Any:
 def set_vocabulary_size(values: dict[str, Any], size: int) -> dict[str, Any]:
     """Return ``config.json`` with the new number of rows, where the old one says it."""
     changed = copy.deepcopy(values)
-    sections = [changed[name] for name in _TEXT_SECTIONS if name in changed]
-    holders = [section for section in [changed, *sections] if "vocab_size" in section]
-    for section in holders or sections[:1] or [changed]:
+    sections = _sections(changed)
+    holders = [section for section in sections if "vocab_size" in section]
+    for section in holders or sections[1:2] or sections:
         section["vocab_size"] = size
+    return changed
+
+
+def without_pad(values: dict[str, Any]) -> dict[str, Any]:
+    """Return ``config.json`` without a pad id; the tokenizer and ``generation_config`` keep it."""
+    changed = copy.deepcopy(values)
+    for section in _sections(changed):
+        if "pad_token_id" in section:
+            section["pad_token_id"] = None
     return changed

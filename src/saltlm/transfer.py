@@ -18,11 +18,15 @@ from jaxtyping import Float
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from saltlm.architecture import check_is_causal_lm
+from saltlm.architecture import check_is_causal_lm, pad_moves_positions
 from saltlm.auxiliary import AuxiliaryVectors, auxiliary_vectors, check_auxiliary_spec, from_plm
 from saltlm.card import licence_of, model_card
 from saltlm.config import TransferConfig, load_config
 from saltlm.directory import new_directory
+from saltlm.linear import no_fit
+from saltlm.methods import fit_method, parse_method
+from saltlm.methods.of_pair import task_of
+from saltlm.neighbours import no_neighbours
 from saltlm.pair import Meeting, Side, check_ids, load_side, meet
 from saltlm.record import (
     Provenance,
@@ -33,10 +37,10 @@ from saltlm.record import (
     write_manifest,
 )
 from saltlm.roles import LoadedTokenizer, special_tokens_of
-from saltlm.rows import Origin, fit_maps, new_table, norm_ratio, plan_rows
+from saltlm.rows import Origin, new_table, norm_ratio, plan_rows
 from saltlm.tables import Tables, read_tables, replacements
 from saltlm.target_tokenizer import TargetTokenizer, role_table, save_tokenizer
-from saltlm.token_ids import read_json, renumber, set_vocabulary_size
+from saltlm.token_ids import read_json, renumber, set_vocabulary_size, with_default_ids, without_pad
 from saltlm.write import TensorHashes, write_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -88,7 +92,6 @@ def transfer_embeddings(
     head_bias: Float[Tensor, " v_s"] | None = None,
     auxiliary: AuxiliaryVectors | None = None,
     config: TransferConfig | None = None,
-    progress: bool = False,
 ) -> TransferResult:
     """Return the source's tables in the PLM's vocabulary (SALT steps 1 to 4).
 
@@ -101,7 +104,6 @@ def transfer_embeddings(
         head_bias: of the LLM's head, if it has one.
         auxiliary: where tokens lie when neighbours are sought; by default the PLM's own rows.
         config: options; ``aux`` and ``corpus`` are not looked at.
-        progress: whether to show a bar on stderr.
 
     Raises:
         VocabularyError: a tokenizer cannot be read, or too few tokens are shared.
@@ -117,7 +119,7 @@ def transfer_embeddings(
     )
     tables = Tables(source_embedding, head, head_bias, {}, head is None)
     auxiliary = auxiliary or from_plm(plm_embedding)
-    return _map_rows(meeting, tables, plm_embedding, auxiliary, config, progress)
+    return _map_rows(meeting, tables, plm_embedding, auxiliary, config)
 
 
 def _plain(tokenizer: Tokenizer | LoadedTokenizer) -> Tokenizer:
@@ -130,15 +132,24 @@ def _map_rows(
     plm_embedding: Float[Tensor, "v_t h_t"],
     auxiliary: AuxiliaryVectors,
     config: TransferConfig,
-    progress: bool,
 ) -> TransferResult:
     match = meeting.match
     plan = plan_rows(match, plm_embedding, auxiliary, min_shared=config.min_shared)
-    maps = fit_maps(plan, match, plm_embedding, auxiliary, rcond=config.rcond, progress=progress)
+    task = task_of(
+        meeting,
+        plan,
+        plm_embedding,
+        auxiliary,
+        source_tokenizer=meeting.source_tokenizer,
+        plm_tokenizer=meeting.plm_tokenizer,
+        n_source_rows=len(tables.embedding),
+        seed=config.seed,
+    )
+    fitted = fit_method(parse_method(config.method), task)
 
     def table_of(source: Float[Tensor, "v_s h"]) -> Float[Tensor, "v h"]:
         n_tokens = min(len(source), len(meeting.source))
-        return new_table(source, n_tokens, plan, match, maps, seed=config.seed)
+        return new_table(source, n_tokens, plan, match, fitted, seed=config.seed)
 
     embedding = table_of(tables.embedding)
     provenance = Provenance(
@@ -147,8 +158,8 @@ def _map_rows(
         source_ids=match.source_ids,
         shared_ids=plan.shared_ids,
         new_ids=plan.new_ids,
-        neighbours=maps.neighbours,
-        fit=maps.fit,
+        neighbours=fitted.neighbours or no_neighbours(len(plan.new_ids)),
+        fit=fitted.fit or no_fit(len(plan.new_ids)),
         norm_ratio=norm_ratio(embedding, plan),
     )
     return TransferResult(
@@ -169,7 +180,6 @@ def transfer(
     *,
     config: TransferConfig | None = None,
     force: bool = False,
-    progress: bool = False,
     **options: Any,
 ) -> TransferResult:
     """Write the source LLM with the PLM's vocabulary into a new directory (SALT steps 1 to 4).
@@ -183,7 +193,6 @@ def transfer(
         out: the directory to make.
         config: options; see `TransferConfig`.
         force: replace ``out`` if it exists.
-        progress: whether to show bars on stderr.
         **options: fields of `TransferConfig`, when no ``config`` is given: ``aux="train"``, ...
 
     Raises:
@@ -191,6 +200,7 @@ def transfer(
     """
     config = config or load_config(**options)
     laps = [("begin", time.perf_counter())]
+    method = parse_method(config.method)
     check_auxiliary_spec(config.aux, config.corpus, config.fasttext)
     source_side, plm_side = (
         load_side(str(ref), trust_remote_code=config.trust_remote_code) for ref in (source, plm)
@@ -209,7 +219,7 @@ def transfer(
             seed=config.seed,
         )
         laps.append(("auxiliary vectors", time.perf_counter()))
-        result = _map_rows(meeting, tables, plm_tables.embedding, auxiliary, config, progress)
+        result = _map_rows(meeting, tables, plm_tables.embedding, auxiliary, config)
         laps.append(("rows", time.perf_counter()))
         hashes = _write_model(directory, source_side, meeting, tables, result, config)
         laps.append(("write", time.perf_counter()))
@@ -218,6 +228,7 @@ def transfer(
             "plm": _describe(plm_side, plm_tables),
             "corpus": {str(file): sha256(file) for file in config.corpus},
             "auxiliary": auxiliary.description,
+            "method": method._asdict(),
             "options": config.model_dump(mode="json"),
             "counts": {**result.counts, **_more_counts(meeting, tables, result)},
             "roles": [row._asdict() for row in role_table(meeting.target)],
@@ -278,8 +289,11 @@ def _write_model(
     hashes = write_checkpoint(source.checkpoint, directory, new)
     target = meeting.target
     for name in ("config.json", "generation_config.json"):
+        values = read_json(source.directory / name)
+        if name == "config.json":
+            values = with_default_ids(values, source.config.to_dict())
         values = renumber(
-            read_json(source.directory / name),
+            values,
             source.tokenizer,
             target.tokenizer,
             target.roles,
@@ -287,6 +301,8 @@ def _write_model(
         )
         if name == "config.json":
             values = set_vocabulary_size(values, len(result.embedding))
+            if pad_moves_positions(source.config):
+                values = without_pad(values)
         if values:
             text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
             (directory / name).write_text(text, encoding="utf-8")

@@ -9,6 +9,7 @@ import click
 @click.argument("source", metavar="SOURCE")
 @click.argument("plm", metavar="PLM")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Directory to make.")
+@click.option("--method", help="salt (default), or another: saltlm score --list names them.")
 @click.option("--aux", help="plm (default) | train | fasttext:FILE.bin | vectors:FILE")
 @click.option(
     "--corpus",
@@ -26,6 +27,7 @@ def command(
     source: str,
     plm: str,
     out: Path,
+    method: str | None,
     aux: str | None,
     corpus: tuple[Path, ...],
     match: str | None,
@@ -49,6 +51,7 @@ def command(
     options = load_config(
         config,
         assignments,
+        method=method,
         aux=aux,
         corpus=corpus or None,
         match=match,
@@ -57,7 +60,7 @@ def command(
     )
     from saltlm.transfer import transfer
 
-    result = transfer(source, plm, out, config=options, force=force, progress=True)
+    result = transfer(source, plm, out, config=options, force=force)
 
     from saltlm.cli.tables import show, transfer_table
 
