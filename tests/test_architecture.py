@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import transformers as hf
 
-from saltlm.architecture import check_is_causal_lm, read_config
+from saltlm.architecture import check_is_causal_lm, pad_moves_positions, read_config
 from saltlm.errors import CheckpointError
 
 
@@ -86,3 +86,28 @@ def test_a_config_that_cannot_be_loaded_is_named(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"config\.json cannot be loaded: ."):
         read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "moves"),
+    [
+        (hf.XGLMConfig(num_layers=1), True),
+        (hf.XGLMConfig(num_layers=1, pad_token_id=None), False),
+        (hf.RobertaConfig(is_decoder=True, num_hidden_layers=1), True),
+        (hf.OPTConfig(num_hidden_layers=1), False),
+        (hf.LlamaConfig(num_hidden_layers=1, pad_token_id=0), False),
+        (hf.Gemma3Config(), False),
+        (hf.ViTConfig(pad_token_id=0), False),
+    ],
+    ids=lambda value: getattr(value, "model_type", value),
+)
+def test_positions_that_are_counted_from_pad_are_noticed(config, moves):
+    assert pad_moves_positions(config) == moves
+
+
+def test_positions_that_need_the_old_pad_id_are_refused(tmp_path):
+    config_of(tmp_path, hf.RobertaConfig(is_decoder=True), "RobertaForCausalLM")
+    with pytest.raises(CheckpointError, match="counts its positions from pad_token_id"):
+        check_is_causal_lm(read_config(tmp_path), tmp_path)
+    config_of(tmp_path, hf.XGLMConfig(num_layers=1), "XGLMForCausalLM")
+    check_is_causal_lm(read_config(tmp_path), tmp_path)

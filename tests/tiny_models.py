@@ -1,0 +1,146 @@
+"""Tiny random models of many architectures, with the layouts of real ones.
+
+Each entry makes a model of a given number of rows; keyword arguments go into its configuration.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import transformers as hf
+
+HIDDEN = 16
+SMALL: dict[str, Any] = {
+    "hidden_size": HIDDEN,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 64,
+}
+GROUPED = SMALL | {"num_key_value_heads": 1, "head_dim": 8}
+SEQ2SEQ = {"d_model": HIDDEN, "encoder_layers": 1, "decoder_layers": 1}
+SEQ2SEQ |= {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 24}
+SEQ2SEQ |= {"decoder_ffn_dim": 24, "max_position_embeddings": 64}
+T5 = {"d_model": HIDDEN, "d_kv": 8, "num_layers": 1, "num_heads": 2, "d_ff": 24}
+VISION = {"hidden_size": HIDDEN, "num_hidden_layers": 1, "num_attention_heads": 2}
+VISION |= {"intermediate_size": 24, "image_size": 28, "patch_size": 14}
+
+Maker = Callable[..., hf.PreTrainedModel]
+
+
+def maker(model: str, config: str, **settings: Any) -> Maker:
+    """A function of the number of rows and more settings, by the names of the two classes."""
+
+    def make(rows: int, **more: Any) -> hf.PreTrainedModel:
+        made = getattr(hf, config)(vocab_size=rows, **settings | more)
+        return _distinct(getattr(hf, model)(made))
+
+    return make
+
+
+def gemma3_with_vision(rows: int, *, image_token_id: int, **ids: Any) -> hf.PreTrainedModel:
+    """A tied language model as a part of a multimodal one."""
+    config = hf.Gemma3Config(
+        text_config=hf.Gemma3TextConfig(vocab_size=rows, sliding_window=8, **GROUPED | ids),
+        vision_config=hf.SiglipVisionConfig(**VISION),
+        mm_tokens_per_image=4,
+        **{f"{kind}_token_index": image_token_id for kind in ("image", "boi", "eoi")},
+    )
+    return _distinct(hf.Gemma3ForConditionalGeneration(config))
+
+
+def llava(rows: int, *, image_token_id: int, **ids: Any) -> hf.PreTrainedModel:
+    """Another one, whose text model is not tied."""
+    config = hf.LlavaConfig(
+        text_config=hf.LlamaConfig(vocab_size=rows, **SMALL | ids),
+        vision_config=hf.CLIPVisionConfig(**VISION, projection_dim=HIDDEN),
+        image_token_index=image_token_id,
+    )
+    return _distinct(hf.LlavaForConditionalGeneration(config))
+
+
+MULTIMODAL = (gemma3_with_vision, llava)
+
+
+def _distinct(model: hf.PreTrainedModel) -> hf.PreTrainedModel:
+    """Give every number of the tables a value of its own: fresh biases and pad rows are zero."""
+    for table in (model.get_input_embeddings(), model.get_output_embeddings()):
+        if table is not None:
+            torch.nn.init.normal_(table.weight)
+            if getattr(table, "bias", None) is not None:
+                torch.nn.init.normal_(table.bias)
+    return model.eval()
+
+
+MODERN = SMALL | {"cls_token_id": 1, "sep_token_id": 2}
+DISTIL = {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 24}
+XGLM = {
+    "d_model": 16,
+    "max_position_embeddings": 64,
+    "num_layers": 2,
+    "attention_heads": 2,
+    "ffn_dim": 24,
+}
+MOE = {"num_experts_per_tok": 1, "moe_intermediate_size": 12, "num_local_experts": 2}
+
+SOURCES: dict[str, Maker] = {
+    "Llama": maker("LlamaForCausalLM", "LlamaConfig", **SMALL),
+    "SmolLM2": maker("LlamaForCausalLM", "LlamaConfig", **GROUPED, tie_word_embeddings=True),
+    "Gemma 2": maker("Gemma2ForCausalLM", "Gemma2Config", **GROUPED, sliding_window=8),
+    "Gemma 3": maker("Gemma3ForCausalLM", "Gemma3TextConfig", **GROUPED, sliding_window=8),
+    "Gemma 3 with vision": gemma3_with_vision,
+    "LLaVA": llava,
+    "Qwen2": maker("Qwen2ForCausalLM", "Qwen2Config", **SMALL, num_key_value_heads=1),
+    "Qwen3": maker("Qwen3ForCausalLM", "Qwen3Config", **GROUPED, tie_word_embeddings=True),
+    "Qwen2-MoE": maker(
+        "Qwen2MoeForCausalLM",
+        "Qwen2MoeConfig",
+        **SMALL,
+        **MOE,
+        num_key_value_heads=2,
+        num_experts=2,
+        shared_expert_intermediate_size=12,
+    ),
+    "Mistral": maker("MistralForCausalLM", "MistralConfig", **SMALL, num_key_value_heads=1),
+    "Mixtral": maker("MixtralForCausalLM", "MixtralConfig", **SMALL, **MOE, num_key_value_heads=1),
+    "GPT-2": maker("GPT2LMHeadModel", "GPT2Config", **SMALL),
+    "GPT-J": maker("GPTJForCausalLM", "GPTJConfig", **SMALL, rotary_dim=4),
+    "GPT-NeoX": maker("GPTNeoXForCausalLM", "GPTNeoXConfig", **SMALL),
+    "OPT": maker("OPTForCausalLM", "OPTConfig", **SMALL, ffn_dim=24, word_embed_proj_dim=8),
+    "XGLM": maker("XGLMForCausalLM", "XGLMConfig", **XGLM),
+    "BLOOM": maker("BloomForCausalLM", "BloomConfig", hidden_size=16, n_layer=2, n_head=2),
+    "Falcon": maker("FalconForCausalLM", "FalconConfig", **SMALL),
+    "Phi": maker("PhiForCausalLM", "PhiConfig", **SMALL),
+    "OLMo2": maker("Olmo2ForCausalLM", "Olmo2Config", **SMALL),
+    "Cohere": maker("CohereForCausalLM", "CohereConfig", **SMALL),
+}
+
+PLMS: dict[str, Maker] = {
+    "BERT": maker("BertModel", "BertConfig", **SMALL),
+    "BERT with head": maker("BertForMaskedLM", "BertConfig", **SMALL),
+    "RoBERTa": maker("RobertaModel", "RobertaConfig", **SMALL),
+    "RoBERTa with head": maker("RobertaForMaskedLM", "RobertaConfig", **SMALL),
+    "XLM-R": maker("XLMRobertaModel", "XLMRobertaConfig", **SMALL),
+    "XLM-R with head": maker("XLMRobertaForMaskedLM", "XLMRobertaConfig", **SMALL),
+    "DistilBERT": maker("DistilBertModel", "DistilBertConfig", **DISTIL),
+    "DistilBERT with head": maker("DistilBertForMaskedLM", "DistilBertConfig", **DISTIL),
+    "ALBERT": maker("AlbertModel", "AlbertConfig", **SMALL, embedding_size=8),
+    "ALBERT with head": maker("AlbertForMaskedLM", "AlbertConfig", **SMALL, embedding_size=8),
+    "ELECTRA": maker("ElectraForPreTraining", "ElectraConfig", **SMALL, embedding_size=8),
+    "ELECTRA with head": maker("ElectraForMaskedLM", "ElectraConfig", **SMALL, embedding_size=8),
+    "DeBERTa-v2": maker("DebertaV2Model", "DebertaV2Config", **SMALL),
+    "DeBERTa-v2 with head": maker("DebertaV2ForMaskedLM", "DebertaV2Config", **SMALL),
+    "ModernBERT": maker("ModernBertModel", "ModernBertConfig", **MODERN),
+    "ModernBERT with head": maker("ModernBertForMaskedLM", "ModernBertConfig", **MODERN),
+    "GPT-2": maker("GPT2Model", "GPT2Config", **SMALL),
+    "GPT-2 with head": maker("GPT2LMHeadModel", "GPT2Config", **SMALL),
+    "XGLM": maker("XGLMModel", "XGLMConfig", **XGLM),
+    "T5": maker("T5ForConditionalGeneration", "T5Config", **T5),
+    "T5 encoder": maker("T5EncoderModel", "T5Config", **T5),
+    "mT5": maker("MT5ForConditionalGeneration", "MT5Config", **T5, tie_word_embeddings=False),
+    "BART": maker("BartModel", "BartConfig", **SEQ2SEQ),
+    "BART with head": maker("BartForConditionalGeneration", "BartConfig", **SEQ2SEQ),
+    "mBART": maker("MBartModel", "MBartConfig", **SEQ2SEQ),
+    "mBART with head": maker("MBartForConditionalGeneration", "MBartConfig", **SEQ2SEQ),
+    "Llama without head": maker("LlamaModel", "LlamaConfig", **SMALL),
+}
