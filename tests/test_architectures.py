@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, Auto
 from saltlm.architecture import pad_moves_positions
 from saltlm.check import check_directory
 from saltlm.rows import Origin
-from saltlm.transfer import transfer
+from saltlm.vocabulary_transfer import transfer
 from tiny_models import MULTIMODAL, PLMS, SOURCES
 
 

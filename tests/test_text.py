@@ -11,7 +11,7 @@ from saltlm.text import check_corpus, documents
 def test_lines_without_blanks_plain_and_gzipped(tmp_path):
     plain, packed = tmp_path / "a.txt", tmp_path / "b"
     plain.write_text("Straße\r\n\n  \nzwei\u2028Zeilen\n", encoding="utf-8")
-    packed.write_bytes(gzip.compress("ba\n".encode()))
+    packed.write_bytes(gzip.compress(b"ba\n"))
     assert list(documents([plain, packed])) == ["Straße", "zwei\u2028Zeilen", "ba"]
 
 

@@ -15,12 +15,8 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from saltlm.check import check_directory
-from saltlm.config import TransferConfig
-from saltlm.errors import OutputError, VocabularyError
-from saltlm.record import Provenance, read_manifest
 from saltlm.rows import Origin
-from saltlm.transfer import transfer, transfer_embeddings
+from saltlm.vocabulary_transfer import transfer
 
 FAMILIES = ["bytelevel", "sentencepiece", "metaspace", "unigram", "wordpiece"]
 

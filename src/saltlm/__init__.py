@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from saltlm.config import TransferConfig
     from saltlm.errors import SaltlmError
-    from saltlm.transfer import TransferResult, transfer, transfer_embeddings
+    from saltlm.vocabulary_transfer import TransferResult, transfer, transfer_embeddings
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "SaltlmError": "saltlm.errors",
     "TransferConfig": "saltlm.config",
-    "TransferResult": "saltlm.transfer",
-    "transfer": "saltlm.transfer",
-    "transfer_embeddings": "saltlm.transfer",
+    "TransferResult": "saltlm.vocabulary_transfer",
+    "transfer": "saltlm.vocabulary_transfer",
+    "transfer_embeddings": "saltlm.vocabulary_transfer",
 }
 
 __all__ = [

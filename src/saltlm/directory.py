@@ -60,6 +60,17 @@ def new_directory(out: Path, *, force: bool, expected_bytes: int) -> Iterator[Pa
             os.close(lock)
 
 
+def check_place(out: Path, *, force: bool) -> None:
+    """Make sure that `new_directory` will accept the place, before there is much work to lose.
+
+    Raises:
+        OutputError: `out` exists, or its parent is not there or not writable.
+    """
+    out = out.expanduser().resolve()
+    _check_parent(out.parent)
+    _check_place(out, force, expected_bytes=0)
+
+
 def _check_parent(parent: Path) -> None:
     if not parent.is_dir():
         raise OutputError(f"{parent} is not a directory", f"mkdir -p {parent}")

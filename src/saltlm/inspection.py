@@ -22,7 +22,7 @@ from saltlm.tables import Tables
 from saltlm.target_tokenizer import role_table
 from saltlm.text import documents
 from saltlm.tokens import BYTE, SPECIAL, Form, Vocabulary
-from saltlm.transfer import read_pair
+from saltlm.vocabulary_transfer import read_pair
 
 _MAX_DOCUMENTS = 5000  # of the corpus are looked at
 _BLOCK = 8192  # rows looked at together

@@ -66,7 +66,7 @@ def command(out: Path, language: str, cache: Path | None) -> None:
     from saltlm.demo.run import WORDS, measure, prepare_pair
     from saltlm.explain import explain
     from saltlm.inspection import inspect_pair
-    from saltlm.transfer import transfer
+    from saltlm.vocabulary_transfer import transfer
 
     out.mkdir(parents=True, exist_ok=True)
     pair = prepare_pair(language, out, cache or default_cache())

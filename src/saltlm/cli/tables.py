@@ -9,7 +9,7 @@ from rich.text import Text
 from saltlm.check import Finding
 from saltlm.explain import Explanation
 from saltlm.inspection import Inspection, OnText
-from saltlm.transfer import TransferResult
+from saltlm.vocabulary_transfer import TransferResult
 
 _MOST_ROWS = 20
 _PIPE_WIDTH = 160

@@ -58,7 +58,7 @@ def command(
         seed=seed,
         trust_remote_code=trust_remote_code,
     )
-    from saltlm.transfer import transfer
+    from saltlm.vocabulary_transfer import transfer
 
     result = transfer(source, plm, out, config=options, force=force)
 
