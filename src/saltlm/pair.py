@@ -153,22 +153,18 @@ def load_tokenizer(directory: Path, *, trust_remote_code: bool = False) -> Token
     return tokenizer
 
 
-def check_ids(name: str, tokenizer: Tokenizer, n_rows: int) -> None:
+def check_ids(side: Side, n_rows: int) -> None:
     """Make sure that every token has a row.
-
-    Args:
-        name: of the model, for the message.
-        tokenizer: its tokenizer.
-        n_rows: of its embedding.
 
     Raises:
         VocabularyError: the tokenizer gives ids beyond the embedding.
     """
-    beyond = sorted((id, token) for token, id in tokenizer.get_vocab().items() if id >= n_rows)
+    beyond = sorted((id, token) for token, id in side.tokenizer.get_vocab().items() if id >= n_rows)
     if beyond:
         first = ", ".join(f"{token!r} ({id})" for id, token in beyond[:3])
         raise VocabularyError(
-            f"{len(beyond)} tokens of {name} lie beyond the {n_rows} rows of its embedding: {first}",
+            f"{len(beyond)} tokens of {side.name} lie beyond the {n_rows} rows of its embedding: "
+            f"{first}",
             "the tokenizer and the weights are of two models; fetch both from one place",
         )
 
