@@ -62,6 +62,8 @@ def _checks(directory: Path, trust_remote_code: bool) -> Iterator[Finding]:
         head=names.get("source_head"),
     )
     yield from _table_findings(tables)
+    if not (directory / "tokenizer.json").is_file():
+        raise CheckpointError(f"{directory} has no tokenizer.json")
 
     from transformers import AutoTokenizer
 
@@ -125,10 +127,7 @@ def _tokenizer_findings(directory: Path, tokenizer: Any) -> Iterator[Finding]:
     """What transformers loads is the tokenizer of the file, and text survives it."""
     from tokenizers import Tokenizer
 
-    file = directory / "tokenizer.json"
-    if not file.is_file():
-        raise CheckpointError(f"{directory} has no tokenizer.json")
-    plain = Tokenizer.from_file(str(file))
+    plain = Tokenizer.from_file(str(directory / "tokenizer.json"))
     text = _sample_text(plain)
     ids = plain.encode(text, add_special_tokens=False).ids
     loaded = tokenizer(text, add_special_tokens=False)["input_ids"]

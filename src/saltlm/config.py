@@ -99,7 +99,9 @@ def load_config(
         try:
             place[last] = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise ConfigError(f"--set {assignment}: the value is not YAML ({error})") from error
+            raise ConfigError(
+                f"--set {assignment}: the value is not YAML ({_one_line(error)})"
+            ) from error
     values.update({key: value for key, value in options.items() if value is not None})
     try:
         return TransferConfig.model_validate(values)
@@ -111,10 +113,14 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file} cannot be read as YAML: {error}") from error
+        raise ConfigError(f"{file} cannot be read as YAML: {_one_line(error)}") from error
     if not isinstance(values, dict | None):
         raise ConfigError(f"{file} holds a {type(values).__name__}, not options as 'key: value'")
     return values or {}
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _explain(error: ValidationError) -> ConfigError:

@@ -90,7 +90,10 @@ def explain(directory: Path, tokens: list[str]) -> list[Explanation]:
 def _ids(token: str, tokenizer: Tokenizer, size: int) -> list[int]:
     if token.startswith("#") and token[1:].isdecimal():
         if int(token[1:]) >= size:
-            raise VocabularyError(f"{token} is beyond the vocabulary of {size} tokens")
+            raise VocabularyError(
+                f"{token} is beyond the vocabulary of {size} tokens",
+                f"give an id from #0 to #{size - 1}",
+            )
         return [int(token[1:])]
     ids = tokenizer.encode(token, add_special_tokens=False).ids
     exact = tokenizer.token_to_id(token)

@@ -20,12 +20,13 @@ from saltlm.evaluate.fertility import Fertility
 from saltlm.pair import Meeting, Side, load_side
 from saltlm.tables import Tables
 from saltlm.target_tokenizer import role_table
-from saltlm.text import documents
+from saltlm.text import check_corpus, documents
 from saltlm.tokens import BYTE, SPECIAL, Form, Vocabulary
 from saltlm.vocabulary_transfer import read_pair
 
 _MAX_DOCUMENTS = 5000  # of the corpus are looked at
 _BLOCK = 8192  # rows looked at together
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # of a number, by its size in bytes
 _OVERHEAD_BYTES = 1200 * 2**20  # libraries and working blocks beside the tables
 _WRITE_BYTES_PER_SECOND = 200 * 2**20
 _COSINE_MULTIPLE = 4  # all of the maps take about as long as so many cosine products
@@ -125,13 +126,17 @@ def inspect_pair(
     Args:
         source: Hub id or directory of the LLM.
         plm: Hub id or directory of the target-language model.
-        corpus: text of the target language; its first 5,000 documents are looked at.
+        corpus: text of the target language; its first 5,000 documents are looked at. By default
+            the corpus of ``config``.
         config: options of the transfer that is being considered.
 
     Raises:
         SaltlmError: the pair cannot be transferred, for the reason given.
     """
     config = config or TransferConfig()
+    corpus = corpus or config.corpus
+    if corpus:
+        check_corpus(corpus)
     texts = list(islice(documents(corpus), _MAX_DOCUMENTS))
     left, right = (
         load_side(str(ref), trust_remote_code=config.trust_remote_code) for ref in (source, plm)
@@ -161,11 +166,12 @@ def suspicious_rows(
     """Return the ids of zero rows, and of rows that equal one of a lower id."""
     is_zero, keys = [], []
     generator = torch.Generator().manual_seed(0)
-    mix = torch.randint(-(2**62), 2**62, (table.shape[1],), generator=generator) | 1
+    mix = torch.randint(-(2**62), 2**62, (table.shape[1],), generator=generator)
     for part in table.split(_BLOCK):
         is_zero.append(~(part != 0).any(1))
-        # A hash of the row's exact values: the sum wraps, equal rows have equal sums.
-        keys.append((part.double().view(torch.int64) * mix).sum(1))
+        # A hash of the row's bits: equal rows have equal sums, which may wrap. Converted to a wider
+        # float first, the numbers would end in zeros, and so would the sums.
+        keys.append((part.contiguous().view(_BITS[part.element_size()]).long() * mix).sum(1))
     zero, key = torch.cat(is_zero), torch.cat(keys)
     order = key.argsort(stable=True)
     is_repeat = torch.zeros_like(zero)
@@ -205,10 +211,13 @@ def _overlap(meeting: Meeting) -> Vocabularies:
     kinds: dict[str, list[int]] = {}
     scripts: dict[str, list[int]] = {}
     vocabulary = meeting.plm
-    plm_ids, source_ids = meeting.match.plm_ids.tolist(), meeting.match.source_ids.tolist()
+    match = meeting.match
+    plm_ids, source_ids = match.plm_ids.tolist(), match.source_ids.tolist()
     n_shared = 0
-    for plm_id, source_id in zip(plm_ids, source_ids, strict=True):
-        if plm_id < 0 or vocabulary.kinds[plm_id] == SPECIAL:
+    for plm_id, source_id, is_special in zip(
+        plm_ids, source_ids, match.is_special.tolist(), strict=True
+    ):
+        if plm_id < 0 or is_special or vocabulary.kinds[plm_id] == SPECIAL:
             continue
         is_shared = source_id >= 0
         n_shared += is_shared

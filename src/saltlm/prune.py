@@ -82,7 +82,7 @@ def prune_model(
     side = load_side(str(plm))
     tensors = per_token_tensors(side.checkpoint, side.config)
     n_rows = side.checkpoint.tensors[tensors[0]].shape[0]
-    check_ids(side, n_rows)
+    check_ids(side.name, side.tokenizer, n_rows)
     counts = count_tokens(side.tokenizer, documents(corpus))
     pruned = prune_tokenizer(side.tokenizer, counts, size=size, special=side.special.tokens)
     loss = pruning_loss(side.tokenizer, pruned.tokenizer, documents(corpus))

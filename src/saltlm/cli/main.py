@@ -69,13 +69,17 @@ def cli(verbose: bool, quiet: bool) -> None:
 
 
 def main(args: Sequence[str] | None = None) -> Any:
-    """Run the command line; errors of the user's become one message and exit code 1."""
+    """Run the command line; an error becomes one message and exit code 1, never a traceback."""
     try:
         return cli.main(args=args, prog_name="saltlm", standalone_mode=True)
-    except SaltlmError as error:
+    except Exception as error:
         if os.environ.get("SALTLM_DEBUG"):
             raise
-        click.echo(f"error: {error}", err=True)
+        message = str(error)
+        if not isinstance(error, SaltlmError):
+            hint = "this should not happen: SALTLM_DEBUG=1 shows where it did, please report it"
+            message = f"{type(error).__name__}: {error}\nhint: {hint}"
+        click.echo(f"error: {message}", err=True)
         sys.exit(1)
 
 
