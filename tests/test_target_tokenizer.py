@@ -332,9 +332,25 @@ def test_transformers_loads_what_was_saved(tmp_path, corpus, compose, plm, sourc
 
 def test_only_rebuilt_classes_need_the_second_try(tmp_path, compose):
     for model_type in MODEL_TYPES:
-        save_tokenizer(compose("unigram", "bytelevel"), tmp_path, model_type=model_type)
+        notes = save_tokenizer(compose("unigram", "bytelevel"), tmp_path, model_type=model_type)
         settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
-        assert settings.get("trust_remote_code", False) == (model_type == "qwen2")
+        assert ("auto_map" in settings) == (model_type == "qwen2") == bool(notes)
+        assert "trust_remote_code" not in settings
+
+
+def test_a_rebuilt_class_stays_out_when_the_tokenizer_is_saved_again(tmp_path, compose):
+    target = compose("unigram", "bytelevel")
+    note = save_tokenizer(target, tmp_path, model_type="qwen2")[0]
+    assert "the tokenizer of a qwen2 model" in note
+    config = json.dumps({"model_type": "qwen2"})
+    (tmp_path / "config.json").write_text(config)
+    again = tmp_path / "again"
+    AutoTokenizer.from_pretrained(tmp_path).save_pretrained(again)
+    (again / "config.json").write_text(config)
+    ids = target.tokenizer.encode("das Haus").ids
+    assert AutoTokenizer.from_pretrained(again)("das Haus").input_ids == ids
+    with pytest.raises(OSError, match="load_without_trust_remote_code"):
+        AutoTokenizer.from_pretrained(tmp_path, trust_remote_code=True)
 
 
 def test_chat_templates_and_settings_are_the_sources(tmp_path, tokenizers_by_family, special):

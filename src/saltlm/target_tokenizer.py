@@ -171,13 +171,16 @@ def role_table(target: TargetTokenizer) -> list[RoleRow]:
 
 def save_tokenizer(
     target: TargetTokenizer, directory: Path, *, model_type: str | None = None
-) -> None:
+) -> tuple[str, ...]:
     """Write the tokenizer's files so that ``AutoTokenizer`` loads exactly this tokenizer.
 
     Args:
         target: the tokenizer.
         directory: an existing one; the files go beside what is there.
         model_type: of the model the tokenizer is for, as in its config.json.
+
+    Returns:
+        What the manifest should say about the files, a sentence each.
 
     Raises:
         VocabularyError: if transformers does not load what was written.
@@ -189,19 +192,32 @@ def save_tokenizer(
             file = directory / "chat_template.jinja"
         file.parent.mkdir(exist_ok=True)
         file.write_text(template, encoding="utf-8")
-    # For a few model types transformers rebuilds the tokenizer as the original model has it,
-    # whatever class is named. The second try has it take tokenizer.json as it is; that key runs no
-    # code here, since no file of the directory holds any.
-    for exactly in ({}, {"trust_remote_code": True}):
-        settings = json.dumps(_settings(target) | exactly, indent=2, ensure_ascii=False)
-        (directory / "tokenizer_config.json").write_text(settings + "\n", encoding="utf-8")
+    for settings, notes in ((_settings(target), ()), (_settings(target) | _KEEP_OUT, (_KEPT_OUT,))):
+        text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
+        (directory / "tokenizer_config.json").write_text(text, encoding="utf-8")
         if _loads_as(target.tokenizer, directory, model_type):
-            return
+            return tuple(note.format(model_type=model_type) for note in notes)
     raise VocabularyError(
         f"transformers {transformers.__version__} does not load the tokenizer in {directory} as it "
         f"was written, for a model of type {model_type!r}",
         "pip install --upgrade transformers",
     )
+
+
+# For a few model types (qwen2, qwen3_5, ...) transformers takes the class it knows, whatever
+# tokenizer_class says, and that class rebuilds the tokenizer as the original model has it. Of what
+# a directory can say only auto_map keeps it out (transformers 5.23, models/auto): an entry makes
+# AutoTokenizer pass by that class, and then, unless the caller trusts remote code, drop the entry.
+# It survives save_pretrained, unlike "trust_remote_code": true in this file, which works as well.
+# There is no such module; its name is the advice that the error of a caller who trusts code gives.
+_KEEP_OUT = {
+    "auto_map": {"AutoTokenizer": [None, "load_without_trust_remote_code.PreTrainedTokenizerFast"]}
+}
+_KEPT_OUT = (
+    "transformers would replace the tokenizer of a {model_type} model by the original one: an "
+    "auto_map entry in tokenizer_config.json prevents it, and it names no code that exists; load "
+    "the tokenizer without trust_remote_code=True"
+)
 
 
 def _settings(target: TargetTokenizer) -> dict[str, Any]:
