@@ -6,13 +6,14 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from transformers import PreTrainedConfig
 
-from saltlm.architecture import read_config
+from saltlm.architecture import check_is_causal_lm, read_config
 from saltlm.checkpoint import Checkpoint, open_checkpoint
 from saltlm.config import TransferConfig
 from saltlm.errors import VocabularyError
 from saltlm.hub import resolve_model, revision_of
 from saltlm.match import VocabularyMatch, match_vocabularies
 from saltlm.roles import SpecialTokens, read_special_tokens
+from saltlm.tables import Tables, read_tables
 from saltlm.target_tokenizer import TargetTokenizer, compose_tokenizer
 from saltlm.tokens import Form, Vocabulary, read_vocabulary
 
@@ -98,6 +99,58 @@ def meet(
     return Meeting(target, source_vocabulary, plm_vocabulary, match, source, plm)
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Two models with their per-token tables, and how their vocabularies meet."""
+
+    source: Side
+    plm: Side
+    tables: Tables
+    plm_tables: Tables
+    meeting: Meeting
+
+
+def read_pair(source: str, plm: str, config: TransferConfig) -> Pair:
+    """Read all of two models that a transfer needs, and let their vocabularies meet.
+
+    Args:
+        source: Hub id or directory of the LLM.
+        plm: Hub id or directory of the target-language model.
+        config: options of the transfer.
+
+    Raises:
+        CheckpointError: a model is not there, the source is no causal LLM, or a table is missing
+            or damaged.
+        VocabularyError: a tokenizer cannot be read, or has tokens without rows.
+    """
+    left, right = (
+        load_side(ref, trust_remote_code=config.trust_remote_code) for ref in (source, plm)
+    )
+    check_is_causal_lm(left.config, left.directory)
+    names = config.tensors
+    tables = read_tables(
+        left.checkpoint,
+        left.config,
+        side="source",
+        embedding=names.source_embedding,
+        head=names.source_head,
+    )
+    plm_tables = read_tables(
+        right.checkpoint, right.config, side="plm", embedding=names.plm_embedding
+    )
+    for side, read in ((left, tables), (right, plm_tables)):
+        check_ids(side.name, side.tokenizer, len(read.embedding))
+    meeting = meet(
+        left.tokenizer,
+        left.special,
+        right.tokenizer,
+        right.special,
+        config,
+        n_source_rows=len(tables.embedding),
+    )
+    return Pair(left, right, tables, plm_tables, meeting)
+
+
 def load_side(ref: str, *, trust_remote_code: bool = False) -> Side:
     """Find a model and read everything but its weights.
 
@@ -153,17 +206,22 @@ def load_tokenizer(directory: Path, *, trust_remote_code: bool = False) -> Token
     return tokenizer
 
 
-def check_ids(side: Side, n_rows: int) -> None:
+def check_ids(name: str, tokenizer: Tokenizer, n_rows: int) -> None:
     """Make sure that every token has a row.
+
+    Args:
+        name: of the model, for the message.
+        tokenizer: its tokenizer.
+        n_rows: of its embedding.
 
     Raises:
         VocabularyError: the tokenizer gives ids beyond the embedding.
     """
-    beyond = sorted((id, token) for token, id in side.tokenizer.get_vocab().items() if id >= n_rows)
+    beyond = sorted((id, token) for token, id in tokenizer.get_vocab().items() if id >= n_rows)
     if beyond:
         first = ", ".join(f"{token!r} ({id})" for id, token in beyond[:3])
         raise VocabularyError(
-            f"{len(beyond)} tokens of {side.name} lie beyond the {n_rows} rows of its embedding: "
+            f"{len(beyond)} tokens of {name} lie beyond the {n_rows} rows of its embedding: "
             f"{first}",
             "the tokenizer and the weights are of two models; fetch both from one place",
         )
