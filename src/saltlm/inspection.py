@@ -14,15 +14,13 @@ from jaxtyping import Float, Int64
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from saltlm.architecture import check_is_causal_lm
 from saltlm.config import TransferConfig
 from saltlm.evaluate.fertility import Fertility
-from saltlm.pair import Meeting, Side, load_side
+from saltlm.pair import Meeting, Side, read_pair
 from saltlm.tables import Tables
 from saltlm.target_tokenizer import role_table
 from saltlm.text import check_corpus, documents
 from saltlm.tokens import BYTE, SPECIAL, Form, Vocabulary
-from saltlm.vocabulary_transfer import read_pair
 
 _MAX_DOCUMENTS = 5000  # of the corpus are looked at
 _BLOCK = 8192  # rows looked at together
@@ -138,11 +136,9 @@ def inspect_pair(
     if corpus:
         check_corpus(corpus)
     texts = list(islice(documents(corpus), _MAX_DOCUMENTS))
-    left, right = (
-        load_side(str(ref), trust_remote_code=config.trust_remote_code) for ref in (source, plm)
-    )
-    check_is_causal_lm(left.config, left.directory)
-    meeting, tables, plm_tables = read_pair(left, right, config)
+    pair = read_pair(str(source), str(plm), config)
+    left, right, meeting = pair.source, pair.plm, pair.meeting
+    tables, plm_tables = pair.tables, pair.plm_tables
     zero, repeated = suspicious_rows(tables.embedding[: len(meeting.source)])
     vocabularies = _overlap(meeting)
     on_text = [_on_text(side.tokenizer, texts) for side in (left, right)]

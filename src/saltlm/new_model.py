@@ -1,0 +1,138 @@
+"""The directory of a new model: weights, settings, tokenizer, card and record."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from saltlm.architecture import pad_moves_positions
+from saltlm.card import licence_of, model_card
+from saltlm.config import TransferConfig
+from saltlm.methods import Choice
+from saltlm.pair import Pair, Side
+from saltlm.record import environment, sha256, table_hash, write_manifest
+from saltlm.tables import Tables, replacements
+from saltlm.target_tokenizer import role_table, save_tokenizer
+from saltlm.token_ids import read_json, renumber, set_vocabulary_size, with_default_ids, without_pad
+from saltlm.write import write_checkpoint
+
+if TYPE_CHECKING:
+    from saltlm.vocabulary_transfer import TransferResult
+
+_ALSO_COPIED = ("LICENSE*", "NOTICE*", "*processor_config.json")
+
+
+def expected_bytes(pair: Pair) -> int:
+    """Return the size of the new model's weights."""
+    checkpoint, tables = pair.source.checkpoint, pair.tables
+    old = sum(checkpoint.tensors[name].nbytes for names in tables.names.values() for name in names)
+    return checkpoint.nbytes + old * len(pair.meeting.match.plm_ids) // len(tables.embedding) - old
+
+
+def write_model(
+    directory: Path,
+    pair: Pair,
+    result: "TransferResult",
+    config: TransferConfig,
+    method: Choice,
+    auxiliary: str,
+) -> dict[str, Any]:
+    """Write everything but the card and the manifest, which `finish_model` writes.
+
+    Args:
+        directory: an empty one.
+        pair: the two parents.
+        result: the new rows and the new tokenizer.
+        config: options of the run.
+        method: that made the new rows.
+        auxiliary: what is to be said of the auxiliary vectors.
+
+    Returns:
+        The manifest, without times.
+    """
+    source, tables = pair.source, pair.tables
+    new = replacements(source.checkpoint, tables, result.embedding, result.head, result.head_bias)
+    hashes = write_checkpoint(source.checkpoint, directory, new)
+    _write_settings(directory, source, result, config)
+    notes = save_tokenizer(result.target, directory, model_type=source.config.model_type)
+    result.provenance.save(directory)
+    return {
+        "source": _describe(source, tables),
+        "plm": _describe(pair.plm, pair.plm_tables),
+        "corpus": {str(file): sha256(file) for file in config.corpus},
+        "auxiliary": auxiliary,
+        "method": method._asdict(),
+        "options": config.model_dump(mode="json"),
+        "counts": {**result.counts, **_more_counts(result, pair)},
+        "roles": [row._asdict() for row in role_table(result.target)],
+        "notes": [*result.target.notes, *notes],
+        "tensors": {name: dataclasses.asdict(both) for name, both in hashes.items()},
+        "environment": environment(),
+    }
+
+
+def finish_model(directory: Path, name: str, manifest: dict[str, Any]) -> None:
+    """Write the manifest and the card that is made of it."""
+    write_manifest(directory, manifest)
+    (directory / "README.md").write_text(model_card(name, manifest), encoding="utf-8")
+
+
+def _write_settings(
+    directory: Path, source: Side, result: "TransferResult", config: TransferConfig
+) -> None:
+    """Write config.json and generation_config.json with the new ids, and copy what has none."""
+    target = result.target
+    for name in ("config.json", "generation_config.json"):
+        values = read_json(source.directory / name)
+        if name == "config.json":
+            values = with_default_ids(values, source.config.to_dict())
+        values = renumber(
+            values,
+            source.tokenizer,
+            target.tokenizer,
+            target.roles,
+            overridden=frozenset(config.special_tokens.roles),
+        )
+        if name == "config.json":
+            values = set_vocabulary_size(values, len(result.embedding))
+            if pad_moves_positions(source.config):
+                values = without_pad(values)
+        if values:
+            text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+            (directory / name).write_text(text, encoding="utf-8")
+    for pattern in (*_ALSO_COPIED, *(["*.py"] if config.trust_remote_code else [])):
+        for file in sorted(source.directory.glob(pattern)):
+            if file.is_file():
+                shutil.copyfile(file, directory / file.name)
+
+
+def _describe(side: Side, tables: Tables) -> dict[str, Any]:
+    """Return what the manifest says of a parent."""
+    files = [side.directory / name for name in ("config.json", "tokenizer.json")]
+    return {
+        "name": side.name,
+        "revision": side.revision,
+        "licence": licence_of(side.directory),
+        "files": {file.name: sha256(file) for file in files if file.is_file()},
+        "tables": {
+            role: {"tensors": list(names), "sha256": table_hash(getattr(tables, role))}
+            for role, names in tables.names.items()
+        },
+        "is_tied": tables.is_tied,
+    }
+
+
+def _more_counts(result: "TransferResult", pair: Pair) -> dict[str, Any]:
+    """Return the counts of the manifest beside those of the origins."""
+    rows, k = len(pair.tables.embedding), result.provenance.neighbours.k.double()
+    points = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
+    spread = k.quantile(points).tolist() if len(k) else []
+    return {
+        "anchors": len(result.provenance.shared_ids),
+        "source_padding_rows": max(0, rows - len(pair.meeting.source)),
+        "source_duplicate_forms": len(pair.meeting.source.duplicates),
+        "k": dict(zip(("min", "median", "max"), spread, strict=False)),
+    }
