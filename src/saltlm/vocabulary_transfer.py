@@ -231,9 +231,9 @@ def transfer(
     laps = [("begin", time.perf_counter())]
     method = parse_method(config.method)
     check_auxiliary_spec(config.aux, config.corpus, config.fasttext)
+    _check_apart(Path(out), [Path(source), Path(plm), *_input_files(config)])
     check_place(Path(out), force=force)
     pair = read_pair(str(source), str(plm), config)
-    _check_apart(Path(out), [pair.source.directory, pair.plm.directory, *_input_files(config)])
     laps.append(("read", time.perf_counter()))
     size = expected_bytes(pair)
     with new_directory(Path(out), force=force, expected_bytes=size) as directory:
@@ -271,10 +271,10 @@ def _input_files(config: TransferConfig) -> list[Path]:
 
 
 def _check_apart(out: Path, inputs: Sequence[Path]) -> None:
-    """Refuse an output whose making would touch what it is made from."""
+    """Refuse an output whose making would touch what it is made from; Hub ids are no paths."""
     out = out.expanduser().resolve()
     for path in (path.expanduser().resolve() for path in inputs):
-        if out == path or out in path.parents or path in out.parents:
+        if path.exists() and (out == path or out in path.parents or path in out.parents):
             relation = "is" if out == path else "lies in" if path in out.parents else "holds"
             raise OutputError(
                 f"--out {out} {relation} {path}, which is an input", "choose another --out"
