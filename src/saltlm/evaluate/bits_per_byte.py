@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm.errors import CheckpointError, ConfigError, VocabularyError
 from saltlm.evaluate.fertility import encode, lost_bytes
+from saltlm.logits import LogitTransform, check_logits, logit_transform, output_head, short_head
 
 # Logits that exist at once: 2^24 float32 values are 64 MiB.
 _LOGITS_AT_ONCE = 2**24
@@ -103,7 +104,7 @@ def bits_per_byte(
     """
     documents = [document for document in documents if document]
     _check_options(model, documents, context, stride, batch)
-    head = _output_head(model)
+    head = output_head(model)
     ids = encode(tokenizer, documents)
     _check_ids(head, ids)
     start = document_start(model, tokenizer)
@@ -158,16 +159,6 @@ def _check_options(
         )
 
 
-def _output_head(model: PreTrainedModel) -> nn.Linear:
-    head: nn.Linear | None = model.get_output_embeddings()
-    if head is None:
-        raise CheckpointError(
-            f"{type(model).__name__} has no output head, so it gives no probabilities",
-            "load it with AutoModelForCausalLM",
-        )
-    return head
-
-
 def _check_ids(head: nn.Linear, ids: Sequence[Sequence[int]]) -> None:
     rows = head.weight.shape[0]
     highest = max((max(document) for document in ids if document), default=0)
@@ -206,6 +197,7 @@ def _document_nats(
     was_training = model.training
     model.train(False)
     try:
+        check_logits(model, sequences[0][None, :1].to(model.device))
         for first in tqdm(range(0, len(windows), batch), desc="bits per byte", disable=None):
             group = windows[first : first + batch]
             values = _window_nats(model, head, sequences, group)
@@ -234,48 +226,20 @@ def _window_nats(
         is_input[row, : end - start] = True
         is_scored[row, first_scored - start : end - start] = True
     device = model.device
-    hidden = _head_input(model, head, inputs.to(device), is_input.to(device))
+    mask = is_input.long().to(device)
+    with short_head(head) as received:
+        model(input_ids=inputs.to(device), attention_mask=mask, use_cache=False)
     is_scored = is_scored.to(device)
-    wanted = targets.to(device)[is_scored]
+    hidden, wanted = received[0][is_scored], targets.to(device)[is_scored]
     per_token = torch.zeros(shape, dtype=torch.float64, device=device)
-    per_token[is_scored] = _token_nats(model, head, hidden[is_scored], wanted)
+    per_token[is_scored] = _token_nats(head, logit_transform(model.config), hidden, wanted)
     sums: list[float] = per_token.sum(1).tolist()
     return sums
 
 
-def _head_input(
-    model: PreTrainedModel,
-    head: nn.Linear,
-    inputs: Int64[Tensor, "b t"],
-    is_input: Bool[Tensor, "b t"],
-) -> Float[Tensor, "b t h"]:
-    """Return what the model's head receives, while the model computes logits of one position only.
-
-    Those logits tell whether head and `_after_head` are all that the model does at its end.
-    """
-    received: list[Tensor] = []
-
-    def keep_first(_: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
-        received.append(args[0])
-        return (args[0][:, :1],)
-
-    handle = head.register_forward_pre_hook(keep_first)
-    try:
-        logits = model(input_ids=inputs, attention_mask=is_input.long(), use_cache=False).logits
-    finally:
-        handle.remove()
-    (hidden,) = received
-    if not torch.allclose(_after_head(model, head(hidden[:, :1])), logits, rtol=1e-2, atol=1e-2):
-        raise CheckpointError(
-            f"{type(model).__name__} changes its logits after its head in a way unknown here",
-            "please report the model's name",
-        )
-    return hidden
-
-
 def _token_nats(
-    model: PreTrainedModel,
     head: nn.Linear,
+    transform: LogitTransform,
     hidden: Float[Tensor, "p h"],
     wanted: Int64[Tensor, " p"],
 ) -> Float[Tensor, " p"]:
@@ -284,20 +248,10 @@ def _token_nats(
     return torch.cat(
         [
             nn.functional.cross_entropy(
-                _after_head(model, head(hidden[i : i + rows])).float(),
+                transform(head(hidden[i : i + rows])).float(),
                 wanted[i : i + rows],
                 reduction="none",
             ).double()
             for i in range(0, len(wanted), rows)
         ]
     )
-
-
-def _after_head(model: PreTrainedModel, logits: Float[Tensor, "*b v"]) -> Float[Tensor, "*b v"]:
-    """Apply what some architectures do to the head's output: Cohere, Falcon-H1, Granite, Gemma."""
-    config = model.config.get_text_config()
-    logits = logits * (getattr(config, "logit_scale", None) or 1.0)
-    logits = logits * (getattr(config, "lm_head_multiplier", None) or 1.0)
-    logits = logits / (getattr(config, "logits_scaling", None) or 1.0)
-    cap = getattr(config, "final_logit_softcapping", None)
-    return logits if cap is None else cap * torch.tanh(logits / cap)
