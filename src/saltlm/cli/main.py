@@ -16,9 +16,11 @@ from saltlm.errors import SaltlmError
 # In the order in which they are used. The text is repeated here so that --help loads no verb.
 VERBS = {
     "inspect": "Look at a pair of models before anything is spent.",
+    "score": "Find out without training which method and which PLM to take.",
     "transfer": "Give an LLM the vocabulary of a target-language model.",
     "explain": "Show why the row of a token looks as it does.",
     "check": "Is this model directory sound?",
+    "compare": "Transfer with several methods and put the results side by side.",
     "demo": "See it all happen on a small real model.",
 }
 

@@ -9,6 +9,7 @@ from rich.text import Text
 from saltlm.check import Finding
 from saltlm.explain import Explanation
 from saltlm.inspection import Inspection, OnText
+from saltlm.scoring import PairScores
 from saltlm.vocabulary_transfer import TransferResult
 
 _MOST_ROWS = 20
@@ -138,3 +139,18 @@ def _on_text_row(name: str, seen: OnText) -> tuple[object, ...]:
 
 def _first(ids: Sequence[int]) -> str:
     return ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")
+
+
+def score_table(found: PairScores) -> Table:
+    """Return what methods are worth on a pair, the best first."""
+    columns = ("method", "r2", "95 % interval", "cosine", "norm ratio", "retrieval", "s")
+    rows: list[tuple[object, ...]] = []
+    for score in sorted(found.scores, key=lambda score: -(score.r2.value if score.r2 else -9.0)):
+        if score.error or not (score.r2 and score.cosine and score.norm_ratio and score.retrieval):
+            rows.append((score.method, score.error or "", "", "", "", "", ""))
+            continue
+        interval = f"{score.r2.low:.3f} to {score.r2.high:.3f}"
+        cells = (score.cosine.value, score.norm_ratio.value, score.retrieval.value, score.seconds)
+        rows.append((score.method, score.r2.value, interval, *cells))
+    title = f"{found.plm}: {found.n_shared:,} shared tokens; {found.auxiliary}"
+    return table(title, columns, rows)

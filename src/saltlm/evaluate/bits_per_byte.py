@@ -77,8 +77,8 @@ def bits_per_byte(
     tokenizer: PreTrainedTokenizerBase,
     documents: Sequence[str],
     *,
-    context: int = 1024,
-    stride: int = 512,
+    context: int | None = None,
+    stride: int | None = None,
     batch: int = 8,
 ) -> BitsPerByte:
     """Return the bits that a causal model spends per byte of the documents.
@@ -92,8 +92,9 @@ def bits_per_byte(
         model: a causal language model; it stays in its dtype and on its device.
         tokenizer: the model's tokenizer.
         documents: raw texts; empty ones are left out.
-        context: tokens in a window; at most what the model has positions for.
-        stride: tokens a window advances by; smaller is closer to unlimited context, and slower.
+        context: tokens in a window; by default 1,024, or all that the model has positions for.
+        stride: tokens a window advances by, by default half of it; smaller is closer to unlimited
+            context, and slower.
         batch: windows in one forward pass.
 
     Raises:
@@ -103,6 +104,10 @@ def bits_per_byte(
         VocabularyError: nothing can stand before a document's first token.
     """
     documents = [document for document in documents if document]
+    if context is None:
+        context = min(1024, _positions(model) or 1024)
+    if stride is None:
+        stride = max(1, context // 2)
     _check_options(model, documents, context, stride, batch)
     head = output_head(model)
     ids = encode(tokenizer, documents)
@@ -151,12 +156,17 @@ def _check_options(
         )
     if batch < 1:
         raise ConfigError(f"batch is {batch}: no window fits into it", "choose batch >= 1")
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    positions = _positions(model)
     if positions is not None and context > positions:
         raise ConfigError(
             f"context {context} is more than the model's {positions} positions",
             f"choose context <= {positions}",
         )
+
+
+def _positions(model: PreTrainedModel) -> int | None:
+    positions: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return positions
 
 
 def _check_ids(head: nn.Linear, ids: Sequence[Sequence[int]]) -> None:

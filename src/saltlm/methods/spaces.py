@@ -38,7 +38,7 @@ def nearest(task: Task, space: Space, scale: float = 1.0) -> Neighbours:
         space: where their cosines are taken.
         scale: what the cosines are multiplied with before sparsemax, at least 1.
     """
-    if space == "auxiliary" and task.aux_shared is task.plm_shared:
+    if space == "auxiliary" and task.is_one_space:
         space = "plm"
     found = task.once(("neighbours", space), lambda: nearest_shared(*vectors(task, space)))
     return found if scale == 1 else sharpen(found, scale)

@@ -90,6 +90,11 @@ class Task:
         is_seen[self.held_out_ids] = False
         return is_seen.nonzero().squeeze(1)
 
+    @property
+    def is_one_space(self) -> bool:
+        """Whether the auxiliary vectors are the PLM's rows themselves."""
+        return self.aux_shared.data_ptr() == self.plm_shared.data_ptr()
+
     def once(self, key: Hashable, make: Callable[[], _T]) -> _T:
         """Return what ``make`` returns, made once however many methods ask for it."""
         if key not in self.memo:

@@ -1,0 +1,248 @@
+"""Several methods on one pair, each transferred and measured: ``saltlm compare``.
+
+The directory ``OUT`` holds a model and a result per method, ``OUT/METHOD`` and
+``OUT/METHOD.json``, and ``OUT/comparison.json`` and ``OUT/comparison.md`` over all of them. What is
+there already is not made again.
+"""
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from saltlm.auxiliary import check_auxiliary_spec
+from saltlm.config import TransferConfig
+from saltlm.directory import new_directory
+from saltlm.errors import ConfigError, SaltlmError
+from saltlm.methods import Choice, parse_method
+from saltlm.new_model import expected_bytes, finish_model, write_model
+from saltlm.pair import Pair, read_pair
+from saltlm.rows import Origin
+from saltlm.scoring import corpus_counts
+from saltlm.text import documents
+from saltlm.vocabulary_transfer import Problem, auxiliary_of, pose, solve
+from saltlm.yardstick import score_methods
+
+logger = logging.getLogger(__name__)
+
+UNTOUCHED = "untouched"
+
+
+def compare(
+    source: str | Path,
+    plm: str | Path,
+    methods: Sequence[str],
+    out: Path,
+    *,
+    heldout: Sequence[Path],
+    english: Sequence[Path] = (),
+    config: TransferConfig | None = None,
+    n_documents: int = 100,
+) -> dict[str, Any]:
+    """Transfer with each method, measure each result, and return the comparison.
+
+    Reading, matching, auxiliary vectors and neighbours are done once. A method that fails is
+    recorded with its reason and does not stop the others.
+
+    Args:
+        source: Hub id or directory of the LLM.
+        plm: Hub id or directory of the PLM.
+        methods: names, or ``name:option=value``.
+        out: where models and results go.
+        heldout: text of the target language.
+        english: text of the source's language, to see what is kept.
+        config: options of the transfers.
+        n_documents: so many documents of each text are measured.
+
+    Raises:
+        ConfigError: ``out`` holds the comparison of something else, or there is no text.
+        SaltlmError: the pair cannot be transferred at all.
+    """
+    config = config or TransferConfig()
+    choices = [parse_method(method) for method in methods]
+    check_auxiliary_spec(config.aux, config.corpus, config.fasttext)
+    texts = {"target": _first(heldout, n_documents)}
+    if english:
+        texts["English"] = _first(english, n_documents)
+    out.mkdir(parents=True, exist_ok=True)
+    _claim(out, {"source": str(source), "plm": str(plm), "options": _options(config), **texts})
+
+    pair = read_pair(str(source), str(plm), config)
+    auxiliary = auxiliary_of(pair, config)
+    problem = pose(pair.meeting, pair.tables, pair.plm_tables.embedding, auxiliary, config)
+    is_new = problem.plan.origin == Origin.LINEAR
+    results = {UNTOUCHED: _once(out, UNTOUCHED, lambda: _measure(pair.source.directory, texts))}
+    for choice in choices:
+        directory = out / directory_name(choice)
+
+        def run(choice: Choice = choice, directory: Path = directory) -> dict[str, Any]:
+            _write(directory, pair, problem, choice, config, auxiliary.description)
+            return {
+                "directory": directory.name,
+                "yardstick": _yardstick(pair, problem, choice, config),
+                **_measure(directory, texts, is_new),
+            }
+
+        results[str(choice)] = _once(out, directory.name, run)
+    comparison = {
+        "source": str(source),
+        "plm": str(plm),
+        "auxiliary": auxiliary.description,
+        "results": results,
+    }
+    _write_aside(out / "comparison.json", json.dumps(comparison, indent=2) + "\n")
+    _write_aside(out / "comparison.md", markdown(comparison))
+    return comparison
+
+
+def directory_name(choice: Choice) -> str:
+    """Return a name for files: the method, with its options where they are not the defaults."""
+    return re.sub(r"[^\w.+-]+", "_", str(choice))
+
+
+def rows_of(comparison: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield a heading and then a line per method: yardstick, bits per byte, mass, norm ratio."""
+    yield ("method", "yardstick r2", "target bits per byte", "English", "mass on new rows", "norms")
+    for name, result in comparison["results"].items():
+        if "error" in result:
+            yield (name, f"failed: {result['error']}", "", "", "", "")
+            continue
+        score, rows = result.get("yardstick", {}), result.get("rows")
+        yield (
+            name,
+            f"{score['r2']['value']:.3f}" if score.get("r2") else "",
+            _bits(result.get("target")),
+            _bits(result.get("English")),
+            f"{result['mass']['mass']:.1%}" if "mass" in result else "",
+            f"{rows['new_norms']['median']:.2f}" if rows else "",
+        )
+
+
+def markdown(comparison: dict[str, Any]) -> str:
+    """Return the comparison as a Markdown table."""
+    heading, *lines = rows_of(comparison)
+    rows = [heading, ("---",) * len(heading), *lines]
+    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    title = f"{comparison['source']} with {comparison['plm']}; {comparison['auxiliary']}"
+    return f"# Comparison\n\n{title}\n\n{table}\n"
+
+
+def _bits(seen: dict[str, Any] | None) -> str:
+    if seen is None:
+        return ""
+    low, high = seen["interval"]
+    return f"{seen['bits_per_byte']:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _options(config: TransferConfig) -> dict[str, Any]:
+    return config.model_dump(mode="json", exclude={"method"})
+
+
+def _first(files: Sequence[Path], count: int) -> list[str]:
+    found = [text for text, _ in zip(documents(files), range(count), strict=False)]
+    if not found:
+        raise ConfigError(
+            f"no text in {', '.join(map(str, files)) or 'the held-out text'}",
+            "give --heldout a file with one document a line",
+        )
+    return found
+
+
+def _claim(out: Path, inputs: dict[str, Any]) -> None:
+    """Make sure that results in ``out`` are of the same inputs."""
+    file = out / "inputs.json"
+    key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+    told = {name: value for name, value in inputs.items() if isinstance(value, str | dict)}
+    if not file.is_file():
+        _write_aside(file, json.dumps({**told, "sha256": key}, indent=2) + "\n")
+    elif json.loads(file.read_text(encoding="utf-8"))["sha256"] != key:
+        raise ConfigError(
+            f"{out} holds a comparison of other models, options or texts (see {file})",
+            "choose another --out",
+        )
+
+
+def _once(out: Path, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return a result that is there, or make it and keep it; what failed is tried again."""
+    file = out / f"{name}.json"
+    if file.is_file():
+        logger.info("%s: already there", name)
+    else:
+        try:
+            made = make()
+        except SaltlmError as error:
+            logger.warning("%s failed: %s", name, error.what)
+            return {"error": error.what}
+        _write_aside(file, json.dumps(made, indent=2) + "\n")
+    result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return result
+
+
+def _write_aside(file: Path, text: str) -> None:
+    aside = file.with_name(f".{file.name}.partial")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(file)
+
+
+def _write(
+    directory: Path,
+    pair: Pair,
+    problem: Problem,
+    choice: Choice,
+    config: TransferConfig,
+    auxiliary: str,
+) -> None:
+    with new_directory(directory, force=True, expected_bytes=expected_bytes(pair)) as made:
+        result = solve(problem, choice)
+        finish_model(
+            made, directory.name, write_model(made, pair, result, config, choice, auxiliary)
+        )
+
+
+def _yardstick(
+    pair: Pair, problem: Problem, choice: Choice, config: TransferConfig
+) -> dict[str, Any]:
+    (score,) = score_methods(
+        problem.task,
+        pair.tables.embedding,
+        [choice],
+        counts=corpus_counts(pair, config.corpus),
+        seed=config.seed,
+    )
+    return score.to_json()
+
+
+def _measure(
+    directory: Path, texts: dict[str, list[str]], is_new: torch.Tensor | None = None
+) -> dict[str, Any]:
+    """Return bits per byte on the texts and, of a new model, what its new rows do."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from saltlm.evaluate.bits_per_byte import bits_per_byte
+    from saltlm.evaluate.fertility import fertility
+    from saltlm.step0 import new_row_mass, report_table
+
+    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype="auto", local_files_only=True)
+    model.eval()
+    found: dict[str, Any] = {}
+    for name, held_out in texts.items():
+        bits = bits_per_byte(model, tokenizer, held_out)
+        found[name] = {
+            "bits_per_byte": bits.value,
+            "interval": bits.interval(),
+            "n_documents": len(held_out),
+            "n_bytes": sum(bits.n_bytes),
+            "tokens_per_word": fertility(tokenizer, held_out).tokens_per_word,
+        }
+    if is_new is not None and is_new.any():
+        table = model.get_output_embeddings().weight.detach()
+        mass = new_row_mass(model, tokenizer, texts["target"], is_new)
+        found |= {"rows": asdict(report_table(table, is_new)), "mass": asdict(mass)}
+    return found

@@ -1,0 +1,119 @@
+"""The yardstick on real pairs: which method, with which options, and which PLM."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from saltlm.auxiliary import check_auxiliary_spec
+from saltlm.config import TransferConfig
+from saltlm.methods import METHODS, Choice, parse_method
+from saltlm.pair import Pair, read_pair
+from saltlm.text import documents
+from saltlm.vocabulary_transfer import auxiliary_of, pose
+from saltlm.yardstick import Score, score_methods, select_options
+
+# These need files that have to be named: a bare name would only fail.
+NEEDS_FILES = ("wechsel",)
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """What methods are worth on one pair.
+
+    Attributes:
+        source: name of the LLM.
+        plm: name of the PLM.
+        n_shared: tokens that take part.
+        auxiliary: the space in which neighbours were sought.
+        scores: one per method, in the order asked for.
+    """
+
+    source: str
+    plm: str
+    n_shared: int
+    auxiliary: str
+    scores: tuple[Score, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {**vars(self), "scores": [score.to_json() for score in self.scores]}
+
+
+def score_pair(
+    source: str | Path,
+    plm: str | Path,
+    methods: Sequence[str],
+    *,
+    config: TransferConfig | None = None,
+    select: bool = False,
+    n_folds: int = 5,
+    repeats: int = 1,
+) -> PairScores:
+    """Hold out shared tokens and let each method predict their rows of the source.
+
+    Args:
+        source: Hub id or directory of the LLM.
+        plm: Hub id or directory of the PLM.
+        methods: names, or ``name:option=value``; none stands for all that need no files.
+        config: options of the transfer; the corpus, if there is one, tells frequent from rare.
+        select: search each method's options first, on a fold of its own.
+        n_folds: 5 hold out a fifth at a time.
+        repeats: how often the tokens are divided anew.
+
+    Raises:
+        SaltlmError: the pair cannot be read, or a method does not exist.
+    """
+    config = config or TransferConfig()
+    choices = [parse_method(method) for method in methods or default_methods()]
+    check_auxiliary_spec(config.aux, config.corpus, config.fasttext)
+    pair = read_pair(str(source), str(plm), config)
+    auxiliary = auxiliary_of(pair, config)
+    task = pose(pair.meeting, pair.tables, pair.plm_tables.embedding, auxiliary, config).task
+    table = pair.tables.embedding
+    if select:
+        names = dict.fromkeys(choice.name for choice in choices)
+        selected = select_options(task, table, names, seed=config.seed, progress=True)
+        choices = list({str(choice): choice for choice in (*choices, *selected)}.values())
+    scores = score_methods(
+        task,
+        table,
+        choices,
+        counts=corpus_counts(pair, config.corpus),
+        n_folds=n_folds,
+        repeats=repeats,
+        seed=config.seed,
+        progress=True,
+    )
+    return PairScores(
+        str(source), str(plm), len(task.shared_ids), auxiliary.description, tuple(scores)
+    )
+
+
+def default_methods() -> list[str]:
+    """Return the methods that need nothing but the pair."""
+    return [name for name in METHODS if name not in NEEDS_FILES]
+
+
+def best(scores: Sequence[Score]) -> Choice:
+    """Return the method with the highest r2."""
+    scored = [(score.r2.value, score.method) for score in scores if score.r2]
+    return parse_method(max(scored)[1])
+
+
+def corpus_counts(pair: Pair, corpus: Sequence[Path]) -> Int64[Tensor, " v_t"] | None:
+    """Return how often each PLM id occurs in a corpus; None without one."""
+    if not corpus:
+        return None
+    used: Counter[int] = Counter()
+    texts = list(documents(corpus))
+    for encoding in pair.plm.tokenizer.encode_batch_fast(texts, add_special_tokens=False):
+        used.update(encoding.ids)
+    counts = torch.zeros(len(pair.plm_tables.embedding), dtype=torch.int64)
+    counts[list(used)] = torch.tensor(list(used.values()))
+    return counts

@@ -1,0 +1,264 @@
+"""The yardstick: how well a method predicts source rows that it is not shown. No training needed.
+
+A share of the shared tokens is held out in turn, and their rows are made from the other shared
+tokens as if they were new. The source's own rows are the truth.
+"""
+
+import itertools
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from tqdm import tqdm
+
+from saltlm.errors import ConfigError, SaltlmError
+from saltlm.folds import distinct, draw_folds, hold_out, strata_of
+from saltlm.methods import Choice, choose_method, fit_method
+from saltlm.methods.task import Task, column_mean
+
+SAMPLES = 1000  # of the bootstrap
+_DRAWN = 100  # of them at a time
+_OTHER_SEED = 1_000_003
+_BLOCK = 2048  # held-out tokens whose rows are compared at a time
+
+logger = logging.getLogger(__name__)
+
+# What --select tries, beside the published method itself.
+SEARCH: Mapping[str, Mapping[str, Sequence[Any]]] = {
+    "salt": {"ridge": (0.1, 1.0), "centred": (False, True), "scale": (1, 2, 4)},
+    "focus": {"scale": (2, 4, 8)},
+    "clp+": {"scale": (2, 4, 8), "space": ("plm", "centred")},
+    "ofa": {"k": (5, 10, 20), "temperature": (0.03, 0.1)},
+    "omp": {"k": (8, 16, 32)},
+    "least-squares": {"k": (8, 16, 32), "distance": ("cosine", "euclidean")},
+    "global": {"ridge": (1e-3, 1e-2, 1e-1)},
+    "procrustes": {"scaled": (True,)},
+    "global-residual": {"ridge": (1e-6, 1e-2), "scale": (1, 2, 4), "local": ("mean", "ridge")},
+    "kernel-ridge": {"ridge": (0.03, 0.1), "gamma": (0.5, 1.0, 2.0)},
+}
+
+
+class Interval(NamedTuple):
+    """A value, and the range that 95 % of bootstrap samples fall into."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a method is worth, over all held-out tokens.
+
+    The intervals are percentiles of a Poisson bootstrap over tokens: how far the value would move
+    with other tokens of the same kind. All methods are judged on the same tokens.
+
+    Attributes:
+        method: as `methods.parse_method` reads it.
+        options: every option, the defaults as well.
+        r2: 1 - squared error / squared error of the mean shared row.
+        ahead: r2 less that of the first method in the list, sample by sample; None for the first.
+        cosine: mean cosine with the true row, both less the mean shared row.
+        norm_ratio: mean norm over the true rows' mean norm.
+        retrieval: share of tokens whose own row is, of all rows held out with it, the nearest by
+            that cosine.
+        seconds: for all folds, less what methods share.
+        error: why there is no score; the other values are None then.
+    """
+
+    method: str
+    options: dict[str, Any]
+    r2: Interval | None = None
+    ahead: Interval | None = None
+    cosine: Interval | None = None
+    norm_ratio: Interval | None = None
+    retrieval: Interval | None = None
+    seconds: float = 0.0
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        options = {
+            key: value if isinstance(value, str | int | float | None) else str(value)
+            for key, value in self.options.items()
+        }
+        intervals = {
+            key: value._asdict() if isinstance(value, Interval) else value
+            for key, value in asdict(self).items()
+        }
+        return intervals | {"options": options}
+
+
+def score_methods(
+    task: Task,
+    table: Float[Tensor, "v_s h_s"],
+    choices: Sequence[Choice],
+    *,
+    counts: Int64[Tensor, " v_t"] | None = None,
+    n_folds: int = 5,
+    n_used: int | None = None,
+    repeats: int = 1,
+    seed: int = 0,
+    progress: bool = False,
+) -> list[Score]:
+    """Return the scores of methods on the same folds; one that fails does not stop the others.
+
+    Args:
+        task: the pair of models.
+        table: the source's embedding.
+        choices: what to compare; the others' `Score.ahead` is relative to the first.
+        counts: occurrences of each PLM id in a corpus, for folds alike in frequency.
+        n_folds: 5 hold out a fifth at a time.
+        n_used: so many of the folds only.
+        repeats: how often all shared tokens are divided anew.
+        seed: of the folds and of the bootstrap; the methods' is the task's.
+        progress: whether to show a bar on stderr.
+
+    Raises:
+        ConfigError: fewer shared tokens than two per fold, or fewer than two folds.
+    """
+    task = distinct(task)
+    n = len(task.shared_ids)
+    if not 2 <= n_folds <= n // 2:
+        raise ConfigError(
+            f"{n_folds} folds of {n} shared tokens: a fold needs two tokens, and there must be two",
+            "choose fewer folds, or models that share more tokens",
+        )
+    strata = strata_of(task, counts)
+    folds = [
+        fold
+        for repeat in range(repeats)
+        for fold in draw_folds(strata, n_folds, seed + repeat)[:n_used]
+    ]
+    tallies = np.zeros((len(choices), n, len(_COLUMNS)))
+    seconds, errors = [0.0] * len(choices), [""] * len(choices)
+    with tqdm(total=len(folds) * len(choices), desc="score", disable=not progress) as bar:
+        for fold in folds:
+            part = hold_out(task, fold)
+            truth = table[part.held_out_ids].float()
+            mean = column_mean(table, part.shared_ids).float()
+            for index, choice in enumerate(choices):
+                bar.update()
+                if errors[index]:
+                    continue
+                begun = time.perf_counter()
+                try:
+                    rows = fit_method(choice, part).fill(table)(slice(0, len(fold)))
+                    tallies[index, fold] += judge(rows, truth, mean).numpy()
+                except SaltlmError as error:
+                    errors[index] = str(error)
+                    logger.warning("%s is left out: %s", choice, error)
+                seconds[index] += time.perf_counter() - begun
+    return _summarise(choices, tallies, seconds, errors, seed)
+
+
+_COLUMNS = ("error", "spread", "cosine", "norm", "true_norm", "hit", "count")
+
+
+def judge(
+    rows: Float[Tensor, "m h"], truth: Float[Tensor, "m h"], mean: Float[Tensor, " h"]
+) -> Float[Tensor, "m 7"]:
+    """Return what a prediction of rows is worth, token by token, in the order of `_COLUMNS`.
+
+    Raises:
+        ConfigError: some rows are not finite.
+    """
+    if not rows.isfinite().all():
+        bad = int((~rows.isfinite().all(1)).sum())
+        raise ConfigError(f"{bad} of {len(rows)} predicted rows are not finite", "try a ridge")
+    found, wanted = (
+        torch.nn.functional.normalize(part - mean, dim=1, eps=1e-30) for part in (rows, truth)
+    )
+    nearest = torch.cat([(block @ wanted.T).argmax(1) for block in found.split(_BLOCK)])
+    columns = [
+        (rows - truth).square().sum(1),
+        (truth - mean).square().sum(1),
+        (found * wanted).sum(1),
+        rows.norm(dim=1),
+        truth.norm(dim=1),
+        (nearest == torch.arange(len(rows))).float(),
+        torch.ones(len(rows)),
+    ]
+    return torch.stack(columns, dim=1).double()
+
+
+def _summarise(
+    choices: Sequence[Choice],
+    tallies: Float[np.ndarray, "methods n 7"],
+    seconds: Sequence[float],
+    errors: Sequence[str],
+    seed: int,
+) -> list[Score]:
+    rng = np.random.default_rng(seed)
+    everyone = np.ones((1, tallies.shape[1]))
+    drawn = (rng.poisson(1.0, (_DRAWN, tallies.shape[1])) for _ in range(SAMPLES // _DRAWN))
+    # The first is the sum over the tokens themselves, the others are bootstrap samples.
+    sums = np.concatenate(
+        [np.einsum("sn,mnc->msc", weight, tallies) for weight in (everyone, *drawn)], axis=1
+    )
+    error, spread, cosine, norm, true_norm, hit, count = np.moveaxis(sums, 2, 0)
+    with np.errstate(invalid="ignore"):
+        measures = {
+            "r2": 1 - error / spread,
+            "cosine": cosine / count,
+            "norm_ratio": norm / true_norm,
+            "retrieval": hit / count,
+        }
+    measures["ahead"] = measures["r2"] - measures["r2"][:1]
+    scores = []
+    for index, choice in enumerate(choices):
+        if errors[index]:
+            scores.append(Score(str(choice), choice.options, error=errors[index]))
+            continue
+        intervals: dict[str, Any] = {
+            name: _interval(values[index])
+            for name, values in measures.items()
+            if np.isfinite(values[index]).all() and not (name == "ahead" and index == 0)
+        }
+        scores.append(Score(str(choice), choice.options, **intervals, seconds=seconds[index]))
+    return scores
+
+
+def _interval(values: Float[np.ndarray, " samples"]) -> Interval:
+    low, high = np.quantile(values[1:], [0.025, 0.975])
+    return Interval(float(values[0]), float(low), float(high))
+
+
+def variants(name: str) -> list[Choice]:
+    """Return the published method and what `SEARCH` tries beside it."""
+    options = SEARCH.get(name, {})
+    found = [choose_method(name)]
+    for values in itertools.product(*options.values()):
+        choice = choose_method(name, dict(zip(options, values, strict=True)))
+        if choice not in found:
+            found.append(choice)
+    return found
+
+
+def select_options(
+    task: Task,
+    table: Float[Tensor, "v_s h_s"],
+    names: Iterable[str],
+    *,
+    seed: int = 0,
+    progress: bool = False,
+) -> list[Choice]:
+    """Return each method with the options of the highest r2 on one fold.
+
+    The fold is not one that `score_methods` draws from the same seed.
+    """
+    chosen = []
+    for name in names:
+        tried = variants(name)
+        scores = score_methods(
+            task, table, tried, n_used=1, seed=seed + _OTHER_SEED, progress=progress
+        )
+        values = [score.r2.value if score.r2 else -np.inf for score in scores]
+        chosen.append(tried[int(np.argmax(values))])
+    return chosen

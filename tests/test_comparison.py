@@ -1,0 +1,117 @@
+"""Several methods side by side: shared work, results that stay, failures that do not stop."""
+
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import load_file
+
+from saltlm.cli.main import cli
+from saltlm.comparison import compare, directory_name, markdown, rows_of
+from saltlm.config import TransferConfig
+from saltlm.errors import ConfigError
+from saltlm.methods import parse_method
+from saltlm.scoring import best, default_methods, score_pair
+from saltlm.vocabulary_transfer import transfer
+from tiny_pairs import contents, write_pair
+
+
+@pytest.fixture
+def pair(tokenizers_by_family, tmp_path):
+    return write_pair(tmp_path, tokenizers_by_family)
+
+
+@pytest.fixture
+def heldout(corpus, tmp_path):
+    file = tmp_path / "heldout.txt"
+    file.write_text("\n".join(corpus[6:12]), encoding="utf-8")
+    return file
+
+
+def test_each_method_gives_the_model_of_its_own_transfer(pair, heldout, tmp_path):
+    found = compare(*pair, ["salt", "focus"], tmp_path / "cmp", heldout=[heldout])
+    assert list(found["results"]) == ["untouched", "salt", "focus"]
+    for method in ("salt", "focus"):
+        alone = tmp_path / f"alone-{method}"
+        transfer(*pair, alone, method=method)
+        mine, theirs = (
+            load_file(directory / "model.safetensors")
+            for directory in (tmp_path / "cmp" / method, alone)
+        )
+        assert mine.keys() == theirs.keys()
+        assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    assert found["results"]["salt"]["target"]["bits_per_byte"] > 0
+    assert found == json.loads((tmp_path / "cmp" / "comparison.json").read_text())
+
+
+def test_the_same_again_makes_only_what_is_missing(pair, heldout, tmp_path):
+    out = tmp_path / "cmp"
+    first = compare(*pair, ["salt"], out, heldout=[heldout])
+    before = contents(out / "salt")
+    second = compare(*pair, ["salt", "mean"], out, heldout=[heldout])
+    assert contents(out / "salt") == before
+    assert second["results"]["salt"] == first["results"]["salt"]
+    assert set(second["results"]) == {"untouched", "salt", "mean"}
+
+
+def test_a_method_that_fails_does_not_stop_the_rest(pair, heldout, tmp_path):
+    found = compare(*pair, ["wechsel", "salt"], tmp_path / "cmp", heldout=[heldout])
+    assert "error" in found["results"]["wechsel"]
+    assert "target" in found["results"]["salt"]
+    assert not (tmp_path / "cmp" / "wechsel.json").exists()  # it is tried again the next time
+    assert "failed: " in markdown(found)
+
+
+def test_results_of_other_inputs_are_not_mixed(pair, heldout, tmp_path):
+    out = tmp_path / "cmp"
+    compare(*pair, ["mean"], out, heldout=[heldout])
+    with pytest.raises(ConfigError, match="holds a comparison of other models, options or texts"):
+        compare(*pair, ["mean"], out, heldout=[heldout], config=TransferConfig(seed=1))
+
+
+def test_no_text_is_said_before_anything_is_made(pair, tmp_path):
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(ConfigError, match=r"no text in .*empty\.txt"):
+        compare(*pair, ["mean"], tmp_path / "cmp", heldout=[tmp_path / "empty.txt"])
+    assert not (tmp_path / "cmp").exists()
+
+
+def test_names_of_files_tell_options_apart():
+    names = [directory_name(parse_method(m)) for m in ("salt", "salt:ridge=0.1", "clp+")]
+    assert names == ["salt", "salt_ridge_0.1", "clp+"]
+
+
+def test_rows_have_a_cell_for_every_heading(pair, heldout, tmp_path):
+    found = compare(*pair, ["salt"], tmp_path / "cmp", heldout=[heldout], english=[heldout])
+    assert {len(row) for row in rows_of(found)} == {6}
+
+
+def test_scores_are_in_the_order_asked_for_and_the_best_is_found(pair):
+    found = score_pair(*pair, ["mean", "salt"], n_folds=2)
+    assert [score.method for score in found.scores] == ["mean", "salt"]
+    values = {score.method: score.r2.value for score in found.scores}
+    assert best(found.scores).name == max(values, key=values.get)
+
+
+def test_no_method_stands_for_all_that_need_no_files():
+    assert {"salt", "focus", "fvt", "global-residual"} <= set(default_methods())
+    assert "wechsel" not in default_methods()
+
+
+def test_score_and_compare_from_the_command_line(pair, heldout, tmp_path):
+    run = CliRunner().invoke
+    listed = run(cli, ["score", "--list"])
+    assert listed.exit_code == 0
+    assert "global-residual" in listed.stdout
+    lonely = run(cli, ["score", str(pair[0])])
+    assert lonely.exit_code == 2
+    assert "SOURCE and at least one PLM are needed" in lonely.stderr
+    scored = run(cli, ["score", *map(str, pair), "--method", "salt", "--folds", "2", "--json"])
+    assert json.loads(scored.stdout)[0]["scores"][0]["method"] == "salt"
+    shown = run(cli, ["score", *map(str, pair), "--method", "mean", "--folds", "2"])
+    assert "mean" in shown.stdout
+    words = ["compare", *map(str, pair), "--methods", "mean", "--heldout", str(heldout)]
+    compared = run(cli, [*words, "--out", str(tmp_path / "cmp"), "--json"])
+    assert compared.exit_code == 0, compared.stderr
+    assert "mean" in json.loads(compared.stdout)["results"]
