@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import saltlm.directory
-from saltlm.directory import new_directory
+from saltlm.directory import left_by_killed_run, new_directory
 from saltlm.errors import OutputError
 
 
@@ -183,9 +183,9 @@ def test_a_file_system_without_locks_will_do(tmp_path, monkeypatch, caplog):
 KILLED = """
     import os, signal, sys
     from pathlib import Path
-    from saltlm.directory import new_directory
+    from saltlm.directory import left_by_killed_run, new_directory
     with new_directory(Path(sys.argv[1]), force=True, expected_bytes=0) as fresh:
-        (fresh / "config.json").write_text("half")
+        (fresh / sys.argv[3]).write_text("half")
         if sys.argv[2] == "between the renames":
             Path.rename = lambda self, target, rename=Path.rename: (
                 rename(self, target), os.kill(os.getpid(), signal.SIGKILL))
@@ -196,10 +196,28 @@ KILLED = """
 
 @pytest.mark.parametrize("moment", ["in the body", "between the renames"])
 def test_a_killed_run_leaves_a_hidden_sibling_that_the_next_one_removes(old, moment):
-    script = [sys.executable, "-c", textwrap.dedent(KILLED), str(old), moment]
+    script = [sys.executable, "-c", textwrap.dedent(KILLED), str(old), moment, "config.json"]
     assert subprocess.run(script).returncode == -signal.SIGKILL
     assert {path.name for path in old.parent.iterdir()} - {"out"} == {".out.saltlm-partial"}
     assert old.exists() == (moment == "in the body")
     with pytest.raises(OutputError, match="exists"):
         make(old)
     assert listing(old.parent) == {"out": "/", "out/config.json": "old"}
+
+
+def test_weights_of_killed_runs_are_set_aside_and_their_room_is_counted(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    for name in ("a.safetensors", "b.safetensors"):
+        script = [sys.executable, "-c", textwrap.dedent(KILLED), str(out), "in the body", name]
+        assert subprocess.run(script).returncode == -signal.SIGKILL
+    usage = shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with new_directory(out, force=False, expected_bytes=108) as fresh:
+        assert listing(fresh) == {}
+        earlier = left_by_killed_run(fresh)
+        assert listing(earlier) == {"a.safetensors": "half", "b.safetensors": "half"}
+    assert listing(tmp_path) == {"out": "/"}
+    with new_directory(tmp_path / "new", force=False, expected_bytes=100) as fresh:
+        assert left_by_killed_run(fresh) is None
+    with pytest.raises(OutputError, match="GB are needed"):
+        make(tmp_path / "other", size=101)

@@ -172,3 +172,104 @@ def test_a_disk_that_returns_other_bytes_is_noticed(sharded, tmp_path, monkeypat
 def test_a_replacement_without_an_old_tensor_is_a_mistake(sharded, tmp_path):
     with pytest.raises(ValueError, match=r"no tensors \['lm_head'\] to replace"):
         write_checkpoint(open_checkpoint(sharded), tmp_path, {"lm_head": torch.ones(1)})
+
+
+def write(source: Path, out: Path, replaced: dict[str, torch.Tensor] | None = None, **options):
+    out.mkdir(exist_ok=True)
+    return write_checkpoint(open_checkpoint(source), out, replaced or {}, **options)
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("limit", [1, 3000, 10**9])
+def test_shards_are_as_large_as_asked(sharded, tmp_path, limit):
+    out = tmp_path / "out"
+    write(sharded, out, {"lm_head.weight": torch.ones(33, 16)}, max_shard_bytes=limit)
+    files = sorted(path.name for path in out.glob("*.safetensors"))
+    written = open_checkpoint(out)
+    assert written.tensors.keys() == open_checkpoint(sharded).tensors.keys()
+    if limit == 10**9:
+        assert files == ["model.safetensors"]
+        assert not (out / "model.safetensors.index.json").exists()
+        return
+    assert files == [f"model-{i + 1:05}-of-{len(files):05}.safetensors" for i in range(len(files))]
+    for file in files:
+        held = [entry.nbytes for entry in written.tensors.values() if entry.file.name == file]
+        assert sum(held) <= limit or len(held) == 1
+    assert limit > 1 or len(files) == len(written.tensors)
+    tensors = load_all(sharded) | {"lm_head.weight": torch.ones(33, 16, dtype=torch.bfloat16)}
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in load_all(out).items())
+
+
+@pytest.mark.parametrize("chunk", [8, 2**20])
+@pytest.mark.parametrize("dtype", ["BF16", "F16", "F32"])
+def test_floating_point_is_converted_and_nothing_else(tmp_path, monkeypatch, dtype, chunk):
+    monkeypatch.setattr(saltlm.checkpoint, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(saltlm.write, "CHUNK_BYTES", chunk)
+    numbers = torch.randn(7, 5)
+    tensors = {name: (numbers * 9).to(kind) for name, kind in DTYPES.items()}
+    tensors |= {"new": numbers, "scalar": torch.tensor(2.5), "none": torch.zeros(0, 4)}
+    tensors["unbounded"] = torch.tensor([float("inf"), float("nan"), 1.0])
+    save_file(tensors, tmp_path / "model.safetensors")
+    new = torch.randn(3, 5)
+    hashes = write(tmp_path, tmp_path / "out", {"new": new}, dtype=dtype)
+    written = load_all(tmp_path / "out")
+    for name, old in (tensors | {"new": new}).items():
+        is_float = old.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+        expected = old.to(DTYPES[dtype]) if is_float else old
+        assert raw(written[name]) == raw(expected)
+        assert hashes[name].written == hashlib.sha256(raw(expected)).hexdigest()
+        source = None if name == "new" else hashlib.sha256(raw(old)).hexdigest()
+        assert hashes[name].source == source
+        was = next(kind for kind, known in DTYPES.items() if known == tensors[name].dtype)
+        is_changed = is_float and was != dtype
+        assert hashes[name].converted_from == (was if is_changed else None)
+
+
+@pytest.mark.parametrize("where", ["source", "replaced"])
+def test_a_number_that_the_dtype_cannot_hold_is_an_error(tmp_path, where):
+    table = torch.tensor([1.0, -70000.0])
+    other = torch.ones(2)
+    save_file({"a": table if where == "source" else other}, tmp_path / "model.safetensors")
+    replaced = {} if where == "source" else {"a": table}
+    expected = r"a has a number of size 7e\+04, but torch.float16 ends at 6.55e\+04"
+    with pytest.raises(OutputError, match=expected) as caught:
+        write(tmp_path, tmp_path / "out", replaced, dtype="F16")
+    assert caught.value.hint == "choose another --dtype"
+
+
+@pytest.mark.parametrize("options", [{}, {"dtype": "F32"}, {"max_shard_bytes": 3000}])
+def test_an_interrupted_copy_continues_and_never_mixes(sharded, tmp_path, options, monkeypatch):
+    """Whole files are kept; cut off, changed and foreign ones are not."""
+    new = {"lm_head.weight": torch.randn(33, 16)}
+    whole, earlier, out = (tmp_path / name for name in ("whole", "earlier", "out"))
+    expected = write(sharded, whole, new, **options)
+    earlier.mkdir()
+    files = sorted(whole.glob("*.safetensors"))
+    assert len(files) >= 4
+    for file in files[:4]:
+        (earlier / file.name).write_bytes(file.read_bytes())
+    inode = (earlier / files[0].name).stat().st_ino
+    with (earlier / files[1].name).open("r+b") as cut:
+        cut.truncate(files[1].stat().st_size - 1)
+    with (earlier / files[2].name).open("r+b") as changed:
+        changed.seek(-1, 2)
+        changed.write(b"\xff")
+    with (earlier / files[3].name).open("ab") as longer:
+        longer.write(b"\0")
+    (earlier / "model-00001-of-99999.safetensors").write_bytes(b"of another plan")
+    (earlier / "folder").mkdir()
+    assert write(sharded, out, new, earlier=earlier, **options) == expected
+    assert contents(out) == contents(whole)
+    assert (out / files[0].name).stat().st_ino == inode
+    assert list(earlier.iterdir()) == []
+
+
+def test_what_another_source_left_is_not_used(sharded, tmp_path):
+    earlier, out = tmp_path / "earlier", tmp_path / "out"
+    write(sharded, earlier, {"lm_head.weight": torch.randn(33, 16)})
+    new = {"lm_head.weight": torch.randn(33, 16)}
+    write(sharded, out, new, earlier=earlier)
+    assert torch.equal(load_all(out)["lm_head.weight"], new["lm_head.weight"].bfloat16())

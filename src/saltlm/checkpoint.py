@@ -110,7 +110,7 @@ class Checkpoint:
         return tensor
 
     def stream(self, name: str) -> Iterator[memoryview]:
-        """Yield the bytes of one tensor in chunks of at most `CHUNK_BYTES`.
+        """Yield the bytes of one tensor in chunks of `CHUNK_BYTES`; the last may be shorter.
 
         Raises:
             CheckpointError: the file ends early.
@@ -122,7 +122,7 @@ class Checkpoint:
             for start in range(0, len(data), CHUNK_BYTES):
                 yield data[start : start + CHUNK_BYTES]
             return
-        with entry.file.open("rb", buffering=0) as file:
+        with entry.file.open("rb") as file:
             file.seek(entry.start)
             left = entry.nbytes
             while left:

@@ -2,7 +2,7 @@
 
 Everything is written into the hidden sibling ``.NAME.saltlm-partial``, which the lock in it keeps
 for one run at a time, and renamed at the end. A killed run leaves that sibling and nothing else;
-the next run into the same place removes it.
+the next run into the same place may take over its weight files, and removes it.
 """
 
 import errno
@@ -19,6 +19,7 @@ from saltlm.errors import OutputError
 
 _LOG = logging.getLogger(__name__)
 
+_EARLIER = "interrupted"
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -26,7 +27,8 @@ _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 def new_directory(out: Path, *, force: bool, expected_bytes: int) -> Iterator[Path]:
     """Check the place, yield a hidden directory to write into, and rename it at the end.
 
-    An exception in the body removes what was written and leaves an old `out` as it was.
+    An exception in the body removes what was written and leaves an old `out` as it was. What a
+    killed run had written is not mixed in: `left_by_killed_run` says where it is.
 
     Args:
         out: the directory to make.
@@ -43,13 +45,13 @@ def new_directory(out: Path, *, force: bool, expected_bytes: int) -> Iterator[Pa
     out = out.expanduser().resolve()
     _check_parent(out.parent)
     partial = out.parent / f".{out.name}.saltlm-partial"
-    fresh, previous = partial / "model", partial / "previous"
+    fresh, earlier, previous = (partial / name for name in ("model", _EARLIER, "previous"))
     with _disk_errors(out):
         lock = _lock(partial, out)
         try:
             _restore(previous, out)
-            shutil.rmtree(fresh, ignore_errors=True)
-            _check_place(out, force, expected_bytes)
+            left = _set_aside(fresh, earlier)
+            _check_place(out, force, expected_bytes - left)
             fresh.mkdir()
             yield fresh
             _sync(fresh)
@@ -69,6 +71,26 @@ def check_place(out: Path, *, force: bool) -> None:
     out = out.expanduser().resolve()
     _check_parent(out.parent)
     _check_place(out, force, expected_bytes=0)
+
+
+def left_by_killed_run(fresh: Path) -> Path | None:
+    """Return a directory with weight files of an earlier run into the same place, whole or not.
+
+    Args:
+        fresh: what `new_directory` has yielded.
+    """
+    earlier = fresh.parent / _EARLIER
+    return earlier if earlier.is_dir() else None
+
+
+def _set_aside(fresh: Path, earlier: Path) -> int:
+    """Move weight files that a killed run has left, remove its other files, return their size."""
+    if fresh.is_dir():
+        earlier.mkdir(exist_ok=True)
+        for file in fresh.glob("*.safetensors"):
+            file.replace(earlier / file.name)
+        shutil.rmtree(fresh)
+    return sum(file.stat().st_size for file in earlier.glob("*"))
 
 
 def _check_parent(parent: Path) -> None:
