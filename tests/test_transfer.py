@@ -5,54 +5,26 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from tokenizers import Tokenizer
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BertConfig,
-    BertModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from saltlm.auxiliary import AuxiliaryVectors
+from saltlm.config import TransferConfig
+from saltlm.errors import ConfigError, VocabularyError
+from saltlm.new_model import expected_bytes
+from saltlm.pair import read_pair
+from saltlm.record import Provenance, read_manifest, sha256
 from saltlm.rows import Origin
-from saltlm.vocabulary_transfer import transfer
+from saltlm.vocabulary_transfer import transfer, transfer_embeddings
+from tiny_models import PLMS, SOURCES
+from tiny_pairs import PADDING, TEMPLATE, contents, write_pair, write_side
 
 FAMILIES = ["bytelevel", "sentencepiece", "metaspace", "unigram", "wordpiece"]
 
 
-def llama(rows, *, tied, seed=0):
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=rows,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=128,
-        tie_word_embeddings=tied,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
-    return LlamaForCausalLM(config).eval()
-
-
-def bert(rows, seed=1):
-    torch.manual_seed(seed)
-    return BertModel(
-        BertConfig(
-            vocab_size=rows,
-            hidden_size=24,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            intermediate_size=32,
-        )
-    )
-
-
 def permuted(tokenizer, seed=0):
-    """A copy of a tokenizer whose ids are shuffled, and old id -> new id."""
+    """A copy of a tokenizer whose ids are shuffled."""
     definition = json.loads(tokenizer.to_str())
     size = tokenizer.get_vocab_size()
     order = np.random.default_rng(seed).permutation(size)
@@ -72,39 +44,29 @@ def permuted(tokenizer, seed=0):
     if template and template["type"] == "TemplateProcessing":
         for special in template["special_tokens"].values():
             special["ids"] = [int(order[id]) for id in special["ids"]]
-    return Tokenizer.from_str(json.dumps(definition)), torch.from_numpy(order)
+    return Tokenizer.from_str(json.dumps(definition))
 
 
-def is_permutable(tokenizer):
+def with_all_added_tokens_as_pieces(tokenizer):
     """A Unigram's added tokens must be pieces for their ids to be free to move."""
     definition = json.loads(tokenizer.to_str())
-    return definition["model"]["type"] != "Unigram" or len(definition["model"]["vocab"]) == (
-        tokenizer.get_vocab_size()
-    )
+    if definition["model"]["type"] == "Unigram":
+        pieces = definition["model"]["vocab"]
+        known = {piece for piece, _ in pieces}
+        added = [token["content"] for token in definition["added_tokens"]]
+        pieces += [[token, 0.0] for token in added if token not in known]
+    return Tokenizer.from_str(json.dumps(definition))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
-def test_identity_on_a_permuted_vocabulary(
-    family, tied, tokenizers_by_family, save_tokenizer_dir, corpus, tmp_path
-):
+def test_identity_on_a_permuted_vocabulary(family, tied, tokenizers_by_family, corpus, tmp_path):
     """Every row is copied bit for bit, and the logits are those of the source."""
-    tokenizer = tokenizers_by_family[family]
-    if not is_permutable(tokenizer):
-        definition = json.loads(tokenizer.to_str())
-        for added in definition["added_tokens"][len(definition["added_tokens"]) - 1 :]:
-            definition["model"]["vocab"].append([added["content"], 0.0])
-        tokenizer = Tokenizer.from_str(json.dumps(definition))
+    tokenizer = with_all_added_tokens_as_pieces(tokenizers_by_family[family])
     size = tokenizer.get_vocab_size()
-    model = llama(size, tied=tied)
-    shuffled, order = permuted(tokenizer)
-    donor = torch.empty(size, 16)
-    donor[order] = torch.randn(size, 16, generator=torch.Generator().manual_seed(3))
-    for name, part in (("source", tokenizer), ("plm", shuffled)):
-        save_tokenizer_dir(part, tmp_path / name)
-    model.save_pretrained(tmp_path / "source")
-    plm = bert(size)
-    plm.save_pretrained(tmp_path / "plm")
+    model = SOURCES["Llama"](size, num_hidden_layers=1, tie_word_embeddings=tied)
+    write_side(tmp_path / "source", model, tokenizer)
+    write_side(tmp_path / "plm", PLMS["BERT"](size, num_hidden_layers=1), permuted(tokenizer))
 
     result = transfer(tmp_path / "source", tmp_path / "plm", tmp_path / "out")
 
@@ -118,11 +80,314 @@ def test_identity_on_a_permuted_vocabulary(
         new.get_output_embeddings().weight[place], model.get_output_embeddings().weight
     )
     assert (new.lm_head.weight is new.model.embed_tokens.weight) == tied
-    batch = [tokenizer.encode(line).ids for line in corpus[:8]]
-    renumbered = AutoTokenizer.from_pretrained(tmp_path / "out")(corpus[:8])["input_ids"]
+    lines = corpus[::4]  # every language
+    batch = [tokenizer.encode(line).ids for line in lines]
+    renumbered = AutoTokenizer.from_pretrained(tmp_path / "out")(lines)["input_ids"]
     for old, new_ids in zip(batch, renumbered, strict=True):
         assert new_ids == place[old].tolist()
         with torch.inference_mode():
             before = model(torch.tensor([old])).logits
             after = new(torch.tensor([new_ids])).logits
         torch.testing.assert_close(after[..., place], before, atol=1e-5, rtol=1e-5)
+
+
+def noise(rows, width, seed):
+    return torch.randn(rows, width, generator=torch.Generator().manual_seed(seed))
+
+
+def naive_rows(record, plm, tables):
+    """SALT steps 2 to 4 as the paper writes them, in float64, a new token at a time."""
+    plm, *tables = (table.double().numpy() for table in (plm, *tables))
+    anchors = record.shared_ids.numpy()
+    shared = plm[record.plm_ids.numpy()[anchors]]
+    units = shared / np.linalg.norm(shared, axis=1, keepdims=True)
+    made = [[] for _ in tables]
+    for row in plm[record.plm_ids.numpy()[record.new_ids.numpy()]]:
+        cosines = units @ row / np.linalg.norm(row)
+        order = np.argsort(-cosines)
+        total = np.cumsum(cosines[order])
+        size = 1 + np.flatnonzero(1 + np.arange(1, len(order) + 1) * cosines[order] > total)[-1]
+        near = order[:size]
+        for rows, table in zip(made, tables, strict=True):
+            x = np.linalg.pinv(shared[near], rcond=1e-5) @ table[record.source_ids[anchors[near]]]
+            rows.append(row @ x)
+    return [np.array(rows) for rows in made]
+
+
+@pytest.mark.parametrize("h_t", [6, 48], ids=["k above h_t", "k below h_t"])
+def test_a_whole_transfer_equals_a_float64_oracle(h_t, tokenizers_by_family):
+    left, right = tokenizers_by_family["bytelevel"], tokenizers_by_family["unigram"]
+    v_s, v_t = left.get_vocab_size(), right.get_vocab_size()
+    embedding, head, plm = noise(v_s + 9, 10, 1), noise(v_s + 9, 10, 2), noise(v_t + 5, h_t, 3)
+    embedding[v_s:] = head[v_s:] = 1e6  # padding that would be seen if it were used
+    bias = noise(v_s + 9, 1, 4).squeeze(1)
+    result = transfer_embeddings(
+        embedding, plm, source_tokenizer=left, plm_tokenizer=right, head=head, head_bias=bias
+    )
+    record = result.provenance
+    k = record.neighbours.k
+    assert result.counts["shared"] > 100
+    assert len(record.new_ids) > 100
+    assert (k > h_t).all() if h_t == 6 else (k < h_t).any()
+    # The bias is a column of the head: beside it, its numbers may cancel out as they like.
+    tables = [embedding, torch.cat([head, bias.unsqueeze(1)], 1)]
+    found = [result.embedding, torch.cat([result.head, result.head_bias.unsqueeze(1)], 1)]
+    for rows, wanted in zip(found, naive_rows(record, plm, tables), strict=True):
+        error = np.linalg.norm(rows[record.new_ids].double().numpy() - wanted, axis=1)
+        assert np.all(error <= 1e-4 * np.linalg.norm(wanted, axis=1))
+
+
+def test_the_order_of_the_vocabularies_changes_nothing(tokenizers_by_family):
+    sides = [tokenizers_by_family["bytelevel"], tokenizers_by_family["wordpiece"]]
+    tables = [noise(sides[0].get_vocab_size(), 6, 5), noise(sides[1].get_vocab_size(), 12, 6)]
+
+    def run(tokenizers, tables):
+        result = transfer_embeddings(
+            *tables, source_tokenizer=tokenizers[0], plm_tokenizer=tokenizers[1]
+        )
+        tokens = sorted(result.tokenizer.get_vocab().items())
+        places = torch.tensor([id for _, id in tokens])
+        record = result.provenance
+        return [token for token, _ in tokens], record.origin[places], result.embedding[places]
+
+    shuffled = [permuted(side, seed=8) for side in sides]
+    moved = [
+        table[[old.token_to_id(new.id_to_token(id)) for id in range(len(table))]]
+        for old, new, table in zip(sides, shuffled, tables, strict=True)
+    ]
+    strings, origins, rows = run(sides, tables)
+    again, same_origins, same_rows = run(shuffled, moved)
+    assert strings == again
+    assert torch.equal(origins, same_origins)
+    assert (origins == Origin.LINEAR).any()
+    torch.testing.assert_close(rows, same_rows, atol=1e-4, rtol=1e-4)
+
+
+def test_the_seed_changes_sampled_rows_and_no_others(tokenizers_by_family):
+    left, right = tokenizers_by_family["bytelevel"], tokenizers_by_family["wordpiece"]
+    plm = noise(right.get_vocab_size(), 12, 1)
+    new = [id for token, id in right.get_vocab().items() if token.startswith("##")]
+    plm[new[::4]] = 0
+    first, again, other = (
+        transfer_embeddings(
+            noise(left.get_vocab_size(), 6, 2),
+            plm,
+            source_tokenizer=left,
+            plm_tokenizer=right,
+            config=TransferConfig(seed=seed),
+        )
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(first.embedding, again.embedding)
+    is_sampled = first.provenance.origin == Origin.SAMPLED
+    assert is_sampled.sum() > 10
+    assert torch.equal((first.embedding != other.embedding).all(1), is_sampled)
+    assert torch.equal((first.embedding != other.embedding).any(1), is_sampled)
+
+
+def test_auxiliary_vectors_in_memory_decide_what_is_near(tokenizers_by_family):
+    left, right = tokenizers_by_family["bytelevel"], tokenizers_by_family["wordpiece"]
+    v_t = right.get_vocab_size()
+    is_known = torch.arange(v_t) % 3 > 0
+    auxiliary = AuxiliaryVectors(torch.eye(v_t), is_known, "one axis a token")
+    result = transfer_embeddings(
+        noise(left.get_vocab_size(), 6, 1),
+        noise(v_t, 12, 2),
+        source_tokenizer=left,
+        plm_tokenizer=right,
+        auxiliary=auxiliary,
+    )
+    record = result.provenance
+    assert is_known[record.plm_ids[record.shared_ids]].all()
+    assert is_known[record.plm_ids[record.new_ids]].all()
+    assert not is_known[record.plm_ids[record.origin == Origin.SAMPLED]].any()
+    assert (record.neighbours.k == len(record.shared_ids)).all()  # all are equally far
+
+
+def test_tokens_without_rows_in_memory(tokenizers_by_family):
+    left, right = tokenizers_by_family["bytelevel"], tokenizers_by_family["wordpiece"]
+    sides = {"source_tokenizer": left, "plm_tokenizer": right}
+    v_s, v_t = left.get_vocab_size(), right.get_vocab_size()
+    with pytest.raises(VocabularyError, match=f"2 tokens of the source lie beyond the {v_s - 2} "):
+        transfer_embeddings(noise(v_s - 2, 6, 1), noise(v_t, 6, 1), **sides)
+    with pytest.raises(VocabularyError, match=f"1 tokens of the PLM lie beyond the {v_t - 1} rows"):
+        transfer_embeddings(noise(v_s, 6, 1), noise(v_t - 1, 6, 1), **sides)
+
+
+@pytest.fixture(scope="module")
+def parents(tokenizers_by_family, tmp_path_factory):
+    """A source and a PLM on disk; tests only read them."""
+    source, plm = write_pair(tmp_path_factory.mktemp("parents"), tokenizers_by_family, source="Phi")
+    (source / "LICENSE").write_text("Everything is allowed.")
+    (source / "LICENSES").mkdir()
+    (source / "modeling_mine.py").write_text("raise SystemExit")
+    return source, plm
+
+
+@pytest.fixture(scope="module")
+def made(parents, tmp_path_factory):
+    """The model that a transfer makes of the parents, and its result; tests only read them."""
+    out = tmp_path_factory.mktemp("made") / "out"
+    return out, transfer(*parents, out)
+
+
+def test_the_directory_holds_what_the_result_holds(made):
+    out, result = made
+    model = AutoModelForCausalLM.from_pretrained(out)
+    assert torch.equal(model.get_input_embeddings().weight, result.embedding)
+    assert torch.equal(model.lm_head.weight, result.head)
+    assert torch.equal(model.lm_head.bias, result.head_bias)
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    assert (
+        json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+        == (json.loads(result.tokenizer.to_str())["model"])
+    )
+    loaded = Provenance.load(out)
+    assert torch.equal(loaded.origin, result.provenance.origin)
+    assert torch.equal(loaded.fit.coefficients, result.provenance.fit.coefficients)
+    assert repr(result).startswith(f"TransferResult({len(result.embedding):,} tokens: ")
+
+
+def test_objects_in_memory_give_what_directories_give(parents, made):
+    source, plm = parents
+    model = AutoModelForCausalLM.from_pretrained(source)
+    with safe_open(plm / "model.safetensors", "pt") as opened:
+        plm_embedding = opened.get_tensor("embeddings.word_embeddings.weight")
+    result = transfer_embeddings(
+        model.get_input_embeddings().weight.detach(),
+        plm_embedding,
+        source_tokenizer=AutoTokenizer.from_pretrained(source),
+        plm_tokenizer=AutoTokenizer.from_pretrained(plm),
+        head=model.lm_head.weight.detach(),
+        head_bias=model.lm_head.bias.detach(),
+    )
+    for name in ("embedding", "head", "head_bias"):
+        assert torch.equal(getattr(result, name), getattr(made[1], name))
+    assert result.tokenizer.to_str() == made[1].tokenizer.to_str()
+    assert result.counts == made[1].counts
+
+
+def test_the_same_inputs_give_the_same_bytes(parents, made, tmp_path):
+    transfer(*parents, tmp_path / "out")
+    first, second = contents(made[0]), contents(tmp_path / "out")
+    assert first.keys() == second.keys()
+    records = [json.loads(files.pop("saltlm/manifest.json")) for files in (first, second)]
+    assert first == second
+    for record in records:
+        for key in ("seconds", "peak_memory_bytes", "environment"):
+            assert record.pop(key)
+    assert records[0] == records[1]
+
+
+def test_chat_template_framing_and_ids_are_the_sources(parents, made):
+    old, new = (AutoTokenizer.from_pretrained(place) for place in (parents[0], made[0]))
+    assert new.chat_template == TEMPLATE
+    chat = [{"content": "Das Haus"}]
+    ids = new.apply_chat_template(chat, tokenize=True)["input_ids"]
+    assert new.convert_ids_to_tokens(ids)[0] == "<|im_start|>"
+    assert new.convert_ids_to_tokens(ids)[-1] == "<|im_end|>"
+    # The source puts nothing around a text; the PLM would have put [CLS] and [SEP].
+    assert new("Das Haus")["input_ids"] == new("Das Haus", add_special_tokens=False)["input_ids"]
+    assert not {"[CLS]", "[SEP]", "[MASK]", "[PAD]"} & new.get_vocab().keys()
+    model = AutoModelForCausalLM.from_pretrained(made[0])
+    ends = [new.convert_tokens_to_ids(token) for token in ("<|im_end|>", "<|endoftext|>")]
+    assert model.generation_config.eos_token_id == ends
+    assert model.config.eos_token_id == ends[0]
+    assert model.config.bos_token_id == new.convert_tokens_to_ids("<|im_start|>")
+    assert model.config.vocab_size == len(new)
+    assert (old.bos_token, old.eos_token) == (new.bos_token, new.eos_token)
+
+
+def test_the_manifest_says_what_was_done(parents, made):
+    out, result = made
+    source, plm = parents
+    manifest = read_manifest(out)
+    assert manifest["source"]["name"] == str(source)
+    assert manifest["source"]["licence"] == "apache-2.0"
+    assert manifest["plm"]["licence"] == "mit"
+    for side, place in (("source", source), ("plm", plm)):
+        assert manifest[side]["revision"] is None
+        assert manifest[side]["files"] == {
+            name: sha256(place / name) for name in ("config.json", "tokenizer.json")
+        }
+    assert manifest["source"]["is_tied"] is False
+    assert manifest["source"]["tables"].keys() == {"embedding", "head", "head_bias"}
+    assert manifest["method"]["name"] == "salt"
+    assert manifest["method"]["options"]["rcond"] == 1e-5
+    assert manifest["options"] == TransferConfig().model_dump(mode="json")
+    assert manifest["auxiliary"] == "the PLM's own rows, 16-d"
+    counts = manifest["counts"]
+    assert {key: counts[key] for key in result.counts} == result.counts
+    assert sum(result.counts.values()) == len(result.embedding)
+    assert counts["anchors"] == len(result.provenance.shared_ids)
+    assert counts["source_padding_rows"] == PADDING
+    assert 1 <= counts["k"]["min"] <= counts["k"]["median"] <= counts["k"]["max"]
+    assert {"role": "eos", "token": "<|im_end|>"}.items() <= manifest["roles"][1].items()
+    assert manifest["seconds"].keys() == {"read", "auxiliary vectors", "rows", "write"}
+
+
+def test_the_manifest_compares_every_tensor(parents, made):
+    tensors = read_manifest(made[0])["tensors"]
+    with safe_open(parents[0] / "model.safetensors", "pt") as opened:
+        assert tensors.keys() == set(opened.keys())
+    replaced = {name for name, both in tensors.items() if both["source"] is None}
+    assert replaced == {"lm_head.bias", "lm_head.weight", "model.embed_tokens.weight"}
+    assert all(
+        tensors[name]["source"] == tensors[name]["written"] for name in tensors.keys() - replaced
+    )
+
+
+def test_the_size_of_the_weights_is_known_before(parents, made):
+    pair = read_pair(*map(str, parents), TransferConfig())
+    file = made[0] / "model.safetensors"
+    with file.open("rb") as opened:
+        header = int.from_bytes(opened.read(8), "little")
+    assert expected_bytes(pair) == file.stat().st_size - 8 - header
+
+
+def test_what_has_no_ids_comes_along(made, parents, tmp_path):
+    assert (made[0] / "LICENSE").read_text() == "Everything is allowed."
+    assert not (made[0] / "modeling_mine.py").exists()
+    transfer(*parents, tmp_path / "out", trust_remote_code=True)
+    assert (tmp_path / "out" / "modeling_mine.py").read_text() == "raise SystemExit"
+
+
+def test_options_reach_what_they_name(parents, tmp_path):
+    vectors = tmp_path / "words.txt"
+    pieces = json.loads((parents[1] / "tokenizer.json").read_text())["model"]["vocab"]
+    words = sorted(piece for piece in pieces if piece.isalpha())[::4]
+    table = noise(len(words), 5, 1).tolist()
+    lines = [" ".join([word, *map(str, row)]) for word, row in zip(words, table, strict=True)]
+    vectors.write_text(f"{len(words)} 5\n" + "\n".join(lines) + "\n")
+    config = TransferConfig(
+        aux=f"vectors:{vectors}",
+        method="focus",
+        min_shared=5,
+        special_tokens={"roles": {"pad": "<|endoftext|>"}, "carry_plm": ["[MASK]"]},
+    )
+    result = transfer(*parents, tmp_path / "out", config=config)
+    assert result.counts["sampled"] > result.counts["linear"] > 0
+    record = result.provenance
+    torch.testing.assert_close(record.fit.coefficients, record.neighbours.weights)  # FOCUS
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert tokenizer.pad_token == "<|endoftext|>"
+    assert "[MASK]" in tokenizer.get_vocab()
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert model.config.pad_token_id == tokenizer.pad_token_id
+    assert read_manifest(tmp_path / "out")["auxiliary"].startswith("vectors words.txt, 5-d")
+
+
+def test_force_replaces_a_model(parents, made, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.json").write_text("{}")
+    (tmp_path / "out" / "stale.safetensors").write_text("old")
+    transfer(*parents, tmp_path / "out", force=True)
+    assert contents(tmp_path / "out").keys() == contents(made[0]).keys()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_options_beside_a_config(parents, tmp_path):
+    with pytest.raises(ConfigError, match="given a config and beside it seed, aux"):
+        transfer(*parents, tmp_path / "out", config=TransferConfig(), seed=1, aux="plm")
+    with pytest.raises(ConfigError, match="there is no option 'sed'"):
+        transfer(*parents, tmp_path / "out", sed=1)
