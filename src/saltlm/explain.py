@@ -89,21 +89,22 @@ def explain(directory: Path, tokens: list[str]) -> list[Explanation]:
 
 def _ids(token: str, tokenizer: Tokenizer, size: int) -> list[int]:
     if token.startswith("#") and token[1:].isdecimal():
-        if int(token[1:]) >= size:
-            raise VocabularyError(
-                f"{token} is beyond the vocabulary of {size} tokens",
-                f"give an id from #0 to #{size - 1}",
-            )
-        return [int(token[1:])]
-    ids = tokenizer.encode(token, add_special_tokens=False).ids
-    exact = tokenizer.token_to_id(token)
-    if len(ids) != 1 and exact is not None:
-        return [exact]
+        ids = [int(token[1:])]
+    else:
+        ids = tokenizer.encode(token, add_special_tokens=False).ids
+        exact = tokenizer.token_to_id(token)
+        if len(ids) != 1 and exact is not None:
+            ids = [exact]
     if not ids:
         raise VocabularyError(
             f"the tokenizer makes no token of {token!r}", "give a token, a word, or #ID"
         )
-    return list(ids)
+    if max(ids) >= size:
+        raise VocabularyError(
+            f"{token} is beyond the {size} tokens that the record knows",
+            f"give an id from #0 to #{size - 1}",
+        )
+    return ids
 
 
 def _explain_id(

@@ -1,5 +1,6 @@
 """``saltlm transfer``."""
 
+import logging
 from pathlib import Path
 
 import click
@@ -65,4 +66,4 @@ def command(
     from saltlm.cli.tables import show, transfer_table
 
     show(transfer_table(result))
-    click.echo(f"next: saltlm check {out}", err=True)
+    logging.getLogger(__name__).info("next: saltlm check %s", out)
