@@ -169,11 +169,13 @@ def test_unknown_spec(spec):
 
 
 def test_checks_before_anything_is_spent(corpus, tmp_path, monkeypatch):
+    quantised = write_fasttext(tmp_path / "m.ftz", ["haus"], quantised=True)
     for spec in ("plm", "train"):
         check_auxiliary_spec(spec, corpus)
     for spec, match in [
         ("fasttext:missing.bin", "cannot read the fastText model missing.bin"),
         (f"fasttext:{corpus[0]}", "not a fastText model"),
+        (f"fasttext:{quantised}", "quantised"),
         ("vectors:missing", "cannot read the vectors missing"),
         (f"vectors:{corpus[0]}", r"text\.txt, line 1: .* not a list of numbers"),
     ]:

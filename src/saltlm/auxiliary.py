@@ -25,7 +25,6 @@ from saltlm.config import FasttextConfig
 from saltlm.errors import AuxiliaryVectorsError, ConfigError
 from saltlm.fasttext_format import (
     SubwordModel,
-    check_fasttext_file,
     read_fasttext,
     seen_in_training,
     token_vectors,
@@ -74,11 +73,11 @@ def parse_auxiliary_spec(spec: str) -> tuple[str, Path | None]:
 def check_auxiliary_spec(
     spec: str, corpus: Sequence[Path] = (), settings: FasttextConfig | None = None
 ) -> None:
-    """Run every check of `--aux` that takes no time.
+    """Check what `--aux` names, in seconds at most, before anything else is spent.
 
     Raises:
         ConfigError: an unknown choice, no corpus text to train on, or settings that cannot be.
-        AuxiliaryVectorsError: the file is missing or of another format.
+        AuxiliaryVectorsError: the file is missing, damaged or of another format.
         MissingExtraError: `train` without the extra.
     """
     origin, file = parse_auxiliary_spec(spec)
@@ -86,7 +85,7 @@ def check_auxiliary_spec(
         check_training(settings or FasttextConfig())
         check_corpus(corpus)
     elif origin == "fasttext" and file:
-        check_fasttext_file(file)
+        read_fasttext(file)
     elif origin == "vectors" and file:
         check_vectors_file(file)
 
@@ -113,7 +112,6 @@ def auxiliary_vectors(
         seed: for `train`.
         cache_dir: where `train` keeps its results.
     """
-    check_auxiliary_spec(spec, corpus, settings)
     strings = [*strings, *[None] * (len(plm_embedding) - len(strings))]
     origin, file = parse_auxiliary_spec(spec)
     if origin == "train":

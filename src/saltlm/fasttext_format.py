@@ -62,45 +62,13 @@ class SubwordModel:
         return int(self.matrix.shape[1])
 
 
-def check_fasttext_file(path: Path) -> None:
-    """Look at a file's first bytes only.
-
-    Raises:
-        AuxiliaryVectorsError: it is missing, not fastText's, or of a version that is not known.
-    """
-    try:
-        with path.open("rb") as file:
-            start = file.read(_SIGNATURE.size)
-    except OSError as error:
-        raise AuxiliaryVectorsError(
-            f"cannot read the fastText model {path}: {error.strerror}"
-        ) from error
-    magic, version = _SIGNATURE.unpack(start.ljust(_SIGNATURE.size, b"\0"))
-    if magic != MAGIC:
-        hint = (
-            f"decompress it first: gunzip {path}"
-            if start.startswith(b"\x1f\x8b")
-            else f"pass fastText's .bin file; text vectors go in as --aux vectors:{path}"
-        )
-        raise AuxiliaryVectorsError(
-            f"{path} is not a fastText model: it begins with {start[:4]!r}, "
-            f"not {struct.pack('<i', MAGIC)!r}",
-            hint,
-        )
-    if version > NEWEST_VERSION:
-        raise AuxiliaryVectorsError(
-            f"{path} has fastText format version {version}, saltlm reads up to {NEWEST_VERSION}",
-            "save it with fastText 0.9, or export it as text and pass --aux vectors:FILE",
-        )
-
-
 def read_fasttext(path: Path) -> SubwordModel:
     """Map a fastText .bin file: skipgram, cbow or supervised, not quantised.
 
     Raises:
         AuxiliaryVectorsError: the file is missing, not fastText's, truncated or quantised.
     """
-    check_fasttext_file(path)
+    _check_signature(path)
     size = path.stat().st_size
     if size < _ENTRIES_START:
         raise _truncated(path, size, "header", _ENTRIES_START)
@@ -134,6 +102,33 @@ def read_fasttext(path: Path) -> SubwordModel:
     return SubwordModel(
         words, header.n_words, header.minn, header.maxn, header.bucket, matrix, owner=mapped
     )
+
+
+def _check_signature(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            start = file.read(_SIGNATURE.size)
+    except OSError as error:
+        raise AuxiliaryVectorsError(
+            f"cannot read the fastText model {path}: {error.strerror}"
+        ) from error
+    magic, version = _SIGNATURE.unpack(start.ljust(_SIGNATURE.size, b"\0"))
+    if magic != MAGIC:
+        hint = (
+            f"decompress it first: gunzip {path}"
+            if start.startswith(b"\x1f\x8b")
+            else f"pass fastText's .bin file; text vectors go in as --aux vectors:{path}"
+        )
+        raise AuxiliaryVectorsError(
+            f"{path} is not a fastText model: it begins with {start[:4]!r}, "
+            f"not {struct.pack('<i', MAGIC)!r}",
+            hint,
+        )
+    if version > NEWEST_VERSION:
+        raise AuxiliaryVectorsError(
+            f"{path} has fastText format version {version}, saltlm reads up to {NEWEST_VERSION}",
+            "save it with fastText 0.9, or export it as text and pass --aux vectors:FILE",
+        )
 
 
 class _Header(NamedTuple):
