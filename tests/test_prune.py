@@ -16,8 +16,9 @@ from transformers import (
 )
 
 from saltlm.errors import CheckpointError, ConfigError, VocabularyError
-from saltlm.prune import prune_model, pruning_loss, unreachable_pieces
+from saltlm.prune import prune_model
 from saltlm.pruned_tokenizer import count_tokens, prune_tokenizer
+from saltlm.pruning_loss import pruning_loss, unreachable_pieces
 
 FAMILIES = ["bytelevel", "sentencepiece", "metaspace", "unigram", "wordpiece"]
 
@@ -39,6 +40,7 @@ def test_every_used_token_kept_means_the_same_tokens(donor, corpus):
         assert tokens(pruned.tokenizer, text) == tokens(donor, text)
     loss = pruning_loss(donor, pruned.tokenizer, german)
     assert loss.tokens == loss.donor_tokens
+    assert loss.resegmented == 0
     assert loss.n_documents == 6
     assert (loss.n_changed, loss.unreachable) == (0, ())
 
@@ -63,6 +65,8 @@ def test_a_small_vocabulary_still_spells_the_corpus(donor, corpus):
     assert smallest <= len(pruned.kept) <= size
     loss = pruning_loss(donor, pruned.tokenizer, german)
     assert loss.tokens > loss.donor_tokens
+    gone = set(counts.nonzero().flatten().tolist()) - set(pruned.kept.tolist())
+    assert 0 < int(counts[list(gone)].sum()) <= loss.resegmented < loss.donor_tokens
     assert loss.unknown == loss.donor_unknown == 0
     assert (loss.n_changed, loss.unreachable) == (0, ())
 
