@@ -36,6 +36,13 @@ def test_wanted_words_only_and_the_first_of_two(tmp_path, name, header, line_end
     assert found.first_words == ("haus", "Straße", ". . .")
 
 
+def test_all_words_in_the_order_of_the_file(tmp_path):
+    path = write(tmp_path / "v", "b 1 2\na 3 4\nb 5 6\n")
+    found = read_word_vectors(path, None)
+    assert {word: row.tolist() for word, row in found.rows.items()} == {"b": [1, 2], "a": [3, 4]}
+    assert list(found.rows) == ["b", "a"]
+
+
 def test_numbers_of_other_words_are_not_read(tmp_path):
     path = write(tmp_path / "v", "a 1 2\nb x y\n")
     assert read_word_vectors(path, {"a"}).rows.keys() == {"a"}
