@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError
 
 from saltlm.errors import ConfigError
 
 Match = Literal["exact", "symbols", "casefold"]
+Dtype = Literal["bfloat16", "float16", "float32"]
 
 
 class _Section(BaseModel):
@@ -64,6 +65,13 @@ class TransferConfig(_Section):
     match: Match = Field("exact", description="what counts as the same token")
     min_shared: int = Field(20, ge=1, description="refuse a pair that shares fewer tokens")
     seed: int = Field(0, ge=0, description="of the rows that are sampled, and of fastText")
+    dtype: Dtype | None = Field(None, description="of the new model's weights; else the source's")
+    max_shard_size: ByteSize | None = Field(
+        None, gt=0, description="of a weight file, such as 5GB; else sharded as the source"
+    )
+    pad_to_multiple_of: int | None = Field(
+        None, ge=1, description="rows are added until the vocabulary is a multiple of this"
+    )
     trust_remote_code: bool = Field(False, description="run code that a model repository ships")
     special_tokens: SpecialTokensConfig = SpecialTokensConfig()
     tensors: TensorNames = TensorNames()
@@ -116,7 +124,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file} cannot be read as YAML: {_one_line(error)}") from error
     if not isinstance(values, dict | None):
         raise ConfigError(f"{file} holds a {type(values).__name__}, not options as 'key: value'")
-    return values or {}
+    return {str(key): value for key, value in (values or {}).items()}
 
 
 def _one_line(error: Exception) -> str:

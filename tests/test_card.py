@@ -1,0 +1,82 @@
+"""The model card names both parents and what may be done with the model."""
+
+import pytest
+import yaml
+
+from saltlm.card import licence_of, model_card
+
+
+def manifest(**changes):
+    return {
+        "source": {"name": "org/source", "licence": "apache-2.0"},
+        "plm": {"name": "org/plm", "licence": "mit"},
+        "auxiliary": "the PLM's own rows, 16-d",
+        "options": {"seed": 7, "aux": "plm"},
+        "counts": {"shared": 1234, "linear": 56789, "sampled": 0, "special": 3, "anchors": 1200},
+        "environment": {"libraries": {"saltlm": "0.1.0"}},
+        **changes,
+    }
+
+
+def front_matter(card):
+    head, _, _ = card.removeprefix("---\n").partition("---\n")
+    return yaml.safe_load(head)
+
+
+def test_the_card_names_parents_licences_and_rows():
+    card = model_card("Mein Modell", manifest())
+    assert front_matter(card)["base_model"] == ["org/source", "org/plm"]
+    assert "\n# Mein Modell\n" in card
+    assert "| layers, shared and special token rows | org/source | apache-2.0 |" in card
+    assert "mapped from | org/plm | mit |" in card
+    assert "| 1,234 | copied from the source: the token stands in both vocabularies |" in card
+    assert "| 56,789 | " in card
+    assert "1,200" not in card
+    assert "Auxiliary space: the PLM's own rows, 16-d." in card
+    assert "```yaml\nseed: 7\naux: plm\n```" in card
+    assert "made by saltlm 0.1.0 with SALT" in card
+    assert "has not been adapted yet" in card
+
+
+@pytest.mark.parametrize(
+    ("source", "plm", "licence"),
+    [
+        ("mit", "mit", "mit"),
+        ("apache-2.0", "mit", None),
+        (None, None, None),
+        ("mit", None, None),
+    ],
+)
+def test_a_licence_is_claimed_only_if_both_parents_have_it(source, plm, licence):
+    parents = {"source": {"name": "a/b", "licence": source}, "plm": {"name": "c/d", "licence": plm}}
+    card = model_card("m", manifest(**parents))
+    assert front_matter(card).get("license") == licence
+    assert card.count("not stated |") == [source, plm].count(None)
+
+
+@pytest.mark.parametrize(
+    ("text", "licence"),
+    [
+        (None, None),
+        ("# No front matter\nlicense: mit\n", None),
+        (
+            "---\nlicense: apache-2.0\ntags: [a]\n---\n# Title\n---\nlicense: mit\n---\n",
+            "apache-2.0",
+        ),
+        ("---\r\nlicense: mit\r\n---\r\n", "mit"),
+        ("---\nlicense:\n---\n", None),
+        ("---\ntags: [a]\n---\n", None),
+        ("---\n- license\n---\n", None),
+        ("---\nlicense: [\n---\n", None),
+        ("---\nlicense: mit\n", None),
+    ],
+)
+def test_the_licence_that_a_parent_states(text, licence, tmp_path):
+    if text is not None:
+        (tmp_path / "README.md").write_bytes(text.encode())
+    assert licence_of(tmp_path) == licence
+
+
+def test_a_card_that_is_not_utf_8(tmp_path):
+    (tmp_path / "README.md").write_bytes(b"---\nlicense: mit\n---\n\xff")
+    assert licence_of(tmp_path) == "mit"
