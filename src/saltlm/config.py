@@ -43,13 +43,13 @@ class FasttextConfig(_Section):
     """How ``--aux train`` trains fastText."""
 
     dimension: int = Field(300, ge=1, description="width of the vectors")
-    epochs: int = Field(5, ge=1, description="passes over the corpus")
+    epochs: int = Field(3, ge=1, description="passes over the corpus")
     model: Literal["skipgram", "cbow"] = Field("skipgram", description="fastText's objective")
     min_count: int = Field(5, ge=1, description="rarer words are left out of the dictionary")
     minn: int = Field(3, ge=1, description="shortest character n-gram")
     maxn: int = Field(6, ge=1, description="longest character n-gram")
-    bucket: int = Field(2_000_000, ge=1, description="rows that all n-grams share by hash")
-    learning_rate: float = Field(0.05, gt=0, description="at the start; falls to zero")
+    bucket: int = Field(300_000, ge=1, description="rows that all n-grams share by hash")
+    learning_rate: float = Field(0.1, gt=0, description="at the start; falls to zero")
 
 
 class TransferConfig(_Section):
