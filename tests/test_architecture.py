@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 import transformers as hf
 
-from saltlm.architecture import check_is_causal_lm, pad_moves_positions, read_config
+from saltlm.architecture import (
+    check_convertible,
+    check_is_causal_lm,
+    pad_moves_positions,
+    read_config,
+)
 from saltlm.errors import CheckpointError
 
 
@@ -86,6 +91,14 @@ def test_a_config_that_cannot_be_loaded_is_named(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"config\.json cannot be loaded: ."):
         read_config(tmp_path)
+
+
+def test_quantised_weights_are_not_converted(tmp_path):
+    quantised = {"quant_method": "gptq", "bits": 4}
+    config_of(tmp_path, hf.LlamaConfig(quantization_config=quantised), "LlamaForCausalLM")
+    with pytest.raises(CheckpointError, match=r"is quantised \(gptq\), so its weights cannot be"):
+        check_convertible(read_config(tmp_path), tmp_path)
+    check_convertible(hf.LlamaConfig(), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from saltlm.errors import CheckpointError
 from saltlm.token_ids import (
     read_json,
     renumber,
+    set_dtype,
     set_vocabulary_size,
     with_default_ids,
     without_pad,
@@ -89,6 +90,22 @@ def test_pad_is_left_out_wherever_it_is_named():
         "vision_config": {"x": 1},
     }
     assert without_pad({"x": 1}) == {"x": 1}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({}, {"dtype": "float16"}),
+        ({"dtype": "float32"}, {"dtype": "float16"}),
+        ({"torch_dtype": "float32"}, {"torch_dtype": "float16"}),
+        (
+            {"dtype": "float32", "vision_config": {"torch_dtype": "float32"}, "text_config": {}},
+            {"dtype": "float16", "vision_config": {"torch_dtype": "float16"}, "text_config": {}},
+        ),
+    ],
+)
+def test_the_dtype_is_said_where_it_was(old, new):
+    assert set_dtype(old, "float16") == new
 
 
 def test_a_broken_file_is_named(tmp_path):

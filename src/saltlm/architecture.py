@@ -77,6 +77,21 @@ def check_is_causal_lm(config: PreTrainedConfig, directory: Path) -> None:
     )
 
 
+def check_convertible(config: PreTrainedConfig, directory: Path) -> None:
+    """Refuse another dtype for weights that are packed: their scales would be converted alone.
+
+    Raises:
+        CheckpointError: the model is quantised.
+    """
+    quantised = getattr(config, "quantization_config", None)
+    if quantised:
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
+        raise CheckpointError(
+            f"{directory} is quantised ({method}), so its weights cannot be converted",
+            "leave --dtype out, or use a copy of the model that is not quantised",
+        )
+
+
 def pad_moves_positions(config: PreTrainedConfig) -> bool:
     """Tell whether ``pad_token_id`` says where positions begin, as in XGLM and RoBERTa.
 

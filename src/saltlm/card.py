@@ -46,6 +46,7 @@ _ORIGINS = {
     "linear": "mapped from the PLM's row, one least-squares map per token",
     "sampled": "drawn: the token has no auxiliary vector",
     "special": "copied from the source: a special token",
+    "padding": "of no token: the mean of all others, up to a round number of rows",
 }
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?\n)---\s*$", re.DOTALL | re.MULTILINE)
 

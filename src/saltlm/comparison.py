@@ -82,7 +82,7 @@ def compare(
         directory = out / directory_name(choice)
 
         def run(choice: Choice = choice, directory: Path = directory) -> dict[str, Any]:
-            _write(directory, pair, problem, choice, config, auxiliary.description)
+            _write(directory, pair, problem, choice, config)
             return {
                 "directory": directory.name,
                 "yardstick": _yardstick(pair, problem, choice, config),
@@ -196,13 +196,11 @@ def _write(
     problem: Problem,
     choice: Choice,
     config: TransferConfig,
-    auxiliary: str,
 ) -> None:
-    with new_directory(directory, force=True, expected_bytes=expected_bytes(pair)) as made:
+    size = expected_bytes(pair, config)
+    with new_directory(directory, force=True, expected_bytes=size) as made:
         result = solve(problem, choice)
-        finish_model(
-            made, directory.name, write_model(made, pair, result, config, choice, auxiliary)
-        )
+        finish_model(made, directory.name, write_model(made, pair, result, config, choice))
 
 
 def _yardstick(

@@ -1,6 +1,7 @@
 """The directory of a new model: weights, settings, tokenizer, card and record."""
 
 import dataclasses
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -10,13 +11,23 @@ import torch
 
 from saltlm.architecture import pad_moves_positions
 from saltlm.card import licence_of, model_card
+from saltlm.checkpoint import dtype_name
 from saltlm.config import TransferConfig
+from saltlm.directory import left_by_killed_run
 from saltlm.methods import Choice
 from saltlm.pair import Pair, Side
 from saltlm.record import environment, sha256, table_hash, write_manifest
+from saltlm.shards import planned_bytes
 from saltlm.tables import Tables, replacements
 from saltlm.target_tokenizer import role_table, save_tokenizer
-from saltlm.token_ids import read_json, renumber, set_vocabulary_size, with_default_ids, without_pad
+from saltlm.token_ids import (
+    read_json,
+    renumber,
+    set_dtype,
+    set_vocabulary_size,
+    with_default_ids,
+    without_pad,
+)
 from saltlm.write import write_checkpoint
 
 if TYPE_CHECKING:
@@ -25,11 +36,19 @@ if TYPE_CHECKING:
 _ALSO_COPIED = ("LICENSE*", "NOTICE*", "*processor_config.json")
 
 
-def expected_bytes(pair: Pair) -> int:
-    """Return the size of the new model's weights."""
-    checkpoint, tables = pair.source.checkpoint, pair.tables
-    old = sum(checkpoint.tensors[name].nbytes for names in tables.names.values() for name in names)
-    return checkpoint.nbytes + old * len(pair.meeting.match.plm_ids) // len(tables.embedding) - old
+def expected_bytes(pair: Pair, config: TransferConfig) -> int:
+    """Return the size of the new model's weights, but for padding rows."""
+    checkpoint, rows = pair.source.checkpoint, len(pair.meeting.match.plm_ids)
+    shapes = {}
+    for name in itertools.chain(*pair.tables.names.values()):
+        shape = checkpoint.tensors[name].shape
+        shapes[name] = (1, rows) if shape[0] == 1 else (rows, *shape[1:])
+    return planned_bytes(checkpoint, shapes, _stored_dtype(config))
+
+
+def _stored_dtype(config: TransferConfig) -> str | None:
+    """Return the safetensors name of the dtype that the user wants."""
+    return None if config.dtype is None else dtype_name(getattr(torch, config.dtype))
 
 
 def write_model(
@@ -38,7 +57,6 @@ def write_model(
     result: "TransferResult",
     config: TransferConfig,
     method: Choice,
-    auxiliary: str,
 ) -> dict[str, Any]:
     """Write everything but the card and the manifest, which `finish_model` writes.
 
@@ -48,14 +66,20 @@ def write_model(
         result: the new rows and the new tokenizer.
         config: options of the run.
         method: that made the new rows.
-        auxiliary: what is to be said of the auxiliary vectors.
 
     Returns:
         The manifest, without times.
     """
     source, tables = pair.source, pair.tables
     new = replacements(source.checkpoint, tables, result.embedding, result.head, result.head_bias)
-    hashes = write_checkpoint(source.checkpoint, directory, new)
+    hashes = write_checkpoint(
+        source.checkpoint,
+        directory,
+        new,
+        dtype=_stored_dtype(config),
+        max_shard_bytes=config.max_shard_size,
+        earlier=left_by_killed_run(directory),
+    )
     _write_settings(directory, source, result, config)
     notes = save_tokenizer(result.target, directory, model_type=source.config.model_type)
     result.provenance.save(directory)
@@ -63,7 +87,7 @@ def write_model(
         "source": _describe(source, tables),
         "plm": _describe(pair.plm, pair.plm_tables),
         "corpus": {str(file): sha256(file) for file in config.corpus},
-        "auxiliary": auxiliary,
+        "auxiliary": result.auxiliary,
         "method": method._asdict(),
         "options": config.model_dump(mode="json"),
         "counts": {**result.counts, **_more_counts(result, pair)},
@@ -100,6 +124,8 @@ def _write_settings(
             values = set_vocabulary_size(values, len(result.embedding))
             if pad_moves_positions(source.config):
                 values = without_pad(values)
+            if config.dtype is not None:
+                values = set_dtype(values, config.dtype)
         if values:
             text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
             (directory / name).write_text(text, encoding="utf-8")

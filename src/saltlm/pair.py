@@ -6,7 +6,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from transformers import PreTrainedConfig
 
-from saltlm.architecture import check_is_causal_lm, read_config
+from saltlm.architecture import check_convertible, check_is_causal_lm, read_config
 from saltlm.checkpoint import Checkpoint, open_checkpoint
 from saltlm.config import TransferConfig
 from saltlm.errors import VocabularyError
@@ -127,6 +127,8 @@ def read_pair(source: str, plm: str, config: TransferConfig) -> Pair:
         load_side(ref, trust_remote_code=config.trust_remote_code) for ref in (source, plm)
     )
     check_is_causal_lm(left.config, left.directory)
+    if config.dtype is not None:
+        check_convertible(left.config, left.directory)
     names = config.tensors
     tables = read_tables(
         left.checkpoint,

@@ -33,6 +33,7 @@ class Origin(IntEnum):
     LINEAR = 1  # made by the method: with SALT, the linear map of its PLM row
     SAMPLED = 2  # drawn: the token has no auxiliary vector, or no PLM row
     SPECIAL = 3  # copied: a special token of the source
+    PADDING = 4  # of no token: the mean of the others, up to a round number of rows
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,14 @@ def new_table(
     fitted: Fitted,
     *,
     seed: int,
-) -> Float[Tensor, "v h_s"]:
+    dtype: torch.dtype | None = None,
+    padding: int = 0,
+) -> Float[Tensor, "rows h_s"]:
     """Return the new model's table for one of the source's: embedding, head, or bias as a column.
 
-    Copied rows are bit-equal to the source's. The arithmetic of the others is float32, rounded
-    once to the source's dtype.
+    Copied rows are bit-equal to the source's, unless another dtype is asked for. The arithmetic of
+    the others is float32, rounded once. Padding rows are the mean of all others: the logit of the
+    mean is the mean of the logits, so it is never the largest, as that of a zero row can be.
 
     Args:
         source: the source's table.
@@ -113,18 +117,25 @@ def new_table(
         match: which source row a token copies.
         fitted: the method that makes the LINEAR ones.
         seed: of the SAMPLED ones.
+        dtype: of the new table; the source's if None.
+        padding: rows after the last token.
     """
-    table = source.new_empty(len(plan.origin), source.shape[1])
+    v = len(plan.origin)
+    padded = source.new_empty(v + padding, source.shape[1], dtype=dtype)
+    table = padded[:v]
     is_copied = match.source_ids >= 0
-    table[is_copied] = source[match.source_ids[is_copied]]
+    table[is_copied] = source[match.source_ids[is_copied]].to(table.dtype)
     rows = fitted.fill(source)
     m = len(plan.new_ids)
     for start in range(0, m, _CHUNK):
         part = slice(start, min(start + _CHUNK, m))
-        table[plan.new_ids[part]] = rows(part).to(source.dtype)
+        table[plan.new_ids[part]] = rows(part).to(table.dtype)
     sampled = (plan.origin == Origin.SAMPLED).nonzero().squeeze(1)
-    table[sampled] = sample_rows(source[:n_source_tokens], len(sampled), seed).to(source.dtype)
-    return table
+    table[sampled] = sample_rows(source[:n_source_tokens], len(sampled), seed).to(table.dtype)
+    if padding:
+        total = sum(part.double().sum(0) for part in table.split(_CHUNK))
+        padded[v:] = (total / v).to(table.dtype)
+    return padded
 
 
 def sample_rows(

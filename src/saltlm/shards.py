@@ -42,9 +42,11 @@ def plan_shards(
     return [_laid_out(group, out_dir / file) for group, file in zip(groups, files, strict=True)]
 
 
-def planned_bytes(checkpoint: Checkpoint, dtype: str | None) -> int:
-    """Return how large a checkpoint's tensors are in another dtype."""
-    return sum(_changed(entry, {}, dtype).nbytes for entry in checkpoint.tensors.values())
+def planned_bytes(
+    checkpoint: Checkpoint, new_shapes: Mapping[str, tuple[int, ...]], dtype: str | None
+) -> int:
+    """Return how large all tensors will be; the arguments are those of `plan_shards`."""
+    return sum(_changed(entry, new_shapes, dtype).nbytes for entry in checkpoint.tensors.values())
 
 
 def header_of(entries: Iterable[TensorEntry], metadata: Mapping[str, str]) -> bytes:

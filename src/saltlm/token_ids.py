@@ -115,6 +115,15 @@ def set_vocabulary_size(values: dict[str, Any], size: int) -> dict[str, Any]:
     return changed
 
 
+def set_dtype(values: dict[str, Any], dtype: str) -> dict[str, Any]:
+    """Return ``config.json`` with another dtype of the weights, under the key that it uses."""
+    changed = copy.deepcopy(values)
+    for section in [changed, *(part for part in changed.values() if isinstance(part, dict))]:
+        keys = [key for key in ("dtype", "torch_dtype") if key in section]
+        section.update(dict.fromkeys(keys, dtype))
+    return {"dtype": dtype, **changed} if "torch_dtype" not in changed else changed
+
+
 def without_pad(values: dict[str, Any]) -> dict[str, Any]:
     """Return ``config.json`` without a pad id; the tokenizer and ``generation_config`` keep it."""
     changed = copy.deepcopy(values)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -48,9 +49,11 @@ class TransferResult:
 
     Attributes:
         target: the new tokenizer and its roles.
-        embedding: one row per token of the new tokenizer, in the source's dtype.
+        embedding: one row per token of the new tokenizer, then padding rows if asked for; in the
+            source's dtype, or that of the options.
         head: of an untied source; None otherwise.
         head_bias: None if the source has none.
+        auxiliary: the space in which neighbours were sought, in words.
         provenance: origin, neighbours, coefficients and residual of every row.
     """
 
@@ -58,6 +61,7 @@ class TransferResult:
     embedding: Float[Tensor, "v h_s"]
     head: Float[Tensor, "v h_s"] | None
     head_bias: Float[Tensor, " v"] | None
+    auxiliary: str
     provenance: Provenance
 
     @property
@@ -69,7 +73,8 @@ class TransferResult:
     def counts(self) -> dict[str, int]:
         """How many rows have each origin."""
         origin = self.provenance.origin
-        return {kind.name.lower(): int((origin == kind).sum()) for kind in Origin}
+        count = {kind: int((origin == kind).sum()) for kind in Origin}
+        return {kind.name.lower(): n for kind, n in count.items() if n or kind != Origin.PADDING}
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count:,} {origin}" for origin, count in self.counts.items())
@@ -131,14 +136,20 @@ class Problem:
     Attributes:
         meeting: the two vocabularies put together.
         tables: the source's.
+        auxiliary: the space in which neighbours are sought, in words.
         plan: what is to be done with each token.
         task: what a method may look at.
+        dtype: of the new tables; the source's if None.
+        padding: rows of the new tables after the last token.
     """
 
     meeting: Meeting
     tables: Tables
+    auxiliary: str
     plan: Plan
     task: Task
+    dtype: torch.dtype | None
+    padding: int
 
 
 def pose(
@@ -164,7 +175,9 @@ def pose(
         n_source_rows=len(tables.embedding),
         seed=config.seed,
     )
-    return Problem(meeting, tables, plan, task)
+    dtype = None if config.dtype is None else getattr(torch, config.dtype)
+    padding = -len(plan.origin) % (config.pad_to_multiple_of or 1)
+    return Problem(meeting, tables, auxiliary.description, plan, task, dtype, padding)
 
 
 def solve(problem: Problem, method: Choice) -> TransferResult:
@@ -173,15 +186,26 @@ def solve(problem: Problem, method: Choice) -> TransferResult:
     fitted = fit_method(method, problem.task)
 
     def table_of(source: Float[Tensor, "v_s h"]) -> Float[Tensor, "v h"]:
-        n_tokens = min(len(source), len(meeting.source))
-        return new_table(source, n_tokens, plan, meeting.match, fitted, seed=problem.task.seed)
+        return new_table(
+            source,
+            min(len(source), len(meeting.source)),
+            plan,
+            meeting.match,
+            fitted,
+            seed=problem.task.seed,
+            dtype=problem.dtype,
+            padding=problem.padding,
+        )
+
+    def per_row(values: Tensor, padding: int) -> Tensor:
+        return torch.cat([values, values.new_full((problem.padding,), padding)])
 
     embedding = table_of(tables.embedding)
     bias = tables.head_bias
     provenance = Provenance(
-        origin=plan.origin,
-        plm_ids=meeting.match.plm_ids,
-        source_ids=meeting.match.source_ids,
+        origin=per_row(plan.origin, Origin.PADDING),
+        plm_ids=per_row(meeting.match.plm_ids, -1),
+        source_ids=per_row(meeting.match.source_ids, -1),
         shared_ids=plan.shared_ids,
         new_ids=plan.new_ids,
         neighbours=fitted.neighbours or no_neighbours(len(plan.new_ids)),
@@ -193,6 +217,7 @@ def solve(problem: Problem, method: Choice) -> TransferResult:
         embedding=embedding,
         head=None if tables.head is None else table_of(tables.head),
         head_bias=None if bias is None else table_of(bias.unsqueeze(1)).squeeze(1),
+        auxiliary=problem.auxiliary,
         provenance=provenance,
     )
 
@@ -235,14 +260,14 @@ def transfer(
     check_place(Path(out), force=force)
     pair = read_pair(str(source), str(plm), config)
     laps.append(("read", time.perf_counter()))
-    size = expected_bytes(pair)
+    size = expected_bytes(pair, config)
     with new_directory(Path(out), force=force, expected_bytes=size) as directory:
         auxiliary = auxiliary_of(pair, config)
         laps.append(("auxiliary vectors", time.perf_counter()))
         problem = pose(pair.meeting, pair.tables, pair.plm_tables.embedding, auxiliary, config)
         result = solve(problem, method)
         laps.append(("rows", time.perf_counter()))
-        manifest = write_model(directory, pair, result, config, method, auxiliary.description)
+        manifest = write_model(directory, pair, result, config, method)
         laps.append(("write", time.perf_counter()))
         manifest["seconds"] = {
             name: round(end - begin, 3) for (_, begin), (name, end) in itertools.pairwise(laps)

@@ -20,6 +20,9 @@ import click
 )
 @click.option("--match", help="exact (default) | symbols | casefold")
 @click.option("--seed", type=int, help="Of sampled rows and of fastText. Default: 0.")
+@click.option("--dtype", help="bfloat16 | float16 | float32. Default: the source's.")
+@click.option("--max-shard-size", metavar="SIZE", help="Of a file, as 5GB. Default: the source's.")
+@click.option("--pad-to-multiple-of", type=int, metavar="N", help="Add rows up to a multiple.")
 @click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Any other option.")
 @click.option("--config", type=click.Path(path_type=Path), help="A YAML file of options.")
 @click.option("--force", is_flag=True, help="Replace --out if it exists.")
@@ -33,6 +36,9 @@ def command(
     corpus: tuple[Path, ...],
     match: str | None,
     seed: int | None,
+    dtype: str | None,
+    max_shard_size: str | None,
+    pad_to_multiple_of: int | None,
     assignments: tuple[str, ...],
     config: Path | None,
     force: bool,
@@ -57,13 +63,20 @@ def command(
         corpus=corpus or None,
         match=match,
         seed=seed,
+        dtype=dtype,
+        max_shard_size=max_shard_size,
+        pad_to_multiple_of=pad_to_multiple_of,
         trust_remote_code=trust_remote_code,
     )
     from saltlm.vocabulary_transfer import transfer
 
     result = transfer(source, plm, out, config=options, force=force)
 
-    from saltlm.cli.tables import show, transfer_table
+    from saltlm import target_tokenizer
+    from saltlm.cli.tables import role_table, show, transfer_table
 
+    show(role_table(target_tokenizer.role_table(result.target)))
     show(transfer_table(result))
+    for note in result.target.notes:
+        click.echo(f"note: {note}", err=True)
     logging.getLogger(__name__).info("next: saltlm check %s", out)
