@@ -77,9 +77,11 @@ def _checks(directory: Path, trust_remote_code: bool) -> Iterator[Finding]:
         trust_remote_code=trust_remote_code,
         dtype="auto",
         output_loading_info=True,
+        ignore_mismatched_sizes=True,
     )
-    strays = sorted({*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]})
-    yield _verdict("every weight in its place", not strays, ", ".join(map(str, strays)) or "all")
+    kinds = ("missing", "unexpected", "mismatched")
+    strays = [f"{kind} {key}" for kind in kinds for key in sorted(info[f"{kind}_keys"])]
+    yield _verdict("every weight in its place", not strays, ", ".join(strays) or "all")
     yield from _model_findings(tables, model)
     yield from _id_findings(tokenizer, model, len(tables.embedding))
     yield _forward_finding(tokenizer, model)
