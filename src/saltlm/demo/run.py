@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from saltlm.demo.assets import E5_SMALL, SMOLLM2, fetch_asset
+from saltlm.demo.assets import E5_SMALL, SMOLLM2, fetch_asset, make_directory
 from saltlm.evaluate.bits_per_byte import BitsPerByte, bits_per_byte
 from saltlm.evaluate.fertility import Fertility, fertility
 from saltlm.prune import prune_model
@@ -59,6 +59,7 @@ def prepare_pair(language: str, out: Path, cache: Path) -> DemoPair:
         CheckpointError: a model cannot be fetched.
         OutputError: there is no place to write.
     """
+    make_directory(out, "--out")
     source, donor = (fetch_asset(asset, cache) for asset in (SMOLLM2, E5_SMALL))
     corpus = _CORPUS / f"{language}.txt.gz"
     plm = out / f"{donor.name}-{language}"
