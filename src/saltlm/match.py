@@ -53,41 +53,89 @@ def match_vocabularies(
         mode: "exact"; "symbols" also matches digits and punctuation whether or not they begin a
             word; "casefold" also matches regardless of case. An exact match always goes first.
     """
-    loosen = {"exact": None, "symbols": _without_place, "casefold": _without_case}[mode]
-    exact = _index_forms(source, n_rows, lambda form: form)
-    loose = _index_forms(source, n_rows, loosen) if loosen else {}
-    source_ids = []
-    for plm_id, special_id in zip(plm_ids.tolist(), source_special_ids.tolist(), strict=True):
-        form = plm.forms[plm_id] if plm_id >= 0 else None
-        if special_id >= 0 or form is None:
-            source_ids.append(special_id)
-            continue
-        candidates = exact.get(form)
-        if candidates is None and loosen and (loosened := loosen(form)):
-            candidates = loose.get(loosened)
-        source_ids.append(_closest(candidates, plm, plm_id, source) if candidates else -1)
+    ids = torch.where(source_special_ids >= 0, -1, plm_ids)
+    found = same_tokens(plm, source, ids=ids, n_rows=n_rows, mode=mode)
+    is_special = source_special_ids >= 0
     return VocabularyMatch(
         plm_ids=plm_ids,
-        source_ids=torch.tensor(source_ids, dtype=torch.int64),
-        is_special=source_special_ids >= 0,
+        source_ids=torch.where(is_special, source_special_ids, found),
+        is_special=is_special,
     )
 
 
-def _index_forms(source: Vocabulary, n_rows: int, key_of: Callable[[Form], Form | None]) -> _Index:
+def match_extension(
+    extended: Vocabulary,
+    source: Vocabulary,
+    plm: Vocabulary,
+    *,
+    source_special_ids: Int64[Tensor, " v"],
+    mode: Match = "exact",
+) -> VocabularyMatch:
+    """Find both rows of every token where the PLM's tokens were put behind the source's.
+
+    A token of the source keeps its own row. Those that have a PLM row are the ones that would be
+    shared if the PLM's vocabulary took the source's place, so of two with one form only one has.
+
+    Args:
+        extended: the source's vocabulary with the new tokens behind it.
+        source: the source LLM's vocabulary.
+        plm: the PLM's vocabulary.
+        source_special_ids: the id of each special token of the source, -1 for all others.
+        mode: what the new tokens share; see `match_vocabularies`.
+    """
+    size, everything = len(source), torch.arange(len(extended))
+    own = everything[:size]
+    plm_ids = same_tokens(extended, plm, ids=everything)
+    chosen = same_tokens(plm, source, ids=torch.arange(len(plm)))[plm_ids[:size].clamp_min(0)]
+    plm_ids[:size] = torch.where(chosen == own, plm_ids[:size], -1)
+    new = same_tokens(extended, source, ids=everything[size:], mode=mode)
+    return VocabularyMatch(plm_ids, torch.cat([own, new]), source_special_ids >= 0)
+
+
+def same_tokens(
+    vocabulary: Vocabulary,
+    other: Vocabulary,
+    *,
+    ids: Int64[Tensor, " n"],
+    n_rows: int | None = None,
+    mode: Match = "exact",
+) -> Int64[Tensor, " n"]:
+    """Return what stands for each of some tokens in another vocabulary, -1 where nothing does.
+
+    Args:
+        vocabulary: of the tokens.
+        other: the vocabulary to look in.
+        ids: the tokens; -1 for none.
+        n_rows: look no further than this in the other vocabulary.
+        mode: see `match_vocabularies`.
+    """
+    loosen = {"exact": None, "symbols": _without_place, "casefold": _without_case}[mode]
+    n_rows = len(other) if n_rows is None else n_rows
+    exact = _index_forms(other, n_rows, lambda form: form)
+    loose = _index_forms(other, n_rows, loosen) if loosen else {}
+    found = []
+    for id in ids.tolist():
+        form = vocabulary.forms[id] if id >= 0 else None
+        candidates = exact.get(form) if form is not None else None
+        if candidates is None and form is not None and loosen and (loosened := loosen(form)):
+            candidates = loose.get(loosened)
+        found.append(_closest(candidates, vocabulary, id, other) if candidates else -1)
+    return torch.tensor(found, dtype=torch.int64)
+
+
+def _index_forms(other: Vocabulary, n_rows: int, key_of: Callable[[Form], Form | None]) -> _Index:
     index: _Index = {}
-    for id, form in enumerate(source.forms[:n_rows]):
+    for id, form in enumerate(other.forms[:n_rows]):
         if form is not None and (key := key_of(form)) is not None:
             index.setdefault(key, []).append(id)
     return index
 
 
-def _closest(candidates: list[int], plm: Vocabulary, plm_id: int, source: Vocabulary) -> int:
+def _closest(candidates: list[int], vocabulary: Vocabulary, id: int, other: Vocabulary) -> int:
     if len(candidates) == 1:
         return candidates[0]
-    kind, string = plm.kinds[plm_id], plm.strings[plm_id]
-    return min(
-        candidates, key=lambda id: (source.kinds[id] != kind, source.strings[id] != string, id)
-    )
+    kind, string = vocabulary.kinds[id], vocabulary.strings[id]
+    return min(candidates, key=lambda it: (other.kinds[it] != kind, other.strings[it] != string, it))
 
 
 def _without_place(form: Form) -> Form | None:

@@ -8,7 +8,7 @@ still there.
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 from tqdm import tqdm
 
+from saltlm.bpe import Ranks, apply_merges, merge_ranks
 from saltlm.definition import Definition, is_byte_level, keep_tokens, model_pieces, unknown_piece
 from saltlm.errors import VocabularyError
 
@@ -80,7 +81,7 @@ def prune_tokenizer(
             f"{len(kept) - len(specials)} letters and bytes",
             f"prune to {len(kept)} tokens or more",
         )
-    merges = _merge_ranks(definition["model"])
+    merges = merge_ranks(definition["model"])
     prefix = definition["model"].get("continuing_subword_prefix") or ""
     for token in used:
         needed = {token, *_merged_from(token, merges, prefix)} - kept
@@ -135,27 +136,15 @@ def _spell(piece: str, prefix: str) -> list[str]:
     return [prefix + char if at or continues else char for at, char in enumerate(stem)]
 
 
-def _merge_ranks(model: Definition) -> dict[tuple[str, str], int]:
-    """Return a BPE's merges with their ranks; nothing for other models."""
-    return {(a, b): rank for rank, (a, b) in enumerate(model.get("merges", ()))}
-
-
-def _merged_from(token: str, ranks: Mapping[tuple[str, str], int], prefix: str) -> list[str]:
+def _merged_from(token: str, ranks: Ranks, prefix: str) -> list[str]:
     """Return every piece that BPE goes through when it builds a token, its letters included.
 
     Merges that a text has executed lie within its tokens, each as if the token stood alone. So
     with these pieces kept, the token is built wherever it was. Nothing if merges do not build it.
     """
     pieces = _spell(token, prefix)
-    passed = list(pieces)
-    while len(pieces) > 1:
-        pairs = list(pairwise(pieces))
-        at = min(range(len(pairs)), key=lambda i: ranks.get(pairs[i], len(ranks)))
-        if pairs[at] not in ranks:
-            return []
-        pieces[at : at + 2] = [pieces[at] + pieces[at + 1].removeprefix(prefix)]
-        passed.append(pieces[at])
-    return passed
+    passed = [*pieces, *apply_merges(pieces, ranks, prefix)]
+    return passed if len(pieces) == 1 else []
 
 
 def _cut(definition: Definition, kept: set[str]) -> PrunedTokenizer:

@@ -83,9 +83,9 @@ def compose_tokenizer(
     source = json.loads(source_tokenizer.to_str())
     plm_unknown = unknown_piece(definition["model"])
     plm_specials = [*plm_special.tokens, *([plm_unknown] if plm_unknown else [])]
-    _check_names("carry_plm", config.carry_plm, plm_specials)
-    _check_names("drop", config.drop, source_special.tokens)
-    _check_names("roles", config.roles, ROLES)
+    check_names("carry_plm", config.carry_plm, plm_specials)
+    check_names("drop", config.drop, source_special.tokens)
+    check_names("roles", config.roles, ROLES)
     carried = {
         token: id
         for token in source_special.tokens
@@ -106,7 +106,7 @@ def compose_tokenizer(
     roles = {role: token for role, token in source_special.roles.items() if token in carried}
     roles |= {"unk": unknown} if unknown is not None else {}
     roles |= config.roles
-    _check_names("roles", config.roles.values(), ids)
+    check_names("roles", config.roles.values(), ids)
 
     framing = read_framing(source_tokenizer)
     _add_tokens(definition, source["added_tokens"], carried, roles.values(), ids)
@@ -254,7 +254,12 @@ def _behaviour(tokenizer: Tokenizer) -> Definition:
     return {**definition, "added_tokens": added}
 
 
-def _check_names(option: str, names: Iterable[str], known: Collection[str]) -> None:
+def check_names(option: str, names: Iterable[str], known: Collection[str]) -> None:
+    """Make sure that what an option of ``special_tokens`` names exists.
+
+    Raises:
+        VocabularyError: it does not.
+    """
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)

@@ -90,6 +90,30 @@ def read_vocabulary(tokenizer: Tokenizer, *, special: Collection[str] = ()) -> V
     return Vocabulary(tuple(strings), tuple(forms), bytes(kinds), family, _duplicates(forms))
 
 
+def speller(definition: Mapping[str, Any]) -> Callable[[Form], str | None]:
+    """Return the inverse of reading: how the model of a tokenizer spells a form.
+
+    The function returns None for half a character, which only the byte alphabet can spell.
+
+    Args:
+        definition: of a tokenizer that writes spaces in the byte alphabet or with a mark.
+    """
+
+    def spell_bytes(form: Form) -> str:
+        data = b" " + form.text if form.begins_word else form.text
+        return data.decode("latin-1").translate(_LETTER_OF_BYTE)
+
+    def spell_text(form: Form) -> str | None:
+        try:
+            text = form.text.decode()
+        except UnicodeDecodeError:
+            return None
+        return (" " + text if form.begins_word else text).replace(" ", mark)
+
+    mark = word_mark(definition)
+    return spell_bytes if is_byte_level(definition) else spell_text
+
+
 def _all_tokens(
     pieces: Mapping[int, str], added: Mapping[int, Mapping[str, Any]]
 ) -> Iterator[tuple[int, str]]:
@@ -117,7 +141,7 @@ def _spelling(
         return f"byte-level {model['type']}", _read_byte_level
     if prefix := model.get("continuing_subword_prefix"):
         return model["type"], _prefixed(prefix, _isolated_by(tokenizer))
-    if mark := _word_mark(definition):
+    if mark := word_mark(definition):
         family = "SentencePiece BPE" if model["type"] == "BPE" else model["type"]
         return family, lambda piece: _form(piece.replace(mark, " "))
     raise VocabularyError(
@@ -127,8 +151,10 @@ def _spelling(
     )
 
 
-def _word_mark(definition: Mapping[str, Any]) -> str | None:
-    """Return the character that stands for a space, as the definition writes it or undoes it."""
+def word_mark(definition: Mapping[str, Any]) -> str:
+    """Return what stands for a space, as the definition writes it or undoes it; else nothing."""
+    if is_byte_level(definition):
+        return _LETTER_OF_BYTE[ord(" ")]
     normalizer, pre_tokenizer, decoder = (
         list(steps(definition[part])) for part in ("normalizer", "pre_tokenizer", "decoder")
     )
@@ -139,7 +165,7 @@ def _word_mark(definition: Mapping[str, Any]) -> str | None:
     marks += (content for pattern, content in replaced if pattern == " ")
     marks += (pattern for pattern, content in restored if content == " ")
     marks += (s["prepend"] for s in normalizer if s["type"] == "Prepend")
-    return next((mark for mark in marks if mark.strip()), None)
+    return next((mark for mark in marks if mark.strip()), "")
 
 
 def _pattern(replace: Mapping[str, Any]) -> str:
@@ -169,6 +195,9 @@ def _byte_alphabet() -> dict[int, str]:
 
 
 _BYTE_OF_LETTER = _byte_alphabet()
+_LETTER_OF_BYTE = {
+    ord(byte): chr(letter) for letter, byte in _BYTE_OF_LETTER.items() if ord(byte) < 256
+}
 
 
 def _read_byte_level(piece: str) -> Form:
@@ -194,16 +223,16 @@ def _isolated_by(tokenizer: Tokenizer) -> Callable[[str], bool]:
 
     BERT treats punctuation and CJK so. The tokenizer's own normalizer and pre-tokenizer answer.
     """
-    normalizer, pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
+    return lambda character: cut_words(tokenizer, "a" + character) == ["a", character]
 
-    def is_isolated(character: str) -> bool:
-        text = "a" + character
-        if normalizer is not None:
-            text = normalizer.normalize_str(text)
-        pieces = pre_tokenizer.pre_tokenize_str(text) if pre_tokenizer is not None else []
-        return [piece for piece, _ in pieces] == ["a", character]
 
-    return is_isolated
+def cut_words(tokenizer: Tokenizer, text: str) -> list[str]:
+    """Return what a tokenizer's normalizer and pre-tokenizer hand to its model."""
+    if tokenizer.normalizer is not None:
+        text = tokenizer.normalizer.normalize_str(text)
+    if tokenizer.pre_tokenizer is None:
+        return [text]
+    return [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
 
 
 def _duplicates(forms: Iterable[Form | None]) -> dict[Form, tuple[int, ...]]:
