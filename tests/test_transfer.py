@@ -342,7 +342,7 @@ def test_the_size_of_the_weights_is_known_before(parents, made):
     file = made[0] / "model.safetensors"
     with file.open("rb") as opened:
         header = int.from_bytes(opened.read(8), "little")
-    assert expected_bytes(pair) == file.stat().st_size - 8 - header
+    assert expected_bytes(pair, TransferConfig()) == file.stat().st_size - 8 - header
 
 
 def test_what_has_no_ids_comes_along(made, parents, tmp_path):

@@ -77,6 +77,7 @@ def command(
 
     show(role_table(target_tokenizer.role_table(result.target)))
     show(transfer_table(result))
+    logger = logging.getLogger(__name__)
     for note in result.target.notes:
-        click.echo(f"note: {note}", err=True)
-    logging.getLogger(__name__).info("next: saltlm check %s", out)
+        logger.info("note: %s", note)
+    logger.info("next: saltlm check %s", out)

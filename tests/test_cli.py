@@ -1,0 +1,244 @@
+"""The command line: exit codes, messages, and what goes to which stream."""
+
+import importlib
+import json
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+
+from saltlm.cli.main import VERBS, main
+from saltlm.errors import ConfigError
+from tiny_pairs import contents, write_pair
+
+# What scripts rely on: an option may be added, and none of these may go.
+OPTIONS = {
+    "inspect": {"--corpus", "--set", "--config", "--json"},
+    "transfer": {
+        "--out",
+        "--aux",
+        "--corpus",
+        "--match",
+        "--seed",
+        "--set",
+        "--config",
+        "--force",
+        "--trust-remote-code",
+    },
+    "explain": {"--top", "--json"},
+    "check": {"--trust-remote-code", "--json"},
+}
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """A function that runs a command in this process: exit code, stdout and stderr."""
+    monkeypatch.delenv("SALTLM_DEBUG", raising=False)
+    monkeypatch.setenv("TQDM_DISABLE", "")  # --quiet sets it; put back what was there
+
+    def run(*arguments):
+        monkeypatch.setattr(logging.root, "handlers", [])  # as in a process of its own
+        logger = logging.getLogger("saltlm")
+        level = logger.level
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as exit:
+            code = exit.code
+        finally:
+            logger.setLevel(level)
+        streams = capsys.readouterr()
+        return code, streams.out, streams.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def pair(tokenizers_by_family, tmp_path_factory):
+    return write_pair(tmp_path_factory.mktemp("pair"), tokenizers_by_family)
+
+
+def subprocess_of(*arguments, **environment):
+    """Run the command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "saltlm.cli.main", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def test_help_lists_the_verbs_and_how_they_are_used(run):
+    code, out, err = run("--help")
+    assert (code, err) == (0, "")
+    for verb, text in VERBS.items():
+        assert f"{verb} " in out
+        assert text in out
+    assert "saltlm transfer meta-llama/Llama-3.2-1B deepset/gbert-base --out" in out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself_with_an_example(verb, run):
+    code, out, err = run(verb, "--help")
+    assert (code, err) == (0, "")
+    assert f"saltlm {verb} " in out.partition("\n")[2]
+    command = importlib.import_module(f"saltlm.cli.{verb}").command
+    first_line = command.help.strip().partition("\n")[0].strip()
+    assert first_line == VERBS[verb]
+
+
+@pytest.mark.parametrize("verb", OPTIONS)
+def test_options_that_scripts_rely_on(verb):
+    command = importlib.import_module(f"saltlm.cli.{verb}").command
+    assert OPTIONS[verb] <= {option for item in command.params for option in item.opts}
+
+
+def test_the_version(run):
+    code, out, _ = run("--version")
+    assert (code, out) == (0, "saltlm, version 0.1.0\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["transfr"], "No such command 'transfr'. Did you mean 'transfer'?"),
+        (["zzz"], "No such command 'zzz'."),
+        (["transfer", "a", "b"], "Missing option '--out'"),
+        (["transfer", "a"], "Missing argument 'PLM'"),
+        (["explain", "dir"], "Missing argument 'TOKEN...'"),
+        (["check", "dir", "--jsn"], "No such option '--jsn'"),
+        (["transfer", "a", "b", "--out", "c", "--seed", "x"], "'x' is not a valid integer"),
+    ],
+)
+def test_wrong_usage_is_code_2(arguments, message, run):
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("Did you mean") <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--set", "min_shard=3"],
+            "error: there is no option 'min_shard'\nhint: did you mean min_",
+        ),
+        (["--match", "exakt"], "error: option match='exakt': Input should be 'exact', "),
+        (["--config", "no.yaml"], "error: no.yaml cannot be read as YAML: "),
+        (
+            ["--aux", "word2vec:x"],
+            "error: unknown auxiliary vectors 'word2vec:x'\nhint: --aux takes",
+        ),
+        (["--method", "slat"], "error: there is no method 'slat'\nhint: did you mean salt?"),
+        (["--aux", "train"], "error: the corpus has no text (none was given)\nhint: "),
+        ([], "error: ./no does not exist\nhint: check the path"),
+    ],
+)
+def test_a_users_error_is_a_message_and_code_1(arguments, message, run, tmp_path):
+    code, out, err = run("transfer", "./no", "./nor", "--out", tmp_path / "out", *arguments)
+    assert (code, out) == (1, "")
+    assert err.startswith(message)
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debugging_shows_the_traceback(monkeypatch):
+    arguments = ["transfer", "a", "b", "--out", "c", "--set", "x=1"]
+    monkeypatch.setenv("SALTLM_DEBUG", "1")
+    with pytest.raises(ConfigError, match="there is no option 'x'"):
+        main(arguments)
+    done = subprocess_of(*arguments, SALTLM_DEBUG="1")
+    assert done.returncode == 1
+    assert "Traceback (most recent call last)" in done.stderr
+    done = subprocess_of(*arguments, SALTLM_DEBUG="")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: there is no option 'x'\nhint: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_even_a_mistake_of_ours_is_no_traceback(run, monkeypatch):
+    def fail(*_, **__):
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("saltlm.config.load_config", fail)
+    code, _, err = run("inspect", "a", "b")
+    assert code == 1
+    assert err.startswith("error: ZeroDivisionError: division by zero\nhint: this should not")
+    assert "SALTLM_DEBUG=1" in err
+
+
+def test_interrupting_is_no_traceback(run, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("saltlm.config.load_config", interrupt)
+    code, out, err = run("inspect", "a", "b")
+    assert (code, out) == (1, "")
+    assert "Traceback" not in err
+
+
+def test_transfer_then_explain_then_check(pair, tmp_path, run):
+    before = contents(pair[0]), contents(pair[1])
+    out_dir = tmp_path / "out"
+    code, out, err = run("transfer", *pair, "--out", out_dir)
+    assert code == 0
+    assert "shared rows" in out
+    assert "neighbours a token, median" in out
+    assert f"next: saltlm check {out_dir}" in err
+    assert "TransferResult(" in err  # the log
+    assert "TransferResult(" not in out
+    assert (contents(pair[0]), contents(pair[1])) == before
+
+    code, out, err = run("transfer", *pair, "--out", out_dir)
+    assert (code, out) == (1, "")
+    assert err == (
+        f"error: {out_dir} exists\nhint: choose another --out, or replace it with --force\n"
+    )
+    code, out, err = run("--quiet", "transfer", *pair, "--out", out_dir, "--force")
+    assert (code, err) == (0, "")
+    assert "shared rows" in out
+
+    code, out, _ = run("explain", out_dir, "Fuchs", "--top", 2)
+    assert code == 0
+    assert "token" in out
+    code, out, err = run("explain", out_dir, "Fuchs", "#0", "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert found[-1]["id"] == 0
+    assert {"token", "origin", "influences"} <= found[0].keys()
+    code, out, err = run("explain", out_dir, "#99999999")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: #99999999 is beyond the ")
+
+    code, out, _ = run("check", out_dir)
+    assert code == 0
+    assert "forward pass" in out
+    assert "failed" not in out
+    (out_dir / "tokenizer.json").unlink()
+    code, out, _ = run("check", out_dir, "--json")
+    assert code == 1
+    assert json.loads(out)[-1] == {
+        "check": "readable",
+        "outcome": "failed",
+        "detail": f"{out_dir} has no tokenizer.json",
+    }
+
+
+def test_inspect_prints_tables_and_json(pair, tmp_path, run):
+    (tmp_path / "corpus.txt").write_text("Das kleine Haus.\nDer Hund ☃ schläft.\n")
+    arguments = ["inspect", *pair, "--corpus", tmp_path / "corpus.txt"]
+    code, out, err = run(*arguments)
+    assert code == 0
+    for title in ("models", "shared tokens", "on the corpus", "special tokens", "a transfer takes"):
+        assert title in out
+    assert "warning: THE PLM'S TOKENIZER LOSES TEXT" in err
+    code, out, err = run(*arguments, "--json")
+    assert (code, err) == (0, "")
+    data = json.loads(out)
+    assert data["source"]["name"] == str(pair[0])
+    assert any("LOSES TEXT" in warning for warning in data["warnings"])
+    code, out, err = run("inspect", *pair, "--set", "special_tokens.drop=[x]")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: special_tokens.drop: there is no 'x'")
