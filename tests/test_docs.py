@@ -26,10 +26,11 @@ def compare_or_write(file, text):
 
 def test_command_reference_is_the_help():
     parts = ["# Commands\n\nMade from `--help`; a test compares the two.\n"]
+    width = {"terminal_width": 90, "max_content_width": 90}
+    root = click.Context(cli, info_name="saltlm", **cli.context_settings, **width)
     for verb in ["", *VERBS]:
         command = importlib.import_module(f"saltlm.cli.{verb}").command if verb else cli
-        context = click.Context(command, info_name=f"saltlm {verb}".strip(), max_content_width=90)
-        context.terminal_width = 90
+        context = click.Context(command, info_name=verb, parent=root, **width) if verb else root
         help_text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
         parts.append(f"## saltlm {verb}".rstrip() + f"\n\n```\n{help_text}\n```\n")
     compare_or_write(ROOT / "docs" / "commands.md", "\n".join(parts))
