@@ -1,6 +1,8 @@
 """The whole way: from two model directories to a third that loads in transformers."""
 
 import json
+import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -391,3 +393,46 @@ def test_options_beside_a_config(parents, tmp_path):
         transfer(*parents, tmp_path / "out", config=TransferConfig(), seed=1, aux="plm")
     with pytest.raises(ConfigError, match="there is no option 'sed'"):
         transfer(*parents, tmp_path / "out", sed=1)
+
+
+def test_calibrations_fit_norms_and_frequencies(tokenizers_by_family, corpus, tmp_path):
+    """The mean logit of each new token, less the shared tokens' mean, is its log-frequency."""
+    pair = write_pair(tmp_path, tokenizers_by_family)
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(corpus), encoding="utf-8")
+    plain = transfer(*pair, tmp_path / "plain")
+    level = transfer(*pair, tmp_path / "level", calibration={"norms": True})
+    new, shared = plain.provenance.new_ids, plain.provenance.shared_ids
+    wanted = plain.embedding[shared].norm(dim=1).mean()
+    torch.testing.assert_close(level.embedding[new].norm(dim=1), wanted.expand(len(new)))
+    assert torch.equal(level.embedding[shared], plain.embedding[shared])
+
+    fitted = transfer(
+        *pair, tmp_path / "fitted", corpus=[text], calibration={"unigrams": [str(text)]}
+    )
+    before, after = (
+        result.embedding if result.head is None else result.head for result in (plain, fitted)
+    )
+    moved = after[new] - before[new]
+    direction = torch.nn.functional.normalize(moved[0], dim=0)  # all move along the mean state
+    torch.testing.assert_close(
+        moved, torch.outer(moved @ direction, direction), atol=1e-3, rtol=1e-4
+    )
+    used = Counter(
+        id
+        for encoding in fitted.tokenizer.encode_batch(corpus, add_special_tokens=False)
+        for id in encoding.ids
+    )
+    total = sum(used.values()) + len(fitted.tokenizer.get_vocab()) / 2
+    expected = torch.tensor([math.log((used[int(id)] + 0.5) / total) for id in new])
+    logits = after[new] @ direction
+    slope = (logits - logits.mean()) @ (expected - expected.mean())
+    correlation = slope / (logits.std() * expected.std() * (len(new) - 1))
+    assert float(correlation) > 0.9999
+
+
+def test_calibration_without_a_corpus_is_refused(tokenizers_by_family, corpus, tmp_path):
+    pair = write_pair(tmp_path, tokenizers_by_family)
+    (tmp_path / "text.txt").write_text("\n".join(corpus), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"the corpus has no text \(none was given\)"):
+        transfer(*pair, tmp_path / "out", calibration={"unigrams": [tmp_path / "text.txt"]})

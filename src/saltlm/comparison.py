@@ -26,7 +26,7 @@ from saltlm.pair import Pair, read_pair
 from saltlm.rows import Origin
 from saltlm.scoring import corpus_counts
 from saltlm.text import documents
-from saltlm.vocabulary_transfer import Problem, auxiliary_of, pose, solve
+from saltlm.vocabulary_transfer import Problem, auxiliary_of, pose_pair, solve
 from saltlm.yardstick import score_methods
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def compare(
 
     pair = read_pair(str(source), str(plm), config)
     auxiliary = auxiliary_of(pair, config)
-    problem = pose(pair.meeting, pair.tables, pair.plm_tables.embedding, auxiliary, config)
+    problem = pose_pair(pair, auxiliary, config)
     is_new = problem.plan.origin == Origin.LINEAR
     results = {UNTOUCHED: _once(out, UNTOUCHED, lambda: _measure(pair.source.directory, texts))}
     for choice in choices:

@@ -85,11 +85,14 @@ def compose(
     Returns:
         the rows, now with those of the composition, and the composition.
     """
+    lacking = ((rows < 0) & (ids >= 0)).nonzero().flatten().tolist()
+    if not lacking:
+        return rows, Composition(len(plm_vocabulary))
     pieces_of = _cutter(plm)
     forms: list[Form] = []
     pieces: list[tuple[int, ...]] = []
     rows = rows.clone()
-    for place in ((rows < 0) & (ids >= 0)).nonzero().flatten().tolist():
+    for place in lacking:
         form = vocabulary.forms[int(ids[place])]
         if form is not None and (found := pieces_of(form)):
             rows[place] = len(plm_vocabulary) + len(pieces)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError
 from saltlm.errors import ConfigError
 
 Match = Literal["exact", "symbols", "casefold"]
+Mode = Literal["replace", "extend"]
 Dtype = Literal["bfloat16", "float16", "float32"]
 
 
@@ -52,6 +53,17 @@ class FasttextConfig(_Section):
     learning_rate: float = Field(0.1, gt=0, description="at the start; falls to zero")
 
 
+class CalibrationConfig(_Section):
+    """What is done to any method's rows afterwards; off unless asked for."""
+
+    norms: bool = Field(False, description="give every new row the shared rows' mean norm")
+    unigrams: tuple[Path, ...] = Field(
+        (),
+        description="text of the source's own language: then mean logits of new rows fit how often "
+        "the tokens occur in the corpus",
+    )
+
+
 class TransferConfig(_Section):
     """Options of ``saltlm transfer``; the defaults are those of the Python API too."""
 
@@ -62,6 +74,18 @@ class TransferConfig(_Section):
         "plm", description="auxiliary space: plm | train | fasttext:FILE.bin | vectors:FILE"
     )
     corpus: tuple[Path, ...] = Field((), description="target-language text, one document a line")
+    mode: Mode = Field(
+        "replace", description="the PLM's vocabulary instead of the source's, or behind it (extend)"
+    )
+    prune_to: int | None = Field(
+        None, ge=1, description="cut the vocabulary to the tokens that the corpus needs most"
+    )
+    target_tokenizer: str | None = Field(
+        None, description="directory or Hub id of a tokenizer to use instead of the PLM's"
+    )
+    source_corpus: tuple[Path, ...] = Field(
+        (), description="text that mode=extend must not cut in a new way; default: some English"
+    )
     match: Match = Field("exact", description="what counts as the same token")
     min_shared: int = Field(20, ge=1, description="refuse a pair that shares fewer tokens")
     seed: int = Field(0, ge=0, description="of the rows that are sampled, and of fastText")
@@ -76,6 +100,7 @@ class TransferConfig(_Section):
     special_tokens: SpecialTokensConfig = SpecialTokensConfig()
     tensors: TensorNames = TensorNames()
     fasttext: FasttextConfig = FasttextConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
 
 
 def load_config(

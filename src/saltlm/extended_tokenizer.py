@@ -69,7 +69,6 @@ def extend_tokenizer(
     source_special: SpecialTokens,
     source_vocabulary: Vocabulary,
     donor: Vocabulary,
-    donor_ids: Sequence[int],
     config: SpecialTokensConfig,
     sample: Sequence[str],
 ) -> Extension:
@@ -79,8 +78,7 @@ def extend_tokenizer(
         source: the source's tokenizer, as transformers loads it.
         source_special: its special tokens, which stay as they are.
         source_vocabulary: what its ids stand for.
-        donor: the PLM's vocabulary.
-        donor_ids: which of its tokens to put in; those that the source has are passed over.
+        donor: the vocabulary that the tokens come from; those that the source has are passed over.
         config: roles for the source's special tokens.
         sample: text in the source's language.
 
@@ -94,8 +92,12 @@ def extend_tokenizer(
     definition["truncation"] = definition["padding"] = None
     source = Tokenizer.from_str(json.dumps(definition))
     size, known = len(source_vocabulary), set(source_vocabulary.forms)
-    new = [id for id in donor_ids if donor.kinds[id] == TEXT and donor.forms[id] not in known]
-    spellings = dict(_spellings(source, definition, ((id, donor.forms[id]) for id in new)))
+    new = [
+        (id, form)
+        for id, (form, kind) in enumerate(zip(donor.forms, donor.kinds, strict=True))
+        if kind == TEXT and form not in known
+    ]
+    spellings = dict(_spellings(source, definition, new))
     first, spliced = _protect(definition, size, list(spellings), sample)
     tokenizer = Tokenizer.from_str(json.dumps(spliced.definition))
     if not source.get_vocab().items() <= tokenizer.get_vocab().items():

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from saltlm.config import TransferConfig
 from saltlm.evaluate.fertility import Fertility
-from saltlm.pair import Meeting, Side, read_pair
+from saltlm.meeting import Meeting
+from saltlm.pair import Side, read_pair
 from saltlm.tables import Tables
 from saltlm.target_tokenizer import role_table
 from saltlm.text import check_corpus, documents

@@ -69,27 +69,35 @@ def match_extension(
     plm: Vocabulary,
     *,
     source_special_ids: Int64[Tensor, " v"],
+    n_rows: int,
     mode: Match = "exact",
 ) -> VocabularyMatch:
     """Find both rows of every token where the PLM's tokens were put behind the source's.
 
     A token of the source keeps its own row. Those that have a PLM row are the ones that would be
     shared if the PLM's vocabulary took the source's place, so of two with one form only one has.
+    Padding rows that the new tokens do not fill are kept, as if they were tokens.
 
     Args:
         extended: the source's vocabulary with the new tokens behind it.
         source: the source LLM's vocabulary.
         plm: the PLM's vocabulary.
         source_special_ids: the id of each special token of the source, -1 for all others.
+        n_rows: rows of the source's tables.
         mode: what the new tokens share; see `match_vocabularies`.
     """
     size, everything = len(source), torch.arange(len(extended))
-    own = everything[:size]
+    own, new = everything.tensor_split([size])
     plm_ids = same_tokens(extended, plm, ids=everything)
     chosen = same_tokens(plm, source, ids=torch.arange(len(plm)))[plm_ids[:size].clamp_min(0)]
     plm_ids[:size] = torch.where(chosen == own, plm_ids[:size], -1)
-    new = same_tokens(extended, source, ids=everything[size:], mode=mode)
-    return VocabularyMatch(plm_ids, torch.cat([own, new]), source_special_ids >= 0)
+    padding = torch.arange(len(extended), max(len(extended), n_rows))
+    none = torch.full_like(padding, -1)
+    return VocabularyMatch(
+        plm_ids=torch.cat([plm_ids, none]),
+        source_ids=torch.cat([own, same_tokens(extended, source, ids=new, mode=mode), padding]),
+        is_special=torch.cat([source_special_ids, none]) >= 0,
+    )
 
 
 def same_tokens(
@@ -135,7 +143,9 @@ def _closest(candidates: list[int], vocabulary: Vocabulary, id: int, other: Voca
     if len(candidates) == 1:
         return candidates[0]
     kind, string = vocabulary.kinds[id], vocabulary.strings[id]
-    return min(candidates, key=lambda it: (other.kinds[it] != kind, other.strings[it] != string, it))
+    return min(
+        candidates, key=lambda it: (other.kinds[it] != kind, other.strings[it] != string, it)
+    )
 
 
 def _without_place(form: Form) -> Form | None:

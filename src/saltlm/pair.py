@@ -11,11 +11,9 @@ from saltlm.checkpoint import Checkpoint, open_checkpoint
 from saltlm.config import TransferConfig
 from saltlm.errors import VocabularyError
 from saltlm.hub import resolve_model, revision_of
-from saltlm.match import VocabularyMatch, match_vocabularies
+from saltlm.meeting import Meeting, meet
 from saltlm.roles import SpecialTokens, read_special_tokens
 from saltlm.tables import Tables, read_tables
-from saltlm.target_tokenizer import TargetTokenizer, compose_tokenizer
-from saltlm.tokens import Form, Vocabulary, read_vocabulary
 
 
 @dataclass(frozen=True)
@@ -35,68 +33,6 @@ class Side:
     checkpoint: Checkpoint
     tokenizer: Tokenizer
     special: SpecialTokens
-
-
-@dataclass(frozen=True)
-class Meeting:
-    """Two vocabularies put together.
-
-    Attributes:
-        target: the tokenizer of the new model.
-        source: what the source's ids stand for.
-        plm: what the PLM's ids stand for.
-        match: where the new model's rows can come from.
-        source_tokenizer: the source's.
-        plm_tokenizer: the PLM's.
-    """
-
-    target: TargetTokenizer
-    source: Vocabulary
-    plm: Vocabulary
-    match: VocabularyMatch
-    source_tokenizer: Tokenizer
-    plm_tokenizer: Tokenizer
-
-    @property
-    def surface(self) -> list[str | None]:
-        """The text of each PLM id without word marker; None if it has none of its own."""
-        return [_surface(form) for form in self.plm.forms]
-
-
-def meet(
-    source: Tokenizer,
-    source_special: SpecialTokens,
-    plm: Tokenizer,
-    plm_special: SpecialTokens,
-    config: TransferConfig,
-    *,
-    n_source_rows: int,
-) -> Meeting:
-    """Compose the new tokenizer and match its tokens with the source's (SALT steps 1 and 2).
-
-    Args:
-        source: the source's tokenizer, as transformers loads it.
-        source_special: its special tokens.
-        plm: the PLM's tokenizer.
-        plm_special: its special tokens.
-        config: what counts as the same token, and changes to the special tokens.
-        n_source_rows: rows of the source's embedding; tokens beyond it have none.
-
-    Raises:
-        VocabularyError: a tokenizer cannot be read.
-    """
-    target = compose_tokenizer(plm, plm_special, source, source_special, config.special_tokens)
-    plm_vocabulary = read_vocabulary(plm, special=plm_special.tokens)
-    source_vocabulary = read_vocabulary(source, special=source_special.tokens)
-    match = match_vocabularies(
-        plm_vocabulary,
-        source_vocabulary,
-        plm_ids=target.plm_ids,
-        source_special_ids=target.source_special_ids,
-        n_rows=min(n_source_rows, len(source_vocabulary)),
-        mode=config.match,
-    )
-    return Meeting(target, source_vocabulary, plm_vocabulary, match, source, plm)
 
 
 @dataclass(frozen=True)
@@ -149,8 +85,18 @@ def read_pair(source: str, plm: str, config: TransferConfig) -> Pair:
         right.special,
         config,
         n_source_rows=len(tables.embedding),
+        other=_other_tokenizer(config),
     )
     return Pair(left, right, tables, plm_tables, meeting)
+
+
+def _other_tokenizer(config: TransferConfig) -> tuple[Tokenizer, SpecialTokens] | None:
+    """Return the tokenizer that is wanted instead of the PLM's, with its special tokens."""
+    if config.target_tokenizer is None:
+        return None
+    directory = resolve_model(config.target_tokenizer)
+    tokenizer = load_tokenizer(directory, trust_remote_code=config.trust_remote_code)
+    return tokenizer, read_special_tokens(directory, tokenizer)
 
 
 def load_side(ref: str, *, trust_remote_code: bool = False) -> Side:
@@ -227,10 +173,3 @@ def check_ids(name: str, tokenizer: Tokenizer, n_rows: int) -> None:
             f"{first}",
             "the tokenizer and the weights are of two models; fetch both from one place",
         )
-
-
-def _surface(form: Form | None) -> str | None:
-    try:
-        return form.text.decode() or None if form is not None else None
-    except UnicodeDecodeError:
-        return None

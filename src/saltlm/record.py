@@ -39,6 +39,9 @@ class Provenance:
         neighbours: of each LINEAR token.
         fit: coefficients and residual of each LINEAR token.
         norm_ratio: norm of each LINEAR row over the mean norm of the anchors' rows.
+        piece_offsets: where the pieces of each id begin in ``piece_ids``; the last entry is their
+            number. None if every token has a PLM row of its own or none.
+        piece_ids: the PLM's tokens whose mean stands for the PLM row that a token does not have.
     """
 
     origin: UInt8[Tensor, " v"]
@@ -49,6 +52,14 @@ class Provenance:
     neighbours: Neighbours
     fit: Fit
     norm_ratio: Float[Tensor, " m"]
+    piece_offsets: Int64[Tensor, " v_plus_1"] | None = None
+    piece_ids: Int64[Tensor, " pieces"] | None = None
+
+    def pieces(self, id: int) -> list[int]:
+        """Return the PLM's tokens that a token's PLM row is the mean of; none if it has its own."""
+        if self.piece_offsets is None or self.piece_ids is None:
+            return []
+        return self.piece_ids[self.piece_offsets[id] : self.piece_offsets[id + 1]].tolist()
 
     def save(self, directory: Path) -> None:
         """Write ``provenance.safetensors`` into the record folder of ``directory``."""

@@ -19,7 +19,7 @@ from torch import Tensor
 from saltlm.auxiliary import AuxiliaryVectors
 from saltlm.errors import VocabularyError
 from saltlm.match import VocabularyMatch
-from saltlm.methods.task import Fitted
+from saltlm.methods.task import Rows
 
 _CHUNK = 8192  # new tokens at a time: bounds what is held in float32 beside the tables
 
@@ -34,6 +34,7 @@ class Origin(IntEnum):
     SAMPLED = 2  # drawn: the token has no auxiliary vector, or no PLM row
     SPECIAL = 3  # copied: a special token of the source
     PADDING = 4  # of no token: the mean of the others, up to a round number of rows
+    KEPT = 5  # copied: the source has the token, and the PLM does not (extended vocabularies)
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def plan_rows(
     is_copied = match.source_ids >= 0
     origin = torch.full_like(match.plm_ids, Origin.SAMPLED, dtype=torch.uint8)
     origin[is_usable] = Origin.LINEAR
-    origin[is_copied] = Origin.SHARED
+    origin[is_copied] = Origin.KEPT
+    origin[is_copied & has_plm] = Origin.SHARED
     origin[is_copied & match.is_special] = Origin.SPECIAL
     shared_ids = (is_usable & (origin == Origin.SHARED)).nonzero().squeeze(1)
     if len(shared_ids) < min_shared:
@@ -98,7 +100,7 @@ def new_table(
     n_source_tokens: int,
     plan: Plan,
     match: VocabularyMatch,
-    fitted: Fitted,
+    new: Rows,
     *,
     seed: int,
     dtype: torch.dtype | None = None,
@@ -115,7 +117,7 @@ def new_table(
         n_source_tokens: rows at or beyond this are padding and count for nothing.
         plan: what is to be done with each token.
         match: which source row a token copies.
-        fitted: the method that makes the LINEAR ones.
+        new: makes the LINEAR ones.
         seed: of the SAMPLED ones.
         dtype: of the new table; the source's if None.
         padding: rows after the last token.
@@ -125,11 +127,10 @@ def new_table(
     table = padded[:v]
     is_copied = match.source_ids >= 0
     table[is_copied] = source[match.source_ids[is_copied]].to(table.dtype)
-    rows = fitted.fill(source)
     m = len(plan.new_ids)
     for start in range(0, m, _CHUNK):
         part = slice(start, min(start + _CHUNK, m))
-        table[plan.new_ids[part]] = rows(part).to(table.dtype)
+        table[plan.new_ids[part]] = new(part).to(table.dtype)
     sampled = (plan.origin == Origin.SAMPLED).nonzero().squeeze(1)
     table[sampled] = sample_rows(source[:n_source_tokens], len(sampled), seed).to(table.dtype)
     if padding:

@@ -1,21 +1,19 @@
 """The yardstick on real pairs: which method, with which options, and which PLM."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Int64
 from torch import Tensor
 
 from saltlm.auxiliary import check_auxiliary_spec
 from saltlm.config import TransferConfig
+from saltlm.frequencies import count_tokens_in
 from saltlm.methods import METHODS, Choice, parse_method
 from saltlm.pair import Pair, read_pair
-from saltlm.text import documents
-from saltlm.vocabulary_transfer import auxiliary_of, pose
+from saltlm.vocabulary_transfer import auxiliary_of, pose_pair
 from saltlm.yardstick import Score, score_methods, select_options
 
 # These need files that have to be named: a bare name would only fail.
@@ -74,7 +72,7 @@ def score_pair(
     check_auxiliary_spec(config.aux, config.corpus, config.fasttext)
     pair = read_pair(str(source), str(plm), config)
     auxiliary = auxiliary_of(pair, config)
-    task = pose(pair.meeting, pair.tables, pair.plm_tables.embedding, auxiliary, config).task
+    task = pose_pair(pair, auxiliary, config).task
     table = pair.tables.embedding
     if select:
         names = dict.fromkeys(choice.name for choice in choices)
@@ -110,10 +108,4 @@ def corpus_counts(pair: Pair, corpus: Sequence[Path]) -> Int64[Tensor, " v_t"] |
     """Return how often each PLM id occurs in a corpus; None without one."""
     if not corpus:
         return None
-    used: Counter[int] = Counter()
-    texts = list(documents(corpus))
-    for encoding in pair.plm.tokenizer.encode_batch_fast(texts, add_special_tokens=False):
-        used.update(encoding.ids)
-    counts = torch.zeros(len(pair.plm_tables.embedding), dtype=torch.int64)
-    counts[list(used)] = torch.tensor(list(used.values()))
-    return counts
+    return count_tokens_in(corpus, pair.plm.tokenizer, len(pair.plm_tables.embedding))

@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +27,27 @@ from saltlm.auxiliary import (
 from saltlm.config import TransferConfig, load_config
 from saltlm.directory import check_place, new_directory
 from saltlm.errors import ConfigError, OutputError
+from saltlm.frequencies import count_tokens_in
 from saltlm.linear import no_fit
+from saltlm.meeting import Meeting, meet
 from saltlm.methods import Choice, fit_method, parse_method
+from saltlm.methods.calibration import Calibration, Unigrams, log_frequencies
 from saltlm.methods.of_pair import task_of
 from saltlm.methods.task import Task
 from saltlm.neighbours import no_neighbours
 from saltlm.new_model import expected_bytes, finish_model, write_model
-from saltlm.pair import Meeting, Pair, check_ids, meet, read_pair
+from saltlm.pair import Pair, check_ids, read_pair
 from saltlm.record import Provenance, peak_memory_bytes
 from saltlm.roles import LoadedTokenizer, special_tokens_of
 from saltlm.rows import Origin, Plan, new_table, norm_ratio, plan_rows
+from saltlm.step0 import mean_hidden
 from saltlm.tables import Tables
 from saltlm.target_tokenizer import TargetTokenizer
+from saltlm.text import check_corpus, documents
 
 logger = logging.getLogger(__name__)
+
+_CALIBRATION_DOCUMENTS = 200  # of the source's own text, for the mean hidden state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +81,8 @@ class TransferResult:
         """How many rows have each origin."""
         origin = self.provenance.origin
         count = {kind: int((origin == kind).sum()) for kind in Origin}
-        return {kind.name.lower(): n for kind, n in count.items() if n or kind != Origin.PADDING}
+        rare = (Origin.PADDING, Origin.KEPT)
+        return {kind.name.lower(): n for kind, n in count.items() if n or kind not in rare}
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count:,} {origin}" for origin, count in self.counts.items())
@@ -90,6 +98,7 @@ def transfer_embeddings(
     head: Float[Tensor, "v_s h_s"] | None = None,
     head_bias: Float[Tensor, " v_s"] | None = None,
     auxiliary: AuxiliaryVectors | None = None,
+    target_tokenizer: Tokenizer | LoadedTokenizer | None = None,
     config: TransferConfig | None = None,
 ) -> TransferResult:
     """Return the source's tables in the PLM's vocabulary (SALT steps 1 to 4).
@@ -102,7 +111,8 @@ def transfer_embeddings(
         head: of an untied LLM.
         head_bias: of the LLM's head, if it has one.
         auxiliary: where tokens lie when neighbours are sought; by default the PLM's own rows.
-        config: options; ``aux`` and ``corpus`` are not looked at.
+        target_tokenizer: one to take the tokens of, instead of the PLM's.
+        config: options; ``aux`` and ``target_tokenizer`` are not looked at.
 
     Raises:
         VocabularyError: a tokenizer cannot be read or has tokens without rows, or too few tokens
@@ -119,9 +129,11 @@ def transfer_embeddings(
         special_tokens_of(plm_tokenizer),
         config,
         n_source_rows=len(source_embedding),
+        other=target_tokenizer and (_plain(target_tokenizer), special_tokens_of(target_tokenizer)),
     )
     tables = Tables(source_embedding, head, head_bias, {}, head is None)
-    problem = pose(meeting, tables, plm_embedding, auxiliary or from_plm(plm_embedding), config)
+    auxiliary = meeting.composition.auxiliary(auxiliary or from_plm(plm_embedding))
+    problem = pose(meeting, tables, plm_embedding, auxiliary, config)
     return solve(problem, parse_method(config.method))
 
 
@@ -141,6 +153,7 @@ class Problem:
         task: what a method may look at.
         dtype: of the new tables; the source's if None.
         padding: rows of the new tables after the last token.
+        calibration: what is done to the method's rows.
     """
 
     meeting: Meeting
@@ -150,6 +163,7 @@ class Problem:
     task: Task
     dtype: torch.dtype | None
     padding: int
+    calibration: Calibration
 
 
 def pose(
@@ -158,12 +172,22 @@ def pose(
     plm_embedding: Float[Tensor, "v_t h_t"],
     auxiliary: AuxiliaryVectors,
     config: TransferConfig,
+    unigrams: Callable[[Plan], Unigrams] | None = None,
 ) -> Problem:
     """Return the problem of a pair (SALT steps 1 and 2).
+
+    Args:
+        meeting: the two vocabularies put together.
+        tables: the source's.
+        plm_embedding: the PLM's rows.
+        auxiliary: vectors of the PLM's tokens and, behind them, of the composed ones.
+        config: options.
+        unigrams: finds what the new rows' logits are calibrated to.
 
     Raises:
         VocabularyError: too few tokens are shared.
     """
+    plm_embedding = meeting.composition.rows(plm_embedding)
     plan = plan_rows(meeting.match, plm_embedding, auxiliary, min_shared=config.min_shared)
     task = task_of(
         meeting,
@@ -177,7 +201,9 @@ def pose(
     )
     dtype = None if config.dtype is None else getattr(torch, config.dtype)
     padding = -len(plan.origin) % (config.pad_to_multiple_of or 1)
-    return Problem(meeting, tables, auxiliary.description, plan, task, dtype, padding)
+    calibration = Calibration(config.calibration.norms, unigrams(plan) if unigrams else None)
+    description = auxiliary.description
+    return Problem(meeting, tables, description, plan, task, dtype, padding, calibration)
 
 
 def solve(problem: Problem, method: Choice) -> TransferResult:
@@ -185,13 +211,20 @@ def solve(problem: Problem, method: Choice) -> TransferResult:
     meeting, tables, plan = problem.meeting, problem.tables, problem.plan
     fitted = fit_method(method, problem.task)
 
-    def table_of(source: Float[Tensor, "v_s h"]) -> Float[Tensor, "v h"]:
+    shared = meeting.match.source_ids[plan.shared_ids]
+
+    def table_of(
+        source: Float[Tensor, "v_s h"], *, makes_logits: bool = False, is_bias: bool = False
+    ) -> Float[Tensor, "v h"]:
+        rows = fitted.fill(source)
+        if not is_bias:
+            rows = problem.calibration(rows, source[shared], makes_logits=makes_logits)
         return new_table(
             source,
             min(len(source), len(meeting.source)),
             plan,
             meeting.match,
-            fitted,
+            rows,
             seed=problem.task.seed,
             dtype=problem.dtype,
             padding=problem.padding,
@@ -200,23 +233,27 @@ def solve(problem: Problem, method: Choice) -> TransferResult:
     def per_row(values: Tensor, padding: int) -> Tensor:
         return torch.cat([values, values.new_full((problem.padding,), padding)])
 
-    embedding = table_of(tables.embedding)
+    embedding = table_of(tables.embedding, makes_logits=tables.head is None)
     bias = tables.head_bias
+    rows, composition = per_row(meeting.match.plm_ids, -1), meeting.composition
+    offsets, pieces = composition.pieces_of(rows)
     provenance = Provenance(
         origin=per_row(plan.origin, Origin.PADDING),
-        plm_ids=per_row(meeting.match.plm_ids, -1),
+        plm_ids=torch.where(rows < composition.n_plm, rows, -1),
         source_ids=per_row(meeting.match.source_ids, -1),
         shared_ids=plan.shared_ids,
         new_ids=plan.new_ids,
         neighbours=fitted.neighbours or no_neighbours(len(plan.new_ids)),
         fit=fitted.fit or no_fit(len(plan.new_ids)),
         norm_ratio=norm_ratio(embedding, plan),
+        piece_offsets=offsets if len(pieces) else None,
+        piece_ids=pieces if len(pieces) else None,
     )
     return TransferResult(
         target=meeting.target,
         embedding=embedding,
-        head=None if tables.head is None else table_of(tables.head),
-        head_bias=None if bias is None else table_of(bias.unsqueeze(1)).squeeze(1),
+        head=None if tables.head is None else table_of(tables.head, makes_logits=True),
+        head_bias=None if bias is None else table_of(bias.unsqueeze(1), is_bias=True).squeeze(1),
         auxiliary=problem.auxiliary,
         provenance=provenance,
     )
@@ -257,6 +294,9 @@ def transfer(
     method = parse_method(config.method)
     check_auxiliary_spec(config.aux, config.corpus, config.fasttext)
     _check_apart(Path(out), [Path(source), Path(plm), *_input_files(config)])
+    if config.calibration.unigrams:
+        check_corpus(config.calibration.unigrams)
+        check_corpus(config.corpus)
     check_place(Path(out), force=force)
     pair = read_pair(str(source), str(plm), config)
     laps.append(("read", time.perf_counter()))
@@ -264,7 +304,7 @@ def transfer(
     with new_directory(Path(out), force=force, expected_bytes=size) as directory:
         auxiliary = auxiliary_of(pair, config)
         laps.append(("auxiliary vectors", time.perf_counter()))
-        problem = pose(pair.meeting, pair.tables, pair.plm_tables.embedding, auxiliary, config)
+        problem = pose_pair(pair, auxiliary, config)
         result = solve(problem, method)
         laps.append(("rows", time.perf_counter()))
         manifest = write_model(directory, pair, result, config, method)
@@ -278,11 +318,43 @@ def transfer(
     return result
 
 
+def pose_pair(pair: Pair, auxiliary: AuxiliaryVectors, config: TransferConfig) -> Problem:
+    """Return the problem of two models that have been read; see `pose`."""
+    return pose(
+        pair.meeting,
+        pair.tables,
+        pair.plm_tables.embedding,
+        auxiliary,
+        config,
+        (lambda plan: unigrams_of(pair, plan, config)) if config.calibration.unigrams else None,
+    )
+
+
+def unigrams_of(pair: Pair, plan: Plan, config: TransferConfig) -> Unigrams:
+    """Return the mean hidden state on the source's own text, and the corpus' frequencies.
+
+    Loads the whole source.
+
+    Raises:
+        ConfigError: there is no corpus to count in, or no text.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    texts = list(itertools.islice(documents(config.calibration.unigrams), _CALIBRATION_DOCUMENTS))
+    directory = pair.source.directory
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype="auto", local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    counts = count_tokens_in(config.corpus, pair.meeting.target.tokenizer, len(plan.origin))
+    logs = log_frequencies(counts)
+    hidden = mean_hidden(model.eval(), tokenizer, texts)
+    return Unigrams(hidden, log_shared=logs[plan.shared_ids], log_new=logs[plan.new_ids])
+
+
 def auxiliary_of(pair: Pair, config: TransferConfig) -> AuxiliaryVectors:
     """Return the auxiliary vectors that the options ask for."""
     return auxiliary_vectors(
         config.aux,
-        pair.plm_tables.embedding,
+        pair.meeting.composition.rows(pair.plm_tables.embedding),
         pair.meeting.surface,
         corpus=config.corpus,
         settings=config.fasttext,

@@ -80,7 +80,13 @@ def transfer_table(result: TransferResult) -> Table:
             ("residual, median", float(maps.fit.residual.median())),
             ("norm ratio, median", float(maps.norm_ratio.median())),
         ]
-    return table("transfer", ("", ""), rows)
+    return table(f"rows; auxiliary space: {result.auxiliary}", ("", ""), rows)
+
+
+def role_table(rows: Sequence[Sequence[object]]) -> Table:
+    """Return the special tokens of the new model and where their rows come from."""
+    cells = [tuple("" if cell is None else cell for cell in row) for row in rows]
+    return table("special tokens", ("role", "token", "new id", "source id", "row"), cells)
 
 
 def inspection_tables(inspection: Inspection) -> list[Table]:
@@ -115,7 +121,6 @@ def inspection_tables(inspection: Inspection) -> list[Table]:
                 ],
             )
         )
-    roles = [tuple("" if cell is None else cell for cell in row) for row in inspection.roles]
     suspicious = [
         ("zero rows", len(inspection.zero_rows), _first(inspection.zero_rows)),
         ("repeated rows", len(inspection.repeated_rows), _first(inspection.repeated_rows)),
@@ -126,7 +131,7 @@ def inspection_tables(inspection: Inspection) -> list[Table]:
     ]
     return [
         *tables,
-        table("special tokens", ("role", "token", "new id", "source id", "row"), roles),
+        role_table(inspection.roles),
         table("suspicious rows of the source", ("", "count", "ids"), suspicious),
         table("a transfer takes about", ("", ""), cost),
     ]

@@ -24,12 +24,37 @@ class Unigrams:
     log_new: Float[Tensor, " m"]
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """What is done to a method's rows.
+
+    Attributes:
+        norms: give every row the shared rows' mean norm.
+        unigrams: what logits are fitted to; None leaves them.
+    """
+
+    norms: bool = False
+    unigrams: Unigrams | None = None
+
+    def __call__(self, rows: Rows, shared: Float[Tensor, "n h_s"], *, makes_logits: bool) -> Rows:
+        """Return the rows as they are to be.
+
+        Args:
+            rows: of the new tokens.
+            shared: the shared tokens' rows in the same table.
+            makes_logits: the table is the head, or an embedding that is tied to it.
+        """
+        if self.norms:
+            rows = match_norms(rows, float(torch.linalg.vector_norm(shared.float(), dim=1).mean()))
+        if self.unigrams is not None and makes_logits:
+            rows = match_unigrams(rows, shared, self.unigrams)
+        return rows
+
+
 def log_frequencies(counts: Int64[Tensor, " v"]) -> Float[Tensor, " v"]:
     """Return the log of (count + 1/2) / (total + v / 2): tokens that never occur have one too."""
-    smooth = counts.double() + 0.5
-    share: Tensor = smooth / smooth.sum()
-    logs: Tensor = share.log()
-    return logs.float()
+    smooth = counts.double().add(0.5)
+    return smooth.div(smooth.sum()).log().float()
 
 
 def match_norms(rows: Rows, norm: float) -> Rows:
@@ -37,7 +62,8 @@ def match_norms(rows: Rows, norm: float) -> Rows:
 
     def take(part: slice) -> Float[Tensor, "b h"]:
         found = rows(part)
-        return found * (norm / found.norm(dim=1, keepdim=True).clamp_min(1e-30))
+        lengths = torch.linalg.vector_norm(found, dim=1, keepdim=True).clamp_min(1e-30)
+        return found.mul(norm).div(lengths)
 
     return take
 

@@ -6,8 +6,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from saltlm.auxiliary import AuxiliaryVectors
+from saltlm.meeting import Meeting
 from saltlm.methods.task import Task, Texts
-from saltlm.pair import Meeting
 from saltlm.rows import Plan
 
 
@@ -50,7 +50,7 @@ def task_of(
             source_tokenizer,
             plm_tokenizer,
             meeting.source.forms,
-            meeting.plm.forms,
+            meeting.forms,
             shared.tolist(),
             new.tolist(),
         ),
