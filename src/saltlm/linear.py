@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
-from tqdm import tqdm
 
 from saltlm.neighbours import Neighbours
+from saltlm.progress import progress
 
 RCOND = 1e-5
 """Singular values of E'_t at or below RCOND times the largest count as zero, as in numpy."""
@@ -65,7 +65,7 @@ def fit_rows(
     coefficients = torch.zeros(len(neighbours.indices), device=shared.device)
     residual = torch.zeros(len(new), device=shared.device)
     buffer = torch.empty(0, width, device=shared.device)
-    bar = tqdm(total=len(new), desc="linear maps", delay=1, leave=False, disable=None)
+    bar = progress(total=len(new), desc="linear maps")
     start = 0
     while start < len(new):
         size = int(k[order[start]])  # the most in this batch

@@ -80,7 +80,7 @@ def short_head(head: nn.Linear) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def check_logits(model: PreTrainedModel, ids: Int64[Tensor, "b t"]) -> None:
     """Make sure that head and `logit_transform` are all that a model does at its end.
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from tqdm import tqdm
 
+from saltlm.progress import progress
 from saltlm.sparsemax import support_candidates, threshold
 
 _BLOCK_BYTES = 32 * 2**20  # of cosines held at a time, whatever m and n
@@ -56,7 +56,7 @@ def nearest_shared(new: Float[Tensor, "m d"], shared: Float[Tensor, "n d"]) -> N
     buffer = shared.new_empty(min(rows, len(new)), len(shared))
     found = []
     starts = range(0, len(new), rows)
-    for start in tqdm(starts, desc="neighbours", delay=1, leave=False, disable=None):
+    for start in progress(starts, desc="neighbours"):
         block = unit_rows(new[start : start + rows])
         scores = torch.mm(block, shared.T, out=buffer[: len(block)])
         found.append(_block_neighbours(scores))

@@ -16,11 +16,11 @@ from jaxtyping import Int64
 from tokenizers import Tokenizer
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
-from tqdm import tqdm
 
 from saltlm.bpe import Ranks, apply_merges, merge_ranks
 from saltlm.definition import Definition, is_byte_level, keep_tokens, model_pieces, unknown_piece
 from saltlm.errors import VocabularyError
+from saltlm.progress import progress
 
 _BATCH = 512  # documents that are encoded together
 
@@ -184,7 +184,7 @@ def _renumber_post_processor(processor: Definition | None, ids: Mapping[str, int
 
 def batches(texts: Iterable[str], what: str) -> Iterator[list[str]]:
     """Yield the texts in lists to be encoded together, with a bar named ``what``."""
-    remaining = iter(tqdm(texts, desc=what, unit=" lines", disable=None))
+    remaining = iter(progress(texts, desc=what, unit=" lines"))
     while batch := list(islice(remaining, _BATCH)):
         yield batch
 

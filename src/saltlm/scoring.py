@@ -76,7 +76,7 @@ def score_pair(
     table = pair.tables.embedding
     if select:
         names = dict.fromkeys(choice.name for choice in choices)
-        selected = select_options(task, table, names, seed=config.seed, progress=True)
+        selected = select_options(task, table, names, seed=config.seed)
         choices = list({str(choice): choice for choice in (*choices, *selected)}.values())
     scores = score_methods(
         task,
@@ -86,7 +86,6 @@ def score_pair(
         n_folds=n_folds,
         repeats=repeats,
         seed=config.seed,
-        progress=True,
     )
     return PairScores(
         str(source), str(plm), len(task.shared_ids), auxiliary.description, tuple(scores)

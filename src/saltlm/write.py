@@ -10,10 +10,10 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from saltlm.checkpoint import (
     CHUNK_BYTES,
@@ -24,6 +24,7 @@ from saltlm.checkpoint import (
     open_checkpoint,
 )
 from saltlm.errors import OutputError
+from saltlm.progress import progress
 from saltlm.shards import header_of, plan_shards
 
 _LOG = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ def _write_shard(
     entries: list[TensorEntry],
     replaced: Mapping[str, Tensor],
     earlier: Path | None,
-    bar: "tqdm[None]",
+    bar: Any,
 ) -> dict[str, TensorHashes]:
     """Write one file, or take it from an earlier run if it is the same to the last byte."""
     file = entries[0].file
@@ -138,7 +139,7 @@ def _content(
     entries: list[TensorEntry],
     replaced: Mapping[str, Tensor],
     hashes: dict[str, TensorHashes],
-    bar: "tqdm[None]",
+    bar: Any,
 ) -> Iterator[memoryview]:
     """Yield the bytes of a file and enter the hash of each tensor when it is done."""
     yield memoryview(header_of(entries, checkpoint.metadata))
@@ -215,5 +216,5 @@ def _verify(out_dir: Path, hashes: Mapping[str, TensorHashes]) -> None:
                 )
 
 
-def _progress(what: str, total: int) -> "tqdm[None]":
-    return tqdm(total=total, desc=what, unit="B", unit_scale=True, leave=False, disable=None)
+def _progress(what: str, total: int) -> Any:
+    return progress(total=total, desc=what, unit="B", unit_scale=True)

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from tqdm import tqdm
 
 from saltlm.errors import ConfigError, SaltlmError
 from saltlm.folds import distinct, draw_folds, hold_out, strata_of
 from saltlm.methods import Choice, choose_method, fit_method
 from saltlm.methods.task import Task, column_mean
+from saltlm.progress import progress
 
 SAMPLES = 1000  # of the bootstrap
 _DRAWN = 100  # of them at a time
@@ -105,7 +105,6 @@ def score_methods(
     n_used: int | None = None,
     repeats: int = 1,
     seed: int = 0,
-    progress: bool = False,
 ) -> list[Score]:
     """Return the scores of methods on the same folds; one that fails does not stop the others.
 
@@ -118,7 +117,6 @@ def score_methods(
         n_used: so many of the folds only.
         repeats: how often all shared tokens are divided anew.
         seed: of the folds and of the bootstrap; the methods' is the task's.
-        progress: whether to show a bar on stderr.
 
     Raises:
         ConfigError: fewer shared tokens than two per fold, or fewer than two folds.
@@ -138,7 +136,7 @@ def score_methods(
     ]
     tallies = np.zeros((len(choices), n, len(_COLUMNS)))
     seconds, errors = [0.0] * len(choices), [""] * len(choices)
-    with tqdm(total=len(folds) * len(choices), desc="score", disable=not progress) as bar:
+    with progress(total=len(folds) * len(choices), desc="score") as bar:
         for fold in folds:
             part = hold_out(task, fold)
             truth = table[part.held_out_ids].float()
@@ -247,7 +245,6 @@ def select_options(
     names: Iterable[str],
     *,
     seed: int = 0,
-    progress: bool = False,
 ) -> list[Choice]:
     """Return each method with the options of the highest r2 on one fold.
 
@@ -256,9 +253,7 @@ def select_options(
     chosen = []
     for name in names:
         tried = variants(name)
-        scores = score_methods(
-            task, table, tried, n_used=1, seed=seed + _OTHER_SEED, progress=progress
-        )
+        scores = score_methods(task, table, tried, n_used=1, seed=seed + _OTHER_SEED)
         values = [score.r2.value if score.r2 else -np.inf for score in scores]
         chosen.append(tried[int(np.argmax(values))])
     return chosen

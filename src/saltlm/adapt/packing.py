@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 from numpy.typing import NDArray
-from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm.adapt.corpus import Source, documents, fingerprint
 from saltlm.adapt.errors import DataError
 from saltlm.evaluate.bits_per_byte import document_start
 from saltlm.evaluate.fertility import encode
+from saltlm.progress import progress
 
 logger = logging.getLogger(__name__)
 
@@ -215,7 +215,7 @@ def _tokenize(
     texts: Iterator[str], tokenizer: PreTrainedTokenizerBase, frame: Frame
 ) -> Iterator[tuple[list[int], int]]:
     end = [] if frame.end is None else [frame.end]
-    with tqdm(desc="pack", unit=" documents", leave=False, disable=None) as bar:
+    with progress(desc="pack", unit=" documents") as bar:
         while batch := list(islice(texts, _DOCUMENTS_AT_ONCE)):
             for text, ids in zip(batch, encode(tokenizer, batch), strict=True):
                 yield [frame.start, *ids, *end], len(text.encode())

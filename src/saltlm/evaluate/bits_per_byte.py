@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm.errors import CheckpointError, ConfigError, VocabularyError
 from saltlm.evaluate.fertility import encode, lost_bytes
 from saltlm.logits import LogitTransform, check_logits, logit_transform, output_head, short_head
+from saltlm.progress import progress
 
 # Logits that exist at once: 2^24 float32 values are 64 MiB.
 _LOGITS_AT_ONCE = 2**24
@@ -194,7 +194,7 @@ def _windows(sequences: Sequence[Tensor], context: int, stride: int) -> list[Win
     return sorted(windows, key=lambda window: window.start - window.end)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: FSDP2 keeps the buffers that it fills here
 def _document_nats(
     model: PreTrainedModel,
     head: nn.Linear,
@@ -208,7 +208,7 @@ def _document_nats(
     model.train(False)
     try:
         check_logits(model, sequences[0][None, :1].to(model.device))
-        for first in tqdm(range(0, len(windows), batch), desc="bits per byte", disable=None):
+        for first in progress(range(0, len(windows), batch), desc="bits per byte"):
             group = windows[first : first + batch]
             values = _window_nats(model, head, sequences, group)
             for window, value in zip(group, values, strict=True):
