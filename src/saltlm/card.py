@@ -27,6 +27,13 @@ text of the target language before use.
 
 A licence that is not stated has to be looked up before the model is passed on.
 
+{% for parent in (source, plm) if parent.get("dequantised_from") -%}
+{{ parent.name }} was read **dequantised**, from `{{ parent.dequantised_from.file }}` (\
+{% for type, count in parent.dequantised_from.ggml_types | dictsort(false, "value", true) -%}
+{{ count }} {{ type }}{{ " tensors" if loop.last else ", " }}{% endfor %}): what
+quantisation rounded away is lost.
+
+{% endfor -%}
 | tokens | origin of the row |
 |---|---|
 {% for origin, count in counts.items() -%}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from saltlm.architecture import pad_moves_positions
+from saltlm.auxiliary import parse_auxiliary_spec
 from saltlm.card import licence_of, model_card
 from saltlm.checkpoint import dtype_name
 from saltlm.config import TransferConfig
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
     from saltlm.vocabulary_transfer import TransferResult
 
 _ALSO_COPIED = ("LICENSE*", "NOTICE*", "*processor_config.json")
+
+
+def input_files(config: TransferConfig) -> list[Path]:
+    """Return the files beside the two models that a transfer reads."""
+    _, vectors = parse_auxiliary_spec(config.aux)
+    return [*config.corpus, *config.calibration.unigrams, *([vectors] if vectors else [])]
 
 
 def expected_bytes(pair: Pair, config: TransferConfig) -> int:
@@ -86,7 +93,7 @@ def write_model(
     return {
         "source": _describe(source, tables),
         "plm": _describe(pair.plm, pair.plm_tables),
-        "corpus": {str(file): sha256(file) for file in config.corpus},
+        "files": {str(file): sha256(file) for file in input_files(config)},
         "auxiliary": result.auxiliary,
         "method": method._asdict(),
         "options": config.model_dump(mode="json"),
@@ -142,6 +149,7 @@ def _describe(side: Side, tables: Tables) -> dict[str, Any]:
         "name": side.name,
         "revision": side.revision,
         "licence": licence_of(side.directory),
+        "dequantised_from": getattr(side.config, "dequantised_from", None),
         "files": {file.name: sha256(file) for file in files if file.is_file()},
         "tables": {
             role: {"tensors": list(names), "sha256": table_hash(getattr(tables, role))}

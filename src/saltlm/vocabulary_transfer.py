@@ -22,7 +22,6 @@ from saltlm.auxiliary import (
     auxiliary_vectors,
     check_auxiliary_spec,
     from_plm,
-    parse_auxiliary_spec,
 )
 from saltlm.config import TransferConfig, load_config
 from saltlm.directory import check_place, new_directory
@@ -35,7 +34,7 @@ from saltlm.methods.calibration import Calibration, Unigrams, log_frequencies
 from saltlm.methods.of_pair import task_of
 from saltlm.methods.task import Task
 from saltlm.neighbours import no_neighbours
-from saltlm.new_model import expected_bytes, finish_model, write_model
+from saltlm.new_model import expected_bytes, finish_model, input_files, write_model
 from saltlm.pair import Pair, check_ids, read_pair
 from saltlm.record import Provenance, peak_memory_bytes
 from saltlm.roles import LoadedTokenizer, special_tokens_of
@@ -129,7 +128,11 @@ def transfer_embeddings(
         special_tokens_of(plm_tokenizer),
         config,
         n_source_rows=len(source_embedding),
-        other=target_tokenizer and (_plain(target_tokenizer), special_tokens_of(target_tokenizer)),
+        other=(
+            None
+            if target_tokenizer is None
+            else (_plain(target_tokenizer), special_tokens_of(target_tokenizer))
+        ),
     )
     tables = Tables(source_embedding, head, head_bias, {}, head is None)
     auxiliary = meeting.composition.auxiliary(auxiliary or from_plm(plm_embedding))
@@ -293,7 +296,7 @@ def transfer(
     laps = [("begin", time.perf_counter())]
     method = parse_method(config.method)
     check_auxiliary_spec(config.aux, config.corpus, config.fasttext)
-    _check_apart(Path(out), [Path(source), Path(plm), *_input_files(config)])
+    _check_apart(Path(out), [Path(source), Path(plm), *input_files(config)])
     if config.calibration.unigrams:
         check_corpus(config.calibration.unigrams)
         check_corpus(config.corpus)
@@ -360,11 +363,6 @@ def auxiliary_of(pair: Pair, config: TransferConfig) -> AuxiliaryVectors:
         settings=config.fasttext,
         seed=config.seed,
     )
-
-
-def _input_files(config: TransferConfig) -> list[Path]:
-    _, file = parse_auxiliary_spec(config.aux)
-    return [*config.corpus, *([file] if file else [])]
 
 
 def _check_apart(out: Path, inputs: Sequence[Path]) -> None:
