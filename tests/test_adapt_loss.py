@@ -19,7 +19,7 @@ from transformers import (
     MambaForCausalLM,
 )
 
-from saltlm.adapt.loss import CausalLoss, cross_entropy, separates_documents
+from saltlm.adapt.loss import Inside, causal_loss, cross_entropy, separates_documents
 from saltlm.errors import CheckpointError
 from saltlm.logits import LogitTransform, check_logits, logit_transform, output_head
 
@@ -68,8 +68,8 @@ def test_loss_and_gradients_of_models_are_those_of_whole_logits(kind):
     expected, ours = build(kind), build(kind)
     loss = plain_loss(expected, ids, positions)
     loss.backward()
-    chunked = CausalLoss(ours, chunk_logits=170)  # three positions at once, two at the end
-    value = chunked(ids, positions)
+    # Three positions at once.
+    value = Inside(ours)(causal_loss, ids, positions, chunk_logits=170)
     (value * 0.5).backward()
     assert torch.allclose(value, loss, rtol=1e-12)
     for (name, a), (_, b) in zip(expected.named_parameters(), ours.named_parameters(), strict=True):

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
@@ -33,7 +34,7 @@ from saltlm.adapt.groups import (
     row_tables,
     stage_rates,
 )
-from saltlm.adapt.loss import CausalLoss, separates_documents
+from saltlm.adapt.loss import Inside, causal_loss, separates_documents
 from saltlm.adapt.metrics import flatten, log_metrics, read_metrics, show
 from saltlm.adapt.mixture import count_bytes, read_batch
 from saltlm.adapt.run_folder import RunFolder, choose_start, identity, only_run
@@ -45,6 +46,7 @@ from saltlm.adapt.start import (
     hashes_of,
     load_model,
     read_inputs,
+    recompute_activations,
     start_accelerator,
 )
 from saltlm.evaluate.bits_per_byte import bits_per_byte
@@ -119,13 +121,23 @@ def adapt(
 
 @dataclass(frozen=True)
 class _Training:
-    """What learns in a stage: the model, wrapped as its loss, and its optimizer."""
+    """What learns in a stage.
+
+    Attributes:
+        model: the model itself.
+        inside: the same as `Inside`, wrapped for its devices.
+        optimizer: of all that learns.
+        tables: with the rates of their rows.
+        rates: peak learning rates.
+        can_mask: whether the model keeps attention inside a document.
+    """
 
     model: PreTrainedModel
-    loss_of: nn.Module
+    inside: nn.Module
     optimizer: torch.optim.Optimizer
     tables: list[Table]
     rates: LearningRates
+    can_mask: bool
 
 
 def _run_stage(run: Run, number: int, saved: Saved | None) -> Saved:
@@ -137,7 +149,7 @@ def _run_stage(run: Run, number: int, saved: Saved | None) -> Saved:
     untouched = frozen_hash(training.tables)
     if first == 0:
         row = {"step": 0, "tokens": 0, "bytes": 0.0, "seconds": 0.0}
-        _log(run, row | _measure(run, training.model))
+        _log(run, row | _measure(run, training.inside))
     is_shown = None if run.accelerator.is_main_process else True
     bar = tqdm(total=run.n_steps, initial=first, desc=stage.kind, unit="step", disable=is_shown)
     with bar:
@@ -147,13 +159,14 @@ def _run_stage(run: Run, number: int, saved: Saved | None) -> Saved:
             row["seconds"] = seconds = seconds + row["seconds"]
             row["bytes"] = n_bytes = n_bytes + row["bytes"]
             if done % config.eval_every == 0 or done == run.n_steps:
-                row |= _measure(run, training.model)
+                row |= _measure(run, training.inside)
             _log(run, row)
             show(bar, row)
             if done % config.save_every == 0 or done == stage.last:
                 check_untouched(untouched, frozen_hash(training.tables), done)
                 saved = _save(run, training, number, row)
-    run.accelerator.free_memory()
+    if done < run.n_steps:
+        run.accelerator.free_memory()  # the next stage builds its own
     assert saved is not None  # a stage has a step, and its last one is saved
     return saved
 
@@ -162,18 +175,17 @@ def _set_up(run: Run, number: int, saved: Saved | None) -> _Training:
     config = run.config
     rates = stage_rates(run.stages[number].kind, config.lr)
     model = build_model(run, number, saved)
-    loss_of: nn.Module = CausalLoss(
-        model, chunk_logits=config.loss_chunk, separates_documents=_probe(run, model)
-    )
+    can_mask = _probe(run, model)
     if config.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        recompute_activations(model)
     optimizer: torch.optim.Optimizer = torch.optim.AdamW(
         parameter_groups(model, rates, run.is_new, config.weight_decay), betas=_BETAS, fused=True
     )
-    loss_of, optimizer = run.accelerator.prepare(loss_of.train(), optimizer)
+    inside, optimizer = run.accelerator.prepare(Inside(model).train(), optimizer)
     if saved is not None and saved.stage == number:
         checkpoints.load_optimizer(saved, model, optimizer)
-    return _Training(model, loss_of, optimizer, row_tables(model, rates, run.is_new), rates)
+    tables = row_tables(model, rates, run.is_new)
+    return _Training(model, inside, optimizer, tables, rates, can_mask)
 
 
 def _probe(run: Run, model: PreTrainedModel) -> bool:
@@ -197,9 +209,9 @@ def _train_step(run: Run, training: _Training, stage: Stage, step: int) -> dict[
     for group in training.optimizer.param_groups:
         group["lr"] = group["peak"] * factor
     with memory_errors(step, config):
-        loss = _accumulate(run, training.loss_of, step)
+        loss = _accumulate(run, training, step)
         mask_gradients(training.tables)
-        norm = accelerator.clip_grad_norm_(training.loss_of.parameters(), config.clip)
+        norm = accelerator.clip_grad_norm_(training.inside.parameters(), config.clip)
         gradient_norm = float(norm)
         kept = checkpoints.find(run.folder.checkpoints)
         check_finite(loss, gradient_norm, run.mixture, step * n, n, kept)
@@ -222,20 +234,24 @@ def _train_step(run: Run, training: _Training, stage: Stage, step: int) -> dict[
     }
 
 
-def _accumulate(run: Run, loss_of: nn.Module, step: int) -> float:
+def _accumulate(run: Run, training: _Training, step: int) -> float:
     """Leave the gradient of a step's mean loss in the weights, and return that loss."""
     config, accelerator = run.config, run.accelerator
     rank, n_processes = accelerator.process_index, accelerator.num_processes
     _seed(config.seed, step, rank)
     n_own = config.batch_sequences // n_processes
     batch = read_batch(run.mixture, step * config.batch_sequences + rank * n_own, n_own)
+    ids, positions = batch.ids.to(accelerator.device), batch.positions.to(accelerator.device)
     total = torch.zeros((), dtype=torch.float64)
     for first in range(0, n_own, config.micro_batch):
         part = slice(first, first + config.micro_batch)
         is_last = first + config.micro_batch >= n_own
-        with nullcontext() if is_last else accelerator.no_sync(loss_of):
-            nats = loss_of(
-                batch.ids[part].to(accelerator.device), batch.positions[part].to(accelerator.device)
+        with nullcontext() if is_last else accelerator.no_sync(training.inside):
+            nats = training.inside(
+                causal_loss,
+                ids[part],
+                positions[part] if training.can_mask else None,
+                chunk_logits=config.loss_chunk,
             )
             # Processes average their gradients, but the loss is a sum over all of their tokens.
             accelerator.backward(nats * (n_processes / config.batch_tokens))
@@ -249,12 +265,12 @@ def _seed(*parts: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence(parts).generate_state(1)[0]))
 
 
-def _measure(run: Run, model: PreTrainedModel) -> dict[str, Any]:
+def _measure(run: Run, inside: nn.Module) -> dict[str, Any]:
     """Return bits per byte of each held-out text; every process measures the same."""
-    with run.accelerator.autocast():
+    with torch.no_grad():
         values = {
-            name: bits_per_byte(
-                model,
+            name: inside(
+                bits_per_byte,
                 run.tokenizer,
                 texts,
                 context=run.config.sequence_length,
@@ -263,6 +279,8 @@ def _measure(run: Run, model: PreTrainedModel) -> dict[str, Any]:
             ).value
             for name, texts in run.heldout.items()
         }
+    if isinstance(inside, FSDPModule):
+        inside.reshard()  # as the backward pass would
     return {"bits_per_byte": values} if values else {}
 
 

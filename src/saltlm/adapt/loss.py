@@ -6,6 +6,7 @@ gradients of the hidden states and of the head, as Liger Kernel does on GPUs.
 """
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,45 +20,50 @@ from saltlm.logits import LogitTransform, logit_transform, output_head, short_he
 CHUNK_LOGITS = 2**24
 
 
-class CausalLoss(nn.Module):
-    """A model whose output is its loss on packed sequences.
+class Inside(nn.Module):
+    """A model whose forward pass is any function of it.
 
-    Everything happens inside one forward pass, so that DDP and FSDP2 wrap it as any model.
+    DDP and FSDP2 act when a forward pass begins and ends, and under FSDP2 the weights are whole
+    only in between. So whatever needs them runs inside: the loss, and what measures the model.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+        self._no_split_modules = model._no_split_modules  # the layers that FSDP2 shards one by one
+
+    def forward(self, function: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        """Return ``function(model, ...)``."""
+        return function(self.model, *args, **named)
+
+
+def causal_loss(
+    model: PreTrainedModel,
+    ids: Int64[Tensor, "b t1"],
+    positions: Int64[Tensor, "b t"] | None = None,
+    *,
+    chunk_logits: int = CHUNK_LOGITS,
+) -> Float[Tensor, ""]:
+    """Return the sum of -ln p of every token after the first of each sequence.
 
     Args:
         model: a causal language model.
+        ids: the tokens of each sequence and the one after it.
+        positions: of each token in its document; None lets attention cross documents.
         chunk_logits: logits that exist at once.
-        separates_documents: keep attention inside a document; see `separates_documents`.
     """
-
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        *,
-        chunk_logits: int = CHUNK_LOGITS,
-        separates_documents: bool = True,
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self.chunk_logits = chunk_logits
-        self.separates_documents = separates_documents
-        self.transform = logit_transform(model.config)
-        self._no_split_modules = model._no_split_modules  # the layers that FSDP2 shards one by one
-
-    def forward(self, ids: Int64[Tensor, "b t1"], positions: Int64[Tensor, "b t"]) -> Tensor:
-        """Return the sum of -ln p of every token after the first of each sequence."""
-        where = {"position_ids": positions} if self.separates_documents else {}
-        head = output_head(self.model)
-        with short_head(head) as received:
-            self.model(input_ids=ids[:, :-1], use_cache=False, **where)
-        return cross_entropy(
-            received[0].flatten(0, 1),
-            head.weight,
-            head.bias,
-            ids[:, 1:].flatten(),
-            transform=self.transform,
-            chunk_logits=self.chunk_logits,
-        )
+    where = {} if positions is None else {"position_ids": positions}
+    head = output_head(model)
+    with short_head(head) as received:
+        model(input_ids=ids[:, :-1], use_cache=False, **where)
+    return cross_entropy(
+        received[0].flatten(0, 1),
+        head.weight,
+        head.bias,
+        ids[:, 1:].flatten(),
+        transform=logit_transform(model.config),
+        chunk_logits=chunk_logits,
+    )
 
 
 def cross_entropy(
@@ -164,7 +170,7 @@ def _losses(
     return losses, gradient
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def separates_documents(model: PreTrainedModel) -> bool:
     """Whether a model keeps attention inside a document when the positions restart with it.
 

@@ -88,7 +88,8 @@ def only_run(folder: RunFolder) -> Iterator[None]:
         OutputError: ``out`` is something else, cannot be written, or is in use.
     """
     out = folder.out
-    if out.exists() and not folder.record.exists() and (not out.is_dir() or any(out.iterdir())):
+    is_run = folder.record.exists() or not out.exists()
+    if not is_run and (not out.is_dir() or {path.name for path in out.iterdir()} - {FOLDER}):
         raise OutputError(
             f"{out} exists and is not a run of saltlm adapt", "choose another place with --out"
         )

@@ -196,6 +196,20 @@ def load_model(directory: Path, config: AdaptConfig) -> PreTrainedModel:
     return model
 
 
+def recompute_activations(model: PreTrainedModel) -> None:
+    """Let a model keep only its layers' inputs, and compute the rest again when it is needed.
+
+    Raises:
+        ConfigError: the model cannot.
+    """
+    if not model.supports_gradient_checkpointing:
+        raise ConfigError(
+            f"{type(model).__name__} cannot recompute its activations", "--set checkpointing=false"
+        )
+    older = model.gradient_checkpointing_enable  # deprecated in transformers 5 for the other
+    getattr(model, "activation_checkpointing_enable", older)({"use_reentrant": False})
+
+
 def _skeleton(directory: Path, config: AdaptConfig) -> PreTrainedModel:
     """Return the model without memory for its weights."""
     settings = read_config(directory, trust_remote_code=config.trust_remote_code)

@@ -1,0 +1,191 @@
+"""A whole run on a tiny model: what it leaves, and how it goes on."""
+
+import json
+import logging
+import os
+import shutil
+
+import pytest
+import torch
+from click.testing import CliRunner
+from transformers import AutoModelForCausalLM
+
+from adapt_models import N_SHARED, N_TOKENS, read_model, save_model, save_text, tiny_config
+from saltlm.adapt import checkpoints
+from saltlm.adapt.errors import TrainingError
+from saltlm.adapt.loop import adapt
+from saltlm.adapt.metrics import read_metrics
+from saltlm.cli.adapt import command
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """One thread is faster for so small a model, and nobody cuts the power."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def text(tmp_path):
+    return save_text(tmp_path / "text.txt")
+
+
+def load(directory):
+    return AutoModelForCausalLM.from_pretrained(directory, dtype="auto")
+
+
+def metrics(out):
+    return read_metrics(out / "saltlm" / "metrics.jsonl")
+
+
+def test_a_run_leaves_a_plain_model_directory_and_its_metrics(tmp_path, text):
+    model, out = save_model(tmp_path / "model"), tmp_path / "out"
+    heldout = {"target": text, "english": text}
+    config = tiny_config(tmp_path, heldout=heldout, steps=10, stages=[], eval_every=4)
+    result = adapt(model, out, config)
+    assert (result.directory, result.n_steps, result.n_tokens) == (out, 10, 10 * 64)
+
+    before, after = load(model), load(out)
+    assert after.lm_head.weight is after.model.embed_tokens.weight
+    for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True):
+        assert not torch.equal(old, new), name
+    old_files, new_files = read_model(model), read_model(out)
+    assert old_files.keys() == new_files.keys()
+    changed = {name for name in old_files if old_files[name] != new_files[name]}
+    assert changed == {"model.safetensors"}
+
+    manifest = json.loads((out / "saltlm" / "manifest.json").read_text())
+    assert manifest["source"] == {"name": "tiny"}
+    (adaptation,) = manifest["adaptations"]
+    assert adaptation["steps"] == 10
+    assert adaptation["bits_per_byte"] == result.bits_per_byte
+    assert [stage["kind"] for stage in adaptation["stages"]] == ["embeddings", "full"]
+    assert (out / "saltlm" / "provenance.safetensors").exists()
+
+    rows = metrics(out)
+    assert [row["step"] for row in rows] == list(range(11))
+    assert [row["tokens"] for row in rows] == [64 * step for step in range(11)]
+    assert all(a["bytes"] < b["bytes"] for a, b in zip(rows, rows[1:], strict=False))
+    assert all(a["seconds"] < b["seconds"] for a, b in zip(rows, rows[1:], strict=False))
+    measured = {row["step"]: row["bits_per_byte"] for row in rows if "bits_per_byte" in row}
+    assert list(measured) == [0, 4, 8, 10]
+    assert measured[10]["target"] == measured[10]["english"] < measured[0]["target"]
+    assert rows[10]["loss"] < rows[1]["loss"]
+    for row in rows[1:]:
+        assert row["gradient_norm"] > 0
+        assert row["tokens_per_second"] > 0
+        body = 0 if row["stage"] == "embeddings" else 0.3 * row["learning_rates"]["new"]
+        assert row["learning_rates"]["body"] == pytest.approx(body)
+
+
+def test_bytes_are_those_of_the_text(tmp_path, text):
+    adapt(save_model(tmp_path / "model"), tmp_path / "out", tiny_config(tmp_path, steps=40))
+    last = metrics(tmp_path / "out")[-1]
+    lines = text.read_text("utf-8").splitlines()
+    n_bytes = sum(len(line.strip().encode()) for line in lines)
+    n_tokens = sum(1 + len(ids) for ids in _tokenize(tmp_path / "model", lines))
+    assert last["bytes"] / last["tokens"] == pytest.approx(n_bytes / n_tokens, rel=0.01)
+
+
+def _tokenize(model, lines):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(model)(lines, add_special_tokens=False)["input_ids"]
+
+
+@pytest.mark.parametrize("is_tied", [True, False])
+def test_the_stage_embeddings_leaves_all_but_new_rows_bit_for_bit(tmp_path, text, is_tied):
+    model = save_model(tmp_path / "model", is_tied=is_tied)
+    config = tiny_config(tmp_path, stages=["embeddings"], weight_decay=0.5, save_every=9)
+    adapt(model, tmp_path / "out", config)
+    before, after = load(model), load(tmp_path / "out")
+    for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True):
+        if "embed" in name or "head" in name:
+            assert torch.equal(old[:N_SHARED], new[:N_SHARED])
+            assert torch.equal(old[N_TOKENS:], new[N_TOKENS:])
+            assert (old[N_SHARED:N_TOKENS] != new[N_SHARED:N_TOKENS]).any()
+        else:
+            assert torch.equal(old, new)
+
+
+def test_adapters_and_ends_leave_a_plain_model(tmp_path, text):
+    pytest.importorskip("peft")
+    model = save_model(tmp_path / "model", num_hidden_layers=3)
+    stages = ["lora:0.3", "top-bottom:0.3", "lora"]
+    adapt(model, tmp_path / "out", tiny_config(tmp_path, stages=stages, ends=1, save_every=3))
+    before, after = load(model), load(tmp_path / "out")
+    assert before.state_dict().keys() == after.state_dict().keys()
+    assert after.lm_head.weight is after.model.embed_tokens.weight
+    middle = "model.layers.1.mlp.up_proj.weight"
+    assert not torch.equal(before.get_parameter(middle), after.get_parameter(middle))
+    norm = "model.layers.1.input_layernorm.weight"
+    assert torch.equal(before.get_parameter(norm), after.get_parameter(norm))
+
+
+def test_the_stored_dtype_is_kept_but_training_is_not_in_it(tmp_path, text):
+    model = save_model(tmp_path / "model", dtype=torch.bfloat16)
+    adapt(model, tmp_path / "out", tiny_config(tmp_path, steps=1))
+    assert load(tmp_path / "out").dtype == torch.bfloat16
+    (kept,) = checkpoints.find(tmp_path / "out" / "saltlm" / "checkpoints")
+    weights = checkpoints._read(kept / "weights.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("options", [{"micro_batch": 3}, {"checkpointing": True}])
+def test_what_fits_into_memory_changes_nothing(tmp_path, text, options):
+    model = save_model(tmp_path / "model")
+    losses = []
+    for name, more in {"a": {}, "b": options}.items():
+        adapt(model, tmp_path / name, tiny_config(tmp_path, steps=3, **more))
+        losses.append([row["loss"] for row in metrics(tmp_path / name)[1:]])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_a_finished_run_is_left_alone_or_made_longer(tmp_path, text):
+    model, out = save_model(tmp_path / "model", has_record=False), tmp_path / "out"
+    adapt(model, out, tiny_config(tmp_path, steps=2))
+    first = read_model(out)
+    rows = metrics(out)
+    assert adapt(model, out, tiny_config(tmp_path, steps=2)).n_steps == 2
+    assert (read_model(out), metrics(out)) == (first, rows)
+    adapt(model, out, tiny_config(tmp_path, steps=7))
+    assert read_model(out) != first
+    assert [row["step"] for row in metrics(out)] == list(range(8))
+    names = [path.name for path in checkpoints.find(out / "saltlm" / "checkpoints")]
+    assert names == ["step-00000006", "step-00000007"]
+
+
+def test_other_settings_are_refused_unless_a_checkpoint_is_named(tmp_path, text):
+    model, out = save_model(tmp_path / "model"), tmp_path / "out"
+    adapt(model, out, tiny_config(tmp_path))
+    other = tiny_config(tmp_path, seed=1, lr={"new": 0.5})
+    message = "run with other settings: lr.body was 0.003, is 0.0003, lr.new was 0.01, is 0.5"
+    with pytest.raises(TrainingError, match=message):
+        adapt(model, out, other)
+    first, last = checkpoints.find(out / "saltlm" / "checkpoints")
+    assert adapt(model, out, other, resume=str(first)).n_steps == 4
+    assert {row["learning_rates"]["body"] for row in metrics(out)[1:3]} == {3e-3}
+    assert {row["learning_rates"]["body"] for row in metrics(out)[3:]} == {3e-4, 1.5e-4}
+    with pytest.raises(TrainingError, match=r"nowhere is not a whole checkpoint: .*No such file"):
+        adapt(model, out, other, resume=str(tmp_path / "nowhere"))
+    assert adapt(model, out, tiny_config(tmp_path, steps=1), resume="never").n_steps == 1
+    assert [path.name for path in checkpoints.find(last.parent)] == ["step-00000001"]
+
+
+def test_the_command(tmp_path, text, caplog):
+    caplog.set_level(logging.INFO, logger="saltlm")
+    shutil.copy(text, tmp_path / "more.txt")
+    model = save_model(tmp_path / "model", has_record=False)
+    arguments = [
+        *(str(model), "--data", str(text), "--data", f"{tmp_path / 'more.txt'}=0.25"),
+        *("--out", str(tmp_path / "out"), "--heldout", str(text), "--tokens", "0.2k"),
+        *("--set", "sequence_length=8", "--set", "batch_tokens=64", "--set", f"cache={tmp_path}"),
+    ]
+    outcome = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert outcome.exit_code == 0
+    assert outcome.stdout.startswith(f"{tmp_path / 'out'}: 256 tokens; bits per byte: target ")
+    assert "4 steps of 64 tokens: full to step 4" in caplog.text
+    assert "25.0 % from" in caplog.text

@@ -1,0 +1,191 @@
+"""Every way in which a run stops has its message, and leaves what it had."""
+
+import errno
+import json
+import os
+import shutil
+from collections import namedtuple
+
+import pytest
+import torch
+from transformers import MambaConfig, MambaForCausalLM
+
+from adapt_models import save_model, save_text, tiny_config
+from saltlm.adapt import checkpoints, finish, loop, safety
+from saltlm.adapt.errors import DataError, TrainingError
+from saltlm.adapt.loop import adapt
+from saltlm.adapt.run_folder import RunFolder, only_run
+from saltlm.adapt.start import recompute_activations
+from saltlm.errors import CheckpointError, ConfigError, OutputError
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """One thread is faster for so small a model, and nobody cuts the power."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def model(tmp_path):
+    save_text(tmp_path / "text.txt")
+    return save_model(tmp_path / "model")
+
+
+def kept(out):
+    return checkpoints.find(out / "saltlm" / "checkpoints")
+
+
+def test_not_a_number_stops_the_run_and_keeps_the_last_good(tmp_path, model, monkeypatch):
+    out, real = tmp_path / "out", loop._accumulate
+
+    def breaks_in_step_4(run, training, step):
+        loss = real(run, training, step)
+        return float("nan") if step == 3 else loss
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_accumulate", breaks_in_step_4)
+        with pytest.raises(
+            TrainingError, match="step 4 has loss nan .* sequences 24 to 31"
+        ) as caught:
+            adapt(model, out, tiny_config(tmp_path))
+    assert [path.name for path in kept(out)] == ["step-00000002"]
+    assert str(tmp_path / "text.txt") in caught.value.what
+    assert caught.value.hint.endswith(f"with --resume {kept(out)[0]}")
+    assert not (out / "config.json").exists()
+    assert adapt(model, out, tiny_config(tmp_path)).n_steps == 4
+
+
+def test_a_full_disk_keeps_the_last_good(tmp_path, model, monkeypatch):
+    out, real = tmp_path / "out", checkpoints.save_file
+
+    def full(tensors, file):
+        if kept(out):
+            file.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(tensors, file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save_file", full)
+        with pytest.raises(
+            OutputError, match="No space left on device .*: step-00000004"
+        ) as caught:
+            adapt(model, out, tiny_config(tmp_path))
+    assert [path.name for path in kept(out)] == ["step-00000002"]
+    assert f"goes on from {kept(out)[0]}" in caught.value.hint
+    assert adapt(model, out, tiny_config(tmp_path)).n_steps == 4
+    assert not (out / "saltlm" / "checkpoints" / ".partial").exists()
+
+
+def test_too_little_space_is_seen_before_writing(tmp_path, model, monkeypatch):
+    Usage = namedtuple("Usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(100, 90, 10))
+    with pytest.raises(OutputError, match=r"0\.00 GB free\): step-00000001 .* is not written"):
+        adapt(model, tmp_path / "out", tiny_config(tmp_path, steps=1))
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("x"), MemoryError(), RuntimeError("can't allocate memory: 9")]
+)
+def test_out_of_memory_names_what_to_lower(tmp_path, error):
+    message = (
+        "out of memory in step 3 with micro_batch=4, sequence_length=8 and loss_chunk=9120\n"
+        "hint: lower one of the three, first --set micro_batch=2"
+    )
+    with (
+        pytest.raises(TrainingError, match=message),
+        safety.memory_errors(2, tiny_config(tmp_path)),
+    ):
+        raise error
+
+
+def test_other_errors_are_not_taken_for_memory(tmp_path):
+    with pytest.raises(RuntimeError, match="shape"), safety.memory_errors(2, tiny_config(tmp_path)):
+        raise RuntimeError("shape mismatch")
+
+
+def test_rows_that_changed_are_not_saved():
+    with pytest.raises(TrainingError, match="rows that must not learn have changed by step 3"):
+        safety.check_untouched("a", "b", 3)
+
+
+def test_a_model_that_does_not_read_back_is_not_published(tmp_path, model, monkeypatch):
+    real = finish.AutoModelForCausalLM.from_pretrained
+
+    def damaged(*args, **named):
+        loaded = real(*args, **named)
+        loaded.model.norm.weight.data[0] += 1
+        return loaded
+
+    monkeypatch.setattr(finish.AutoModelForCausalLM, "from_pretrained", damaged)
+    message = "does not read back as it was written: 1 tensors differ, such as model.norm.weight"
+    with pytest.raises(OutputError, match=message):
+        finish._check_same(real(model), model, trust_remote_code=False)
+
+
+def test_places_that_are_taken(tmp_path, model):
+    with pytest.raises(OutputError, match="model exists and is not a run of saltlm adapt"):
+        adapt(model, model, tiny_config(tmp_path))
+    out = tmp_path / "out"
+    with only_run(RunFolder(out)), pytest.raises(OutputError, match="written by another run"):
+        adapt(model, out, tiny_config(tmp_path))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="file exists and is not a run"):
+        adapt(model, tmp_path / "file", tiny_config(tmp_path))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_place_that_cannot_be_written(tmp_path, model):
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="cannot write .*out: Permission denied"):
+        adapt(model, tmp_path / "out", tiny_config(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        (
+            {"sequence_length": 128, "batch_tokens": 128},
+            ConfigError,
+            "more than the model's 64 pos",
+        ),
+        ({"sequence_length": 64, "data": {"SMALL": None}}, DataError, "fewer than one sequence"),
+        ({"heldout": {"x": "EMPTY"}}, DataError, "EMPTY holds no document"),
+        ({"trackers": ("wandb",)}, ConfigError, "the tracker wandb is not installed\nhint: pip"),
+        ({"stages": ("embeddings:0.5",)}, ConfigError, r"shares of the stages sum to 0\.5"),
+    ],
+)
+def test_inputs_that_do_not_fit(tmp_path, model, monkeypatch, options, kind, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "EMPTY").write_text("")
+    (tmp_path / "SMALL").write_text("Das Haus.\n")
+    with pytest.raises(kind, match=message):
+        adapt(model, tmp_path / "out", tiny_config(tmp_path, **options))
+    assert not (tmp_path / "out" / "config.json").exists()
+
+
+def test_a_tokenizer_beyond_the_embedding_is_refused(tmp_path, model):
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "vocab_size": 800}))
+    with pytest.raises(CheckpointError, match="has 900 tokens, but the embedding 800 rows"):
+        adapt(model, tmp_path / "out", tiny_config(tmp_path))
+
+
+def test_damaged_models_are_named(tmp_path, model):
+    (model / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match=r"model does not load: .*Error"):
+        adapt(model, tmp_path / "out", tiny_config(tmp_path))
+    (model / "tokenizer.json").write_text("{")
+    with pytest.raises(CheckpointError, match="the tokenizer of .*model does not load"):
+        adapt(model, tmp_path / "out", tiny_config(tmp_path))
+
+
+def test_activations_that_cannot_be_recomputed():
+    sizes = {"vocab_size": 50, "hidden_size": 8, "num_hidden_layers": 1, "state_size": 4}
+    recurrent = MambaForCausalLM(MambaConfig(**sizes))
+    recurrent.supports_gradient_checkpointing = False
+    with pytest.raises(ConfigError, match="MambaForCausalLM cannot recompute its activations"):
+        recompute_activations(recurrent)
