@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from saltlm.config import TransferConfig
     from saltlm.errors import SaltlmError
-    from saltlm.vocabulary_transfer import TransferResult, transfer, transfer_embeddings
+    from saltlm.problem import TransferResult
+    from saltlm.vocabulary_transfer import transfer, transfer_embeddings
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "SaltlmError": "saltlm.errors",
     "TransferConfig": "saltlm.config",
-    "TransferResult": "saltlm.vocabulary_transfer",
+    "TransferResult": "saltlm.problem",
     "transfer": "saltlm.vocabulary_transfer",
     "transfer_embeddings": "saltlm.vocabulary_transfer",
 }

@@ -23,10 +23,11 @@ from saltlm.errors import ConfigError, SaltlmError
 from saltlm.methods import Choice, parse_method
 from saltlm.new_model import expected_bytes, finish_model, write_model
 from saltlm.pair import Pair, read_pair
+from saltlm.problem import Problem, solve
 from saltlm.rows import Origin
 from saltlm.scoring import corpus_counts
 from saltlm.text import documents
-from saltlm.vocabulary_transfer import Problem, auxiliary_of, pose_pair, solve
+from saltlm.vocabulary_transfer import auxiliary_of, pose_pair
 from saltlm.yardstick import score_methods
 
 logger = logging.getLogger(__name__)

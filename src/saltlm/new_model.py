@@ -5,7 +5,7 @@ import itertools
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -17,6 +17,7 @@ from saltlm.config import TransferConfig
 from saltlm.directory import left_by_killed_run
 from saltlm.methods import Choice
 from saltlm.pair import Pair, Side
+from saltlm.problem import TransferResult
 from saltlm.record import environment, sha256, table_hash, write_manifest
 from saltlm.shards import planned_bytes
 from saltlm.tables import Tables, replacements
@@ -30,9 +31,6 @@ from saltlm.token_ids import (
     without_pad,
 )
 from saltlm.write import write_checkpoint
-
-if TYPE_CHECKING:
-    from saltlm.vocabulary_transfer import TransferResult
 
 _ALSO_COPIED = ("LICENSE*", "NOTICE*", "*processor_config.json")
 
@@ -61,7 +59,7 @@ def _stored_dtype(config: TransferConfig) -> str | None:
 def write_model(
     directory: Path,
     pair: Pair,
-    result: "TransferResult",
+    result: TransferResult,
     config: TransferConfig,
     method: Choice,
 ) -> dict[str, Any]:
@@ -112,7 +110,7 @@ def finish_model(directory: Path, name: str, manifest: dict[str, Any]) -> None:
 
 
 def _write_settings(
-    directory: Path, source: Side, result: "TransferResult", config: TransferConfig
+    directory: Path, source: Side, result: TransferResult, config: TransferConfig
 ) -> None:
     """Write config.json and generation_config.json with the new ids, and copy what has none."""
     target = result.target
@@ -159,7 +157,7 @@ def _describe(side: Side, tables: Tables) -> dict[str, Any]:
     }
 
 
-def _more_counts(result: "TransferResult", pair: Pair) -> dict[str, Any]:
+def _more_counts(result: TransferResult, pair: Pair) -> dict[str, Any]:
     """Return the counts of the manifest beside those of the origins."""
     rows, k = len(pair.tables.embedding), result.provenance.neighbours.k.double()
     points = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)

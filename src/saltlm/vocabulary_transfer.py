@@ -4,15 +4,13 @@
 both are those of `TransferConfig`.
 """
 
-import dataclasses
 import itertools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -27,65 +25,22 @@ from saltlm.config import TransferConfig, load_config
 from saltlm.directory import check_place, new_directory
 from saltlm.errors import ConfigError, OutputError
 from saltlm.frequencies import count_tokens_in
-from saltlm.linear import no_fit
-from saltlm.meeting import Meeting, meet
-from saltlm.methods import Choice, fit_method, parse_method
-from saltlm.methods.calibration import Calibration, Unigrams, log_frequencies
-from saltlm.methods.of_pair import task_of
-from saltlm.methods.task import Task
-from saltlm.neighbours import no_neighbours
+from saltlm.meeting import meet
+from saltlm.methods import parse_method
+from saltlm.methods.calibration import Unigrams, log_frequencies
 from saltlm.new_model import expected_bytes, finish_model, input_files, write_model
 from saltlm.pair import Pair, check_ids, read_pair
-from saltlm.record import Provenance, peak_memory_bytes
+from saltlm.problem import Problem, TransferResult, pose, solve
+from saltlm.record import peak_memory_bytes
 from saltlm.roles import LoadedTokenizer, special_tokens_of
-from saltlm.rows import Origin, Plan, new_table, norm_ratio, plan_rows
+from saltlm.rows import Plan
 from saltlm.step0 import mean_hidden
 from saltlm.tables import Tables
-from saltlm.target_tokenizer import TargetTokenizer
 from saltlm.text import check_corpus, documents
 
 logger = logging.getLogger(__name__)
 
 _CALIBRATION_DOCUMENTS = 200  # of the source's own text, for the mean hidden state
-
-
-@dataclasses.dataclass(frozen=True)
-class TransferResult:
-    """The tables of the new model, its tokenizer, and how every row came about.
-
-    Attributes:
-        target: the new tokenizer and its roles.
-        embedding: one row per token of the new tokenizer, then padding rows if asked for; in the
-            source's dtype, or that of the options.
-        head: of an untied source; None otherwise.
-        head_bias: None if the source has none.
-        auxiliary: the space in which neighbours were sought, in words.
-        provenance: origin, neighbours, coefficients and residual of every row.
-    """
-
-    target: TargetTokenizer
-    embedding: Float[Tensor, "v h_s"]
-    head: Float[Tensor, "v h_s"] | None
-    head_bias: Float[Tensor, " v"] | None
-    auxiliary: str
-    provenance: Provenance
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The new tokenizer."""
-        return self.target.tokenizer
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many rows have each origin."""
-        origin = self.provenance.origin
-        count = {kind: int((origin == kind).sum()) for kind in Origin}
-        rare = (Origin.PADDING, Origin.KEPT)
-        return {kind.name.lower(): n for kind, n in count.items() if n or kind not in rare}
-
-    def __repr__(self) -> str:
-        counts = ", ".join(f"{count:,} {origin}" for origin, count in self.counts.items())
-        return f"TransferResult({len(self.embedding):,} tokens: {counts})"
 
 
 def transfer_embeddings(
@@ -142,124 +97,6 @@ def transfer_embeddings(
 
 def _plain(tokenizer: Tokenizer | LoadedTokenizer) -> Tokenizer:
     return tokenizer if isinstance(tokenizer, Tokenizer) else tokenizer.backend_tokenizer
-
-
-@dataclasses.dataclass(frozen=True)
-class Problem:
-    """What two models pose to a method, up to the choice of the method.
-
-    Attributes:
-        meeting: the two vocabularies put together.
-        tables: the source's.
-        auxiliary: the space in which neighbours are sought, in words.
-        plan: what is to be done with each token.
-        task: what a method may look at.
-        dtype: of the new tables; the source's if None.
-        padding: rows of the new tables after the last token.
-        calibration: what is done to the method's rows.
-    """
-
-    meeting: Meeting
-    tables: Tables
-    auxiliary: str
-    plan: Plan
-    task: Task
-    dtype: torch.dtype | None
-    padding: int
-    calibration: Calibration
-
-
-def pose(
-    meeting: Meeting,
-    tables: Tables,
-    plm_embedding: Float[Tensor, "v_t h_t"],
-    auxiliary: AuxiliaryVectors,
-    config: TransferConfig,
-    unigrams: Callable[[Plan], Unigrams] | None = None,
-) -> Problem:
-    """Return the problem of a pair (SALT steps 1 and 2).
-
-    Args:
-        meeting: the two vocabularies put together.
-        tables: the source's.
-        plm_embedding: the PLM's rows.
-        auxiliary: vectors of the PLM's tokens and, behind them, of the composed ones.
-        config: options.
-        unigrams: finds what the new rows' logits are calibrated to.
-
-    Raises:
-        VocabularyError: too few tokens are shared.
-    """
-    plm_embedding = meeting.composition.rows(plm_embedding)
-    plan = plan_rows(meeting.match, plm_embedding, auxiliary, min_shared=config.min_shared)
-    task = task_of(
-        meeting,
-        plan,
-        plm_embedding,
-        auxiliary,
-        source_tokenizer=meeting.source_tokenizer,
-        plm_tokenizer=meeting.plm_tokenizer,
-        n_source_rows=len(tables.embedding),
-        seed=config.seed,
-    )
-    dtype = None if config.dtype is None else getattr(torch, config.dtype)
-    padding = -len(plan.origin) % (config.pad_to_multiple_of or 1)
-    calibration = Calibration(config.calibration.norms, unigrams(plan) if unigrams else None)
-    description = auxiliary.description
-    return Problem(meeting, tables, description, plan, task, dtype, padding, calibration)
-
-
-def solve(problem: Problem, method: Choice) -> TransferResult:
-    """Return the new model's tables, the new rows made by a method (SALT: steps 3 and 4)."""
-    meeting, tables, plan = problem.meeting, problem.tables, problem.plan
-    fitted = fit_method(method, problem.task)
-
-    shared = meeting.match.source_ids[plan.shared_ids]
-
-    def table_of(
-        source: Float[Tensor, "v_s h"], *, makes_logits: bool = False, is_bias: bool = False
-    ) -> Float[Tensor, "v h"]:
-        rows = fitted.fill(source)
-        if not is_bias:
-            rows = problem.calibration(rows, source[shared], makes_logits=makes_logits)
-        return new_table(
-            source,
-            min(len(source), len(meeting.source)),
-            plan,
-            meeting.match,
-            rows,
-            seed=problem.task.seed,
-            dtype=problem.dtype,
-            padding=problem.padding,
-        )
-
-    def per_row(values: Tensor, padding: int) -> Tensor:
-        return torch.cat([values, values.new_full((problem.padding,), padding)])
-
-    embedding = table_of(tables.embedding, makes_logits=tables.head is None)
-    bias = tables.head_bias
-    rows, composition = per_row(meeting.match.plm_ids, -1), meeting.composition
-    offsets, pieces = composition.pieces_of(rows)
-    provenance = Provenance(
-        origin=per_row(plan.origin, Origin.PADDING),
-        plm_ids=torch.where(rows < composition.n_plm, rows, -1),
-        source_ids=per_row(meeting.match.source_ids, -1),
-        shared_ids=plan.shared_ids,
-        new_ids=plan.new_ids,
-        neighbours=fitted.neighbours or no_neighbours(len(plan.new_ids)),
-        fit=fitted.fit or no_fit(len(plan.new_ids)),
-        norm_ratio=norm_ratio(embedding, plan),
-        piece_offsets=offsets if len(pieces) else None,
-        piece_ids=pieces if len(pieces) else None,
-    )
-    return TransferResult(
-        target=meeting.target,
-        embedding=embedding,
-        head=None if tables.head is None else table_of(tables.head, makes_logits=True),
-        head_bias=None if bias is None else table_of(bias.unsqueeze(1), is_bias=True).squeeze(1),
-        auxiliary=problem.auxiliary,
-        provenance=provenance,
-    )
 
 
 def transfer(

@@ -9,8 +9,8 @@ from rich.text import Text
 from saltlm.check import Finding
 from saltlm.explain import Explanation
 from saltlm.inspection import Inspection, OnText
+from saltlm.problem import TransferResult
 from saltlm.scoring import PairScores
-from saltlm.vocabulary_transfer import TransferResult
 
 _MOST_ROWS = 20
 _PIPE_WIDTH = 160
