@@ -101,7 +101,7 @@ def save(
     try:
         with _disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            _remove_leftovers(folder)
+            remove_leftovers(folder)
             if shutil.disk_usage(folder).free < n_bytes:
                 raise OSError(errno.ENOSPC, "too little space for the next checkpoint")
             partial.mkdir()
@@ -118,9 +118,20 @@ def save(
             f"{error.what}: {name} of {n_bytes / 1e9:.2f} GB is not written",
             f"free some space, or keep fewer with --keep; {again}",
         ) from error
+    prune(folder, keep)
+    return folder / name
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Remove the oldest checkpoints beyond ``keep``."""
     for old in find(folder)[:-keep]:
         discard(old)
-    return folder / name
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a run leaves when it is killed while it writes or prunes."""
+    for name in (_PARTIAL, _PRUNED):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def find(folder: Path) -> list[Path]:
@@ -134,10 +145,9 @@ def find(folder: Path) -> list[Path]:
 
 def discard(path: Path) -> None:
     """Remove a checkpoint; killed half-way, it does not look like one any more."""
-    pruned = path.with_name(_PRUNED)
-    shutil.rmtree(pruned, ignore_errors=True)
-    path.rename(pruned)
-    shutil.rmtree(pruned)
+    remove_leftovers(path.parent)
+    path.rename(path.with_name(_PRUNED))
+    remove_leftovers(path.parent)
 
 
 def read_saved(path: Path) -> Saved:
@@ -215,11 +225,6 @@ def _read(file: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         raise _damaged(file, error) from error
     return tensors
-
-
-def _remove_leftovers(folder: Path) -> None:
-    for name in (_PARTIAL, _PRUNED):
-        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _damaged(path: Path, error: Exception) -> TrainingError:

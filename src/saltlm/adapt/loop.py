@@ -305,6 +305,7 @@ def _save(run: Run, training: _Training, number: int, row: dict[str, Any]) -> Sa
 def _finish(run: Run, saved: Saved, inputs: dict[str, Any], result: AdaptResult) -> None:
     """Write the model directory from the last checkpoint."""
     config = run.config
+    checkpoints.prune(run.folder.checkpoints, config.keep)  # unless killed, it is done already
     model = build_model(run, len(run.stages), saved)
     write_model(
         model.to(load_model(run.directory, config).dtype),

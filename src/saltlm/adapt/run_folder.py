@@ -124,6 +124,7 @@ def choose_start(folder: RunFolder, run: Mapping[str, Any], resume: str) -> Save
         TrainingError: ``auto``, and the folder holds a run with other settings or other inputs;
             or there is no checkpoint at the path.
     """
+    checkpoints.remove_leftovers(folder.checkpoints)
     if resume == "never":
         shutil.rmtree(folder.checkpoints, ignore_errors=True)
         folder.metrics.unlink(missing_ok=True)
