@@ -5,8 +5,11 @@ quantised, and the tokenizer's real pre-tokenizer, which transformers knows for 
 """
 
 import json
+import logging
 import math
+import os
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,10 +19,14 @@ import yaml
 from tokenizers import Tokenizer, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from saltlm import __version__
 from saltlm.directory import new_directory
-from saltlm.errors import CheckpointError, MissingExtraError
+from saltlm.errors import CheckpointError, MissingExtraError, OutputError
+from saltlm.record import sha256
 from saltlm.roles import LoadedTokenizer, special_tokens_of
 from saltlm.target_tokenizer import own_tokenizer, save_tokenizer
+
+_LOG = logging.getLogger(__name__)
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -47,6 +54,49 @@ _AS_GPT2 = {
 }
 
 
+@dataclass(frozen=True)
+class _Header:
+    """What a file says of itself.
+
+    Attributes:
+        strings: its texts by key.
+        types: how many tensors have each quantisation type, the most frequent first.
+        n_weights: numbers in all tensors.
+    """
+
+    strings: dict[str, str]
+    types: dict[str, int]
+    n_weights: int
+
+
+def cached_directory(gguf: Path) -> Path:
+    """Return the model of a GGUF file as a directory, which is made if the cache has none.
+
+    The weights become float32, which holds every quantisation type's numbers exactly. The cache,
+    ``saltlm/gguf`` where the system keeps caches (``XDG_CACHE_HOME``), goes by the file's content.
+
+    Raises:
+        SaltlmError: as `dequantise_gguf` does.
+    """
+    _check_file(gguf)
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    name = f"{gguf.stem}-{sha256(gguf)[:16]}-{__version__}"
+    directory = caches / "saltlm" / "gguf" / name
+    if directory.is_dir():
+        _LOG.info("%s is dequantised already: %s", gguf, directory)
+        return directory
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"the cache {directory.parent} cannot be made: {error.strerror}",
+            "set XDG_CACHE_HOME to another place",
+        ) from error
+    _LOG.info("%s is dequantised once, into %s", gguf, directory)
+    dequantise_gguf(gguf, directory)
+    return directory
+
+
 def dequantise_gguf(
     gguf: Path,
     out: Path,
@@ -57,7 +107,8 @@ def dequantise_gguf(
 ) -> None:
     """Write the model of a GGUF file into a new directory in the Hugging Face layout.
 
-    ``config.json`` and the card say that the weights were quantised before.
+    ``config.json`` and the card say that the weights were quantised before. The whole model is in
+    memory meanwhile.
 
     Args:
         gguf: any quantisation and architecture that transformers can read.
@@ -72,24 +123,42 @@ def dequantise_gguf(
             pre-tokenizer is unknown and no ``tokenizer`` is given.
         OutputError: ``out`` cannot be written.
     """
-    metadata, types, n_weights = _read_header(gguf)
-    loaded = _load_tokenizer(gguf, metadata, tokenizer)
-    expected_bytes = n_weights * getattr(torch, dtype).itemsize
+    header = _read_header(gguf)
+    loaded = _load_tokenizer(gguf, header.strings, tokenizer)
+    expected_bytes = header.n_weights * getattr(torch, dtype).itemsize
     with new_directory(out, force=force, expected_bytes=expected_bytes) as directory:
         model = _load_model(gguf, getattr(torch, dtype))
-        model.config.dequantised_from = {"file": gguf.name, "ggml_types": types}
+        model.config.dequantised_from = {
+            "file": gguf.name,
+            "sha256": sha256(gguf),
+            "ggml_types": header.types,
+        }
         model.save_pretrained(directory)
         for file in directory.glob("*.safetensors"):
             file.chmod(0o644)  # the library leaves them readable for their owner only
         target = own_tokenizer(loaded.backend_tokenizer, special_tokens_of(loaded))
         save_tokenizer(target, directory, model_type=model.config.model_type)
-        card = _card(gguf, metadata, types)
+        card = _card(gguf, header)
         (directory / "README.md").write_text(card, encoding="utf-8")
 
 
-def _read_header(gguf: Path) -> tuple[dict[str, str], dict[str, int], int]:
-    """Return the file's strings by key, its tensors by type, and the number of its weights."""
+def _check_file(gguf: Path) -> None:
+    """Refuse what is no GGUF file before anything is loaded."""
+    if not gguf.is_file():
+        raise CheckpointError(f"{gguf} does not exist", "check the path")
+    with gguf.open("rb") as opened:
+        magic = opened.read(4)
+    if magic != b"GGUF":
+        hint = "fetch the file again"
+        if magic == b"vers":  # the first word of a pointer that Git LFS leaves in its place
+            hint = "it is a Git LFS pointer; fetch the file itself: git lfs pull"
+        raise CheckpointError(f"{gguf} is not a GGUF file: it begins with {magic!r}", hint)
+
+
+def _read_header(gguf: Path) -> _Header:
+    _check_file(gguf)
     try:
+        import accelerate  # noqa: F401  transformers reads no GGUF without it
         from gguf import GGUFReader, GGUFValueType
     except ImportError as error:
         raise MissingExtraError(f"reading {gguf.name}", "gguf") from error
@@ -99,6 +168,12 @@ def _read_header(gguf: Path) -> tuple[dict[str, str], dict[str, int], int]:
         raise CheckpointError(
             f"{gguf} cannot be read as GGUF: {error}", "fetch the file again"
         ) from error
+    n_files = reader.fields.get("split.count")
+    if n_files is not None and int(n_files.contents()) > 1:
+        raise CheckpointError(
+            f"{gguf} is one of {n_files.contents()} files that hold the model together",
+            "join them: llama-gguf-split --merge FIRST.gguf WHOLE.gguf",
+        )
     strings = {
         key: str(bytes(field.parts[field.data[0]]), "utf-8")
         for key, field in reader.fields.items()
@@ -106,7 +181,7 @@ def _read_header(gguf: Path) -> tuple[dict[str, str], dict[str, int], int]:
     }
     types = Counter(tensor.tensor_type.name for tensor in reader.tensors)
     n_weights = sum(math.prod(map(int, tensor.shape)) for tensor in reader.tensors)
-    return strings, dict(types.most_common()), n_weights
+    return _Header(strings, dict(types.most_common()), n_weights)
 
 
 def _load_tokenizer(gguf: Path, metadata: dict[str, str], original: Path | None) -> LoadedTokenizer:
@@ -136,7 +211,9 @@ def _restore_pre_tokenizer(tokenizer: Tokenizer, metadata: dict[str, str], gguf:
         raise CheckpointError(
             f"{gguf} names the pre-tokenizer {name!r}, which is not known here: text would be cut"
             " in other places than in training",
-            "give the directory of the original tokenizer beside the file",
+            'fetch the original tokenizer and name it: python -c "from pathlib import Path as P; '
+            f"from saltlm.gguf import dequantise_gguf as d; d(P('{gguf}'), P('DIR'), "
+            "tokenizer=P('TOKENIZER_DIR'))\"; then use DIR",
         )
 
 
@@ -149,7 +226,13 @@ def _load_model(gguf: Path, dtype: torch.dtype) -> PreTrainedModel:
     options: dict[str, Any] = {"dtype": dtype}
     if hasattr(transformers, "GgufConfig"):  # without it, some versions keep the weights packed
         options["quantization_config"] = transformers.GgufConfig(dequantize=True)
-    loaded = _from_gguf(AutoModelForCausalLM, gguf, **options)
+    loaded, info = _from_gguf(AutoModelForCausalLM, gguf, output_loading_info=True, **options)
+    if missing := sorted(info["missing_keys"]):
+        raise CheckpointError(
+            f"{gguf} lacks {len(missing)} tensors of a {type(loaded).__name__}: "
+            f"{', '.join(missing[:3])}",
+            "fetch the file again, or use the model's safetensors",
+        )
     config = loaded.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
@@ -176,12 +259,12 @@ def _from_gguf(loader: Any, gguf: Path, **options: Any) -> Any:
         ) from error
 
 
-def _card(gguf: Path, metadata: dict[str, str], types: dict[str, int]) -> str:
-    licence = metadata.get("general.license")
+def _card(gguf: Path, header: _Header) -> str:
+    licence = header.strings.get("general.license")
     front = f"---\n{yaml.safe_dump({'license': licence})}---\n\n" if licence else ""
-    counts = ", ".join(f"{count} {name}" for name, count in types.items())
+    counts = ", ".join(f"{count} {name}" for name, count in header.types.items())
     return (
-        f"{front}# {metadata.get('general.name', gguf.stem)}\n\n"
+        f"{front}# {header.strings.get('general.name', gguf.stem)}\n\n"
         f"**Dequantised** from `{gguf.name}` ({counts} tensors): the weights are plain numbers "
         "again, but what quantisation rounded away is lost.\n"
     )

@@ -1,4 +1,4 @@
-"""Turn what the user typed, a directory or a Hub id, into a local model directory."""
+"""Turn what the user typed, a directory, a GGUF file or a Hub id, into a model directory."""
 
 import logging
 from pathlib import Path
@@ -14,21 +14,26 @@ def resolve_model(ref: str) -> Path:
     """Find a model on disk, or fetch it from the Hugging Face Hub into its cache.
 
     Of a Hub repository only the top-level text files and the safetensors are fetched; ``.bin``
-    weights only if there are no safetensors.
+    weights only if there are no safetensors. A GGUF file is dequantised once, into saltlm's cache.
 
     Args:
-        ref: a local directory or a Hub id such as ``HuggingFaceTB/SmolLM2-135M``.
+        ref: a local directory, a GGUF file, or a Hub id such as ``HuggingFaceTB/SmolLM2-135M``.
 
     Returns:
         The model directory.
 
     Raises:
-        CheckpointError: a path that is no directory, or a model that is neither cached nor
-            reachable.
+        CheckpointError: a path that is no directory, a GGUF file that cannot be read, or a model
+            that is neither cached nor reachable.
+        MissingExtraError: a GGUF file needs the ``gguf`` extra.
     """
     path = Path(ref).expanduser()
     if path.is_dir():
         return path
+    if path.suffix.lower() == ".gguf":
+        from saltlm.gguf import cached_directory
+
+        return cached_directory(path)
     if path.exists():
         raise CheckpointError(
             f"{ref} is a file, not a model directory", f"give its directory: {path.parent}"
