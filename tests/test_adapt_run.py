@@ -1,5 +1,6 @@
 """A whole run on a tiny model: what it leaves, and how it goes on."""
 
+import gc
 import json
 import logging
 import os
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 from transformers import AutoModelForCausalLM
 
 from adapt_models import N_SHARED, N_TOKENS, read_model, save_model, save_text, tiny_config
-from saltlm.adapt import checkpoints
+from saltlm.adapt import checkpoints, loop
 from saltlm.adapt.errors import TrainingError
 from saltlm.adapt.loop import adapt
 from saltlm.adapt.metrics import read_metrics
@@ -20,8 +21,9 @@ from saltlm.cli.adapt import command
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """One thread is faster for so small a model, and nobody cuts the power."""
+    """One thread is faster for so small a model; there is no power to fail, and memory enough."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
+    monkeypatch.setattr(gc, "collect", lambda: 0)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -125,13 +127,32 @@ def test_adapters_and_ends_leave_a_plain_model(tmp_path, text):
     assert torch.equal(before.get_parameter(norm), after.get_parameter(norm))
 
 
-def test_the_stored_dtype_is_kept_but_training_is_not_in_it(tmp_path, text):
+@pytest.mark.parametrize("is_said", [True, False])
+def test_the_stored_dtype_is_kept_but_training_is_not_in_it(tmp_path, text, is_said):
     model = save_model(tmp_path / "model", dtype=torch.bfloat16)
+    if not is_said:
+        config = json.loads((model / "config.json").read_text())
+        del config["dtype"]
+        (model / "config.json").write_text(json.dumps(config))
     adapt(model, tmp_path / "out", tiny_config(tmp_path, steps=1))
     assert load(tmp_path / "out").dtype == torch.bfloat16
     (kept,) = checkpoints.find(tmp_path / "out" / "saltlm" / "checkpoints")
     weights = checkpoints._read(kept / "weights.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("kind", ["embeddings", "lora", "top-bottom"])
+def test_a_run_goes_on_inside_every_kind_of_stage(tmp_path, text, monkeypatch, kind):
+    if kind == "lora":
+        pytest.importorskip("peft")
+    model, config = save_model(tmp_path / "model"), tiny_config(tmp_path, stages=[kind])
+    adapt(model, tmp_path / "whole", config)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "learning_rate_factor", lambda step, *_: 1.0 if step < 3 else 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            adapt(model, tmp_path / "broken", config)
+    adapt(model, tmp_path / "broken", config)
+    assert read_model(tmp_path / "broken") == read_model(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("options", [{"micro_batch": 3}, {"checkpointing": True}])

@@ -473,7 +473,10 @@ def test_options_reach_what_they_name():
             if option == "vectors":
                 continue
             given = needs.get((name, option), {})
-            changed = {**given, option: "auxiliary" if value in ("plm", "centred") else other[option]}
+            changed = {
+                **given,
+                option: "auxiliary" if value in ("plm", "centred") else other[option],
+            }
             before, after = (
                 fit_method(choose_method(name, options), task).fill(table)(slice(0, 17))
                 for options in (given, changed)

@@ -53,6 +53,8 @@ def assert_equal(left, right):
         if isinstance(a, torch.Tensor):
             assert a.dtype == b.dtype
             torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True, msg=field.name)
+        elif a is None:
+            assert b is None
         else:
             assert_equal(a, b)
 

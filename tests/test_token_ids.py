@@ -54,7 +54,7 @@ def test_a_token_that_is_gone_leaves_its_role_to_another(source, target):
 def test_lists_of_ordinary_tokens_are_dropped_and_said(source, target, caplog):
     with caplog.at_level(logging.WARNING):
         assert renumber({"suppress_tokens": [5], "x": 1}, source, target, {}) == {"x": 1}
-    assert "suppress_tokens is not carried over" in caplog.text
+    assert "suppress_tokens is dropped: it lists ids of the old" in caplog.text
 
 
 def test_ids_that_are_left_to_the_class_are_written_out():

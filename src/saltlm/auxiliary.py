@@ -118,9 +118,7 @@ def auxiliary_vectors(
         return train(
             corpus, strings, settings=settings or FasttextConfig(), seed=seed, cache_dir=cache_dir
         )
-    if file is None:
-        return from_plm(plm_embedding)
-    return from_fasttext(file, strings) if origin == "fasttext" else from_vectors(file, strings)
+    return from_plm(plm_embedding) if file is None else read_vectors(spec, strings)
 
 
 def from_plm(plm_embedding: Float[Tensor, "v_t h_t"]) -> AuxiliaryVectors:
@@ -130,6 +128,21 @@ def from_plm(plm_embedding: Float[Tensor, "v_t h_t"]) -> AuxiliaryVectors:
         _has_direction(plm_embedding),
         f"the PLM's own rows, {plm_embedding.shape[1]}-d",
     )
+
+
+def read_vectors(spec: str, strings: Sequence[str | None]) -> AuxiliaryVectors:
+    """Return the vectors of `fasttext:FILE.bin` or `vectors:FILE`.
+
+    Raises:
+        ConfigError: it is neither.
+        AuxiliaryVectorsError: the file cannot be used, or represents none of the tokens.
+    """
+    origin, file = parse_auxiliary_spec(spec)
+    if file is None:
+        raise ConfigError(
+            f"{spec!r} names no file of vectors", "give vectors:FILE or fasttext:FILE.bin"
+        )
+    return from_fasttext(file, strings) if origin == "fasttext" else from_vectors(file, strings)
 
 
 def from_fasttext(path: Path, strings: Sequence[str | None]) -> AuxiliaryVectors:

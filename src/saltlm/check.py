@@ -1,9 +1,8 @@
 """Is a model directory sound? Opened as anybody would open it, with plain transformers."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,20 +11,13 @@ from transformers import PreTrainedConfig
 from saltlm.architecture import read_config
 from saltlm.checkpoint import open_checkpoint
 from saltlm.errors import CheckpointError, SaltlmError
+from saltlm.finding import Finding, advice, verdict
+from saltlm.handover import handover_findings
 from saltlm.record import read_manifest
 from saltlm.tables import Tables, read_tables
 
 _BLOCK = 8192  # rows looked at together
 _SAMPLE_WORDS = 200
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The outcome of one check: ``ok``, a ``warning``, or ``failed``, and what was seen."""
-
-    check: str
-    outcome: Literal["ok", "warning", "failed"]
-    detail: str
 
 
 def check_directory(directory: Path, *, trust_remote_code: bool = False) -> list[Finding]:
@@ -81,10 +73,11 @@ def _checks(directory: Path, trust_remote_code: bool) -> Iterator[Finding]:
     )
     kinds = ("missing", "unexpected", "mismatched")
     strays = [f"{kind} {key}" for kind in kinds for key in sorted(info[f"{kind}_keys"])]
-    yield _verdict("every weight in its place", not strays, ", ".join(strays) or "all")
+    yield verdict("every weight in its place", not strays, ", ".join(strays) or "all")
     yield from _model_findings(tables, model)
     yield from _id_findings(tokenizer, model, len(tables.embedding))
     yield _forward_finding(tokenizer, model)
+    yield from handover_findings(directory, tokenizer, model, trust_remote_code=trust_remote_code)
 
 
 def _auto_class(config: PreTrainedConfig) -> Any:
@@ -107,10 +100,6 @@ def _named_tensors(directory: Path) -> dict[str, Any]:
     return names
 
 
-def _verdict(check: str, is_good: bool, detail: str) -> Finding:
-    return Finding(check, "ok" if is_good else "failed", detail)
-
-
 def _table_findings(tables: Tables) -> Iterator[Finding]:
     """Every row is finite (reading refuses others), and none is zero."""
     for name, table in (("embedding", tables.embedding), ("head", tables.head)):
@@ -122,7 +111,7 @@ def _table_findings(tables: Tables) -> Iterator[Finding]:
         detail = (
             f"{seen}, {len(zero)} zero rows, the first is {int(zero[0])}" if len(zero) else seen
         )
-        yield _verdict(f"{name} rows finite and not zero", not len(zero), detail)
+        yield verdict(f"{name} rows finite and not zero", not len(zero), detail)
 
 
 def _tokenizer_findings(directory: Path, tokenizer: Any) -> Iterator[Finding]:
@@ -133,7 +122,7 @@ def _tokenizer_findings(directory: Path, tokenizer: Any) -> Iterator[Finding]:
     text = _sample_text(plain)
     ids = plain.encode(text, add_special_tokens=False).ids
     loaded = tokenizer(text, add_special_tokens=False)["input_ids"]
-    yield _verdict(
+    yield verdict(
         "transformers loads this tokenizer",
         loaded == ids and len(tokenizer) == plain.get_vocab_size(),
         f"{len(tokenizer)} tokens, {tokenizer.__class__.__name__}",
@@ -141,7 +130,7 @@ def _tokenizer_findings(directory: Path, tokenizer: Any) -> Iterator[Finding]:
     back = plain.decode(ids)
     is_same = " ".join(back.split()) == " ".join(text.split())
     detail = f"{len(ids)} tokens of its own words"
-    yield Finding("text survives the tokenizer", "ok" if is_same else "warning", detail)
+    yield advice("text survives the tokenizer", is_same, detail)
 
 
 def _sample_text(tokenizer: Any) -> str:
@@ -162,20 +151,20 @@ def _model_findings(tables: Tables, model: Any) -> Iterator[Finding]:
     ]
     for name, loaded, stored in pairs:
         is_same = stored is not None and torch.equal(loaded.detach(), stored.to(loaded.dtype))
-        yield _verdict(f"loaded {name} equals the file", is_same, f"{tuple(loaded.shape)}")
+        yield verdict(f"loaded {name} equals the file", is_same, f"{tuple(loaded.shape)}")
     is_tied = head.weight.data_ptr() == embedding.weight.data_ptr()
     said = "tied" if is_tied else "untied"
-    yield _verdict("tied as in the file", is_tied == tables.is_tied, said)
+    yield verdict("tied as in the file", is_tied == tables.is_tied, said)
     padding = getattr(embedding, "padding_idx", None)
     is_inside = padding is None or 0 <= padding < len(tables.embedding)
-    yield _verdict("padding_idx inside the table", is_inside, str(padding))
+    yield verdict("padding_idx inside the table", is_inside, str(padding))
 
 
 def _id_findings(tokenizer: Any, model: Any, rows: int) -> Iterator[Finding]:
     """Every special token id exists, and the three places that name one agree."""
     size = model.config.get_text_config().vocab_size
-    yield _verdict("vocab_size is the number of rows", size == rows, f"{size} and {rows}")
-    yield _verdict(
+    yield verdict("vocab_size is the number of rows", size == rows, f"{size} and {rows}")
+    yield verdict(
         "every token has a row", len(tokenizer) <= rows, f"{len(tokenizer)} tokens, {rows} rows"
     )
     for place, owner in (
@@ -185,7 +174,7 @@ def _id_findings(tokenizer: Any, model: Any, rows: int) -> Iterator[Finding]:
         ids = _special_ids(owner.to_dict())
         outside = {name: id for name, id in ids if not 0 <= id < len(tokenizer)}
         listed = ", ".join(f"{name} {id}" for name, id in (outside.items() or ids)) or "none"
-        yield _verdict(f"special token ids of {place}", not outside, listed)
+        yield verdict(f"special token ids of {place}", not outside, listed)
     for role in ("bos", "eos", "pad"):
         own = getattr(tokenizer, f"{role}_token_id")
         stated = getattr(model.generation_config, f"{role}_token_id")
@@ -213,4 +202,4 @@ def _forward_finding(tokenizer: Any, model: Any) -> Finding:
     is_good = bool(logits.isfinite().all()) and logits.shape[-1] == len(
         model.get_output_embeddings().weight
     )
-    return _verdict("forward pass", is_good, f"logits {tuple(logits.shape)}")
+    return verdict("forward pass", is_good, f"logits {tuple(logits.shape)}")

@@ -73,6 +73,12 @@ class TransferConfig(_Section):
     aux: str = Field(
         "plm", description="auxiliary space: plm | train | fasttext:FILE.bin | vectors:FILE"
     )
+    plm_vectors: str | None = Field(
+        None,
+        pattern="^(vectors|fasttext):.",
+        description="vectors:FILE or fasttext:FILE.bin to take as the PLM's rows; PLM is then a "
+        "directory with a tokenizer",
+    )
     corpus: tuple[Path, ...] = Field((), description="target-language text, one document a line")
     mode: Mode = Field(
         "replace", description="the PLM's vocabulary instead of the source's, or behind it (extend)"

@@ -39,8 +39,9 @@ class Explanation:
         token: as the new tokenizer writes it.
         text: the token as people read it.
         id: in the new vocabulary.
-        origin: shared, linear, sampled or special.
+        origin: as in `rows.Origin`, in lower case.
         plm_id: the PLM's id, None if the token is not the PLM's.
+        plm_pieces: the PLM's ids whose mean stands for the row that it lacks; else none.
         source_id: the source's id that was copied, None if none was.
         residual: share of the PLM row that the neighbours cannot express; None without neighbours.
         norm_ratio: norm of the row over the mean norm of the anchors'; None unless linear.
@@ -53,6 +54,7 @@ class Explanation:
     origin: str
     plm_id: int | None
     source_id: int | None
+    plm_pieces: tuple[int, ...] = ()
     residual: float | None = None
     norm_ratio: float | None = None
     influences: tuple[Influence, ...] = ()
@@ -118,6 +120,7 @@ def _explain_id(
         origin=Origin(int(provenance.origin[id])).name.lower(),
         plm_id=plm_id if plm_id >= 0 else None,
         source_id=source_id if source_id >= 0 else None,
+        plm_pieces=tuple(provenance.pieces(id)),
     )
     if place is None:
         return head

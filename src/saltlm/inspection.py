@@ -54,13 +54,16 @@ class Vocabularies:
 
     Attributes:
         n_new_model: tokens of the new vocabulary.
-        n_shared: of those, how many copy a row of the source's (special tokens not counted).
-        shared_by_kind: kind of token -> (shared, all of the PLM's).
-        shared_by_script: script -> (shared, all of the PLM's).
+        n_shared: of those, how many copy a row of the source's and have one of the PLM's (special
+            tokens not counted).
+        n_new: of those, how many have a row of the PLM's only.
+        shared_by_kind: kind of token -> (shared, shared and new).
+        shared_by_script: script -> (shared, shared and new).
     """
 
     n_new_model: int
     n_shared: int
+    n_new: int
     shared_by_kind: dict[str, tuple[int, int]]
     shared_by_script: dict[str, tuple[int, int]]
 
@@ -86,7 +89,8 @@ class Inspection:
         source: the LLM.
         plm: the target-language model.
         vocabularies: how the two overlap.
-        coverage: share of the corpus' PLM tokens that are shared; None without a corpus.
+        new_on_corpus: what the new model's tokenizer makes of the corpus; None without one.
+        coverage: share of the corpus' tokens, of that tokenizer, that copy a row; likewise.
         roles: (role, token, new id, source id, note) of every special token.
         zero_rows: source ids whose row is zero.
         repeated_rows: source ids whose row equals that of a lower id.
@@ -98,6 +102,7 @@ class Inspection:
     source: SideReport
     plm: SideReport
     vocabularies: Vocabularies
+    new_on_corpus: OnText | None
     coverage: float | None
     roles: tuple[tuple[Any, ...], ...]
     zero_rows: tuple[int, ...]
@@ -137,23 +142,26 @@ def inspect_pair(
     if corpus:
         check_corpus(corpus)
     texts = list(islice(documents(corpus), _MAX_DOCUMENTS))
+    config = config.model_copy(update={"corpus": tuple(corpus)})
     pair = read_pair(str(source), str(plm), config)
     left, right, meeting = pair.source, pair.plm, pair.meeting
     tables, plm_tables = pair.tables, pair.plm_tables
     zero, repeated = suspicious_rows(tables.embedding[: len(meeting.source)])
     vocabularies = _overlap(meeting)
-    on_text = [_on_text(side.tokenizer, texts) for side in (left, right)]
+    tokenizers = (left.tokenizer, right.tokenizer, meeting.target.tokenizer)
+    on_text = [_on_text(tokenizer, texts) for tokenizer in tokenizers]
     return Inspection(
         source=_report(left, meeting.source, tables, on_text[0]),
         plm=_report(right, meeting.plm, plm_tables, on_text[1]),
         vocabularies=vocabularies,
-        coverage=_coverage(meeting, right.tokenizer, texts),
+        new_on_corpus=on_text[2],
+        coverage=_coverage(meeting, texts),
         roles=tuple(map(tuple, role_table(meeting.target))),
         zero_rows=tuple(zero.tolist()),
         repeated_rows=tuple(repeated.tolist()),
         memory_bytes=_memory(tables, plm_tables, vocabularies.n_new_model),
         seconds=_seconds(left, vocabularies, plm_tables),
-        warnings=tuple(_warnings(meeting, config, vocabularies, on_text[1], zero)),
+        warnings=tuple(_warnings(meeting, config, vocabularies, on_text[2], zero)),
     )
 
 
@@ -207,26 +215,26 @@ def _on_text(tokenizer: Tokenizer, texts: Sequence[str]) -> OnText | None:
 def _overlap(meeting: Meeting) -> Vocabularies:
     kinds: dict[str, list[int]] = {}
     scripts: dict[str, list[int]] = {}
-    vocabulary = meeting.plm
-    match = meeting.match
+    forms, token_kinds, match = meeting.forms, meeting.kinds, meeting.match
     plm_ids, source_ids = match.plm_ids.tolist(), match.source_ids.tolist()
     n_shared = 0
     for plm_id, source_id, is_special in zip(
         plm_ids, source_ids, match.is_special.tolist(), strict=True
     ):
-        if plm_id < 0 or is_special or vocabulary.kinds[plm_id] == SPECIAL:
+        if plm_id < 0 or is_special or token_kinds[plm_id] == SPECIAL:
             continue
         is_shared = source_id >= 0
         n_shared += is_shared
-        form = vocabulary.forms[plm_id]
+        form = forms[plm_id]
         for tally, key in (
-            (kinds, token_kind(form, vocabulary.kinds[plm_id])),
+            (kinds, token_kind(form, token_kinds[plm_id])),
             (scripts, script_of(form)),
         ):
             counts = tally.setdefault(key, [0, 0])
             counts[0] += is_shared
             counts[1] += 1
-    return Vocabularies(len(plm_ids), n_shared, _by_size(kinds), _by_size(scripts))
+    n_new = int(((match.plm_ids >= 0) & (match.source_ids < 0)).sum())
+    return Vocabularies(len(plm_ids), n_shared, n_new, _by_size(kinds), _by_size(scripts))
 
 
 def _by_size(tally: dict[str, list[int]]) -> dict[str, tuple[int, int]]:
@@ -263,20 +271,14 @@ def _text(form: Form | None) -> str | None:
         return None
 
 
-def _coverage(meeting: Meeting, plm_tokenizer: Tokenizer, texts: Sequence[str]) -> float | None:
+def _coverage(meeting: Meeting, texts: Sequence[str]) -> float | None:
     """Return the share of the corpus' tokens that copy a row."""
-    is_shared = {
-        plm_id
-        for plm_id, source_id in zip(
-            meeting.match.plm_ids.tolist(), meeting.match.source_ids.tolist(), strict=True
-        )
-        if source_id >= 0
-    }
     used: Counter[int] = Counter()
-    for encoding in plm_tokenizer.encode_batch(list(texts), add_special_tokens=False):
+    for encoding in meeting.target.tokenizer.encode_batch(list(texts), add_special_tokens=False):
         used.update(encoding.ids)
+    copied = set((meeting.match.source_ids >= 0).nonzero().flatten().tolist())
     total = used.total()
-    return sum(count for id, count in used.items() if id in is_shared) / total if total else None
+    return sum(count for id, count in used.items() if id in copied) / total if total else None
 
 
 def _memory(tables: Tables, plm_tables: Tables, n_new_model: int) -> int:
@@ -295,8 +297,7 @@ def _seconds(source: Side, vocabularies: Vocabularies, plm_tables: Tables) -> fl
     begun = time.perf_counter()
     probe @ probe
     per_product = (time.perf_counter() - begun) / side**3
-    n_new = vocabularies.n_new_model - vocabularies.n_shared
-    products = n_new * vocabularies.n_shared * plm_tables.embedding.shape[1]
+    products = vocabularies.n_new * vocabularies.n_shared * plm_tables.embedding.shape[1]
     written = sum(entry.nbytes for entry in source.checkpoint.tensors.values())
     return _COSINE_MULTIPLE * products * per_product + 2 * written / _WRITE_BYTES_PER_SECOND
 
@@ -316,9 +317,12 @@ def _warnings(
     if len(zero):
         found.append(f"{len(zero)} rows of the source are zero, the first is {int(zero[0])}")
     if on_text is not None and on_text.lost > 0.001:
+        owner = (
+            "PLM" if (config.mode, config.target_tokenizer) == ("replace", None) else "NEW MODEL"
+        )
         found.append(
-            f"THE PLM'S TOKENIZER LOSES TEXT: {on_text.lost:.1%} of the corpus' characters do not "
-            "come back (lower-casing, accents stripped, or unknown characters); the new model "
+            f"THE {owner}'S TOKENIZER LOSES TEXT: {on_text.lost:.1%} of the corpus' characters do "
+            "not come back (lower-casing, accents stripped, or unknown characters); the new model "
             "can neither read nor write them"
         )
     return found

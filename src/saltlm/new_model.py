@@ -20,6 +20,7 @@ from saltlm.pair import Pair, Side
 from saltlm.problem import TransferResult
 from saltlm.record import environment, sha256, table_hash, write_manifest
 from saltlm.shards import planned_bytes
+from saltlm.slow_tokenizer import SENTENCEPIECE_FILES
 from saltlm.tables import Tables, replacements
 from saltlm.target_tokenizer import role_table, save_tokenizer
 from saltlm.token_ids import (
@@ -37,8 +38,9 @@ _ALSO_COPIED = ("LICENSE*", "NOTICE*", "*processor_config.json")
 
 def input_files(config: TransferConfig) -> list[Path]:
     """Return the files beside the two models that a transfer reads."""
-    _, vectors = parse_auxiliary_spec(config.aux)
-    return [*config.corpus, *config.calibration.unigrams, *([vectors] if vectors else [])]
+    specs = [config.aux, *([config.plm_vectors] if config.plm_vectors else [])]
+    vectors = [file for spec in specs if (file := parse_auxiliary_spec(spec)[1])]
+    return [*config.corpus, *config.calibration.unigrams, *vectors]
 
 
 def expected_bytes(pair: Pair, config: TransferConfig) -> int:
@@ -142,7 +144,8 @@ def _write_settings(
 
 def _describe(side: Side, tables: Tables) -> dict[str, Any]:
     """Return what the manifest says of a parent."""
-    files = [side.directory / name for name in ("config.json", "tokenizer.json")]
+    names = ("config.json", "tokenizer.json", *SENTENCEPIECE_FILES)
+    files = [side.directory / name for name in names]
     return {
         "name": side.name,
         "revision": side.revision,

@@ -7,12 +7,14 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedConfig
 
 from saltlm.architecture import check_convertible, check_is_causal_lm, read_config
+from saltlm.auxiliary import read_vectors
 from saltlm.checkpoint import Checkpoint, open_checkpoint
 from saltlm.config import TransferConfig
 from saltlm.errors import VocabularyError
 from saltlm.hub import resolve_model, revision_of
 from saltlm.meeting import Meeting, meet
 from saltlm.roles import SpecialTokens, read_special_tokens
+from saltlm.slow_tokenizer import check_conversion, find_sentencepiece, require_sentencepiece
 from saltlm.tables import Tables, read_tables
 
 
@@ -59,9 +61,9 @@ def read_pair(source: str, plm: str, config: TransferConfig) -> Pair:
             or damaged.
         VocabularyError: a tokenizer cannot be read, or has tokens without rows.
     """
-    left, right = (
-        load_side(ref, trust_remote_code=config.trust_remote_code) for ref in (source, plm)
-    )
+    left = load_side(source, trust_remote_code=config.trust_remote_code)
+    load_plm = load_side if config.plm_vectors is None else load_tokenizer_side
+    right = load_plm(plm, trust_remote_code=config.trust_remote_code)
     check_is_causal_lm(left.config, left.directory)
     if config.dtype is not None:
         check_convertible(left.config, left.directory)
@@ -73,11 +75,12 @@ def read_pair(source: str, plm: str, config: TransferConfig) -> Pair:
         embedding=names.source_embedding,
         head=names.source_head,
     )
-    plm_tables = read_tables(
-        right.checkpoint, right.config, side="plm", embedding=names.plm_embedding
-    )
-    for side, read in ((left, tables), (right, plm_tables)):
-        check_ids(side.name, side.tokenizer, len(read.embedding))
+    check_ids(left.name, left.tokenizer, len(tables.embedding))
+    if config.plm_vectors is None:
+        plm_tables = read_tables(
+            right.checkpoint, right.config, side="plm", embedding=names.plm_embedding
+        )
+        check_ids(right.name, right.tokenizer, len(plm_tables.embedding))
     meeting = meet(
         left.tokenizer,
         left.special,
@@ -87,6 +90,9 @@ def read_pair(source: str, plm: str, config: TransferConfig) -> Pair:
         n_source_rows=len(tables.embedding),
         other=_other_tokenizer(config),
     )
+    if config.plm_vectors is not None:
+        rows = read_vectors(config.plm_vectors, meeting.surface[: len(meeting.plm)]).matrix
+        plm_tables = Tables(rows, None, None, {"embedding": (config.plm_vectors,)}, is_tied=False)
     return Pair(left, right, tables, plm_tables, meeting)
 
 
@@ -120,21 +126,47 @@ def load_side(ref: str, *, trust_remote_code: bool = False) -> Side:
     )
 
 
+def load_tokenizer_side(ref: str, *, trust_remote_code: bool = False) -> Side:
+    """Find a tokenizer whose rows come from elsewhere.
+
+    Raises:
+        CheckpointError: the directory is not there.
+        VocabularyError: it has no fast tokenizer.
+    """
+    directory = resolve_model(ref)
+    tokenizer = load_tokenizer(directory, trust_remote_code=trust_remote_code)
+    return Side(
+        name=ref,
+        directory=directory,
+        revision=revision_of(directory),
+        config=PreTrainedConfig(),
+        checkpoint=Checkpoint(directory, {}, (), {}),
+        tokenizer=tokenizer,
+        special=read_special_tokens(directory, tokenizer),
+    )
+
+
 def load_tokenizer(directory: Path, *, trust_remote_code: bool = False) -> Tokenizer:
     """Return the fast tokenizer of a model directory, as transformers loads it.
 
+    A directory that has only a SentencePiece model will do if its conversion loses nothing.
+
     Raises:
         VocabularyError: there is none.
+        MissingExtraError: there is only a SentencePiece model, and no package to read it.
     """
     from transformers import AutoTokenizer
 
+    slow = None
     if not (directory / "tokenizer.json").is_file():
-        raise VocabularyError(
-            f"{directory} has no tokenizer.json, the file of a fast tokenizer",
-            'convert it where transformers and sentencepiece are installed: python -c "from '
-            "transformers import AutoTokenizer as T; T.from_pretrained('MODEL')"
-            ".save_pretrained('DIR')\"",
-        )
+        slow = find_sentencepiece(directory)
+        if slow is None:
+            raise VocabularyError(
+                f"{directory} has neither tokenizer.json, the file of a fast tokenizer, nor a"
+                " SentencePiece model",
+                "save its tokenizer there with the tokenizers library, if it can be written so",
+            )
+        require_sentencepiece(slow)
     try:
         loaded = AutoTokenizer.from_pretrained(
             directory, local_files_only=True, trust_remote_code=trust_remote_code
@@ -151,6 +183,8 @@ def load_tokenizer(directory: Path, *, trust_remote_code: bool = False) -> Token
         )
     tokenizer.no_truncation()  # some files ask for it, and texts would be counted cut off or padded
     tokenizer.no_padding()
+    if slow is not None:
+        check_conversion(tokenizer, slow)
     return tokenizer
 
 

@@ -41,6 +41,7 @@ def renumber(
     roles: dict[str, int],
     *,
     overridden: frozenset[str] = frozenset(),
+    keeps_ids: bool = False,
 ) -> dict[str, Any]:
     """Return a configuration whose token ids are those of the new tokenizer.
 
@@ -53,9 +54,12 @@ def renumber(
         target: the new one.
         roles: role -> new id.
         overridden: roles that the user has given to another token.
+        keeps_ids: the source's ids stand for the same tokens as before.
     """
 
     def new_id(old: Any) -> int | None:
+        if keeps_ids and isinstance(old, int):
+            return old
         token = source.id_to_token(old) if isinstance(old, int) and old >= 0 else None
         return target.token_to_id(token) if token is not None else None
 
@@ -63,8 +67,9 @@ def renumber(
     for section in _sections(changed):
         for key, old in list(section.items()):
             if key in _ID_LISTS and old:
-                logger.warning("%s is not carried over: it lists ids of the old vocabulary", key)
-                del section[key]
+                if not keeps_ids:
+                    logger.warning("%s is dropped: it lists ids of the old vocabulary", key)
+                    del section[key]
             elif key.endswith(_ID_KEYS):
                 section[key] = _renumber_one(old, new_id)
                 role = _ROLE_KEYS.get(key)

@@ -133,6 +133,8 @@ def transfer(
     laps = [("begin", time.perf_counter())]
     method = parse_method(config.method)
     check_auxiliary_spec(config.aux, config.corpus, config.fasttext)
+    if config.plm_vectors is not None:
+        check_auxiliary_spec(config.plm_vectors)
     _check_apart(Path(out), [Path(source), Path(plm), *input_files(config)])
     if config.calibration.unigrams:
         check_corpus(config.calibration.unigrams)

@@ -51,25 +51,30 @@ class Saved:
     seconds: float
 
 
-def weights_of(model: nn.Module) -> dict[str, Tensor]:
+def weights_of(model: nn.Module, *, is_kept: bool = True) -> dict[str, Tensor]:
     """Return parameters and persistent buffers by name, whole, tied ones once.
 
-    Under FSDP2 every process must call it; the tensors are then gathered one by one.
+    Under FSDP2 the tensors are gathered one by one, for which every process must call this; but
+    only one needs to keep them.
     """
     named = dict(model.named_parameters())
     every_name = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     buffers = {n: t for n, t in model.state_dict().items() if n not in every_name}
-    return {name: _whole(tensor) for name, tensor in (named | buffers).items()}
+    gathered = ((name, _whole(tensor)) for name, tensor in (named | buffers).items())
+    return {name: tensor.cpu().contiguous() for name, tensor in gathered if is_kept}
 
 
-def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def optimizer_tensors(
+    model: nn.Module, optimizer: torch.optim.Optimizer, *, is_kept: bool = True
+) -> dict[str, Tensor]:
     """Return the optimizer's state as ``moment/parameter``, whole; see `weights_of`."""
     names: dict[Tensor, str] = {weight: name for name, weight in model.named_parameters()}
-    return {
-        f"{moment}/{names[parameter]}": _whole(tensor)
+    gathered = (
+        (f"{moment}/{names[parameter]}", _whole(tensor))
         for parameter, state in optimizer.state.items()
         for moment, tensor in state.items()
-    }
+    )
+    return {name: tensor.cpu().contiguous() for name, tensor in gathered if is_kept}
 
 
 def save(
@@ -208,7 +213,7 @@ def load_optimizer(saved: Saved, model: nn.Module, optimizer: torch.optim.Optimi
 
 def _whole(tensor: Tensor) -> Tensor:
     tensor = tensor.detach()
-    return (tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor).contiguous()
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def _like(tensor: Tensor, parameter: Tensor) -> Tensor:

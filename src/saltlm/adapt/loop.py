@@ -43,8 +43,9 @@ from saltlm.adapt.schedule import Stage, learning_rate_factor
 from saltlm.adapt.start import (
     Run,
     build_model,
+    goes_on_in,
     hashes_of,
-    load_model,
+    log_plan,
     read_inputs,
     recompute_activations,
     start_accelerator,
@@ -105,7 +106,7 @@ def adapt(
         inputs = hashes_of(run) if is_main else {}
         chosen = [choose_start(folder, identity(config, inputs), resume) if is_main else None]
         saved: Saved | None = broadcast_object_list(chosen)[0]
-        _log_plan(run, saved)
+        log_plan(run, saved)
         accelerator.init_trackers("saltlm", config=flatten(config.model_dump(mode="json")))
         for number, stage in enumerate(run.stages):
             if saved is None or saved.step < stage.last:
@@ -142,7 +143,7 @@ class _Training:
 
 def _run_stage(run: Run, number: int, saved: Saved | None) -> Saved:
     """Train one stage, from its beginning or from a checkpoint in it, and save its end."""
-    config, stage = run.config, run.stages[number]
+    config, stage, is_main = run.config, run.stages[number], run.accelerator.is_main_process
     training = _set_up(run, number, saved)
     first = saved.step if saved is not None else 0
     seconds, n_bytes = (saved.seconds, saved.n_bytes) if saved is not None else (0.0, 0.0)
@@ -150,9 +151,8 @@ def _run_stage(run: Run, number: int, saved: Saved | None) -> Saved:
     if first == 0:
         row = {"step": 0, "tokens": 0, "bytes": 0.0, "seconds": 0.0}
         _log(run, row | _measure(run, training.inside))
-    is_shown = None if run.accelerator.is_main_process else True
-    bar = tqdm(total=run.n_steps, initial=first, desc=stage.kind, unit="step", disable=is_shown)
-    with bar:
+    hidden = None if is_main else True  # None: where there is no terminal
+    with tqdm(desc=stage.kind, total=run.n_steps, initial=first, disable=hidden) as bar:
         for step in range(first, stage.last):
             row = _train_step(run, training, stage, step)
             done = step + 1
@@ -165,8 +165,7 @@ def _run_stage(run: Run, number: int, saved: Saved | None) -> Saved:
             if done % config.save_every == 0 or done == stage.last:
                 check_untouched(untouched, frozen_hash(training.tables), done)
                 saved = _save(run, training, number, row)
-    if done < run.n_steps:
-        run.accelerator.free_memory()  # the next stage builds its own
+    run.accelerator.free_memory()
     assert saved is not None  # a stage has a step, and its last one is saved
     return saved
 
@@ -182,7 +181,7 @@ def _set_up(run: Run, number: int, saved: Saved | None) -> _Training:
         parameter_groups(model, rates, run.is_new, config.weight_decay), betas=_BETAS, fused=True
     )
     inside, optimizer = run.accelerator.prepare(Inside(model).train(), optimizer)
-    if saved is not None and saved.stage == number:
+    if saved is not None and goes_on_in(run, number, saved):
         checkpoints.load_optimizer(saved, model, optimizer)
     tables = row_tables(model, rates, run.is_new)
     return _Training(model, inside, optimizer, tables, rates, can_mask)
@@ -285,8 +284,9 @@ def _measure(run: Run, inside: nn.Module) -> dict[str, Any]:
 
 
 def _save(run: Run, training: _Training, number: int, row: dict[str, Any]) -> Saved:
-    weights = checkpoints.weights_of(training.model)
-    optimizer = checkpoints.optimizer_tensors(training.model, training.optimizer)
+    is_main = run.accelerator.is_main_process
+    weights = checkpoints.weights_of(training.model, is_kept=is_main)
+    optimizer = checkpoints.optimizer_tensors(training.model, training.optimizer, is_kept=is_main)
     state = {
         "step": row["step"],
         "stage": number,
@@ -296,7 +296,7 @@ def _save(run: Run, training: _Training, number: int, row: dict[str, Any]) -> Sa
         "seconds": row["seconds"],
     }
     folder = run.folder.checkpoints
-    if run.accelerator.is_main_process:
+    if is_main:
         checkpoints.save(folder, weights, optimizer, state, keep=run.config.keep)
     run.accelerator.wait_for_everyone()
     return checkpoints.read_saved(checkpoints.find(folder)[-1])
@@ -308,7 +308,7 @@ def _finish(run: Run, saved: Saved, inputs: dict[str, Any], result: AdaptResult)
     checkpoints.prune(run.folder.checkpoints, config.keep)  # unless killed, it is done already
     model = build_model(run, len(run.stages), saved)
     write_model(
-        model.to(load_model(run.directory, config).dtype),
+        model.to(model.config.dtype),
         run.directory,
         run.folder,
         {
@@ -342,14 +342,3 @@ def _log(run: Run, row: dict[str, Any]) -> None:
     if run.accelerator.is_main_process:
         log_metrics(run.folder.metrics, row)
     run.accelerator.log(flatten(row), step=row["step"])
-
-
-def _log_plan(run: Run, saved: Saved | None) -> None:
-    if not run.accelerator.is_main_process:
-        return
-    stages = ", ".join(f"{stage.kind} to step {stage.last}" for stage in run.stages)
-    logger.info("%d steps of %d tokens: %s", run.n_steps, run.config.batch_tokens, stages)
-    for text, share in zip(run.mixture.packed, run.mixture.shares, strict=True):
-        logger.info("%.1f %% from %s (%s tokens)", 100 * share, text.name, f"{len(text.tokens):,}")
-    if saved is not None:
-        logger.info("going on after step %d from %s", saved.step, saved.path)

@@ -163,7 +163,7 @@ def build_model(run: Run, number: int, saved: Saved | None) -> PreTrainedModel:
         TrainingError: the checkpoint is damaged, or of another model.
     """
     model = load_model(run.directory, run.config).float()
-    is_inside = saved is not None and saved.stage == number
+    is_inside = saved is not None and goes_on_in(run, number, saved)
     if saved is not None and not is_inside:
         tuner = add_adapters(model, run.config) if saved.kind == "lora" else None
         load_weights(saved, model)
@@ -173,6 +173,13 @@ def build_model(run: Run, number: int, saved: Saved | None) -> PreTrainedModel:
     if saved is not None and is_inside:
         load_weights(saved, model)
     return model
+
+
+def goes_on_in(run: Run, number: int, saved: Saved) -> bool:
+    """Whether a stage is the one that a checkpoint was saved in, or a later one."""
+    if number == len(run.stages) or saved.stage != number:
+        return False
+    return saved.kind == run.stages[number].kind
 
 
 def load_model(directory: Path, config: AdaptConfig) -> PreTrainedModel:
@@ -194,6 +201,18 @@ def load_model(directory: Path, config: AdaptConfig) -> PreTrainedModel:
             f"{directory} does not load: {reason}", f"saltlm check {directory}"
         ) from error
     return model
+
+
+def log_plan(run: Run, saved: Saved | None) -> None:
+    """Say what is about to happen."""
+    if not run.accelerator.is_main_process:
+        return
+    stages = ", ".join(f"{stage.kind} to step {stage.last}" for stage in run.stages)
+    logger.info("%d steps of %d tokens: %s", run.n_steps, run.config.batch_tokens, stages)
+    for text, share in zip(run.mixture.packed, run.mixture.shares, strict=True):
+        logger.info("%.1f %% from %s (%s tokens)", 100 * share, text.name, f"{len(text.tokens):,}")
+    if saved is not None:
+        logger.info("going on after step %d from %s", saved.step, saved.path)
 
 
 def recompute_activations(model: PreTrainedModel) -> None:

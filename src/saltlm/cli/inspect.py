@@ -15,6 +15,9 @@ import click
     type=click.Path(path_type=Path),
     help="Text of the target language, one document a line. Repeatable.",
 )
+@click.option("--mode", help="As in transfer.")
+@click.option("--prune-to", type=int, metavar="N", help="As in transfer.")
+@click.option("--target-tokenizer", metavar="DIR", help="As in transfer.")
 @click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="As in transfer.")
 @click.option("--config", type=click.Path(path_type=Path), help="As in transfer.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON on stdout.")
@@ -22,6 +25,9 @@ def command(
     source: str,
     plm: str,
     corpus: tuple[Path, ...],
+    mode: str | None,
+    prune_to: int | None,
+    target_tokenizer: str | None,
     assignments: tuple[str, ...],
     config: Path | None,
     as_json: bool,
@@ -36,10 +42,17 @@ def command(
     """
     from saltlm.config import load_config
 
-    options = load_config(config, assignments)
+    options = load_config(
+        config,
+        assignments,
+        corpus=corpus or None,
+        mode=mode,
+        prune_to=prune_to,
+        target_tokenizer=target_tokenizer,
+    )
     from saltlm.inspection import inspect_pair
 
-    inspection = inspect_pair(source, plm, corpus=corpus, config=options)
+    inspection = inspect_pair(source, plm, config=options)
     if as_json:
         click.echo(json.dumps(inspection.to_json(), indent=2, ensure_ascii=False))
         return

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from saltlm.check import Finding
 from saltlm.explain import Explanation
+from saltlm.finding import Finding
 from saltlm.inspection import Inspection, OnText
 from saltlm.problem import TransferResult
 from saltlm.scoring import PairScores

@@ -16,7 +16,15 @@ import click
     "--corpus",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Text of the target language, one document a line, for --aux train. Repeatable.",
+    help="Text of the target language, one document a line, for --aux train and --prune-to. "
+    "Repeatable.",
+)
+@click.option("--mode", help="replace (default) | extend: keep the source's tokens, add the PLM's.")
+@click.option(
+    "--prune-to", type=int, metavar="N", help="Take the N tokens that --corpus needs most."
+)
+@click.option(
+    "--target-tokenizer", metavar="DIR", help="Take this tokenizer's tokens, not the PLM's."
 )
 @click.option("--match", help="exact (default) | symbols | casefold")
 @click.option("--seed", type=int, help="Of sampled rows and of fastText. Default: 0.")
@@ -34,6 +42,9 @@ def command(
     method: str | None,
     aux: str | None,
     corpus: tuple[Path, ...],
+    mode: str | None,
+    prune_to: int | None,
+    target_tokenizer: str | None,
     match: str | None,
     seed: int | None,
     dtype: str | None,
@@ -52,6 +63,8 @@ def command(
     \b
       saltlm transfer meta-llama/Llama-3.2-1B deepset/gbert-base --out llama-german
       saltlm transfer SOURCE PLM --out DIR --aux fasttext:cc.de.300.bin   # as in the paper
+      saltlm transfer SOURCE xlm-roberta-base --out DIR --prune-to 32000 --corpus german.txt
+      saltlm transfer SOURCE PLM --out DIR --mode extend
     """
     from saltlm.config import load_config
 
@@ -61,6 +74,9 @@ def command(
         method=method,
         aux=aux,
         corpus=corpus or None,
+        mode=mode,
+        prune_to=prune_to,
+        target_tokenizer=target_tokenizer,
         match=match,
         seed=seed,
         dtype=dtype,
@@ -72,10 +88,10 @@ def command(
 
     result = transfer(source, plm, out, config=options, force=force)
 
-    from saltlm import target_tokenizer
     from saltlm.cli.tables import role_table, show, transfer_table
+    from saltlm.target_tokenizer import role_table as roles_of
 
-    show(role_table(target_tokenizer.role_table(result.target)))
+    show(role_table(roles_of(result.target)))
     show(transfer_table(result))
     logger = logging.getLogger(__name__)
     for note in result.target.notes:

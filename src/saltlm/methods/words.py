@@ -104,9 +104,12 @@ def ofa(
         texts = task.read_texts("ofa")
         ids = [id for id in task.source_ids.tolist() if id < len(texts.source_forms)]
         forms = [texts.source_forms[id] for id in ids]
-        source = _token_vectors(Side(vectors, texts.source_tokenizer, ids, forms), capitals=True)
+        source = _token_vectors(
+            Side(vectors, texts.source_tokenizer, ids, forms), multilingual=True
+        )
         target = _token_vectors(
-            Side(vectors, texts.plm_tokenizer, texts.new_plm_ids, texts.new_forms), capitals=True
+            Side(vectors, texts.plm_tokenizer, texts.new_plm_ids, texts.new_forms),
+            multilingual=True,
         )
         fitted = _softmax_mean(task, torch.tensor(ids), source, target, k, temperature)
     return fitted if rank is None else replace(fitted, fill=_of_rank(fitted, task, rank))
@@ -151,14 +154,15 @@ def _softmax(found: Neighbours, temperature: float) -> Float[Tensor, " nnz"]:
 
 
 def _token_vectors(
-    side: Side, *, zipf: bool = False, capitals: bool = False
+    side: Side, *, zipf: bool = False, multilingual: bool = False
 ) -> Float[Tensor, "tokens d"]:
     """Return the vectors of a vocabulary's tokens; those without one are zero.
 
     Args:
         side: the vocabulary and the file.
         zipf: weigh words by 1 / rank rather than equally.
-        capitals: cut words with a capital first letter as well.
+        multilingual: words are written ``lang:word``, with ``$`` at their ends, and cut with a
+            capital first letter as well.
     """
     if side.file.suffix == ".bin":
         return _composed(side)
@@ -167,8 +171,11 @@ def _token_vectors(
     weights = 1 / torch.arange(1, len(words) + 1) if zipf else torch.ones(len(words))
     place = {id: row for row, id in enumerate(side.ids)}
     total, weight = torch.zeros(len(place), matrix.shape[1]), torch.zeros(len(place))
-    bare = [word.partition(":")[2].strip("$") or word for word in words]
-    cases = [bare, [word.capitalize() for word in bare]] if capitals else [bare]
+    bare = list(words)
+    cases = [bare]
+    if multilingual:
+        bare = [word.rpartition(":")[2].strip("$") or word for word in words]
+        cases = [bare, [word.capitalize() for word in bare]]
     for case, space in itertools.product(cases, ("", " ")):
         encodings = side.tokenizer.encode_batch(
             [space + word for word in case], add_special_tokens=False
