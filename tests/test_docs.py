@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 
 import click
+import pytest
 import yaml
 from transformers import AutoModelForCausalLM, BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
+from saltlm.adapt.config import AdaptConfig
 from saltlm.cli.main import VERBS, cli
 from saltlm.config import TransferConfig
 
@@ -36,42 +38,36 @@ def test_command_reference_is_the_help():
     compare_or_write(ROOT / "docs" / "commands.md", "\n".join(parts))
 
 
+def options(section, prefix=""):
+    """Yield the name and the field of every option, those of sections under joined names."""
+    for name, field in section.model_fields.items():
+        if hasattr(field.annotation, "model_fields"):
+            yield from options(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
+
+
 def test_option_reference_is_the_schema():
     lines = [
         "# Options",
         "",
-        "Of `saltlm transfer`: in a file (`--config run.yaml`), or one by one (`--set key=value`).",
+        "In a file (`--config run.yaml`), or one by one (`--set key=value`).",
         "Made from the code; a test compares the two.",
-        "",
-        "| option | default | meaning |",
-        "|---|---|---|",
     ]
-
-    def walk(section, prefix=""):
-        for name, field in section.model_fields.items():
-            kind = field.annotation
-            if hasattr(kind, "model_fields"):
-                walk(kind, f"{prefix}{name}.")
-            else:
-                default = field.get_default(call_default_factory=True)
-                shown = yaml.safe_dump(default if default != () else [], default_flow_style=True)
-                shown = shown.strip().removesuffix("\n...")
-                meaning = (field.description or "").replace("|", "\\|")
-                lines.append(f"| `{prefix}{name}` | `{shown}` | {meaning} |")
-
-    walk(TransferConfig)
+    for verb, section in (("transfer", TransferConfig), ("adapt", AdaptConfig)):
+        lines += ["", f"## saltlm {verb}", "", "| option | default | meaning |", "|---|---|---|"]
+        for name, field in options(section):
+            default = field.get_default(call_default_factory=True)
+            shown = yaml.safe_dump(default if default != () else [], default_flow_style=True)
+            shown = shown.strip().removesuffix("\n...")
+            meaning = (field.description or "").replace("|", "\\|")
+            lines.append(f"| `{name}` | `{shown}` | {meaning} |")
     compare_or_write(ROOT / "docs" / "options.md", "\n".join(lines) + "\n")
 
 
-def test_every_option_is_described():
-    def walk(section):
-        for name, field in section.model_fields.items():
-            if hasattr(field.annotation, "model_fields"):
-                walk(field.annotation)
-            else:
-                assert field.description, name
-
-    walk(TransferConfig)
+@pytest.mark.parametrize("section", [TransferConfig, AdaptConfig])
+def test_every_option_is_described(section):
+    assert all(field.description for _, field in options(section))
 
 
 def test_links_between_documents_hold():

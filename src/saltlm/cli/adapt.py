@@ -38,7 +38,7 @@ import click
     "--config",
     "config_file",
     type=click.Path(path_type=Path),
-    help="A YAML file with options; see docs/adapt.md.",
+    help="A YAML file with options; see docs/options.md.",
 )
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One more option.")
 def command(
@@ -54,7 +54,7 @@ def command(
     config_file: Path | None,
     assignments: tuple[str, ...],
 ) -> None:
-    """Train MODEL on text of its new language.
+    """Train MODEL on text of its new language, on one device or many.
 
     A killed run goes on where it was when the same command is given again. On many devices:
     accelerate launch -m saltlm.adapt MODEL ...

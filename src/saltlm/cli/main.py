@@ -20,6 +20,7 @@ VERBS = {
     "transfer": "Give an LLM the vocabulary of a target-language model.",
     "explain": "Show why the row of a token looks as it does.",
     "check": "Is this model directory sound?",
+    "adapt": "Train MODEL on text of its new language, on one device or many.",
     "compare": "Transfer with several methods and put the results side by side.",
     "demo": "See it all happen on a small real model.",
 }
