@@ -1,8 +1,9 @@
 """Several methods on one pair, each transferred and measured: ``saltlm compare``.
 
 The directory ``OUT`` holds a model and a result per method, ``OUT/METHOD`` and
-``OUT/METHOD.json``, and ``OUT/comparison.json`` and ``OUT/comparison.md`` over all of them. What is
-there already is not made again.
+``OUT/METHOD.json``, the same of each adaptation (see `saltlm.convergence`), and
+``OUT/comparison.json`` and ``OUT/comparison.md`` over all of them. What is there already is not
+made again.
 """
 
 import hashlib
@@ -16,8 +17,16 @@ from typing import Any
 
 import torch
 
+from saltlm.adapt.config import AdaptConfig
 from saltlm.auxiliary import check_auxiliary_spec
 from saltlm.config import TransferConfig
+from saltlm.convergence import (
+    adapt_and_follow,
+    check_adapt_extra,
+    convergence_rows,
+    curves_of,
+)
+from saltlm.convergence_plot import plot_curves, require_matplotlib
 from saltlm.directory import new_directory
 from saltlm.errors import ConfigError, SaltlmError
 from saltlm.methods import Choice, parse_method
@@ -45,6 +54,8 @@ def compare(
     english: Sequence[Path] = (),
     config: TransferConfig | None = None,
     n_documents: int = 100,
+    adaptation: AdaptConfig | None = None,
+    seeds: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Transfer with each method, measure each result, and return the comparison.
 
@@ -54,25 +65,34 @@ def compare(
     Args:
         source: Hub id or directory of the LLM.
         plm: Hub id or directory of the PLM.
-        methods: names, or ``name:option=value``.
+        methods: names, or ``name:option=value``; ``untouched`` stands for no transfer, and is
+            measured in any case.
         out: where models and results go.
         heldout: text of the target language.
         english: text of the source's language, to see what is kept.
         config: options of the transfers.
         n_documents: so many documents of each text are measured.
+        adaptation: how each model is adapted at the end; None for not at all.
+        seeds: of the adaptations; each gives every model a run of its own.
 
     Raises:
         ConfigError: ``out`` holds the comparison of something else, or there is no text.
         SaltlmError: the pair cannot be transferred at all.
     """
     config = config or TransferConfig()
-    choices = [parse_method(method) for method in methods]
+    choices = [parse_method(method) for method in methods if method != UNTOUCHED]
     check_auxiliary_spec(config.aux, config.corpus, config.fasttext)
     texts = {"target": _first(heldout, n_documents)}
     if english:
         texts["English"] = _first(english, n_documents)
+    if adaptation is not None:
+        check_adapt_extra()
+        require_matplotlib()
     out.mkdir(parents=True, exist_ok=True)
-    _claim(out, {"source": str(source), "plm": str(plm), "options": _options(config), **texts})
+    inputs = {"source": str(source), "plm": str(plm), "options": _options(config)}
+    _claim(out / "inputs.json", {**inputs, **texts})
+    if adaptation is not None:
+        _claim(out / "adapt.json", adaptation.model_dump(mode="json", exclude={"seed"}))
 
     pair = read_pair(str(source), str(plm), config)
     auxiliary = auxiliary_of(pair, config)
@@ -91,6 +111,16 @@ def compare(
             }
 
         results[str(choice)] = _once(out, directory.name, run)
+    if adaptation is not None:
+        models = {str(choice): out / directory_name(choice) for choice in choices}
+        if UNTOUCHED in methods:
+            models = {UNTOUCHED: pair.source.directory, **models}
+        for name, directory in models.items():
+            if "error" not in results[name]:
+                results[name]["adapted"] = [
+                    _adapt(out, directory, name, adaptation, seed)
+                    for seed in seeds or (adaptation.seed,)
+                ]
     comparison = {
         "source": str(source),
         "plm": str(plm),
@@ -99,7 +129,18 @@ def compare(
     }
     _write_aside(out / "comparison.json", json.dumps(comparison, indent=2) + "\n")
     _write_aside(out / "comparison.md", markdown(comparison))
+    if curves := curves_of(comparison):
+        untouched = results[UNTOUCHED]["target"]["bits_per_byte"]
+        plot_curves(curves, untouched, out / "comparison.svg")
     return comparison
+
+
+def _adapt(
+    out: Path, directory: Path, method: str, adaptation: AdaptConfig, seed: int
+) -> dict[str, Any]:
+    name = f"{directory.name if method != UNTOUCHED else UNTOUCHED}-adapted-{seed}"
+    config = adaptation.model_copy(update={"seed": seed})
+    return _once(out, name, lambda: adapt_and_follow(directory, out / name, config))
 
 
 def directory_name(choice: Choice) -> str:
@@ -127,11 +168,18 @@ def rows_of(comparison: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 
 def markdown(comparison: dict[str, Any]) -> str:
     """Return the comparison as a Markdown table."""
-    heading, *lines = rows_of(comparison)
-    rows = [heading, ("---",) * len(heading), *lines]
-    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     title = f"{comparison['source']} with {comparison['plm']}; {comparison['auxiliary']}"
-    return f"# Comparison\n\n{title}\n\n{table}\n"
+    parts = ["# Comparison", title, _table(rows_of(comparison))]
+    if curves_of(comparison):
+        what = "Bits per byte after the adaptation, and the tokens (text, time) to reach a value:"
+        parts += ["## Adapted", what, _table(convergence_rows(comparison))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(rows: Iterator[tuple[str, ...]]) -> str:
+    heading, *lines = rows
+    rule = ("---",) * len(heading)
+    return "\n".join("| " + " | ".join(row) + " |" for row in (heading, rule, *lines))
 
 
 def _bits(seen: dict[str, Any] | None) -> str:
@@ -155,16 +203,15 @@ def _first(files: Sequence[Path], count: int) -> list[str]:
     return found
 
 
-def _claim(out: Path, inputs: dict[str, Any]) -> None:
-    """Make sure that results in ``out`` are of the same inputs."""
-    file = out / "inputs.json"
+def _claim(file: Path, inputs: dict[str, Any]) -> None:
+    """Make sure that the results beside a file are of the same inputs."""
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
     told = {name: value for name, value in inputs.items() if isinstance(value, str | dict)}
     if not file.is_file():
         _write_aside(file, json.dumps({**told, "sha256": key}, indent=2) + "\n")
     elif json.loads(file.read_text(encoding="utf-8"))["sha256"] != key:
         raise ConfigError(
-            f"{out} holds a comparison of other models, options or texts (see {file})",
+            f"{file.parent} holds a comparison of other models, options or texts (see {file})",
             "choose another --out",
         )
 

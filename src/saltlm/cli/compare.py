@@ -1,6 +1,7 @@
 """``saltlm compare``."""
 
 import json
+import shlex
 from pathlib import Path
 
 import click
@@ -35,6 +36,18 @@ import click
 @click.option("--seed", type=int, help="As in transfer.")
 @click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="As in transfer.")
 @click.option("--config", type=click.Path(path_type=Path), help="As in transfer.")
+@click.option(
+    "--adapt",
+    "adapt_assignments",
+    metavar="KEY=VALUE ...",
+    help='Then adapt each model on --corpus with these options of saltlm adapt, such as "tokens=1M'
+    ' batch_tokens=8192 sequence_length=512".',
+)
+@click.option(
+    "--adapt-seeds",
+    metavar="N,N",
+    help="Adapt each model once with each of these seeds. Default: the seed in --adapt, or 0.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The comparison as JSON on stdout.")
 def command(
     source: str,
@@ -49,6 +62,8 @@ def command(
     seed: int | None,
     assignments: tuple[str, ...],
     config: Path | None,
+    adapt_assignments: str | None,
+    adapt_seeds: str | None,
     as_json: bool,
 ) -> None:
     """Transfer with several methods and put the results side by side.
@@ -57,12 +72,30 @@ def command(
     missing. Before any training: how well the method predicts rows that it is not shown, bits per
     byte of held-out text, and how much probability goes to new rows.
 
+    With --adapt each model is then trained on the same text in the same order, and curves and the
+    tokens to reach a value are added; "untouched" among the methods adapts SOURCE as it is.
+
     \b
       saltlm compare SOURCE PLM --methods salt,focus,global-residual --heldout test.txt --out DIR
+      saltlm compare SOURCE PLM --methods salt,focus --corpus german.txt --heldout test.txt \\
+        --out DIR --adapt "tokens=1M batch_tokens=8192 sequence_length=512"
     """
     from saltlm.config import load_config
 
+    seeds = _seeds(adapt_seeds)
     options = load_config(config, assignments, aux=aux, corpus=corpus or None, seed=seed)
+    adaptation = None
+    if adapt_assignments is not None:
+        from saltlm.convergence import adapt_options
+
+        adaptation = adapt_options(
+            shlex.split(adapt_assignments),
+            data=options.corpus,
+            heldout={"target": heldout, **({"English": english} if english else {})},
+            n_documents=documents,
+        )
+    elif seeds:
+        raise click.UsageError("--adapt-seeds needs --adapt.")
     from saltlm.comparison import compare, rows_of
 
     comparison = compare(
@@ -74,6 +107,8 @@ def command(
         english=english,
         config=options,
         n_documents=documents,
+        adaptation=adaptation,
+        seeds=seeds,
     )
     if as_json:
         click.echo(json.dumps(comparison, indent=2))
@@ -82,5 +117,19 @@ def command(
 
         heading, *lines = rows_of(comparison)
         show(table(f"comparison, in {out}", heading, lines))
-    if any("error" in result for result in comparison["results"].values()):
+        if adaptation is not None:
+            from saltlm.convergence import convergence_rows
+
+            heading, *lines = convergence_rows(comparison)
+            show(table(f"adapted; curves in {out / 'comparison.svg'}", heading, lines))
+    results = list(comparison["results"].values())
+    results += [run for result in results for run in result.get("adapted", ())]
+    if any("error" in result for result in results):
         raise SystemExit(1)
+
+
+def _seeds(text: str | None) -> list[int]:
+    try:
+        return [int(seed) for seed in text.split(",")] if text else []
+    except ValueError as error:
+        raise click.UsageError(f"--adapt-seeds takes numbers such as 0,1, not {text}.") from error
