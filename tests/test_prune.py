@@ -83,6 +83,25 @@ def test_the_most_frequent_tokens_stay(tokenizers_by_family, corpus):
     assert counts[kept].min() >= counts[dropped].max() > 0
 
 
+def test_where_the_corpus_needs_fewer_tokens_others_that_look_like_them_follow():
+    words = "an na a n d e nad é ana Δ nana È"
+    scored = [(word, -2.0 - rank) for rank, word in enumerate(words.split())]
+    donor = Tokenizer(models.Unigram([("<unk>", 0.0), ("▁", -1.0), *scored], unk_id=0))
+    donor.pre_tokenizer = pre_tokenizers.Metaspace()
+    counts = count_tokens(donor, ["d an na e"])
+    needed = {"<unk>", "▁", "an", "na", "a", "n", "d", "e"}
+
+    def kept(size):
+        pruned = prune_tokenizer(donor, counts, size=size)
+        assert pruned.n_used == len(needed)
+        return set(pruned.tokenizer.get_vocab())
+
+    assert kept(None) == kept(8) == needed
+    assert kept(9) == needed | {"é"}  # no letter of the corpus follows another as in "nad"
+    assert kept(11) == needed | {"é", "ana", "nana"}
+    assert kept(12) == kept(100) == needed | {"é", "ana", "nana", "È"}
+
+
 def test_what_a_bpe_token_is_merged_from_stays_although_unused(tokenizers_by_family):
     donor = tokenizers_by_family["bytelevel"]
     assert donor.encode(" language").tokens == ["Ġlanguage"]

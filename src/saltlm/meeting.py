@@ -156,7 +156,11 @@ def _prune(
     step = 1 + sum(1 for _ in documents(corpus)) // _MAX_DOCUMENTS
     texts = islice(documents(corpus), 0, None, step)
     loss = pruning_loss(donor.tokenizer, pruned.tokenizer, texts)
-    record |= {"kept_tokens": len(pruned.kept), "pruning": asdict(loss)}
+    record |= {
+        "kept_tokens": len(pruned.kept),
+        "used_tokens": pruned.n_used,
+        "pruning": asdict(loss),
+    }
     return _read(pruned.tokenizer, donor.special), pruned.kept
 
 
@@ -224,6 +228,11 @@ def _notes(record: Mapping[str, Any]) -> Iterator[str]:
             f"cut differently, {loss['n_changed']} of {loss['n_documents']} documents do not come "
             f"back as before, {len(loss['unreachable'])} kept tokens are out of reach"
         )
+        if (n_further := record["kept_tokens"] - record["used_tokens"]) > 0:
+            yield (
+                f"the corpus needs {record['used_tokens']:,} of the kept tokens; the other "
+                f"{n_further:,} are the donor's most frequent ones with the corpus' pairs of letters"
+            )
     if "extension" in record:
         counts = record["extension"]
         yield (

@@ -43,7 +43,7 @@ def prune_model(
         plm: Hub id or directory of the donor.
         out: the directory to make.
         corpus: text of the target language, one document a line.
-        size: tokens to keep at most; None keeps every token that occurs.
+        size: tokens to keep; None keeps every token that occurs. See `prune_tokenizer`.
         force: replace ``out`` if it exists.
 
     Returns:
@@ -72,21 +72,23 @@ def prune_model(
             "corpus": {str(file): sha256(file) for file in corpus},
             "size": size,
             "tokens": len(pruned.kept),
+            "used_tokens": pruned.n_used,
             "donor_tokens": len(counts),
             "loss": asdict(loss),
             "notes": list(notes),
             "environment": environment(),
         }
         write_manifest(directory, manifest)
-    _report(len(counts), len(pruned.kept), loss)
+    _report(len(counts), pruned, loss)
     return loss
 
 
-def _report(donor_size: int, size: int, loss: PruningLoss) -> None:
+def _report(donor_size: int, pruned: PrunedTokenizer, loss: PruningLoss) -> None:
     logger.info(
-        "%d of %d tokens kept: the corpus takes %d tokens instead of %d",
-        size,
+        "%d of %d tokens kept, %d of them needed by the corpus, which takes %d tokens instead of %d",
+        len(pruned.kept),
         donor_size,
+        pruned.n_used,
         loss.tokens,
         loss.donor_tokens,
     )

@@ -3,12 +3,16 @@
 While every token that the corpus uses stays, cutting the others changes nothing about how the
 corpus is cut into tokens: Unigram's best path, BPE's merges and WordPiece's longest match are all
 still there.
+
+Where more tokens are wanted than the corpus uses, the others are the donor's most frequent ones
+that look like the corpus: they serve other texts of the language, and of its neighbours.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import torch
@@ -32,10 +36,12 @@ class PrunedTokenizer:
     Attributes:
         tokenizer: the new tokenizer; the tokens keep their order.
         kept: the donor's id of each new id.
+        n_used: how many of them the corpus needs; the others fill up the size that was asked for.
     """
 
     tokenizer: Tokenizer
     kept: Int64[Tensor, " v"]
+    n_used: int
 
 
 def count_tokens(tokenizer: Tokenizer, texts: Iterable[str]) -> Int64[Tensor, " v"]:
@@ -58,12 +64,14 @@ def prune_tokenizer(
 
     With them stay the special tokens, the letters of every token that occurs, so that no text of
     the corpus becomes unknown, the bytes that stand for all other letters, and what a kept token of
-    a BPE is merged from.
+    a BPE is merged from. When all that occurs is in, those follow that look like it, in the donor's
+    order, which is that of their frequency in what it was trained on.
 
     Args:
         tokenizer: a BPE, Unigram or WordPiece tokenizer.
         counts: occurrences of each id in the corpus, from `count_tokens`.
-        size: tokens to keep at most; None keeps every token that occurs.
+        size: tokens to keep, fewer only if no others look like those that occur; None keeps every
+            token that occurs.
         special: tokens to keep beside those that the tokenizer itself marks as special.
 
     Raises:
@@ -83,11 +91,39 @@ def prune_tokenizer(
         )
     merges = merge_ranks(definition["model"])
     prefix = definition["model"].get("continuing_subword_prefix") or ""
-    for token in used:
-        needed = {token, *_merged_from(token, merges, prefix)} - kept
-        if size is None or len(kept) + len(needed) <= size:
-            kept |= needed
-    return _cut(definition, kept)
+
+    def keep(tokens: Iterable[str]) -> None:
+        for token in tokens:
+            needed = {token, *_merged_from(token, merges, prefix)} - kept
+            if size is None or len(kept) + len(needed) <= size:
+                kept.update(needed)
+
+    keep(used)
+    n_used = len(kept)
+    if size is not None and n_used < size:
+        keep(_alike(definition, used, kept))
+    return _cut(definition, kept, n_used)
+
+
+def _alike(definition: Definition, used: Iterable[str], kept: Collection[str]) -> Iterator[str]:
+    """Yield the pieces beside the kept ones that look like the used ones, in the order of ids.
+
+    All their pairs of letters occur in used pieces. A single letter is one of theirs in the other
+    case or with other accents: a text that has it would be unknown without.
+    """
+    prefix = definition["model"].get("continuing_subword_prefix") or ""
+    stems = {piece.removeprefix(prefix) for piece in used}
+    pairs = {pair for stem in stems for pair in pairwise(stem)}
+    letters = {_base(letter) for stem in stems for letter in stem}
+    for _, piece in sorted(model_pieces(definition["model"])):
+        stem = piece.removeprefix(prefix)
+        looks_alike = pairs.issuperset(pairwise(stem)) if len(stem) > 1 else _base(stem) in letters
+        if looks_alike and piece not in kept:
+            yield piece
+
+
+def _base(letter: str) -> str:
+    return unicodedata.normalize("NFD", letter)[:1].casefold()
 
 
 def _special_tokens(definition: Definition, special: Iterable[str]) -> set[str]:
@@ -147,7 +183,7 @@ def _merged_from(token: str, ranks: Ranks, prefix: str) -> list[str]:
     return passed if len(pieces) == 1 else []
 
 
-def _cut(definition: Definition, kept: set[str]) -> PrunedTokenizer:
+def _cut(definition: Definition, kept: set[str], n_used: int) -> PrunedTokenizer:
     """Return the tokenizer with the kept tokens only; edits the definition."""
     model = definition["model"]
     everything = {piece for _, piece in model_pieces(model)}
@@ -166,6 +202,7 @@ def _cut(definition: Definition, kept: set[str]) -> PrunedTokenizer:
     return PrunedTokenizer(
         tokenizer=Tokenizer.from_str(json.dumps(definition)),
         kept=torch.tensor([old for _, old in tokens], dtype=torch.int64),
+        n_used=n_used,
     )
 
 

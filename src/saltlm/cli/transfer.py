@@ -21,7 +21,10 @@ import click
 )
 @click.option("--mode", help="replace (default) | extend: keep the source's tokens, add the PLM's.")
 @click.option(
-    "--prune-to", type=int, metavar="N", help="Take the N tokens that --corpus needs most."
+    "--prune-to",
+    type=int,
+    metavar="N",
+    help="Take N tokens: those that --corpus needs most, then others like them.",
 )
 @click.option(
     "--target-tokenizer", metavar="DIR", help="Take this tokenizer's tokens, not the PLM's."
