@@ -80,6 +80,7 @@ def main():
     parser.add_argument("--aux", nargs="+", default=["plm", "train"])
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/real_run.json"))
     given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
     results = json.loads(given.out.read_text()) if given.out.is_file() else {}
 
     def keep(key, result):

@@ -11,6 +11,7 @@ def manifest(**changes):
         "source": {"name": "org/source", "licence": "apache-2.0"},
         "plm": {"name": "org/plm", "licence": "mit"},
         "auxiliary": "the PLM's own rows, 16-d",
+        "method": {"name": "salt", "options": {}},
         "options": {"seed": 7, "aux": "plm"},
         "counts": {"shared": 1234, "linear": 56789, "sampled": 0, "special": 3, "anchors": 1200},
         "environment": {"libraries": {"saltlm": "0.1.0"}},
@@ -34,8 +35,29 @@ def test_the_card_names_parents_licences_and_rows():
     assert "1,200" not in card
     assert "Auxiliary space: the PLM's own rows, 16-d." in card
     assert "```yaml\nseed: 7\naux: plm\n```" in card
-    assert "made by saltlm 0.1.0 with SALT" in card
-    assert "has not been adapted yet" in card
+    assert "made by saltlm 0.1.0.\n" in card
+    assert "\nMethod: salt, a least-squares map per token, over its sparsemax neighbours; " in card
+    assert "**This model has not been adapted yet.**" in card
+
+
+def test_the_card_of_another_method_names_it():
+    card = model_card("m", manifest(method={"name": "focus", "options": {}}))
+    assert "\nMethod: focus, the sparsemax mean of the nearest shared rows; " in card
+
+
+def test_the_card_of_an_adapted_model_says_on_what_and_how_far():
+    runs = [
+        {"tokens": 1234, "options": {"data": {"a": None, "b": 0.1}}, "bits_per_byte": {}},
+        {
+            "tokens": 7,
+            "options": {"data": {"c": None}},
+            "bits_per_byte": {"target": 1.9, "English": 2},
+        },
+    ]
+    card = model_card("m", manifest(adaptations=runs))
+    assert "not been adapted" not in card
+    assert "\nAdapted on 1,234 tokens of a, b.\n" in card
+    assert "tokens of c; bits per byte at the end: target 1.900, English 2.000.\n" in card
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,7 @@ def test_each_model_is_adapted_on_the_same_text_and_what_is_there_is_not_done_ag
         for text, bits in run["curve"][0]["bits_per_byte"].items():  # in shorter windows
             assert bits == pytest.approx(result[text]["bits_per_byte"], rel=1e-3)
     assert (out / "salt-adapted-0" / "config.json").is_file()
+    assert "Adapted on 96 tokens" in (out / "salt-adapted-0" / "README.md").read_text()
     assert not (out / "salt-adapted-0" / "saltlm" / "checkpoints").exists()
     assert len(read_curve(out / "salt-adapted-0" / "saltlm" / "metrics.jsonl")) == 3
     assert "## Adapted" in markdown(found)

@@ -7,18 +7,27 @@ from typing import Any
 import jinja2
 import yaml
 
+from saltlm.methods import METHODS
+
 _TEMPLATE = """\
 ---
 {{ metadata }}---
 
 # {{ name }}
 
-{{ source.name }} with the vocabulary of {{ plm.name }}, made by saltlm {{ version }} with SALT
-(Semantic Aware Linear Transfer, [Lee et al. 2025](https://arxiv.org/abs/2505.10945)).
+{{ source.name }} with the vocabulary of {{ plm.name }}, made by saltlm {{ version }}.
+Method: {{ method }}, {{ methods[method].description }}; see
+[SALT](https://arxiv.org/abs/2505.10945) and the documents of saltlm.
 
+{% for run in adaptations -%}
+Adapted on {{ "{:,}".format(run.tokens) }} tokens of {{ run.options.data | join(", ") }}
+{%- for name, bits in run.bits_per_byte.items() %}
+{{- "; bits per byte at the end: " if loop.first else ", " }}{{ name }} {{ "%.3f" | format(bits) }}
+{%- endfor %}.
+{% else -%}
 **This model has not been adapted yet.** Its new rows are initial values: continue pre-training on
 text of the target language before use.
-
+{% endfor %}
 | | from | licence |
 |---|---|---|
 | layers, shared and special token rows | {{ source.name }} | {{ source.licence or "not stated" }} |
@@ -50,9 +59,10 @@ Every row's origin, neighbours and coefficients are in `saltlm/provenance.safete
 
 _ORIGINS = {
     "shared": "copied from the source: the token stands in both vocabularies",
-    "linear": "mapped from the PLM's row, one least-squares map per token",
+    "linear": "new: made by the method",
     "sampled": "drawn: the token has no auxiliary vector",
     "special": "copied from the source: a special token",
+    "kept": "copied from the source: the token is not the PLM's",
     "padding": "of no token: the mean of all others, up to a round number of rows",
 }
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?\n)---\s*$", re.DOTALL | re.MULTILINE)
@@ -101,5 +111,8 @@ def model_card(name: str, manifest: dict[str, Any]) -> str:
         },
         origins=_ORIGINS,
         auxiliary=manifest["auxiliary"],
+        method=manifest["method"]["name"],
+        methods=METHODS,
+        adaptations=manifest.get("adaptations", ()),
         options=yaml.safe_dump(manifest["options"], sort_keys=False),
     )

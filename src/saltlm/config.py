@@ -86,8 +86,8 @@ class TransferConfig(_Section):
     prune_to: int | None = Field(
         None,
         ge=1,
-        description="cut the vocabulary to the tokens that the corpus needs most, and where it needs "
-        "fewer, to the PLM's most frequent ones that look like them",
+        description="cut the vocabulary to the tokens that the corpus needs most, and where it "
+        "needs fewer, to the PLM's most frequent ones that look like them",
     )
     target_tokenizer: str | None = Field(
         None, description="directory or Hub id of a tokenizer to use instead of the PLM's"

@@ -231,7 +231,8 @@ def _notes(record: Mapping[str, Any]) -> Iterator[str]:
         if (n_further := record["kept_tokens"] - record["used_tokens"]) > 0:
             yield (
                 f"the corpus needs {record['used_tokens']:,} of the kept tokens; the other "
-                f"{n_further:,} are the donor's most frequent ones with the corpus' pairs of letters"
+                f"{n_further:,} are the donor's most frequent ones with the corpus' pairs of "
+                "letters"
             )
     if "extension" in record:
         counts = record["extension"]

@@ -85,7 +85,7 @@ def prune_model(
 
 def _report(donor_size: int, pruned: PrunedTokenizer, loss: PruningLoss) -> None:
     logger.info(
-        "%d of %d tokens kept, %d of them needed by the corpus, which takes %d tokens instead of %d",
+        "%d of %d tokens kept, %d of them needed by the corpus; it takes %d tokens instead of %d",
         len(pruned.kept),
         donor_size,
         pruned.n_used,

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from saltlm.adapt.checkpoints import weights_of
 from saltlm.adapt.run_folder import RunFolder
+from saltlm.card import model_card
 from saltlm.directory import _disk_errors, _sync
 from saltlm.errors import OutputError
 from saltlm.record import FOLDER, read_manifest, sha256, write_manifest
@@ -60,7 +61,7 @@ def write_model(
             if file.is_file() and not any(file.match(pattern) for pattern in _WEIGHT_FILES):
                 shutil.copyfile(file, aside / file.name)
         _check_same(model, aside, trust_remote_code)
-        _write_record(source, aside, adaptation)
+        _write_record(source, aside, folder.out, adaptation)
         _sync(aside)
         _publish(aside, folder.out)
 
@@ -84,7 +85,7 @@ def _check_same(model: PreTrainedModel, directory: Path, trust_remote_code: bool
         )
 
 
-def _write_record(source: Path, aside: Path, adaptation: Mapping[str, Any]) -> None:
+def _write_record(source: Path, aside: Path, out: Path, adaptation: Mapping[str, Any]) -> None:
     provenance = source / FOLDER / "provenance.safetensors"
     manifest: dict[str, Any] = {}
     (aside / FOLDER).mkdir()
@@ -93,10 +94,12 @@ def _write_record(source: Path, aside: Path, adaptation: Mapping[str, Any]) -> N
     if provenance.is_file():
         shutil.copyfile(provenance, aside / FOLDER / provenance.name)
     weights = {file.name: sha256(file) for file in sorted(aside.glob("*.safetensors"))}
-    earlier = manifest.pop("adaptations", [])
-    write_manifest(
-        aside, {**manifest, "adaptations": [*earlier, {**adaptation, "weights": weights}]}
-    )
+    earlier = manifest.get("adaptations", [])
+    manifest["adaptations"] = [*earlier, {**adaptation, "weights": weights}]
+    write_manifest(aside, manifest)
+    if "method" in manifest:  # a transfer made it, and its card
+        card = model_card(out.name, manifest)
+        (aside / "README.md").write_text(card, encoding="utf-8")
 
 
 def _publish(aside: Path, out: Path) -> None:
