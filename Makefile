@@ -21,7 +21,7 @@ check: .venv/ready
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 demo: .venv/ready
 	$(BIN)/saltlm demo

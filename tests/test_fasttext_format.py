@@ -124,6 +124,7 @@ letters = st.text("ab<>ä", min_size=1, max_size=6)
     st.integers(0, 4),
     st.integers(0, 5),
 )
+@example(["<"], [">"], 0, 2)
 def test_seen_means_in_the_dictionary_or_any_ngram_in_a_word(words, strings, minn, maxn):
     model = SubwordModel(
         lambda: iter(words), len(words), minn, maxn, 9, np.zeros((0, 1), "f4"), None

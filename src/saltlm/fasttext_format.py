@@ -183,10 +183,11 @@ def seen_in_training(model: SubwordModel, strings: Sequence[str]) -> Bool[np.nda
     A string is represented if it is in the dictionary, or if one of its n-grams occurs in a
     dictionary word. Neither its vector nor its buckets can tell: untrained rows may hold noise, and
     unrelated n-grams share buckets. Only the shortest n-grams are looked for, since a longer one
-    that was seen contains a shortest one, of the same string, that was seen with it.
+    that was seen contains a shortest one, of the same string, that was seen with it. Pairs are
+    looked for beside single characters, since of these the ones at a word's ends do not count.
     """
     shortest = max(model.minn, 1)
-    longest = min(shortest, model.maxn)
+    longest = min(max(shortest, 2), model.maxn)
     ngrams_of = [character_ngrams(string, shortest, longest) for string in strings]
     needed = frozenset(ngram for ngrams in ngrams_of for ngram in ngrams)
     unseen, wanted, in_dictionary = set(needed), set(strings), set()
