@@ -35,7 +35,8 @@ def test_the_card_names_parents_licences_and_rows():
     assert "1,200" not in card
     assert "Auxiliary space: the PLM's own rows, 16-d." in card
     assert "```yaml\nseed: 7\naux: plm\n```" in card
-    assert "made by saltlm 0.1.0.\n" in card
+    assert "\norg/source with the vocabulary of org/plm, made by saltlm 0.1.0.\n" in card
+    assert "16-d.\n\n```" in card
     assert "\nMethod: salt, a least-squares map per token, over its sparsemax neighbours; " in card
     assert "**This model has not been adapted yet.**" in card
 
@@ -58,6 +59,24 @@ def test_the_card_of_an_adapted_model_says_on_what_and_how_far():
     assert "not been adapted" not in card
     assert "\nAdapted on 1,234 tokens of a, b.\n" in card
     assert "tokens of c; bits per byte at the end: target 1.900, English 2.000.\n" in card
+
+
+def test_the_card_says_whose_tokens_they_are_and_what_was_decided():
+    other = {"name": "org/tokenizer", "licence": "cc0-1.0"}
+    changes = {
+        "vocabulary": {"mode": "extend", "tokenizer": other},
+        "counts": {"shared": 3, "kept": 4},
+        "notes": ["7 tokens are left out", "more"],
+        "source": {"name": "org/source", "licence": "mit"},
+    }
+    card = model_card("m", manifest(**changes))
+    assert "\norg/source with new tokens of org/tokenizer, made by saltlm 0.1.0.\n" in card
+    assert "| what the new rows are mapped from | org/plm | mit |\n| vocabulary | org/tok" in card
+    assert "| org/tokenizer | cc0-1.0 |\n\nA licence" in card
+    assert "| 4 | copied from the source: the token is not the PLM's |" in card
+    assert "16-d.\n\n- 7 tokens are left out\n- more\n\n```" in card
+    assert "license" not in front_matter(card)
+    assert front_matter(card)["base_model"] == ["org/source", "org/plm"]
 
 
 @pytest.mark.parametrize(

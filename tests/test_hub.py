@@ -37,16 +37,19 @@ def test_a_directory_is_taken_as_it_is(tmp_path, monkeypatch):
 
 def test_only_what_is_needed_is_fetched_and_its_size_announced(tmp_path, monkeypatch, caplog):
     wanted = ["config.json", "chat_template.jinja", "tokenizer.model", "merges.txt"]
-    wanted += ["model.safetensors.index.json", "model-00001-of-00001.safetensors"]
+    wanted += ["README.md", "LICENSE", "modeling_mine.py"]
+    weights = ["model.safetensors.index.json", "model-00001-of-00001.safetensors"]
     others = ["pytorch_model.bin", "consolidated.safetensors", "original/params.json"]
-    others += ["onnx/model.onnx", "README.md", "modeling_mine.py", "tf_model.h5"]
-    asked = repository(monkeypatch, tmp_path, *wanted, *others)
+    others += ["onnx/model.onnx", "tf_model.h5"]
+    asked = repository(monkeypatch, tmp_path, *wanted, *weights, *others)
     caplog.set_level("INFO")
     assert resolve_model("owner/name") == tmp_path
     ((ref, options),) = asked
     assert ref == "owner/name"
-    assert sorted(options["allow_patterns"]) == sorted(wanted)
-    assert "owner/name at abc123: 6 files, 6.00 GB" in caplog.text
+    assert sorted(options["allow_patterns"]) == sorted(wanted + weights)
+    assert "owner/name at abc123: 9 files, 9.00 GB" in caplog.text
+    resolve_model("owner/name", with_weights=False)
+    assert sorted(asked[1][1]["allow_patterns"]) == sorted([*wanted, weights[0]])
 
 
 def test_pickles_are_fetched_only_without_safetensors(tmp_path, monkeypatch):

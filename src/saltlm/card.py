@@ -15,7 +15,7 @@ _TEMPLATE = """\
 
 # {{ name }}
 
-{{ source.name }} with the vocabulary of {{ plm.name }}, made by saltlm {{ version }}.
+{{ source.name }} with {{ choice }}, made by saltlm {{ version }}.
 Method: {{ method }}, {{ methods[method].description }}; see
 [SALT](https://arxiv.org/abs/2505.10945) and the documents of saltlm.
 
@@ -31,8 +31,11 @@ text of the target language before use.
 | | from | licence |
 |---|---|---|
 | layers, shared and special token rows | {{ source.name }} | {{ source.licence or "not stated" }} |
-| vocabulary, and what the new rows are mapped from | {{ plm.name }} | \
-{{ plm.licence or "not stated" }} |
+| {{ "what" if tokenizer else "vocabulary, and what" }} the new rows are mapped from | \
+{{ plm.name }} | {{ plm.licence or "not stated" }} |
+{%- if tokenizer %}
+| vocabulary | {{ tokenizer.name }} | {{ tokenizer.licence or "not stated" }} |
+{%- endif %}
 
 A licence that is not stated has to be looked up before the model is passed on.
 
@@ -49,6 +52,10 @@ quantisation rounded away is lost.
 | {{ "{:,}".format(count) }} | {{ origins[origin] }} |
 {% endfor %}
 Auxiliary space: {{ auxiliary }}.
+{%- for note in notes %}
+{{- "\n" if loop.first }}
+- {{ note }}
+{%- endfor %}
 
 ```yaml
 {{ options }}```
@@ -89,11 +96,15 @@ def model_card(name: str, manifest: dict[str, Any]) -> str:
         name: of the new model.
         manifest: its record; see `saltlm.record`.
     """
-    parents = manifest["source"], manifest["plm"]
+    vocabulary = manifest.get("vocabulary", {})  # models made by earlier versions have none
+    tokenizer = vocabulary.get("tokenizer")
+    owner = (tokenizer or manifest["plm"])["name"]
+    taken = "new tokens" if vocabulary.get("mode") == "extend" else "the vocabulary"
+    parents = [manifest["source"], manifest["plm"], *([tokenizer] if tokenizer else [])]
     metadata = {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
-        "base_model": [parent["name"] for parent in parents],
+        "base_model": [parent["name"] for parent in parents[:2]],
         "tags": ["saltlm", "embedding-transfer"],
     }
     licences = {parent["licence"] for parent in parents}
@@ -105,6 +116,9 @@ def model_card(name: str, manifest: dict[str, Any]) -> str:
         metadata=yaml.safe_dump(metadata, sort_keys=False),
         source=manifest["source"],
         plm=manifest["plm"],
+        choice=f"{taken} of {owner}",
+        tokenizer=tokenizer,
+        notes=manifest.get("notes", ()),
         version=manifest["environment"]["libraries"]["saltlm"],
         counts={
             origin: count for origin, count in manifest["counts"].items() if origin in _ORIGINS

@@ -7,10 +7,12 @@ from saltlm.errors import CheckpointError
 
 _LOG = logging.getLogger(__name__)
 
-_TEXT_SUFFIXES = (".json", ".jinja", ".model", ".txt")
+# Code is fetched with them; it runs only where the user trusts it.
+_TEXT_SUFFIXES = (".json", ".jinja", ".model", ".txt", ".md", ".py")
+_LICENCES = ("LICENSE", "NOTICE")
 
 
-def resolve_model(ref: str) -> Path:
+def resolve_model(ref: str, *, with_weights: bool = True) -> Path:
     """Find a model on disk, or fetch it from the Hugging Face Hub into its cache.
 
     Of a Hub repository only the top-level text files and the safetensors are fetched; ``.bin``
@@ -18,6 +20,7 @@ def resolve_model(ref: str) -> Path:
 
     Args:
         ref: a local directory, a GGUF file, or a Hub id such as ``HuggingFaceTB/SmolLM2-135M``.
+        with_weights: False fetches the text files alone, which hold the tokenizer.
 
     Returns:
         The model directory.
@@ -42,7 +45,7 @@ def resolve_model(ref: str) -> Path:
         raise CheckpointError(
             f"{ref} does not exist", "check the path, or give a Hub id such as owner/name"
         )
-    return _fetch(ref)
+    return _fetch(ref, with_weights=with_weights)
 
 
 def revision_of(directory: Path) -> str | None:
@@ -50,7 +53,7 @@ def revision_of(directory: Path) -> str | None:
     return directory.name if directory.parent.name == "snapshots" else None
 
 
-def _fetch(ref: str) -> Path:
+def _fetch(ref: str, *, with_weights: bool) -> Path:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import GatedRepoError, HFValidationError
 
@@ -58,7 +61,7 @@ def _fetch(ref: str) -> Path:
     try:
         info = HfApi().model_info(ref, files_metadata=True)
         sizes = {item.rfilename: item.size or 0 for item in info.siblings or []}
-        files = _wanted(list(sizes))
+        files = _wanted(list(sizes), with_weights=with_weights)
         total = sum(sizes[name] for name in files)
         _LOG.info("%s at %s: %d files, %.2f GB", ref, info.sha, len(files), total / 1e9)
         return Path(snapshot_download(ref, allow_patterns=files))
@@ -80,9 +83,11 @@ def _fetch(ref: str) -> Path:
         ) from None
 
 
-def _wanted(files: list[str]) -> list[str]:
+def _wanted(files: list[str], *, with_weights: bool) -> list[str]:
     top = [name for name in files if "/" not in name]
-    text = [name for name in top if name.endswith(_TEXT_SUFFIXES)]
+    text = [name for name in top if name.endswith(_TEXT_SUFFIXES) or name.startswith(_LICENCES)]
+    if not with_weights:
+        return text
     weights = [name for name in top if name.startswith("model") and name.endswith(".safetensors")]
     if not weights:
         weights = [name for name in top if name.startswith("pytorch_") and name.endswith(".bin")]

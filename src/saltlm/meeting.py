@@ -157,6 +157,7 @@ def _prune(
     texts = islice(documents(corpus), 0, None, step)
     loss = pruning_loss(donor.tokenizer, pruned.tokenizer, texts)
     record |= {
+        "wanted_tokens": size,
         "kept_tokens": len(pruned.kept),
         "used_tokens": pruned.n_used,
         "pruning": asdict(loss),
@@ -234,6 +235,8 @@ def _notes(record: Mapping[str, Any]) -> Iterator[str]:
                 f"{n_further:,} are the donor's most frequent ones with the corpus' pairs of "
                 "letters"
             )
+        if record["kept_tokens"] < record["wanted_tokens"]:
+            yield f"these are fewer than {record['wanted_tokens']:,}: no others look like them"
     if "extension" in record:
         counts = record["extension"]
         yield (

@@ -15,6 +15,7 @@ from saltlm.card import licence_of, model_card
 from saltlm.checkpoint import dtype_name
 from saltlm.config import TransferConfig
 from saltlm.directory import left_by_killed_run
+from saltlm.hub import resolve_model, revision_of
 from saltlm.methods import Choice
 from saltlm.pair import Pair, Side
 from saltlm.problem import TransferResult
@@ -40,7 +41,7 @@ def input_files(config: TransferConfig) -> list[Path]:
     """Return the files beside the two models that a transfer reads."""
     specs = [config.aux, *([config.plm_vectors] if config.plm_vectors else [])]
     vectors = [file for spec in specs if (file := parse_auxiliary_spec(spec)[1])]
-    return [*config.corpus, *config.calibration.unigrams, *vectors]
+    return [*config.corpus, *config.source_corpus, *config.calibration.unigrams, *vectors]
 
 
 def expected_bytes(pair: Pair, config: TransferConfig) -> int:
@@ -94,6 +95,7 @@ def write_model(
         "source": _describe(source, tables),
         "plm": _describe(pair.plm, pair.plm_tables),
         "files": {str(file): sha256(file) for file in input_files(config)},
+        "vocabulary": {**pair.meeting.record, "tokenizer": _describe_tokenizer(config)},
         "auxiliary": result.auxiliary,
         "method": method._asdict(),
         "options": config.model_dump(mode="json"),
@@ -126,6 +128,7 @@ def _write_settings(
             target.tokenizer,
             target.roles,
             overridden=frozenset(config.special_tokens.roles),
+            keeps_ids=config.mode == "extend",
         )
         if name == "config.json":
             values = set_vocabulary_size(values, len(result.embedding))
@@ -144,20 +147,37 @@ def _write_settings(
 
 def _describe(side: Side, tables: Tables) -> dict[str, Any]:
     """Return what the manifest says of a parent."""
-    names = ("config.json", "tokenizer.json", *SENTENCEPIECE_FILES)
-    files = [side.directory / name for name in names]
     return {
         "name": side.name,
         "revision": side.revision,
         "licence": licence_of(side.directory),
         "dequantised_from": getattr(side.config, "dequantised_from", None),
-        "files": {file.name: sha256(file) for file in files if file.is_file()},
+        "files": _hashes(side.directory),
         "tables": {
             role: {"tensors": list(names), "sha256": table_hash(getattr(tables, role))}
             for role, names in tables.names.items()
         },
         "is_tied": tables.is_tied,
     }
+
+
+def _describe_tokenizer(config: TransferConfig) -> dict[str, Any] | None:
+    """Return what the manifest says of a tokenizer that is neither parent's."""
+    if config.target_tokenizer is None:
+        return None
+    directory = resolve_model(config.target_tokenizer, with_weights=False)
+    return {
+        "name": config.target_tokenizer,
+        "revision": revision_of(directory),
+        "licence": licence_of(directory),
+        "files": _hashes(directory),
+    }
+
+
+def _hashes(directory: Path) -> dict[str, str]:
+    names = ("config.json", "tokenizer.json", *SENTENCEPIECE_FILES)
+    files = [directory / name for name in names]
+    return {file.name: sha256(file) for file in files if file.is_file()}
 
 
 def _more_counts(result: TransferResult, pair: Pair) -> dict[str, Any]:

@@ -67,6 +67,7 @@ def read_pair(source: str, plm: str, config: TransferConfig) -> Pair:
     check_is_causal_lm(left.config, left.directory)
     if config.dtype is not None:
         check_convertible(left.config, left.directory)
+    other = _other_tokenizer(config)
     names = config.tensors
     tables = read_tables(
         left.checkpoint,
@@ -88,7 +89,7 @@ def read_pair(source: str, plm: str, config: TransferConfig) -> Pair:
         right.special,
         config,
         n_source_rows=len(tables.embedding),
-        other=_other_tokenizer(config),
+        other=other,
     )
     if config.plm_vectors is not None:
         rows = read_vectors(config.plm_vectors, meeting.surface[: len(meeting.plm)]).matrix
@@ -100,7 +101,7 @@ def _other_tokenizer(config: TransferConfig) -> tuple[Tokenizer, SpecialTokens] 
     """Return the tokenizer that is wanted instead of the PLM's, with its special tokens."""
     if config.target_tokenizer is None:
         return None
-    directory = resolve_model(config.target_tokenizer)
+    directory = resolve_model(config.target_tokenizer, with_weights=False)
     tokenizer = load_tokenizer(directory, trust_remote_code=config.trust_remote_code)
     return tokenizer, read_special_tokens(directory, tokenizer)
 
@@ -133,7 +134,7 @@ def load_tokenizer_side(ref: str, *, trust_remote_code: bool = False) -> Side:
         CheckpointError: the directory is not there.
         VocabularyError: it has no fast tokenizer.
     """
-    directory = resolve_model(ref)
+    directory = resolve_model(ref, with_weights=False)
     tokenizer = load_tokenizer(directory, trust_remote_code=trust_remote_code)
     return Side(
         name=ref,

@@ -136,6 +136,8 @@ def transfer(
     if config.plm_vectors is not None:
         check_auxiliary_spec(config.plm_vectors)
     _check_apart(Path(out), [Path(source), Path(plm), *input_files(config)])
+    if config.target_tokenizer is not None:
+        _check_apart(Path(out), [Path(config.target_tokenizer)])
     if config.calibration.unigrams:
         check_corpus(config.calibration.unigrams)
         check_corpus(config.corpus)

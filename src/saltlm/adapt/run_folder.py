@@ -38,7 +38,6 @@ _FREE = (
     "micro_batch",
     "loss_chunk",
     "checkpointing",
-    "attention",
     "max_bad_share",
 )
 

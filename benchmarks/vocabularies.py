@@ -1,0 +1,145 @@
+"""One pair, four vocabularies: replaced, extended, and pruned to two sizes, before any training.
+
+    python benchmarks/vocabularies.py --source SMOLLM2 --plm E5_SMALL --texts DIR --work DIR \
+        [--language de] [--stage make measure time] [--out benchmarks/results/vocabularies.json]
+
+DIR of texts holds LANGUAGE.txt.gz and LANGUAGE.heldout.txt.gz, one document a line, and English
+beside the language. ``replaced`` has all tokens that occur in LANGUAGE.txt.gz, ``extended`` puts
+the same tokens behind the source's own. Times are of greedy generation on two threads, in rounds
+that take the models in turn, with nothing else running.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from real_run import measure
+from saltlm.prune import prune_model
+from saltlm.text import documents
+
+SIZES = (16000, 32000)
+PROMPTS, PROMPT_CHARACTERS, NEW_TOKENS, ROUNDS = 8, 200, 64, 5
+
+
+def make(given):
+    """Make the four models; return the directory of each, the untouched source first."""
+    corpus = given.texts / f"{given.language}.txt.gz"
+    donor = given.work / f"donor-{given.language}"
+    options = {"replaced": [donor], "extended": [donor, "--mode", "extend"]}
+    options |= {
+        f"pruned to {size:,}": [given.plm, "--prune-to", size, "--corpus", corpus] for size in SIZES
+    }
+    models = {"untouched": given.source}
+    models |= {name: given.work / f"{given.language}-{name.replace(' ', '-')}" for name in options}
+    if "make" in given.stage:
+        if not donor.exists():
+            prune_model(given.plm, donor, [corpus])
+        for name, (plm, *flags) in options.items():
+            if not models[name].exists():
+                command = [sys.executable, "-m", "saltlm.cli.main", "transfer", given.source, plm]
+                command += ["--out", models[name], *flags]
+                subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
+    return models
+
+
+def size_of(directory):
+    """Bytes on disk that make up the model, numbers in its tensors, and how it was made."""
+    from saltlm.checkpoint import open_checkpoint
+
+    checkpoint = open_checkpoint(directory)
+    manifest = directory / "saltlm" / "manifest.json"
+    record = json.loads(manifest.read_text()) if manifest.is_file() else {}
+    names = ("*.safetensors", "*.json", "*.jinja")
+    return {
+        "parameters": sum(int(torch.Size(t.shape).numel()) for t in checkpoint.tensors.values()),
+        "bytes on disk": sum(f.stat().st_size for name in names for f in directory.glob(name)),
+        "counts": record.get("counts"),
+        "vocabulary": record.get("vocabulary"),
+    }
+
+
+def generate_in_turn(models, given):
+    """Seconds of greedy generation after the same prompts, in rounds that take each in turn."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.set_num_threads(2)
+    held_out = documents([given.texts / f"{given.language}.heldout.txt.gz"])
+    long_enough = (text for text in held_out if len(text) > PROMPT_CHARACTERS)
+    prompts = [text[:PROMPT_CHARACTERS] for text in islice(long_enough, PROMPTS)]
+    loaded = {
+        name: (
+            AutoModelForCausalLM.from_pretrained(directory, dtype="auto").eval(),
+            AutoTokenizer.from_pretrained(directory),
+        )
+        for name, directory in models.items()
+    }
+    seconds = {name: [] for name in models}
+    written = {}
+    for round_ in range(ROUNDS + 1):
+        for name, (model, tokenizer) in loaded.items():
+            texts, total = [], 0.0
+            for prompt in prompts:
+                ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)["input_ids"]
+                begun = time.perf_counter()
+                out = model.generate(
+                    ids,
+                    attention_mask=torch.ones_like(ids),
+                    min_new_tokens=NEW_TOKENS,
+                    max_new_tokens=NEW_TOKENS,
+                    do_sample=False,
+                    pad_token_id=0,
+                )
+                total += time.perf_counter() - begun
+                texts.append(tokenizer.decode(out[0, ids.shape[1] :]))
+            written[name] = sum(len(text.encode()) for text in texts)
+            if round_:  # the first one warms up
+                seconds[name].append(total)
+    found = {}
+    for name, of_rounds in seconds.items():
+        middle = statistics.median(of_rounds)
+        found[name] = {
+            "tokens a second": round(PROMPTS * NEW_TOKENS / middle, 2),
+            "slowest and fastest round": [
+                round(PROMPTS * NEW_TOKENS / pick(of_rounds), 2) for pick in (max, min)
+            ],
+            "bytes written a second": round(written[name] / middle, 1),
+        }
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("--source", "--plm", "--texts", "--work"):
+        parser.add_argument(name, type=Path, required=True)
+    parser.add_argument("--language", default="de")
+    stages = ["make", "measure", "time"]
+    parser.add_argument("--stage", nargs="+", choices=stages, default=stages)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/vocabularies.json"))
+    given = parser.parse_args()
+    results = json.loads(given.out.read_text()) if given.out.is_file() else {}
+
+    def keep(key, result):
+        results.setdefault(key, {}).update(result)
+        given.out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+        print(key, json.dumps(result, ensure_ascii=False), flush=True)
+
+    models = make(given)
+    if "measure" in given.stage:
+        for name, directory in models.items():
+            keep(name, size_of(directory) | measure(directory, given.texts, given.language))
+    if "time" in given.stage:
+        load = os.getloadavg()[0]
+        for name, result in generate_in_turn(models, given).items():
+            keep(name, result | {"load before the timing": round(load, 2)})
+
+
+if __name__ == "__main__":
+    main()
