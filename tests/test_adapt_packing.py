@@ -1,5 +1,6 @@
 """Packing loses nothing, and positions and bytes follow the documents."""
 
+import errno
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from saltlm.adapt import packing
-from saltlm.adapt.corpus import Source
+from saltlm.adapt.corpus import Source, fingerprint
 from saltlm.adapt.errors import DataError
 from saltlm.adapt.packing import (
     Frame,
@@ -22,6 +23,7 @@ from saltlm.adapt.packing import (
     sequence,
     unpack,
 )
+from saltlm.errors import OutputError
 
 ids = st.lists(st.integers(0, 69_999), min_size=1, max_size=12)
 framed = st.lists(st.tuples(ids, st.integers(0, 40)), min_size=1, max_size=12)
@@ -36,6 +38,11 @@ def tokenizer(tokenizers_by_family, save_tokenizer_dir, tmp_path):
         eos_token="<|endoftext|>",
     )
     return AutoTokenizer.from_pretrained(directory)
+
+
+def prepared(file, tokenizer, frame, cache, **options):
+    source = Source(str(file), **options)
+    return prepare(source, fingerprint(source), tokenizer, frame, cache=cache)
 
 
 @given(framed, st.sampled_from([60_000, 70_000]))
@@ -76,7 +83,7 @@ def test_packing_stops_after_the_document_that_reaches_the_limit(tmp_path):
 def test_documents_are_framed_and_special_tokens_are_not_doubled(tmp_path, tokenizer):
     file = tmp_path / "a.txt"
     file.write_text("Das Haus.\nÖl\n", encoding="utf-8")
-    packed = prepare(Source(str(file)), tokenizer, Frame(7, 9), cache=tmp_path / "cache")
+    packed = prepared(file, tokenizer, Frame(7, 9), tmp_path / "cache")
     texts = [
         [7, *tokenizer(text, add_special_tokens=False)["input_ids"], 9]
         for text in ("Das Haus.", "Öl")
@@ -108,8 +115,7 @@ def test_the_cache_is_used_again_and_its_key_is_text_tokenizer_and_frame(
     )
 
     def again(start=0, text_field="text"):
-        source = Source(str(file), text_field)
-        prepare(source, tokenizer, Frame(start, None), cache=cache)
+        prepared(file, tokenizer, Frame(start, None), cache, text_field=text_field)
         return len(calls)
 
     assert [again(), again()] == [1, 1]
@@ -132,11 +138,25 @@ def test_a_killed_preparation_is_not_taken_for_a_finished_one(tmp_path, tokenize
 
     monkeypatch.setattr(packing, "pack", killed)
     with pytest.raises(KeyboardInterrupt):
-        prepare(Source(str(file)), tokenizer, Frame(0, None), cache=tmp_path / "cache")
+        prepared(file, tokenizer, Frame(0, None), tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 
 
 def test_no_document(tmp_path, tokenizer):
     (tmp_path / "a.txt").write_text("")
     with pytest.raises(DataError, match="a.txt holds no document"):
-        prepare(Source(str(tmp_path / "a.txt")), tokenizer, Frame(0, None), cache=tmp_path / "c")
+        prepared(tmp_path / "a.txt", tokenizer, Frame(0, None), tmp_path / "c")
+
+
+def test_a_full_disk_and_a_place_that_is_none_are_named(tmp_path, tokenizer, monkeypatch):
+    (tmp_path / "a.txt").write_text("Das Haus.\n")
+    with pytest.raises(OutputError, match="a.txt/c: Not a directory\nhint: .* --set cache=DIR"):
+        prepared(tmp_path / "a.txt", tokenizer, Frame(0, None), tmp_path / "a.txt" / "c")
+
+    def full(documents, folder, n_ids, **named):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(packing, "pack", full)
+    with pytest.raises(OutputError, match="No space left .*\nhint: free some space, or .* cache="):
+        prepared(tmp_path / "a.txt", tokenizer, Frame(0, None), tmp_path / "c")
+    assert not list((tmp_path / "c").iterdir())

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from transformers import AutoModelForCausalLM
 
 from adapt_models import N_SHARED, N_TOKENS, read_model, save_model, save_text, tiny_config
-from saltlm.adapt import checkpoints, loop
+from saltlm.adapt import checkpoints, training
 from saltlm.adapt.errors import TrainingError
 from saltlm.adapt.loop import adapt
 from saltlm.adapt.metrics import read_metrics
@@ -148,7 +148,7 @@ def test_a_run_goes_on_inside_every_kind_of_stage(tmp_path, text, monkeypatch, k
     model, config = save_model(tmp_path / "model"), tiny_config(tmp_path, stages=[kind])
     adapt(model, tmp_path / "whole", config)
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "learning_rate_factor", lambda step, *_: 1.0 if step < 3 else 1 / 0)
+        patch.setattr(training, "learning_rate_factor", lambda step, *_: 1.0 if step < 3 else 1 / 0)
         with pytest.raises(ZeroDivisionError):
             adapt(model, tmp_path / "broken", config)
     adapt(model, tmp_path / "broken", config)

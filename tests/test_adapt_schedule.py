@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saltlm.adapt.config import AdaptConfig, StageConfig
-from saltlm.adapt.schedule import Stage, learning_rate_factor, plan_stages
+from saltlm.adapt.schedule import Stage, choose_stages, learning_rate_factor, plan_stages
 from saltlm.errors import ConfigError
 
 KINDS = ("embeddings", "full", "lora", "top-bottom")
@@ -63,30 +63,30 @@ def test_factors_are_above_zero_and_at_most_one(n, schedule, warmup, decay, floo
 
 @given(st.lists(st.sampled_from(KINDS), min_size=1, max_size=4), st.integers(1, 50))
 def test_stages_cover_every_step_once(kinds, n_steps):
-    stages = plan_stages([StageConfig(kind=k) for k in kinds], n_steps, has_new_rows=True)
+    stages = plan_stages([StageConfig(kind=k) for k in kinds], n_steps)
     steps = [step for stage in stages for step in range(stage.first, stage.last)]
     assert steps == list(range(n_steps))
     assert all(stage.first < stage.last for stage in stages)
 
 
 def test_by_default_new_rows_go_first_where_there_are_any():
-    assert plan_stages((), 20, has_new_rows=True) == (
-        Stage("embeddings", 0, 2),
-        Stage("full", 2, 20),
+    both = choose_stages((), has_new_rows=True)
+    assert plan_stages(both, 20) == (Stage("embeddings", 0, 2), Stage("full", 2, 20))
+    assert plan_stages(both, 3) == (Stage("full", 0, 3),)
+    one = choose_stages((), has_new_rows=False)
+    assert plan_stages(one, 20) == (Stage("full", 0, 20),)
+
+
+def test_stages_without_a_share_split_what_the_others_leave():
+    kinds = [StageConfig(kind="lora", share=0.5), *[StageConfig(kind="full")] * 2]
+    assert plan_stages(kinds, 8) == (
+        Stage("lora", 0, 4),
+        Stage("full", 4, 6),
+        Stage("full", 6, 8),
     )
-    assert plan_stages((), 20, has_new_rows=False) == (Stage("full", 0, 20),)
-    assert plan_stages((), 3, has_new_rows=True) == (Stage("full", 0, 3),)
-
-
-def test_shares_must_sum_to_one():
-    half = StageConfig(kind="full", share=0.5)
-    with pytest.raises(ConfigError, match="shares of the stages sum to 0.5, not 1"):
-        plan_stages([half], 10, has_new_rows=True)
-    with pytest.raises(ConfigError, match="shares of the stages sum to 1.5, not 1"):
-        plan_stages([half, half, half], 10, has_new_rows=True)
 
 
 def test_embeddings_without_new_rows_is_refused():
     stages = [StageConfig(kind="embeddings")]
     with pytest.raises(ConfigError, match="trains only new rows, but the model has none"):
-        plan_stages(stages, 10, has_new_rows=False)
+        choose_stages(stages, has_new_rows=False)

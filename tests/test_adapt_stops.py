@@ -5,20 +5,19 @@ import gc
 import json
 import os
 import shutil
+import sys
 from collections import namedtuple
-from pathlib import Path
 
 import pytest
 import torch
-from transformers import MambaConfig, MambaForCausalLM
 
 from adapt_models import save_model, save_text, tiny_config
-from saltlm.adapt import checkpoints, finish, loop, safety
+from saltlm.adapt import checkpoints, finish, loop, safety, start, training
 from saltlm.adapt.errors import DataError, TrainingError
 from saltlm.adapt.loop import adapt
 from saltlm.adapt.run_folder import RunFolder, only_run
-from saltlm.adapt.start import recompute_activations
-from saltlm.errors import CheckpointError, ConfigError, OutputError
+from saltlm.cli.adapt import command
+from saltlm.errors import CheckpointError, ConfigError, MissingExtraError, OutputError
 
 
 @pytest.fixture(autouse=True)
@@ -43,14 +42,14 @@ def kept(out):
 
 
 def test_not_a_number_stops_the_run_and_keeps_the_last_good(tmp_path, model, monkeypatch):
-    out, real = tmp_path / "out", loop._accumulate
+    out, real = tmp_path / "out", training._accumulate
 
-    def breaks_in_step_4(run, training, step):
-        loss = real(run, training, step)
+    def breaks_in_step_4(run, state, step):
+        loss = real(run, state, step)
         return float("nan") if step == 3 else loss
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_accumulate", breaks_in_step_4)
+        patch.setattr(training, "_accumulate", breaks_in_step_4)
         with pytest.raises(
             TrainingError, match="step 4 has loss nan .* sequences 24 to 31"
         ) as caught:
@@ -100,13 +99,16 @@ def test_out_of_memory_names_what_to_lower(tmp_path, error):
     )
     with (
         pytest.raises(TrainingError, match=message),
-        safety.memory_errors(2, tiny_config(tmp_path)),
+        safety.memory_errors("step 3", tiny_config(tmp_path)),
     ):
         raise error
 
 
 def test_other_errors_are_not_taken_for_memory(tmp_path):
-    with pytest.raises(RuntimeError, match="shape"), safety.memory_errors(2, tiny_config(tmp_path)):
+    with (
+        pytest.raises(RuntimeError, match="shape"),
+        safety.memory_errors("step 3", tiny_config(tmp_path)),
+    ):
         raise RuntimeError("shape mismatch")
 
 
@@ -138,15 +140,8 @@ def test_places_that_are_taken(tmp_path, model):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="file exists and is not a run"):
         adapt(model, tmp_path / "file", tiny_config(tmp_path))
-
-
-def test_a_place_that_cannot_be_written(tmp_path, model, monkeypatch):
-    def refuse(path, *_, **__):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-
-    monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(OutputError, match="cannot write .*out: Permission denied"):
-        adapt(model, tmp_path / "out", tiny_config(tmp_path))
+    with pytest.raises(OutputError, match="cannot write .*out: Not a directory"):
+        adapt(model, tmp_path / "file" / "out", tiny_config(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -160,7 +155,6 @@ def test_a_place_that_cannot_be_written(tmp_path, model, monkeypatch):
         ({"sequence_length": 64, "data": {"SMALL": None}}, DataError, "fewer than one sequence"),
         ({"heldout": {"x": "EMPTY"}}, DataError, "EMPTY holds no document"),
         ({"trackers": ("wandb",)}, ConfigError, "the tracker wandb is not installed\nhint: pip"),
-        ({"stages": ("embeddings:0.5",)}, ConfigError, r"shares of the stages sum to 0\.5"),
     ],
 )
 def test_inputs_that_do_not_fit(tmp_path, model, monkeypatch, options, kind, message):
@@ -188,9 +182,60 @@ def test_damaged_models_are_named(tmp_path, model):
         adapt(model, tmp_path / "out", tiny_config(tmp_path))
 
 
-def test_activations_that_cannot_be_recomputed():
-    sizes = {"vocab_size": 50, "hidden_size": 8, "num_hidden_layers": 1, "state_size": 4}
-    recurrent = MambaForCausalLM(MambaConfig(**sizes))
-    recurrent.supports_gradient_checkpointing = False
-    with pytest.raises(ConfigError, match="MambaForCausalLM cannot recompute its activations"):
-        recompute_activations(recurrent)
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"stages": ["full:0.9", "lora"]}, MissingExtraError, "stage lora needs the 'lora' extra"),
+        ({"stages": ["top-bottom"]}, CheckpointError, "LlamaForCausalLM has no list of 3 layers"),
+        ({"checkpointing": True}, ConfigError, "LlamaForCausalLM cannot recompute its activations"),
+    ],
+)
+def test_what_a_later_stage_needs_is_there_before_text_is_read(
+    tmp_path, model, monkeypatch, options, kind, message
+):
+    real = start.read_skeleton
+
+    def unusual(*args):
+        skeleton = real(*args)
+        skeleton.config.num_hidden_layers = 3
+        skeleton.supports_gradient_checkpointing = False
+        return skeleton
+
+    monkeypatch.setattr(start, "read_skeleton", unusual)
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(kind, match=message):
+        adapt(model, tmp_path / "out", tiny_config(tmp_path, **options))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_all_sources_are_looked_at_before_the_first_is_packed(tmp_path, model):
+    data = {str(tmp_path / "text.txt"): None, str(tmp_path / "missing.txt"): 0.1}
+    with pytest.raises(DataError, match=r"missing\.txt does not exist"):
+        adapt(model, tmp_path / "out", tiny_config(tmp_path, data=data))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_full_disk_while_metrics_are_written(tmp_path, model, monkeypatch):
+    def full(file, row):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(loop, "log_metrics", full)
+    with pytest.raises(OutputError, match="cannot write .*out: No space left on device"):
+        adapt(model, tmp_path / "out", tiny_config(tmp_path))
+
+
+def test_memory_that_runs_out_while_a_stage_is_set_up(tmp_path, model, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("x")
+
+    monkeypatch.setattr(training, "build_model", full)
+    with pytest.raises(TrainingError, match="out of memory in the set-up of the stage full with"):
+        adapt(model, tmp_path / "out", tiny_config(tmp_path))
+
+
+def test_without_accelerate_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    for name in ("loop", "start"):
+        monkeypatch.delitem(sys.modules, f"saltlm.adapt.{name}")
+    with pytest.raises(MissingExtraError, match="saltlm adapt needs the 'adapt' extra"):
+        command.main(["m", "--data", "x", "--out", "o"], standalone_mode=False)

@@ -148,13 +148,13 @@ def test_an_adaptation_that_fails_is_told_and_stops_nothing(pair, texts):
     heldout = texts / "heldout.txt"
     words = ["compare", *map(str, pair), "--methods", "mean,salt", "--heldout", str(heldout)]
     words += ["--out", str(texts / "cmp"), "--corpus", str(texts / "train.txt"), "--json"]
-    short = f"{' '.join(SHORT)} cache={texts / 'cache'} stages=[lora:0.5,full:0.2]"
-    done = CliRunner().invoke(cli, [*words, "--adapt", short])
+    short = f"{' '.join(SHORT)} cache={texts / 'cache'} sequence_length=9999"
+    done = CliRunner().invoke(cli, [*words, "--adapt", f"{short} batch_tokens=9999"])
     assert done.exit_code == 1
     results = json.loads(done.stdout)["results"]
     for name in ("mean", "salt"):
         (run,) = results[name]["adapted"]
-        assert run["error"] == "the shares of the stages sum to 0.7, not 1"
+        assert "sequence_length=9999 is more than the model's" in run["error"]
 
 
 @pytest.mark.parametrize(

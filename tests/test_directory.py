@@ -108,14 +108,14 @@ def test_force_replaces_nothing_but_models(tmp_path, kind):
 
 
 def test_a_directory_that_appears_meanwhile_is_kept(tmp_path, monkeypatch):
-    out, sync = tmp_path / "out", saltlm.directory._sync
+    out, sync = tmp_path / "out", saltlm.directory.sync
 
     def sync_while_another_writes(fresh: Path) -> None:
         sync(fresh)
         out.mkdir()
         (out / "theirs").write_text("theirs")
 
-    monkeypatch.setattr(saltlm.directory, "_sync", sync_while_another_writes)
+    monkeypatch.setattr(saltlm.directory, "sync", sync_while_another_writes)
     with pytest.raises(OutputError, match="was made by someone else meanwhile"):
         make(out)
     assert listing(tmp_path) == {"out": "/", "out/theirs": "theirs"}

@@ -1,6 +1,7 @@
 """What the documents say is what the code does."""
 
 import importlib
+import importlib.util
 import os
 import re
 from pathlib import Path
@@ -68,6 +69,18 @@ def test_option_reference_is_the_schema():
 @pytest.mark.parametrize("section", [TransferConfig, AdaptConfig])
 def test_every_option_is_described(section):
     assert all(field.description for _, field in options(section))
+
+
+def test_tables_of_numbers_are_the_benchmarks_results():
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "benchmarks" / "tables.py")
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    shown = []
+    for file in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = file.read_text(encoding="utf-8")
+        shown += re.findall(r"<!-- /([\w ]+) -->", text)
+        compare_or_write(file, tables.filled(text))
+    assert set(shown) == set(tables.TABLES)
 
 
 def test_links_between_documents_hold():

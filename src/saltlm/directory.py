@@ -46,7 +46,7 @@ def new_directory(out: Path, *, force: bool, expected_bytes: int) -> Iterator[Pa
     _check_parent(out.parent)
     partial = out.parent / f".{out.name}.saltlm-partial"
     fresh, earlier, previous = (partial / name for name in ("model", _EARLIER, "previous"))
-    with _disk_errors(out):
+    with disk_errors(out):
         lock = _lock(partial, out)
         try:
             _restore(previous, out)
@@ -54,7 +54,7 @@ def new_directory(out: Path, *, force: bool, expected_bytes: int) -> Iterator[Pa
             _check_place(out, force, expected_bytes - left)
             fresh.mkdir()
             yield fresh
-            _sync(fresh)
+            sync(fresh)
             _publish(fresh, out, previous, force)
         finally:
             _restore(previous, out)
@@ -146,7 +146,8 @@ def _restore(previous: Path, out: Path) -> None:
         previous.rename(out)
 
 
-def _sync(directory: Path) -> None:
+def sync(directory: Path) -> None:
+    """Wait until a directory and all that is in it are on the disk."""
     for path in [*directory.rglob("*"), directory]:
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -166,7 +167,7 @@ def _publish(fresh: Path, out: Path, previous: Path, force: bool) -> None:
 
 
 @contextmanager
-def _disk_errors(out: Path) -> Iterator[None]:
+def disk_errors(out: Path) -> Iterator[None]:
     """Turn a full or read-only disk into an `OutputError`, also when Rust code reports it."""
     try:
         yield

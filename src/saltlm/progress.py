@@ -7,7 +7,8 @@ from typing import Any
 from tqdm import tqdm
 
 
-def progress(work: Iterable[Any] | None = None, **settings: Any) -> Any:
+def progress(work: Iterable[Any] | None = None, *, is_hidden: bool = False, **settings: Any) -> Any:
     """Return tqdm over some work, or over ``total`` steps that are reported with ``update``."""
     is_quiet = os.environ.get("TQDM_DISABLE", "") not in ("", "0")
-    return tqdm(work, delay=1, leave=False, disable=is_quiet or None, **settings)
+    usual = {"delay": 1, "leave": False}
+    return tqdm(work, disable=is_quiet or is_hidden or None, **usual | settings)

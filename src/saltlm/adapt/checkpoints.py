@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from saltlm.adapt.errors import TrainingError
-from saltlm.directory import _disk_errors, _sync
+from saltlm.directory import disk_errors, sync
 from saltlm.errors import OutputError
 
 _PARTIAL, _PRUNED = ".partial", ".pruned"
@@ -104,7 +104,7 @@ def save(
     n_bytes = sum(tensor.nbytes for part in (weights, optimizer) for tensor in part.values())
     partial = folder / _PARTIAL
     try:
-        with _disk_errors(folder):
+        with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             remove_leftovers(folder)
             if shutil.disk_usage(folder).free < n_bytes:
@@ -113,9 +113,9 @@ def save(
             save_file(dict(weights), partial / _WEIGHTS)
             save_file(dict(optimizer), partial / _OPTIMIZER)
             (partial / _STATE).write_text(json.dumps(state, indent=2) + "\n")
-            _sync(partial)
+            sync(partial)
             partial.rename(folder / name)
-            _sync(folder)
+            sync(folder)
     except OutputError as error:
         kept = find(folder)
         again = f"the same command then goes on from {kept[-1]}" if kept else "then start again"

@@ -5,7 +5,7 @@ Every field's description is its help text.
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -103,7 +103,7 @@ class AdaptConfig(_Section):
     sequence_length: int = Field(1024, ge=2, description="tokens in a sequence")
     batch_tokens: int = Field(65_536, ge=2, description="tokens in a step, over all devices")
     micro_batch: int = Field(8, ge=1, description="sequences at once on a device")
-    loss_chunk: int = Field(2**24, ge=1, description="logits that exist at once on a device")
+    loss_chunk: int = Field(2**26, ge=1, description="logits that exist at once on a device")
 
     stages: tuple[Annotated[StageConfig, BeforeValidator(_read_stage)], ...] = Field(
         (),
@@ -124,6 +124,9 @@ class AdaptConfig(_Section):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the activations; auto: bfloat16 where the device has it"
     )
+    attention: str | None = Field(
+        None, description="transformers' attn_implementation, such as flash_attention_2"
+    )
     checkpointing: bool = Field(False, description="recompute activations: less memory, slower")
     save_every: int = Field(500, ge=1, description="steps between checkpoints")
     eval_every: int = Field(100, ge=1, description="steps between held-out measurements")
@@ -143,6 +146,8 @@ class AdaptConfig(_Section):
                 f"batch_tokens={self.batch_tokens} is not a multiple of"
                 f" sequence_length={self.sequence_length}"
             )
+        _check_shares([stage.share for stage in self.stages] or [None], "stages", "[lora:0.3,full]")
+        _check_shares(list(self.data.values()), "data", "[de.txt,en.txt=0.1]")
         if self.warmup + self.decay > 1:
             raise ValueError(f"warmup={self.warmup} and decay={self.decay} are more than the run")
         return self
@@ -151,6 +156,16 @@ class AdaptConfig(_Section):
     def batch_sequences(self) -> int:
         """Sequences in a step, over all devices."""
         return self.batch_tokens // self.sequence_length
+
+
+def _check_shares(shares: Sequence[float | None], option: str, example: str) -> None:
+    """Refuse shares that leave something over, or more than there is."""
+    given = sum(share or 0.0 for share in shares)
+    if given > 1 + 1e-9 or (None not in shares and given < 1 - 1e-9):
+        raise ValueError(
+            f"the shares of the {option} sum to {given:g}, not 1; leave one out, and it takes the"
+            f" rest: --set {option}={example}"
+        )
 
 
 def load_adapt_config(

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from saltlm.adapt.checkpoints import weights_of
 from saltlm.adapt.run_folder import RunFolder
 from saltlm.card import model_card
-from saltlm.directory import _disk_errors, _sync
+from saltlm.directory import disk_errors, sync
 from saltlm.errors import OutputError
 from saltlm.record import FOLDER, read_manifest, sha256, write_manifest
 
@@ -53,7 +53,7 @@ def write_model(
         OutputError: the disk is full, or what is read back is not what was written.
     """
     aside = folder.path / ".model"
-    with _disk_errors(folder.out):
+    with disk_errors(folder.out):
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         model.save_pretrained(aside)
@@ -62,7 +62,7 @@ def write_model(
                 shutil.copyfile(file, aside / file.name)
         _check_same(model, aside, trust_remote_code)
         _write_record(source, aside, folder.out, adaptation)
-        _sync(aside)
+        sync(aside)
         _publish(aside, folder.out)
 
 
@@ -112,5 +112,5 @@ def _publish(aside: Path, out: Path) -> None:
     )
     for file in files:
         file.replace(out / file.name)
-    _sync(out)
+    sync(out)
     shutil.rmtree(aside)

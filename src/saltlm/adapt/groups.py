@@ -71,7 +71,7 @@ def choose_weights(model: PreTrainedModel, kind: StageKind, config: AdaptConfig)
     if kind == "lora":
         add_adapters(model, config)
     elif kind == "top-bottom":
-        layers = _layers(model)
+        layers = layers_of(model)
         for layer in [*layers[: config.ends], *layers[-config.ends :]]:
             layer.requires_grad_(True)
     for weight in table_weights(model):
@@ -83,19 +83,26 @@ def add_adapters(model: PreTrainedModel, config: AdaptConfig) -> Any:
 
     Returns:
         peft's tuner, whose ``merge_and_unload`` gives back a plain model.
-
-    Raises:
-        MissingExtraError: peft is not installed.
     """
-    try:
-        from peft import LoraConfig, LoraModel
-    except ImportError as error:
-        raise MissingExtraError("the stage lora", "lora") from error
-    settings = LoraConfig(
+    peft = import_peft()
+    settings = peft.LoraConfig(
         r=config.lora.rank, lora_alpha=config.lora.alpha, target_modules="all-linear"
     )
     torch.manual_seed(config.seed)
-    return LoraModel(model, settings, "default")
+    return peft.LoraModel(model, settings, "default")
+
+
+def import_peft() -> Any:
+    """Return the module peft.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import peft
+    except ImportError as error:
+        raise MissingExtraError("the stage lora", "lora") from error
+    return peft
 
 
 def table_weights(model: PreTrainedModel) -> list[nn.Parameter]:
@@ -178,8 +185,12 @@ def _fastest(rates: LearningRates, is_new: Bool[Tensor, " v"]) -> float:
     return max(present)
 
 
-def _layers(model: PreTrainedModel) -> nn.ModuleList:
-    """Return the stack of layers: the list of modules that is as long as the config says."""
+def layers_of(model: PreTrainedModel) -> nn.ModuleList:
+    """Return the stack of layers: the list of modules that is as long as the config says.
+
+    Raises:
+        CheckpointError: there is none.
+    """
     n_layers = model.config.get_text_config().num_hidden_layers
     for module in model.modules():
         if isinstance(module, nn.ModuleList) and len(module) == n_layers:

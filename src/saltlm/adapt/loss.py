@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from saltlm.logits import LogitTransform, logit_transform, output_head, short_head
 
-CHUNK_LOGITS = 2**24
+CHUNK_LOGITS = 2**26  # with fewer, the head is read too often; 256 MiB in float32
 
 
 class Inside(nn.Module):

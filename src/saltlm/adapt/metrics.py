@@ -1,11 +1,9 @@
-"""``metrics.jsonl``: one line of JSON for each step, and what the progress bar shows of it."""
+"""``metrics.jsonl``: one line of JSON for each step, and what is shown of it."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 
 def log_metrics(file: Path, row: Mapping[str, Any]) -> None:
@@ -46,14 +44,14 @@ def flatten(values: Mapping[str, Any], separator: str = "/", prefix: str = "") -
     return flat
 
 
-def show(bar: "tqdm[Any]", row: Mapping[str, Any]) -> None:
-    """Move the bar one step on."""
+def summary(row: Mapping[str, Any]) -> str:
+    """Return what is worth seeing of a step while it runs."""
     measured = (f"{name} {value:.3f}" for name, value in row.get("bits_per_byte", {}).items())
-    shown = [
-        f"loss {row['loss']:.3f}",
-        f"{row['train_bits_per_byte']:.3f} bits/byte",
-        *measured,
-        f"{row['tokens_per_second']:,.0f} tokens/s",
-    ]
-    bar.set_postfix_str(", ".join(shown), refresh=False)
-    bar.update()
+    return ", ".join(
+        [
+            f"loss {row['loss']:.3f}",
+            f"{row['train_bits_per_byte']:.3f} bits/byte",
+            *measured,
+            f"{row['tokens_per_second']:,.0f} tokens/s",
+        ]
+    )

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from saltlm.adapt.errors import DataError
 from saltlm.adapt.packing import PackedText, bytes_before, positions, sequence
-from saltlm.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -85,13 +84,10 @@ def mix(
 
     Args:
         packed: the sources.
-        wanted: share of each by name, or None for its part of the rest, by size.
+        wanted: share of each by name, or None for its part of the rest, by size; they sum to 1.
         n_sequences: length of the run.
         length: tokens in a sequence.
         seed: of the shuffling.
-
-    Raises:
-        ConfigError: the shares do not sum to 1.
     """
     shares = _shares([len(text.tokens) for text in packed], [wanted[text.name] for text in packed])
     source, rank = interleave(shares, n_sequences)
@@ -161,12 +157,6 @@ def epoch_order(n: int, seed: int, source: int, epoch: int) -> Int64[np.ndarray,
 def _shares(sizes: Sequence[int], wanted: Sequence[float | None]) -> tuple[float, ...]:
     given = sum(share or 0.0 for share in wanted)
     rest = sum(size for size, share in zip(sizes, wanted, strict=True) if share is None)
-    if given > 1 + 1e-9 or (not rest and given < 1 - 1e-9):
-        raise ConfigError(
-            f"the shares of the data sum to {given:g}, not 1",
-            "leave out the share of one source, and it takes the rest:"
-            " --data de.txt --data en.txt=0.1",
-        )
     shares = [
         (1 - given) * size / rest if share is None else share
         for size, share in zip(sizes, wanted, strict=True)

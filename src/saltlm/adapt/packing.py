@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,8 +26,10 @@ from jaxtyping import Int64
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from saltlm.adapt.corpus import Source, documents, fingerprint
+from saltlm.adapt.corpus import Source, documents
 from saltlm.adapt.errors import DataError
+from saltlm.directory import disk_errors
+from saltlm.errors import OutputError
 from saltlm.evaluate.bits_per_byte import document_start
 from saltlm.evaluate.fertility import encode
 from saltlm.progress import progress
@@ -80,6 +83,7 @@ def frame_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Fram
 
 def prepare(
     source: Source,
+    text: str,
     tokenizer: PreTrainedTokenizerBase,
     frame: Frame,
     *,
@@ -92,6 +96,7 @@ def prepare(
 
     Args:
         source: where the text comes from.
+        text: its fingerprint.
         tokenizer: what cuts it.
         frame: what stands around a document.
         cache: a directory; `~/.cache/saltlm/packed` (or below ``XDG_CACHE_HOME``) if not given.
@@ -99,9 +104,9 @@ def prepare(
 
     Raises:
         DataError: the source cannot be read, or holds no document.
+        OutputError: the disk of the cache is full or read-only.
     """
     limit = None if source.is_file else max_tokens
-    text = fingerprint(source)
     key = {
         "layout": _LAYOUT,
         "text": text,
@@ -113,17 +118,12 @@ def prepare(
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     folder = (cache or _default_cache()) / digest[:32]
     if not (folder / "meta.json").is_file():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
-        try:
+        with _new_folder(folder) as partial:
             framed = _tokenize(documents(source), tokenizer, frame)
             n_documents = pack(framed, partial, len(tokenizer), max_tokens=limit)
             if not n_documents:
                 raise DataError(f"{source.name} holds no document", "give a file with text in it")
             (partial / "meta.json").write_text(json.dumps({**key, "name": source.name}, indent=2))
-            _publish(partial, folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     return open_packed(folder, source.name, text)
 
 
@@ -222,13 +222,27 @@ def _tokenize(
             bar.update(len(batch))
 
 
-def _publish(partial: Path, folder: Path) -> None:
-    """Rename a complete folder; another run that was faster has made the same."""
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder to fill, which then gets its name."""
+    hint = "choose another place: --set cache=DIR"
     try:
-        partial.rename(folder)
-    except OSError:
-        if not (folder / "meta.json").is_file():
-            raise
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
+    except OSError as error:
+        raise OutputError(f"cannot write {folder.parent}: {error.strerror}", hint) from error
+    try:
+        with disk_errors(folder):
+            yield partial
+            try:
+                partial.rename(folder)
+            except OSError:
+                if not (folder / "meta.json").is_file():  # else a faster run has made the same
+                    raise
+    except OutputError as error:
+        raise OutputError(error.what, f"free some space, or {hint}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _default_cache() -> Path:

@@ -38,6 +38,7 @@ _FREE = (
     "micro_batch",
     "loss_chunk",
     "checkpointing",
+    "attention",
     "max_bad_share",
 )
 

@@ -58,7 +58,7 @@ def check_untouched(before: str, after: str, step: int) -> None:
 
 
 @contextmanager
-def memory_errors(step: int, config: AdaptConfig) -> Iterator[None]:
+def memory_errors(where: str, config: AdaptConfig) -> Iterator[None]:
     """Turn the devices' ways to be out of memory into one message.
 
     Raises:
@@ -71,8 +71,8 @@ def memory_errors(step: int, config: AdaptConfig) -> Iterator[None]:
         if not is_memory and "can't allocate memory" not in str(error):
             raise
         raise TrainingError(
-            f"out of memory in step {step + 1} with micro_batch={config.micro_batch},"
+            f"out of memory in {where} with micro_batch={config.micro_batch},"
             f" sequence_length={config.sequence_length} and loss_chunk={config.loss_chunk}",
             f"lower one of the three, first --set micro_batch={max(1, config.micro_batch // 2)};"
-            " or --set checkpointing=true",
+            " or --set checkpointing=true; or share the weights among devices (docs/adapt.md)",
         ) from error

@@ -19,37 +19,31 @@ class Stage:
     last: int
 
 
-def plan_stages(
-    stages: Sequence[StageConfig], n_steps: int, *, has_new_rows: bool
-) -> tuple[Stage, ...]:
-    """Return the stages of a run; together they cover every step once.
-
-    Stages without a share split what the others leave. Stages that come out without a step are
-    left out.
-
-    Args:
-        stages: what was asked for; nothing means the default.
-        n_steps: length of the run.
-        has_new_rows: whether the model has rows that a transfer made.
+def choose_stages(stages: Sequence[StageConfig], *, has_new_rows: bool) -> tuple[StageConfig, ...]:
+    """Return the stages that were asked for, or those for a model with or without new rows.
 
     Raises:
-        ConfigError: the shares do not sum to 1, or ``embeddings`` would have nothing to train.
+        ConfigError: ``embeddings`` would have nothing to train.
     """
     if not stages:
-        stages = _BY_DEFAULT if has_new_rows else _BY_DEFAULT[1:]
+        return _BY_DEFAULT if has_new_rows else _BY_DEFAULT[1:]
     if not has_new_rows and any(stage.kind == "embeddings" for stage in stages):
         raise ConfigError(
             "stage embeddings trains only new rows, but the model has none: saltlm transfer did"
             " not make it",
             "leave the stage out: --set stages=[full]",
         )
+    return tuple(stages)
+
+
+def plan_stages(stages: Sequence[StageConfig], n_steps: int) -> tuple[Stage, ...]:
+    """Return where the stages begin and end; together they cover every step once.
+
+    Stages without a share split what the others leave. Stages that come out without a step are
+    left out.
+    """
     given = sum(stage.share or 0.0 for stage in stages)
     n_open = sum(stage.share is None for stage in stages)
-    if given > 1 + 1e-9 or (not n_open and given < 1 - 1e-9):
-        raise ConfigError(
-            f"the shares of the stages sum to {given:g}, not 1",
-            "leave one out, and that stage takes the rest: --set stages=[embeddings:0.1,full]",
-        )
     ends, reached = [], 0.0
     for stage in stages:
         reached += (1 - given) / n_open if stage.share is None else stage.share

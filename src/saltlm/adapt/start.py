@@ -16,24 +16,25 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from jaxtyping import Bool
 from torch import Tensor
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm.adapt.checkpoints import Saved, load_weights
 from saltlm.adapt.config import AdaptConfig
-from saltlm.adapt.corpus import Source, documents
+from saltlm.adapt.corpus import Source, documents, fingerprint
 from saltlm.adapt.errors import DataError
 from saltlm.adapt.groups import add_adapters, choose_weights, new_rows
 from saltlm.adapt.mixture import Mixture, check_texts, mix
-from saltlm.adapt.packing import PackedText, frame_of, prepare, tokenizer_hash
+from saltlm.adapt.model import (
+    check_lengths,
+    check_methods,
+    load_model,
+    read_skeleton,
+    read_tokenizer,
+)
+from saltlm.adapt.packing import Frame, PackedText, frame_of, prepare, tokenizer_hash
 from saltlm.adapt.run_folder import RunFolder
-from saltlm.adapt.schedule import Stage, plan_stages
-from saltlm.architecture import check_is_causal_lm, read_config
-from saltlm.errors import CheckpointError, ConfigError
+from saltlm.adapt.schedule import Stage, choose_stages, plan_stages
+from saltlm.errors import ConfigError
 from saltlm.record import sha256
 
 logger = logging.getLogger(__name__)
@@ -104,21 +105,15 @@ def read_inputs(
     Raises:
         SaltlmError: the model, the text and the options do not fit together.
     """
-    skeleton = _skeleton(directory, config)
-    tokenizer = _tokenizer(directory, skeleton, config)
-    frame = frame_of(skeleton, tokenizer)
-    _check_lengths(skeleton, config, accelerator.num_processes)
-    wanted = config.tokens
-    if config.steps is not None:
-        wanted = config.steps * config.batch_tokens
-    with accelerator.main_process_first():
-        packed = [
-            prepare(_source(name, config), tokenizer, frame, cache=config.cache, max_tokens=wanted)
-            for name in config.data
-        ]
-    check_texts(packed, config.sequence_length)
-    n_steps = _count_steps(packed, config)
+    skeleton = read_skeleton(directory, config)
+    tokenizer = read_tokenizer(directory, skeleton, config)
+    check_lengths(skeleton, config, accelerator.num_processes)
+    check_methods(skeleton, config)
     is_new = new_rows(directory, skeleton.get_input_embeddings().weight.shape[0])
+    stages = choose_stages(config.stages, has_new_rows=bool(is_new.any()))
+    heldout = dict(_heldout(config))
+    packed = _pack(config, tokenizer, frame_of(skeleton, tokenizer), accelerator)
+    n_steps = _count_steps(packed, config)
     return Run(
         config=config,
         folder=folder,
@@ -133,8 +128,8 @@ def read_inputs(
             length=config.sequence_length,
             seed=config.seed,
         ),
-        heldout=dict(_heldout(config)),
-        stages=plan_stages(config.stages, n_steps, has_new_rows=bool(is_new.any())),
+        heldout=heldout,
+        stages=plan_stages(stages, n_steps),
         n_steps=n_steps,
     )
 
@@ -182,27 +177,6 @@ def goes_on_in(run: Run, number: int, saved: Saved) -> bool:
     return saved.kind == run.stages[number].kind
 
 
-def load_model(directory: Path, config: AdaptConfig) -> PreTrainedModel:
-    """Load a model in the dtype it is stored in.
-
-    Raises:
-        CheckpointError: transformers cannot load it.
-    """
-    try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            directory,
-            dtype="auto",
-            local_files_only=True,
-            trust_remote_code=config.trust_remote_code,
-        )
-    except Exception as error:  # what transformers raises on a broken directory is not listed
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        raise CheckpointError(
-            f"{directory} does not load: {reason}", f"saltlm check {directory}"
-        ) from error
-    return model
-
-
 def log_plan(run: Run, saved: Saved | None) -> None:
     """Say what is about to happen."""
     if not run.accelerator.is_main_process:
@@ -215,67 +189,22 @@ def log_plan(run: Run, saved: Saved | None) -> None:
         logger.info("going on after step %d from %s", saved.step, saved.path)
 
 
-def recompute_activations(model: PreTrainedModel) -> None:
-    """Let a model keep only its layers' inputs, and compute the rest again when it is needed.
-
-    Raises:
-        ConfigError: the model cannot.
-    """
-    if not model.supports_gradient_checkpointing:
-        raise ConfigError(
-            f"{type(model).__name__} cannot recompute its activations", "--set checkpointing=false"
-        )
-    older = model.gradient_checkpointing_enable  # deprecated in transformers 5 for the other
-    getattr(model, "activation_checkpointing_enable", older)({"use_reentrant": False})
-
-
-def _skeleton(directory: Path, config: AdaptConfig) -> PreTrainedModel:
-    """Return the model without memory for its weights."""
-    settings = read_config(directory, trust_remote_code=config.trust_remote_code)
-    check_is_causal_lm(settings, directory)
-    with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(
-            settings, trust_remote_code=config.trust_remote_code
-        )
-    return model
-
-
-def _tokenizer(
-    directory: Path, skeleton: PreTrainedModel, config: AdaptConfig
-) -> PreTrainedTokenizerBase:
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            directory, local_files_only=True, trust_remote_code=config.trust_remote_code
-        )
-    except Exception as error:  # as above
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        raise CheckpointError(
-            f"the tokenizer of {directory} does not load: {reason}", f"saltlm check {directory}"
-        ) from error
-    n_rows = skeleton.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > n_rows:
-        raise CheckpointError(
-            f"the tokenizer of {directory} has {len(tokenizer)} tokens, but the embedding"
-            f" {n_rows} rows",
-            f"saltlm check {directory}",
-        )
-    return tokenizer
-
-
-def _check_lengths(skeleton: PreTrainedModel, config: AdaptConfig, n_processes: int) -> None:
-    positions = getattr(skeleton.config.get_text_config(), "max_position_embeddings", None)
-    if positions is not None and config.sequence_length > positions:
-        raise ConfigError(
-            f"sequence_length={config.sequence_length} is more than the model's {positions}"
-            " positions",
-            f"--set sequence_length={positions}",
-        )
-    if config.batch_sequences % n_processes:
-        raise ConfigError(
-            f"a step of {config.batch_sequences} sequences cannot be split over {n_processes}"
-            " processes",
-            f"--set batch_tokens={config.sequence_length * n_processes} or a multiple of it",
-        )
+def _pack(
+    config: AdaptConfig, tokenizer: PreTrainedTokenizerBase, frame: Frame, accelerator: Accelerator
+) -> list[PackedText]:
+    """Return the sources as tokens; all are looked at before the first is packed."""
+    sources = [_source(name, config) for name in config.data]
+    fingerprints = [fingerprint(source) for source in sources]
+    wanted = config.tokens
+    if config.steps is not None:
+        wanted = config.steps * config.batch_tokens
+    with accelerator.main_process_first():
+        packed = [
+            prepare(source, text, tokenizer, frame, cache=config.cache, max_tokens=wanted)
+            for source, text in zip(sources, fingerprints, strict=True)
+        ]
+    check_texts(packed, config.sequence_length)
+    return packed
 
 
 def _source(name: str, config: AdaptConfig) -> Source:

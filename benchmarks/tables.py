@@ -1,0 +1,136 @@
+"""The tables of numbers in README.md and docs/, made of benchmarks/results/.
+
+A document has ``<!-- NAME -->`` before a table and ``<!-- /NAME -->`` after it; `filled` puts the
+table called NAME between them. tests/test_docs.py fails when a document is stale; `make docs`
+writes it anew.
+"""
+
+import json
+import re
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+LANGUAGES = {"de": "German", "vi": "Vietnamese", "ar": "Arabic"}
+
+
+def filled(text):
+    """Return a document with each of its marked tables made anew."""
+    return re.sub(
+        r"<!-- ([\w ]+) -->\n.*?<!-- /\1 -->",
+        lambda found: f"<!-- {found[1]} -->\n\n{TABLES[found[1]]()}\n\n<!-- /{found[1]} -->",
+        text,
+        flags=re.DOTALL,
+    )
+
+
+def read(name):
+    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
+
+
+def table(heading, rows):
+    lines = [heading, ["---"] * len(heading), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def bits(seen, digits=2):
+    low, high = seen["95 % interval"]
+    return f"{seen['bits per byte']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def first_look():
+    """What a transfer does, in a table that a README has room for."""
+    runs, rows = read("real_run.json"), []
+    for code, language in LANGUAGES.items():
+        old, new = runs[f"{code}, untouched"], runs[f"{code}, aux plm"]
+        target, counts = new["target"], new["counts"]
+        rows.append(
+            [
+                f"untouched, {language}",
+                f"{old['tokens']:,}",
+                "",
+                "",
+                f"{old['target']['tokens per word']:.2f}",
+                "",
+                f"{old['target']['bits per byte']:.2f}",
+            ]
+        )
+        rows.append(
+            [
+                language,
+                f"{new['tokens']:,}",
+                f"{counts['shared']:,}",
+                f"{counts['linear']:,}",
+                f"**{target['tokens per word']:.2f}**",
+                f"{new['seconds']['wall']:.0f} s",
+                f"{target['bits per byte']:.2f}",
+            ]
+        )
+    heading = ["", "tokens", "shared", "mapped", "tokens a word", "time", "bits per byte"]
+    return table(heading, rows)
+
+
+def real_pairs():
+    runs, rows = read("real_run.json"), []
+    for code, language in LANGUAGES.items():
+        for aux in ("untouched", "aux plm", "aux train"):
+            run = runs[f"{code}, {aux}"]
+            cells = [""] * 4
+            if "counts" in run:
+                c = run["counts"]
+                cells = [
+                    f"{c['shared']:,} / {c['linear']:,} / {c['sampled']:,}",
+                    f"{c['k']['median']:.0f} ({c['k']['max']:.0f})",
+                    f"{run['residual']['0.5']:.2f}",
+                    f"{run['norm ratio']['0.5']:.2f}",
+                ]
+            rows.append(
+                [
+                    f"{language}, {aux}",
+                    f"{run['tokens']:,}",
+                    *cells,
+                    f"{run['target']['tokens per word']:.2f}",
+                    bits(run["target"]),
+                    f"{run['English']['bits per byte']:.2f}",
+                ]
+            )
+    heading = ["", "tokens", "shared / mapped / sampled", "neighbours, median (most)", "residual"]
+    heading += ["norm ratio", "tokens a word", "target bits per byte", "English"]
+    return table(heading, rows)
+
+
+def real_costs():
+    runs, rows = read("real_run.json"), []
+    for code, language in LANGUAGES.items():
+        plain, trained = (runs[f"{code}, aux {aux}"] for aux in ("plm", "train"))
+        rows.append(
+            [
+                language,
+                f"{plain['seconds']['wall']:.0f} s, {plain['seconds']['rows']:.1f} s",
+                f"{trained['seconds']['auxiliary vectors']:.0f} s",
+                f"{plain['peak memory, MiB'] / 1024:.2f} GiB",
+            ]
+        )
+    heading = ["", "transfer, of which rows", "fastText training", "peak memory"]
+    return table(heading, rows)
+
+
+def map_speed():
+    seen = read("map_speed.json")["median of rounds"]
+    plain = seen["cosine product, s"]
+    rows = [["the plain cosine product alone", f"{plain:.2f}", "1.0"]]
+    for name, label in (
+        ("neighbours and sparsemax, s", "neighbours and sparsemax (cosines included)"),
+        ("coefficients, s", "coefficients"),
+        ("rows, s", "rows"),
+    ):
+        rows.append([label, f"{seen[name]:.2f}", f"{seen[name] / plain:.1f}"])
+    rows.append(["**all of SALT**", "", f"**{seen['all over cosine product']:.1f}**"])
+    return table(["", "seconds", "of the cosine product"], rows)
+
+
+TABLES = {
+    "first look": first_look,
+    "real pairs": real_pairs,
+    "real costs": real_costs,
+    "map speed": map_speed,
+}
