@@ -2,16 +2,18 @@
 
 The directory ``OUT`` holds a model and a result per method, ``OUT/METHOD`` and
 ``OUT/METHOD.json``, the same of each adaptation (see `saltlm.convergence`), and
-``OUT/comparison.json`` and ``OUT/comparison.md`` over all of them. What is there already is not
-made again.
+``OUT/comparison.json`` and ``OUT/comparison.md`` over all of them, of this call and of earlier
+ones. What is there already is not made again.
 """
 
 import hashlib
+import itertools
 import json
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,50 +99,89 @@ def compare(
     pair = read_pair(str(source), str(plm), config)
     auxiliary = auxiliary_of(pair, config)
     problem = pose_pair(pair, auxiliary, config)
-    is_new = problem.plan.origin == Origin.LINEAR
-    results = {UNTOUCHED: _once(out, UNTOUCHED, lambda: _measure(pair.source.directory, texts))}
-    for choice in choices:
-        directory = out / directory_name(choice)
-
-        def run(choice: Choice = choice, directory: Path = directory) -> dict[str, Any]:
-            _write(directory, pair, problem, choice, config)
-            return {
-                "directory": directory.name,
-                "yardstick": _yardstick(pair, problem, choice, config),
-                **_measure(directory, texts, is_new),
-            }
-
-        results[str(choice)] = _once(out, directory.name, run)
+    failed = list(_transfer_each(out, pair, problem, choices, config, texts))
     if adaptation is not None:
         models = {str(choice): out / directory_name(choice) for choice in choices}
         if UNTOUCHED in methods:
             models = {UNTOUCHED: pair.source.directory, **models}
-        for name, directory in models.items():
-            if "error" not in results[name]:
-                results[name]["adapted"] = [
-                    _adapt(out, directory, name, adaptation, seed)
-                    for seed in seeds or (adaptation.seed,)
-                ]
-    comparison = {
+        for failure in failed:
+            models.pop(failure["method"], None)
+        failed += _adapt_each(out, models, adaptation, seeds or (adaptation.seed,))
+    comparison: dict[str, Any] = {
         "source": str(source),
         "plm": str(plm),
         "auxiliary": auxiliary.description,
-        "results": results,
+        "results": collect(out, failed),
     }
     _write_aside(out / "comparison.json", json.dumps(comparison, indent=2) + "\n")
     _write_aside(out / "comparison.md", markdown(comparison))
     if curves := curves_of(comparison):
-        untouched = results[UNTOUCHED]["target"]["bits_per_byte"]
+        untouched = comparison["results"][UNTOUCHED]["target"]["bits_per_byte"]
         plot_curves(curves, untouched, out / "comparison.svg")
     return comparison
 
 
-def _adapt(
-    out: Path, directory: Path, method: str, adaptation: AdaptConfig, seed: int
-) -> dict[str, Any]:
-    name = f"{directory.name if method != UNTOUCHED else UNTOUCHED}-adapted-{seed}"
-    config = adaptation.model_copy(update={"seed": seed})
-    return _once(out, name, lambda: adapt_and_follow(directory, out / name, config))
+def _transfer_each(
+    out: Path,
+    pair: Pair,
+    problem: Problem,
+    choices: Sequence[Choice],
+    config: TransferConfig,
+    texts: dict[str, list[str]],
+) -> Iterator[dict[str, Any]]:
+    """Transfer with each method and measure what comes of it; yield what failed."""
+
+    def untouched() -> dict[str, Any]:
+        return {"method": UNTOUCHED, **_measure(pair.source.directory, texts)}
+
+    def transferred(choice: Choice) -> dict[str, Any]:
+        directory = out / directory_name(choice)
+        _write(directory, pair, problem, choice, config)
+        return {
+            "method": str(choice),
+            "directory": directory.name,
+            "yardstick": _yardstick(pair, problem, choice, config),
+            **_measure(directory, texts, problem.plan.origin == Origin.LINEAR),
+        }
+
+    _once(out / f"{UNTOUCHED}.json", untouched)
+    for choice in choices:
+        file = out / f"{directory_name(choice)}.json"
+        if error := _try_once(file, partial(transferred, choice)):
+            yield {"method": str(choice), "error": error}
+
+
+def _adapt_each(
+    out: Path, models: dict[str, Path], adaptation: AdaptConfig, seeds: Sequence[int]
+) -> Iterator[dict[str, Any]]:
+    """Adapt the model of each method with each seed; yield what failed."""
+
+    def adapted(method: str, name: str, seed: int) -> dict[str, Any]:
+        config = adaptation.model_copy(update={"seed": seed})
+        return {"method": method, **adapt_and_follow(models[method], out / name, config)}
+
+    for method, seed in itertools.product(models, seeds):
+        name = f"{UNTOUCHED if method == UNTOUCHED else models[method].name}-adapted-{seed}"
+        if error := _try_once(out / f"{name}.json", partial(adapted, method, name, seed)):
+            yield {"method": method, "seed": seed, "error": error}
+
+
+def collect(out: Path, failed: Sequence[dict[str, Any]] = ()) -> dict[str, dict[str, Any]]:
+    """Return all results that a comparison's directory holds, of whatever call, by method.
+
+    Args:
+        out: the directory.
+        failed: what has just failed.
+    """
+    files = sorted(out.glob("*.json"))
+    found = [*(json.loads(file.read_text(encoding="utf-8")) for file in files), *failed]
+    results = [result for result in found if "method" in result]
+    first = {result["method"]: dict(result) for result in results if "seed" not in result}
+    for result in results:
+        if "seed" in result:
+            first[result["method"]].setdefault("adapted", []).append(result)
+    untouched = {UNTOUCHED: first.pop(UNTOUCHED)}
+    return untouched | first
 
 
 def directory_name(choice: Choice) -> str:
@@ -216,20 +257,22 @@ def _claim(file: Path, inputs: dict[str, Any]) -> None:
         )
 
 
-def _once(out: Path, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return a result that is there, or make it and keep it; what failed is tried again."""
-    file = out / f"{name}.json"
+def _once(file: Path, make: Callable[[], dict[str, Any]]) -> None:
+    """Make a result and keep it, unless it is there."""
     if file.is_file():
-        logger.info("%s: already there", name)
+        logger.info("%s: already there", file.stem)
     else:
-        try:
-            made = make()
-        except SaltlmError as error:
-            logger.warning("%s failed: %s", name, error.what)
-            return {"error": error.what}
-        _write_aside(file, json.dumps(made, indent=2) + "\n")
-    result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return result
+        _write_aside(file, json.dumps(make(), indent=2) + "\n")
+
+
+def _try_once(file: Path, make: Callable[[], dict[str, Any]]) -> str | None:
+    """Do the same and return why it failed, if it did; the next call then tries again."""
+    try:
+        _once(file, make)
+    except SaltlmError as error:
+        logger.warning("%s failed: %s", file.stem, error.what)
+        return error.what
+    return None
 
 
 def _write_aside(file: Path, text: str) -> None:
