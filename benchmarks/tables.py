@@ -7,7 +7,11 @@ writes it anew.
 
 import json
 import re
+from functools import partial
 from pathlib import Path
+
+from saltlm.comparison import rows_of
+from saltlm.convergence import convergence_rows
 
 RESULTS = Path(__file__).parent / "results"
 LANGUAGES = {"de": "German", "vi": "Vietnamese", "ar": "Arabic"}
@@ -128,9 +132,21 @@ def map_speed():
     return table(["", "seconds", "of the cosine product"], rows)
 
 
+def before_adaptation(code):
+    heading, *rows = rows_of(read(f"convergence_{code}.json"))
+    return table(heading, rows)
+
+
+def convergence(code):
+    heading, *rows = convergence_rows(read(f"convergence_{code}.json"))
+    return table(heading, rows)
+
+
 TABLES = {
     "first look": first_look,
     "real pairs": real_pairs,
     "real costs": real_costs,
     "map speed": map_speed,
+    "before adaptation de": partial(before_adaptation, "de"),
+    "convergence de": partial(convergence, "de"),
 }

@@ -11,7 +11,7 @@ import itertools
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -92,7 +92,7 @@ def compare(
         require_matplotlib()
     out.mkdir(parents=True, exist_ok=True)
     inputs = {"source": str(source), "plm": str(plm), "options": _options(config)}
-    _claim(out / "inputs.json", {**inputs, **texts})
+    _claim(out / "inputs.json", inputs, texts)
     if adaptation is not None:
         _claim(out / "adapt.json", adaptation.model_dump(mode="json", exclude={"seed"}))
 
@@ -244,12 +244,15 @@ def _first(files: Sequence[Path], count: int) -> list[str]:
     return found
 
 
-def _claim(file: Path, inputs: dict[str, Any]) -> None:
-    """Make sure that the results beside a file are of the same inputs."""
-    key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
-    told = {name: value for name, value in inputs.items() if isinstance(value, str | dict)}
+def _claim(
+    file: Path, inputs: dict[str, Any], texts: Mapping[str, list[str]] | None = None
+) -> None:
+    """Make sure that the results beside a file are of the same inputs; of texts it keeps a hash."""
+    key = hashlib.sha256(
+        json.dumps({**inputs, **(texts or {})}, sort_keys=True).encode()
+    ).hexdigest()
     if not file.is_file():
-        _write_aside(file, json.dumps({**told, "sha256": key}, indent=2) + "\n")
+        _write_aside(file, json.dumps({**inputs, "sha256": key}, indent=2) + "\n")
     elif json.loads(file.read_text(encoding="utf-8"))["sha256"] != key:
         raise ConfigError(
             f"{file.parent} holds a comparison of other models, options or texts (see {file})",
