@@ -50,12 +50,14 @@ def llama():
 
 
 @torch.no_grad()
-def naive_bits(model, tokenizer, document, context, stride):
+def naive_bits(model, tokenizer, document, context, stride, prompt=""):
     """One token at a time, in float64, each with the window that the docstring promises."""
-    ids = tokenizer(document, add_special_tokens=False)["input_ids"]
-    ids = [tokenizer.eos_token_id, *ids]
+    given, ids = (
+        tokenizer(text, add_special_tokens=False)["input_ids"] for text in (prompt, document)
+    )
+    ids = [tokenizer.eos_token_id, *given, *ids]
     bits, start, end = 0.0, 0, context
-    for position in range(1, len(ids)):
+    for position in range(1 + len(given), len(ids)):
         while position > end:
             start, end = start + stride, end + stride
         logits = model(torch.tensor([ids[start:position]])).logits[0, -1].numpy().astype(np.float64)
@@ -74,6 +76,21 @@ def test_equals_a_naive_loop_over_tokens(llama, tokenizer, corpus, context, stri
     assert result.n_bytes == tuple(len(text.encode()) for text in documents)
     assert result.value == pytest.approx(sum(expected) / sum(result.n_bytes), rel=1e-5)
     assert result.lost_share == 0.0
+
+
+@pytest.mark.parametrize(("context", "stride"), [(256, 256), (16, 5), (7, 7)])
+def test_a_prompt_is_read_but_not_predicted(llama, tokenizer, corpus, context, stride):
+    pairs = [(corpus[6], corpus[0]), ("", corpus[7]), (corpus[1], ""), (corpus[2], corpus[8][:9])]
+    prompts, documents = zip(*pairs, strict=True)
+    options = {"context": context, "stride": stride, "batch": 3}
+    result = bits_per_byte(llama, tokenizer, documents, prompts=prompts, **options)
+    expected = [
+        naive_bits(llama, tokenizer, text, context, stride, prompt)
+        for prompt, text in pairs
+        if text
+    ]
+    np.testing.assert_allclose(result.bits, expected, rtol=1e-5)
+    assert result.n_bytes == tuple(len(text.encode()) for text in documents if text)
 
 
 def test_neither_batch_nor_chunk_nor_stride_matters_when_context_covers_all(

@@ -1,11 +1,14 @@
 """Tables in the terminal, made of results."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from saltlm.evaluate.results import Evaluation
+from saltlm.evaluate.side_by_side import labels_of, rows_of, text_of
 from saltlm.explain import Explanation
 from saltlm.finding import Finding
 from saltlm.inspection import Inspection, OnText
@@ -159,3 +162,16 @@ def score_table(found: PairScores) -> Table:
         rows.append((score.method, score.r2.value, interval, *cells))
     title = f"{found.plm}: {found.n_shared:,} shared tokens; {found.auxiliary}"
     return table(title, columns, rows)
+
+
+def evaluation_table(found: Evaluation, out: Path) -> Table:
+    """Return all models side by side: the best in green, what is level with it marked."""
+    rows = []
+    for row in rows_of(found):
+        n = next(cell.metric["n"] for cell in row.cells if cell.metric)
+        cells = [
+            Text(text_of(cell), style="green" if cell.place == "best" else "") for cell in row.cells
+        ]
+        rows.append((row.task, row.metric, n, *cells))
+    title = f"evaluation, in {out} (95 % intervals; ≈ level with the best)"
+    return table(title, ("task", "metric", "n", *labels_of(found)), rows)

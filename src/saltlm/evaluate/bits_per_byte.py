@@ -77,6 +77,7 @@ def bits_per_byte(
     tokenizer: PreTrainedTokenizerBase,
     documents: Sequence[str],
     *,
+    prompts: Sequence[str] | None = None,
     context: int | None = None,
     stride: int | None = None,
     batch: int = 8,
@@ -92,6 +93,7 @@ def bits_per_byte(
         model: a causal language model; it stays in its dtype and on its device.
         tokenizer: the model's tokenizer.
         documents: raw texts; empty ones are left out.
+        prompts: a text before each document, which is read but not predicted.
         context: tokens in a window; by default 1,024, or all that the model has positions for.
         stride: tokens a window advances by, by default half of it; smaller is closer to unlimited
             context, and slower.
@@ -103,18 +105,24 @@ def bits_per_byte(
             logits are not a function of its head's output that is known here.
         VocabularyError: nothing can stand before a document's first token.
     """
-    documents = [document for document in documents if document]
+    before = prompts if prompts is not None else [""] * len(documents)
+    both = [(prompt, text) for prompt, text in zip(before, documents, strict=True) if text]
+    documents = [text for _, text in both]
     if context is None:
         context = min(1024, _positions(model) or 1024)
     if stride is None:
         stride = max(1, context // 2)
     _check_options(model, documents, context, stride, batch)
     head = output_head(model)
-    ids = encode(tokenizer, documents)
-    _check_ids(head, ids)
+    given, ids = encode(tokenizer, [prompt for prompt, _ in both]), encode(tokenizer, documents)
+    _check_ids(head, [*given, *ids])
     start = document_start(model, tokenizer)
-    sequences = [torch.tensor([start, *document], dtype=torch.int64) for document in ids]
-    nats = _document_nats(model, head, sequences, _windows(sequences, context, stride), batch)
+    sequences = [
+        torch.tensor([start, *prompt, *document], dtype=torch.int64)
+        for prompt, document in zip(given, ids, strict=True)
+    ]
+    windows = _windows(list(map(len, sequences)), list(map(len, given)), context, stride)
+    nats = _document_nats(model, head, sequences, windows, batch)
     return BitsPerByte(
         bits=tuple(nat / math.log(2) for nat in nats),
         n_bytes=tuple(len(document.encode()) for document in documents),
@@ -179,16 +187,18 @@ def _check_ids(head: nn.Linear, ids: Sequence[Sequence[int]]) -> None:
         )
 
 
-def _windows(sequences: Sequence[Tensor], context: int, stride: int) -> list[Window]:
-    """Return the windows of all documents, the longest first: like lengths share a batch."""
+def _windows(
+    lengths: Sequence[int], n_given: Sequence[int], context: int, stride: int
+) -> list[Window]:
+    """Return the windows that score something, the longest first: like lengths share a batch."""
     windows = []
-    for document, sequence in enumerate(sequences):
-        n_inputs = len(sequence) - 1
-        scored = 0
+    for document, (length, scored) in enumerate(zip(lengths, n_given, strict=True)):
+        n_inputs = length - 1
         for start in range(0, n_inputs, stride):
             end = min(start + context, n_inputs)
-            windows.append(Window(document, start, end, scored))
-            scored = end
+            if end > scored:
+                windows.append(Window(document, start, end, scored))
+                scored = end
             if end == n_inputs:
                 break
     return sorted(windows, key=lambda window: window.start - window.end)

@@ -1,0 +1,47 @@
+"""What ``saltlm evaluate`` can do with a model: one task, one result."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from saltlm.errors import SaltlmError
+from saltlm.evaluate.results import Failure, Metric
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a task found out."""
+
+    metrics: dict[str, Metric]
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A measurement that is ready to be made.
+
+    Attributes:
+        name: as tables show it.
+        version: with another one, numbers do not compare.
+        engine: what computes it, with its version.
+        settings: all that the numbers depend on beside model and data.
+        data: hash of the texts.
+        measure: the measurement.
+    """
+
+    name: str
+    version: str
+    engine: str
+    settings: dict[str, Any]
+    data: str
+    measure: Callable[[PreTrainedModel, PreTrainedTokenizerBase], Measured]
+
+
+def planned(name: str, make: Callable[[], Task]) -> Task | Failure:
+    """Return the task, or why there is none: a file that cannot be read does not stop the rest."""
+    try:
+        return make()
+    except SaltlmError as error:
+        return Failure(name, error.what)
