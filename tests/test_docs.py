@@ -11,6 +11,7 @@ import pytest
 import yaml
 from transformers import AutoModelForCausalLM, BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
+from coverage_table import coverage
 from saltlm.adapt.config import AdaptConfig
 from saltlm.cli.main import VERBS, cli
 from saltlm.config import TransferConfig
@@ -81,6 +82,10 @@ def test_tables_of_numbers_are_the_benchmarks_results():
         shown += re.findall(r"<!-- /([\w ]+) -->", text)
         compare_or_write(file, tables.filled(text))
     assert set(shown) == set(tables.TABLES)
+
+
+def test_coverage_is_the_cases_of_the_tests():
+    compare_or_write(ROOT / "docs" / "coverage.md", coverage())
 
 
 def test_links_between_documents_hold():

@@ -155,6 +155,7 @@ def test_the_new_directory_is_the_model(write_gguf, llama, tmp_path):
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_quantised_rows_are_what_their_blocks_say(name, write_gguf, llama, tmp_path):
+    """The numbers are those of the format, decoded in plain numpy."""
     dequantise_gguf(write_gguf(quantisation=name), tmp_path / "out")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out").model
     for table in ("embed_tokens.weight", "layers.0.mlp.up_proj.weight"):
@@ -188,6 +189,7 @@ def test_it_is_marked_as_dequantised_and_no_longer_as_quantised(write_gguf, tmp_
 
 
 def test_digits_are_split_as_the_file_says(write_gguf, tokenizers_by_family, tmp_path, corpus):
+    """The pre-tokenizer is the file's: smollm splits digits, gpt-2 does not; others are refused."""
     dequantise_gguf(write_gguf("smollm"), tmp_path / "out")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     assert tokenizer.tokenize("1000 the 2024") == [*"1000", "Ġthe", "Ġ", *"2024"]
@@ -232,6 +234,7 @@ def plm(tokenizers_by_family, tmp_path):
 
 
 def test_a_file_as_source(write_gguf, plm, tmp_path, monkeypatch, caplog):
+    """The same bytes as from the dequantised directory, marked in config, card and manifest."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     file = write_gguf(quantisation="Q4_1")
     dequantise_gguf(file, tmp_path / "directory")

@@ -47,6 +47,7 @@ def vectors(tmp_path, tokenizers_by_family):
 
 
 def test_word_vectors_stand_for_a_plm(source, donor, vectors, tmp_path):
+    """Tokens that are words in the file are mapped, all others sampled; anchors are words too."""
     spec = f"vectors:{vectors}"
     result = transfer(source, donor, tmp_path / "out", plm_vectors=spec)
     counts = result.counts
@@ -98,6 +99,7 @@ def spiece(corpus, tmp_path):
 
 
 def test_a_sentencepiece_model_is_converted(source, spiece, corpus, tmp_path):
+    """Text is cut as SentencePiece itself cuts it, and every row is that of its piece."""
     result = transfer(source, spiece, tmp_path / "out")
     original = sentencepiece.SentencePieceProcessor(model_file=str(spiece / "spiece.model"))
     for line in corpus:

@@ -67,6 +67,7 @@ def save(directory, name, model, config, **settings):
     ids=["XLM-R", "T5", "T5's in a GPT-2", "ALBERT, cased", "ALBERT, uncased", "Gemma"],
 )
 def test_faithful_conversions_pass(tmp_path, train, name, config, training, settings):
+    """Pieces, scores and cuts of the fast tokenizer are those of the SentencePiece model."""
     file = save(tmp_path, name, train(**training), config, **settings)
     assert find_sentencepiece(tmp_path) == file
     require_sentencepiece(file)
@@ -91,6 +92,7 @@ def test_faithful_conversions_pass(tmp_path, train, name, config, training, sett
 def test_what_transformers_converts_to_something_else_is_refused(
     tmp_path, train, config, training, settings, reason
 ):
+    """Refused, with the first text that is cut in another way."""
     name = "tokenizer.model" if config.model_type == "llama" else "spiece.model"
     name = "sentencepiece.bpe.model" if config.model_type == "mbart" else name
     file = save(tmp_path, name, train(**training), config, **settings)

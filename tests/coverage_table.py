@@ -1,0 +1,98 @@
+"""docs/coverage.md: what the tests cover, written from their own cases and docstrings."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import test_architectures
+import test_gguf
+import test_pair
+import test_slow_tokenizer
+import test_vocabulary_choices as choices
+
+FAMILIES = {
+    "bytelevel": "byte-level BPE",
+    "sentencepiece": "SentencePiece BPE, byte fallback",
+    "metaspace": "SentencePiece BPE",
+    "unigram": "Unigram",
+    "wordpiece": "WordPiece",
+}
+
+
+def coverage() -> str:
+    """The document. Its rows are the cases of tests, so a row that fails is a failing test."""
+    checks = [says(check) for check in test_architectures.CHECKS]
+    return "\n".join(
+        [
+            "# What is covered",
+            "",
+            "Made from the cases of the tests; a test compares the two. Each row is a pair of",
+            "tiny models, saved by transformers with tokenizers of real kinds, that goes through a",
+            "whole transfer and back into transformers. Every row passes, or the suite fails.",
+            "",
+            "## Source and PLM",
+            "",
+            "Checked in every row:",
+            "",
+            *(f"{number}. {check}" for number, check in enumerate(checks, 1)),
+            "",
+            *table(
+                ["source", "tied", "its tokenizer", "PLM", "its tokenizer", "result"],
+                (
+                    [
+                        pair.source + (" (padded rows)" if pair.padding else ""),
+                        "tied" if pair.is_tied else "untied",
+                        FAMILIES[pair.source_family],
+                        pair.plm,
+                        FAMILIES[pair.plm_family],
+                        f"1 to {len(checks)} hold",
+                    ]
+                    for pair in test_architectures.PAIRS
+                ),
+            ),
+            "",
+            "## Other vocabularies, files and donors",
+            "",
+            *table(["what", "source", "PLM", "result"], others()),
+            "",
+        ]
+    )
+
+
+def others() -> Iterable[list[str]]:
+    for what, cases, test in (
+        ("`--mode extend`", choices.EXTENDED, choices.test_extended),
+        ("`--target-tokenizer`", choices.RETOKENIZED, choices.test_another_tokenizer),
+        ("`--prune-to`", choices.PRUNED, choices.test_pruned),
+    ):
+        for case in cases:
+            tied = "tied" if case.is_tied else "untied"
+            padded = ", padded rows" if case.padding else ""
+            source = f"{case.source}, {tied}{padded}, {FAMILIES[case.source_family]}"
+            yield [what, source, f"{case.plm}, {FAMILIES[case.plm_family]}", says(test)]
+    formats = ", ".join(test_gguf.NUMBERS)
+    tiny, plm = "SmolLM2, tied, byte-level BPE", "BERT, Unigram"
+    blocks = test_gguf.test_quantised_rows_are_what_their_blocks_say
+    yield [f"GGUF of {formats}", "Llama", "", says(blocks)]
+    yield ["GGUF's tokenizer", "Llama", "", says(test_gguf.test_digits_are_split_as_the_file_says)]
+    yield ["GGUF as SOURCE", "Llama", plm, says(test_gguf.test_a_file_as_source)]
+    vectors = "a tokenizer (WordPiece) and a file of word vectors"
+    yield ["`plm_vectors`", tiny, vectors, says(test_pair.test_word_vectors_stand_for_a_plm)]
+    only = "T5 encoder with a SentencePiece model only"
+    yield [only, tiny, only, says(test_pair.test_a_sentencepiece_model_is_converted)]
+    for test in (
+        test_slow_tokenizer.test_faithful_conversions_pass,
+        test_slow_tokenizer.test_what_transformers_converts_to_something_else_is_refused,
+    ):
+        (mark,) = test.pytestmark
+        yield ["SentencePiece model only: " + "; ".join(mark.kwargs["ids"]), "", "", says(test)]
+
+
+def table(heading: list[str], rows: Iterable[list[str]]) -> list[str]:
+    lines = [heading, ["---"] * len(heading), *rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+
+
+def says(test: Callable[..., Any]) -> str:
+    """The first line of a docstring, without the period."""
+    assert test.__doc__ is not None, test.__name__
+    return test.__doc__.partition("\n")[0].removesuffix(".")
