@@ -1,5 +1,7 @@
 """Every method against an oracle in plain float64 numpy, and the laws that all of them keep."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
@@ -410,13 +412,17 @@ def test_kernel_ridge_on_a_part_of_the_anchors():
     assert not torch.allclose(few, rows_of("kernel-ridge", task, table))
 
 
-@given(st.integers(0, 10_000), st.sampled_from([3, 20, 64]))
+@given(st.integers(0, 10_000), st.sampled_from([3, 20, 64]), st.sampled_from([0.0, 0.5]))
 @settings(max_examples=10, deadline=None)
-def test_pursuit_picks_what_the_loop_picks(seed, width):
+def test_pursuit_picks_what_the_loop_picks(seed, width, offset):
     generator = torch.Generator().manual_seed(seed)
-    shared = torch.randn(90, width, generator=generator) + 0.5
+    shared = torch.randn(190, width, generator=generator) + offset
     new = torch.randn(7, width, generator=generator)
-    found = pursue(new, shared, 10)
+    found, fit = pursue(new, shared, 10)
+    with mock.patch("saltlm.methods.pursuit._fastest", return_value=torch.float32):
+        assert torch.equal(pursue(new, shared, 10)[0].indices, found.indices)
+    with mock.patch("saltlm.methods.pursuit._fastest", return_value=torch.bfloat16):
+        assert torch.equal(pursue(new, shared, 10)[1].coefficients, fit.coefficients)
     assert found.k.tolist() == [min(10, width)] * 7
     for x, row in zip(new.double().numpy(), found.indices.view(7, -1).tolist(), strict=True):
         picked, residual, atoms = [], x, shared.double().numpy()

@@ -8,7 +8,6 @@ from saltlm.linear import fit_rows
 from saltlm.methods.pursuit import pursue
 from saltlm.methods.spaces import Distance, Space, k_nearest, vectors
 from saltlm.methods.task import Fitted, Task, combination
-from saltlm.neighbours import Neighbours
 
 K = Annotated[int, Field(ge=1, description="neighbours of each token")]
 
@@ -22,15 +21,12 @@ def least_squares(
 ) -> Fitted:
     """Return the least-squares fit of the PLM row on its k nearest (tokensurgeon, Goddard 2025)."""
     new, shared = vectors(task, space)
-    return _fit(task, k_nearest(new, shared, k, distance=distance))
+    neighbours = k_nearest(new, shared, k, distance=distance)
+    fit = fit_rows(task.plm_new, task.plm_shared, neighbours)
+    return Fitted(combination(task.shared_ids, neighbours, fit.coefficients), neighbours, fit)
 
 
 def omp(task: Task, *, k: K = 64) -> Fitted:
     """Return the fit of orthogonal matching pursuit in the PLM's rows (tokensurgeon)."""
-    neighbours = task.once(("omp", k), lambda: pursue(task.plm_new, task.plm_shared, k))
-    return _fit(task, neighbours)
-
-
-def _fit(task: Task, neighbours: Neighbours) -> Fitted:
-    fit = fit_rows(task.plm_new, task.plm_shared, neighbours)
+    neighbours, fit = task.once(("omp", k), lambda: pursue(task.plm_new, task.plm_shared, k))
     return Fitted(combination(task.shared_ids, neighbours, fit.coefficients), neighbours, fit)
