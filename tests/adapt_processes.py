@@ -13,10 +13,12 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from accelerate import Accelerator, FullyShardedDataParallelPlugin
 from accelerate.utils import DistributedType
 
@@ -27,6 +29,7 @@ from saltlm.adapt.metrics import read_metrics
 
 CHANGES = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"}
 OPTIONS: dict[str, Any] = {"steps": 6, "stages": ["embeddings:0.5", "full"], "keep": 2}
+OPTIONS |= {"eval_every": 3, "eval_documents": 3}
 
 
 def fork(work: Callable[[], object]) -> int:
@@ -146,13 +149,12 @@ def two_processes(folder: Path, model: Path) -> dict[str, Any]:
 
 
 def sharded_accelerator(config: Any, folder: Any) -> Accelerator:
-    """Return what a configuration file for FSDP2 gives; accelerate itself keeps it from CPUs."""
-    plugin = FullyShardedDataParallelPlugin(
-        fsdp_version=2,
-        auto_wrap_policy="transformer_based_wrap",
-        reshard_after_forward=True,
-        cpu_ram_efficient_loading=False,
-    )
+    """Return what fsdp2.yaml gives, which accelerate itself keeps from CPUs."""
+    shipped = (files("saltlm.adapt") / "launch" / "fsdp2.yaml").read_text()
+    settings = yaml.safe_load(shipped)["fsdp_config"]
+    os.environ.update({name.upper(): str(value) for name, value in settings.items()})
+    plugin = FullyShardedDataParallelPlugin()
+    assert plugin.fsdp_version == 2
     accelerator = Accelerator(cpu=True, fsdp_plugin=plugin)
     accelerator.state.distributed_type = DistributedType.FSDP
     accelerator.state.fsdp_plugin = plugin
@@ -181,7 +183,7 @@ if __name__ == "__main__":
     save_text(place / "text.txt")
     tiny = save_model(place / "model", num_hidden_layers=1)
     results = {
-        "kill": kill_and_resume(place, tiny, n_kills=6),
+        "kill": kill_and_resume(place, tiny, n_kills=4),
         "two": two_processes(place, tiny),
         "sharded": sharded(place, tiny),
     }

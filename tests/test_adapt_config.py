@@ -1,14 +1,16 @@
 """Options of an adaptation from flags, assignments and files."""
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
+from accelerate.commands.config.config_args import load_config_from_file
+from click.testing import CliRunner
 
 from saltlm.adapt.config import StageConfig, load_adapt_config
+from saltlm.cli.adapt import command
 from saltlm.errors import ConfigError
-
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("adapt*.yaml"))
 
 
 def load(*assignments, **options):
@@ -55,9 +57,22 @@ def test_a_config_that_was_written_reads_back(tmp_path):
     assert load_adapt_config(file) == config
 
 
-@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.name)
-def test_shipped_configs_are_read(file):
-    load_adapt_config(file, data=("a.txt",))
+def test_the_example_in_the_documents_is_read(tmp_path):
+    text = (Path(__file__).parents[1] / "docs" / "adapt.md").read_text(encoding="utf-8")
+    file = tmp_path / "run.yaml"
+    file.write_text(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])
+    config = load_adapt_config(file)
+    assert config.data == {"german.txt.gz": None, "english.txt.gz": 0.1}
+    assert (config.tokens, config.lr.new, config.stages[1].kind) == (100_000_000, 2e-3, "full")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("ddp", "MULTI_GPU"), ("fsdp2", "FSDP")])
+def test_shipped_files_are_what_accelerate_launch_reads(tmp_path, name, kind):
+    printed = CliRunner().invoke(command, ["--launch-config", name])
+    assert printed.exit_code == 0
+    (tmp_path / "launch.yaml").write_text(printed.stdout)
+    read = load_config_from_file(str(tmp_path / "launch.yaml"))
+    assert (read.distributed_type, read.num_processes, read.mixed_precision) == (kind, -1, "no")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +87,8 @@ def test_shipped_configs_are_read(file):
         (("stages=[full:0.5]",), {}, "the shares of the stages sum to 0.5, not 1; leave one out"),
         (("stages=[lora:0.9,full:0.9]",), {}, "the shares of the stages sum to 1.8, not 1"),
         ((), {"data": ("a=0.3",)}, "the shares of the data sum to 0.3, not 1; leave one out"),
-        ((), {"data": ("a", "b=1.5")}, "the shares of the data sum to 1.5, not 1"),
+        ((), {"data": ("a=0.7", "b=0.8")}, "the shares of the data sum to 1.5, not 1"),
+        ((), {"data": ("a", "b=1.5")}, "option data.b='1.5': Input should be less than or equal"),
         (("stages=[full:2]",), {}, "option stages.0.share='2'"),
         (("seed",), {}, "--set takes key=value, not 'seed'"),
         (("seed.x=1", "seed.x.y=1"), {}, "'x' in --set seed.x.y=1 is not a section"),

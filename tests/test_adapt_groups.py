@@ -162,7 +162,6 @@ def test_layers_that_are_not_found_are_refused():
 
 
 def test_adapters_learn_beside_the_tables_and_merge_into_a_plain_model():
-    pytest.importorskip("peft")
     ours, plain = model(is_tied=True), model(is_tied=True)
     tuner = add_adapters(ours, CONFIG)
     ids = torch.tensor([[0, 1, 2, 3, 4, 5]])
@@ -180,7 +179,6 @@ def test_adapters_learn_beside_the_tables_and_merge_into_a_plain_model():
 
 
 def test_only_adapters_and_tables_learn_in_the_stage_lora():
-    pytest.importorskip("peft")
     ours = model(is_tied=False)
     choose_weights(ours, "lora", CONFIG)
     learning = {name for name, weight in ours.named_parameters() if weight.requires_grad}

@@ -1,13 +1,18 @@
 """A whole run on a tiny model: what it leaves, and how it goes on."""
 
 import gc
+import io
 import json
 import logging
 import os
+import re
 import shutil
+import sys
 
 import pytest
 import torch
+from accelerate import tracking
+from accelerate.utils import LoggerType
 from click.testing import CliRunner
 from transformers import AutoModelForCausalLM
 
@@ -15,7 +20,7 @@ from adapt_models import N_SHARED, N_TOKENS, read_model, save_model, save_text, 
 from saltlm.adapt import checkpoints, training
 from saltlm.adapt.errors import TrainingError
 from saltlm.adapt.loop import adapt
-from saltlm.adapt.metrics import read_metrics
+from saltlm.adapt.metrics import flatten, read_metrics
 from saltlm.cli.adapt import command
 
 
@@ -114,7 +119,6 @@ def test_the_stage_embeddings_leaves_all_but_new_rows_bit_for_bit(tmp_path, text
 
 
 def test_adapters_and_ends_leave_a_plain_model(tmp_path, text):
-    pytest.importorskip("peft")
     model = save_model(tmp_path / "model", num_hidden_layers=3)
     stages = ["lora:0.3", "top-bottom:0.3", "lora"]
     adapt(model, tmp_path / "out", tiny_config(tmp_path, stages=stages, ends=1, save_every=3))
@@ -143,8 +147,6 @@ def test_the_stored_dtype_is_kept_but_training_is_not_in_it(tmp_path, text, is_s
 
 @pytest.mark.parametrize("kind", ["embeddings", "lora", "top-bottom"])
 def test_a_run_goes_on_inside_every_kind_of_stage(tmp_path, text, monkeypatch, kind):
-    if kind == "lora":
-        pytest.importorskip("peft")
     model, config = save_model(tmp_path / "model"), tiny_config(tmp_path, stages=[kind])
     adapt(model, tmp_path / "whole", config)
     with monkeypatch.context() as patch:
@@ -196,6 +198,66 @@ def test_other_settings_are_refused_unless_a_checkpoint_is_named(tmp_path, text)
     assert [path.name for path in checkpoints.find(last.parent)] == ["step-00000001"]
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_the_bar_shows_speed_loss_and_the_time_that_is_left(tmp_path, text, monkeypatch):
+    terminal = Terminal()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", terminal)
+        patch.setenv("TQDM_DISABLE", "")
+        config = tiny_config(tmp_path, heldout={"german": text})
+        adapt(save_model(tmp_path / "model"), tmp_path / "out", config)
+    bar = next(line for line in reversed(terminal.getvalue().split("\r")) if "full:" in line)
+    last = metrics(tmp_path / "out")[-1]
+    shown = (
+        f"loss {last['loss']:.3f}, {last['train_bits_per_byte']:.3f} bits/byte,"
+        f" german {last['bits_per_byte']['german']:.3f}, {last['tokens_per_second']:,.0f} tokens/s"
+    )
+    assert re.search(r"full: 100%.* 4/4 \[\d\d:\d\d<\d\d:\d\d, .*" + re.escape(shown), bar)
+
+
+def test_every_line_of_the_metrics_reaches_a_tracker(tmp_path, text, monkeypatch):
+    package = tmp_path / "packages" / "trackio"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(TRACKIO)
+    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.setattr(tracking, "_available_trackers", [LoggerType.TRACKIO])  # seen at import
+    config = tiny_config(tmp_path, heldout={"german": text}, trackers=["trackio"])
+    adapt(save_model(tmp_path / "model"), tmp_path / "out", config)
+    trackio = sys.modules.pop("trackio")
+    rows = metrics(tmp_path / "out")
+    assert trackio.logged == [(row["step"], flatten(row)) for row in rows]
+    assert rows[-1]["learning_rates"]["new"] == trackio.logged[-1][1]["learning_rates/new"]
+    assert trackio.logged[-1][1]["bits_per_byte/german"] > 0
+    assert trackio.config["lr/new"] == 1e-2
+    assert trackio.finished == [True]
+
+
+TRACKIO = """
+logged, finished = [], []
+
+class Config(dict):
+    def update(self, values, allow_val_change):
+        super().update(values)
+
+config = Config()
+
+class Run:
+    def log(self, values, step=None):
+        logged.append((step, values))
+
+    def finish(self):
+        finished.append(True)
+
+def init(project):
+    assert project == "saltlm"
+    return Run()
+"""
+
+
 def test_the_command(tmp_path, text, caplog):
     caplog.set_level(logging.INFO, logger="saltlm")
     shutil.copy(text, tmp_path / "more.txt")
@@ -210,3 +272,4 @@ def test_the_command(tmp_path, text, caplog):
     assert outcome.stdout.startswith(f"{tmp_path / 'out'}: 256 tokens; bits per byte: target ")
     assert "4 steps of 64 tokens: full to step 4" in caplog.text
     assert "25.0 % from" in caplog.text
+    assert re.search(r"step 4 of 4, 0:00:00 left: loss \d.*, target \d.* tokens/s", caplog.text)

@@ -62,7 +62,7 @@ def test_values_are_read_as_yaml():
         ("aux=", "option aux=None: Input should be a valid string", ""),
         ("fasttext.model=glove", "option fasttext.model='glove': ", ""),
         ("special_tokens.roles=7", "option special_tokens.roles=7: ", ""),
-        ("seed", "--set takes key=value, not 'seed'", "for instance: --set match=symbols"),
+        ("seed", "--set takes key=value, not 'seed'", "for instance: --set seed=1"),
         ("=3", "--set takes key=value, not '=3'", "for instance: "),
         ("seed.x.y=1", "'x' in --set seed.x.y=1 is not a section", ""),
         ("corpus=[a", "--set corpus=[a: the value is not YAML (while parsing", ""),

@@ -1,28 +1,22 @@
 """The options of a run: what ``--config run.yaml`` and ``--set key=value`` may say.
 
-Every field's description is its help text. Unknown keys are refused with the nearest known one.
+Every field's description is its help text.
 """
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError
+from pydantic import ByteSize, Field
 
-from saltlm.errors import ConfigError
+from saltlm.options import Section, read_values, validated
 
 Match = Literal["exact", "symbols", "casefold"]
 Mode = Literal["replace", "extend"]
 Dtype = Literal["bfloat16", "float16", "float32"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SpecialTokensConfig(_Section):
+class SpecialTokensConfig(Section):
     """Which special tokens the new model has."""
 
     carry_plm: tuple[str, ...] = Field((), description="PLM specials to keep as new tokens")
@@ -32,7 +26,7 @@ class SpecialTokensConfig(_Section):
     )
 
 
-class TensorNames(_Section):
+class TensorNames(Section):
     """Where the per-token tables lie, for a layout that is not recognised."""
 
     source_embedding: str | None = Field(None, description="the source LLM's input embedding")
@@ -40,7 +34,7 @@ class TensorNames(_Section):
     plm_embedding: str | None = Field(None, description="the PLM's input embedding")
 
 
-class FasttextConfig(_Section):
+class FasttextConfig(Section):
     """How ``--aux train`` trains fastText."""
 
     dimension: int = Field(300, ge=1, description="width of the vectors")
@@ -53,7 +47,7 @@ class FasttextConfig(_Section):
     learning_rate: float = Field(0.1, gt=0, description="at the start; falls to zero")
 
 
-class CalibrationConfig(_Section):
+class CalibrationConfig(Section):
     """What is done to any method's rows afterwards; off unless asked for."""
 
     norms: bool = Field(False, description="give every new row the shared rows' mean norm")
@@ -64,7 +58,7 @@ class CalibrationConfig(_Section):
     )
 
 
-class TransferConfig(_Section):
+class TransferConfig(Section):
     """Options of ``saltlm transfer``; the defaults are those of the Python API too."""
 
     method: str = Field(
@@ -125,64 +119,6 @@ def load_config(
     Raises:
         ConfigError: a file that cannot be read, an unknown key, or a value that does not fit.
     """
-    values = _read_yaml(file) if file else {}
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals or not key:
-            raise ConfigError(
-                f"--set takes key=value, not {assignment!r}", "for instance: --set match=symbols"
-            )
-        *sections, last = key.split(".")
-        place = values
-        for section in sections:
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
-                raise ConfigError(f"{section!r} in --set {assignment} is not a section")
-        try:
-            place[last] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(
-                f"--set {assignment}: the value is not YAML ({_one_line(error)})"
-            ) from error
+    values = read_values(file, assignments)
     values.update({key: value for key, value in options.items() if value is not None})
-    try:
-        return TransferConfig.model_validate(values)
-    except ValidationError as error:
-        raise _explain(error) from error
-
-
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file} cannot be read as YAML: {_one_line(error)}") from error
-    if not isinstance(values, dict | None):
-        raise ConfigError(f"{file} holds a {type(values).__name__}, not options as 'key: value'")
-    return {str(key): value for key, value in (values or {}).items()}
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
-def _explain(error: ValidationError) -> ConfigError:
-    """Turn pydantic's first complaint into one line with the value and a near miss."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] != "extra_forbidden":
-        return ConfigError(f"option {where}={first['input']!r}: {first['msg']}")
-    known = _paths(TransferConfig)
-    near = difflib.get_close_matches(where, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else "known: " + ", ".join(known)
-    return ConfigError(f"there is no option {where!r}", hint)
-
-
-def _paths(section: type[BaseModel], prefix: str = "") -> list[str]:
-    names = []
-    for name, field in section.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            names += _paths(kind, f"{prefix}{name}.")
-        else:
-            names.append(prefix + name)
-    return names
+    return validated(TransferConfig, values)

@@ -3,17 +3,14 @@
 Every field's description is its help text.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from saltlm.config import _paths, _read_yaml, _Section
-from saltlm.errors import ConfigError
+from saltlm.options import Section, read_values, validated
 
 StageKind = Literal["embeddings", "full", "lora", "top-bottom"]
 Tracker = Literal["trackio", "wandb", "tensorboard"]
@@ -57,14 +54,14 @@ def _read_stage(value: Any) -> Any:
     return {"kind": kind, "share": share if colon else None}
 
 
-class StageConfig(_Section):
+class StageConfig(Section):
     """One stage of training, written ``kind`` or ``kind:share``."""
 
     kind: StageKind = Field(description="which weights learn")
     share: float | None = Field(None, gt=0, lt=1, description="of all steps; none: of what is left")
 
 
-class LearningRates(_Section):
+class LearningRates(Section):
     """Peak learning rates of AdamW."""
 
     new: float = Field(1e-3, ge=0, description="of the rows that the transfer made")
@@ -72,17 +69,19 @@ class LearningRates(_Section):
     body: float = Field(3e-4, ge=0, description="of everything else, adapters included")
 
 
-class LoraConfig(_Section):
+class LoraConfig(Section):
     """The adapters of the stage ``lora``, merged into the weights at its end."""
 
     rank: int = Field(16, ge=1, description="rank of each adapter")
     alpha: int = Field(32, ge=1, description="scale of each adapter, divided by its rank")
 
 
-class AdaptConfig(_Section):
+class AdaptConfig(Section):
     """Options of ``saltlm adapt``; the defaults are those of the Python API too."""
 
-    data: Annotated[dict[str, float | None], BeforeValidator(_read_shares)] = Field(
+    data: Annotated[
+        dict[str, Annotated[float, Field(ge=0, le=1)] | None], BeforeValidator(_read_shares)
+    ] = Field(
         default_factory=dict,
         description="files and Hub datasets; a share of the training tokens for each, or none:"
         " those split what is left by their size",
@@ -181,46 +180,9 @@ def load_adapt_config(
     Raises:
         ConfigError: a file that cannot be read, an unknown key, or a value that does not fit.
     """
-    values = _read_yaml(file) if file else {}
-    for assignment in assignments:
-        _assign(values, assignment)
+    values = read_values(file, assignments)
     given = {key: value for key, value in options.items() if value not in (None, (), [])}
     if given.keys() & {"tokens", "steps", "epochs"}:  # a flag replaces the file's length
         for key in ("tokens", "steps", "epochs"):
             values.pop(key, None)
-    values.update(given)
-    try:
-        return AdaptConfig.model_validate(values)
-    except ValidationError as error:
-        raise _explain(error) from error
-
-
-def _assign(values: dict[str, Any], assignment: str) -> None:
-    key, equals, text = assignment.partition("=")
-    if not equals or not key:
-        raise ConfigError(
-            f"--set takes key=value, not {assignment!r}", "for instance: --set lr.new=0.002"
-        )
-    *sections, last = key.split(".")
-    for section in sections:
-        values = values.setdefault(section, {})
-        if not isinstance(values, dict):
-            raise ConfigError(f"{section!r} in --set {assignment} is not a section")
-    try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {assignment}: the value is not YAML ({error})") from error
-
-
-def _explain(error: ValidationError) -> ConfigError:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    if not where:
-        return ConfigError(message)
-    if first["type"] != "extra_forbidden":
-        return ConfigError(f"option {where}={first['input']!r}: {message}")
-    known = _paths(AdaptConfig)
-    near = difflib.get_close_matches(where, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else "known: " + ", ".join(known)
-    return ConfigError(f"there is no option {where!r}", hint)
+    return validated(AdaptConfig, values | given)

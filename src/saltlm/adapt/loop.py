@@ -112,7 +112,7 @@ def _run_stage(run: Run, number: int, saved: Saved | None) -> Saved:
         _log(run, row | measure(run, training.inside))
     hidden = not run.accelerator.is_main_process
     length: dict[str, Any] = {"total": run.n_steps, "initial": first, "unit": " steps"}
-    with progress(is_hidden=hidden, desc=stage.kind, leave=True, **length) as bar:
+    with progress(is_hidden=hidden, desc=stage.kind, delay=0, leave=True, **length) as bar:
         for step in range(first, stage.last):
             done = step + 1
             is_measured = done % config.eval_every == 0 or done == run.n_steps

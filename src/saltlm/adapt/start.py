@@ -17,6 +17,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from jaxtyping import Bool
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
 from saltlm.adapt.checkpoints import Saved, load_weights
 from saltlm.adapt.config import AdaptConfig
@@ -85,16 +86,20 @@ def start_accelerator(config: AdaptConfig, folder: RunFolder) -> Accelerator:
         torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     )
     uses_bfloat16 = config.dtype == "bfloat16" or (config.dtype == "auto" and has_bfloat16)
-    return Accelerator(
+    accelerator = Accelerator(
         cpu=not has_device,
         mixed_precision="bf16" if uses_bfloat16 else "no",
         log_with=list(config.trackers) or None,
         project_dir=folder.path,
         kwargs_handlers=[
-            DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False),
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
             InitProcessGroupKwargs(timeout=timedelta(days=1)),  # others wait while one packs text
         ],
     )
+    if not accelerator.is_main_process:  # one of them speaks for all
+        logging.getLogger("saltlm").setLevel(logging.ERROR)
+        disable_progress_bar()
+    return accelerator
 
 
 def read_inputs(

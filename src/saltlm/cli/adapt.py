@@ -1,8 +1,15 @@
 """``saltlm adapt``."""
 
+from importlib.resources import files
 from pathlib import Path
 
 import click
+
+
+def _print_launch_config(context: click.Context, _: click.Parameter, name: str | None) -> None:
+    if name is not None:
+        click.echo((files("saltlm.adapt") / "launch" / f"{name}.yaml").read_text(), nl=False)
+        context.exit()
 
 
 @click.command("adapt")
@@ -41,6 +48,14 @@ import click
     help="A YAML file with options; see docs/options.md.",
 )
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One more option.")
+@click.option(
+    "--launch-config",
+    type=click.Choice(["ddp", "fsdp2"]),
+    is_eager=True,
+    expose_value=False,
+    callback=_print_launch_config,
+    help="Print a file for accelerate launch --config_file, and stop.",
+)
 def command(
     model: str,
     data: tuple[str, ...],
@@ -56,13 +71,14 @@ def command(
 ) -> None:
     """Train MODEL on text of its new language, on one device or many.
 
-    A killed run goes on where it was when the same command is given again. On many devices:
-    accelerate launch -m saltlm.adapt MODEL ...
+    A killed run goes on where it was when the same command is given again.
 
     \b
       saltlm adapt llama-german --data german.txt --data english.txt=0.1 \\
         --heldout german.heldout.txt --heldout english=english.heldout.txt \\
         --tokens 100M --out llama-german-adapted
+      saltlm adapt --launch-config fsdp2 > fsdp2.yaml
+      accelerate launch --config_file fsdp2.yaml --num_processes 8 -m saltlm.adapt MODEL ...
     """
     from saltlm.adapt.config import load_adapt_config
     from saltlm.errors import MissingExtraError
@@ -78,11 +94,15 @@ def command(
         keep=keep,
     )
     try:
+        from accelerate import PartialState
+
         from saltlm.adapt.loop import adapt
     except ModuleNotFoundError as error:
         if error.name != "accelerate":
             raise
         raise MissingExtraError("saltlm adapt", "adapt") from error
     result = adapt(model, out, config, resume=resume)
+    if not PartialState().is_main_process:
+        return
     measured = ", ".join(f"{name} {value:.3f}" for name, value in result.bits_per_byte.items())
     click.echo(f"{result.directory}: {result.n_tokens:,} tokens; bits per byte: {measured or '-'}")

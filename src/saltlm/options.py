@@ -1,0 +1,102 @@
+"""Where options come from: a YAML file, assignments, and flags, checked against their schema.
+
+Unknown keys are refused with the nearest known one.
+"""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from saltlm.errors import ConfigError
+
+
+class Section(BaseModel):
+    """Options that belong together; a field may be a section itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+SomeSection = TypeVar("SomeSection", bound=Section)
+
+
+def read_values(file: Path | None, assignments: Iterable[str]) -> dict[str, Any]:
+    """Return what a file and assignments say; an assignment wins over the file.
+
+    Args:
+        file: YAML with options as ``key: value``.
+        assignments: ``key=value`` or ``section.key=value``; the value is read as YAML.
+
+    Raises:
+        ConfigError: the file cannot be read, or an assignment is none.
+    """
+    values = _read_yaml(file) if file else {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise ConfigError(
+                f"--set takes key=value, not {assignment!r}", "for instance: --set seed=1"
+            )
+        *sections, last = key.split(".")
+        place = values
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"{section!r} in --set {assignment} is not a section")
+        try:
+            place[last] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(
+                f"--set {assignment}: the value is not YAML ({_one_line(error)})"
+            ) from error
+    return values
+
+
+def validated(schema: type[SomeSection], values: dict[str, Any]) -> SomeSection:
+    """Return values as their schema has them.
+
+    Raises:
+        ConfigError: an unknown key, or a value that does not fit; only the first is told.
+    """
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        if not where:  # values that do not fit together
+            raise ConfigError(message) from error
+        if first["type"] != "extra_forbidden":
+            raise ConfigError(f"option {where}={first['input']!r}: {message}") from error
+        known = _paths(schema)
+        near = difflib.get_close_matches(where, known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else "known: " + ", ".join(known)
+        raise ConfigError(f"there is no option {where!r}", hint) from error
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file} cannot be read as YAML: {_one_line(error)}") from error
+    if not isinstance(values, dict | None):
+        raise ConfigError(f"{file} holds a {type(values).__name__}, not options as 'key: value'")
+    return {str(key): value for key, value in (values or {}).items()}
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _paths(section: type[BaseModel], prefix: str = "") -> list[str]:
+    names = []
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            names += _paths(kind, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names
