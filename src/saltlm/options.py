@@ -33,7 +33,7 @@ def read_values(file: Path | None, assignments: Iterable[str]) -> dict[str, Any]
     Raises:
         ConfigError: the file cannot be read, or an assignment is none.
     """
-    values = _read_yaml(file) if file else {}
+    values = read_yaml(file) if file else {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
@@ -77,7 +77,12 @@ def validated(schema: type[SomeSection], values: dict[str, Any]) -> SomeSection:
         raise ConfigError(f"there is no option {where!r}", hint) from error
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
+def read_yaml(file: Path) -> dict[str, Any]:
+    """Return the options that a file holds as ``key: value``.
+
+    Raises:
+        ConfigError: it cannot be read, or holds something else.
+    """
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

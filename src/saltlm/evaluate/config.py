@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from saltlm.config import _read_yaml, _Section
 from saltlm.errors import ConfigError
+from saltlm.options import Section, read_yaml
 
 
 def _as_files(value: Any) -> Any:
@@ -19,7 +19,7 @@ def _as_files(value: Any) -> Any:
 Files = Annotated[tuple[Path, ...], BeforeValidator(_as_files)]
 
 
-class QuickConfig(_Section):
+class QuickConfig(Section):
     """The measurements that need no network, from files of the user."""
 
     heldout: Files = Field((), description="text of the target language, one document a line")
@@ -29,7 +29,7 @@ class QuickConfig(_Section):
     distractors: int = Field(3, ge=1, description="wrong translations beside the right one")
 
 
-class SuiteConfig(_Section):
+class SuiteConfig(Section):
     """All that is measured."""
 
     limit: int | None = Field(
@@ -45,7 +45,7 @@ def read_suite(file: Path) -> SuiteConfig:
     Raises:
         ConfigError: it cannot be read, has an unknown key, or a value that does not fit.
     """
-    return _validated(_read_yaml(file), str(file))
+    return _validated(read_yaml(file), str(file))
 
 
 def with_options(suite: SuiteConfig, **options: Any) -> SuiteConfig:
