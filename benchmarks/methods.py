@@ -1,106 +1,147 @@
-"""Every method on real pairs, before any training: the yardstick, bits per byte, mass on new rows.
+"""Every method on a real pair: the yardstick, and the model before any training.
 
     python benchmarks/methods.py --source SMOLLM2 --plm E5_SMALL --texts DIR --work DIR \
-        [--languages de vi ar] [--documents 60]
+        [--languages de ar vi] [--out benchmarks/results]
 
-DIR of texts holds LANGUAGE.txt.gz, LANGUAGE.heldout.txt.gz and en-LANGUAGE.tsv.gz, and English
-beside the target languages. WECHSEL gets fastText vectors trained on the English and the target
-text, and as a dictionary the pairs of single words among the parallel lines. Models are removed
-when they are measured; the results stay, and what is there is not made again.
+DIR of texts holds LANGUAGE.txt.gz, LANGUAGE.heldout.txt.gz and the parallel en-LANGUAGE.tsv.gz.
+The results are those of `saltlm compare`, one call per setting, in methods_LANGUAGE.json. The same
+command again makes only what is missing; models are deleted once they are measured.
+
+WECHSEL gets what these texts allow: fastText trained as its authors do (cbow, 100 dimensions, 20
+epochs, n-grams of 5), on one thread, and a dictionary of the words that are each other's best
+translation by Dice's coefficient over the parallel lines.
 """
 
 import argparse
 import gzip
 import json
+import re
 import shutil
+import subprocess
+import sys
+from collections import Counter
+from itertools import product
 from pathlib import Path
 
-from saltlm.comparison import compare, directory_name
-from saltlm.config import FasttextConfig, TransferConfig
-from saltlm.fasttext_format import token_vectors
-from saltlm.fasttext_training import train_fasttext
-from saltlm.methods import parse_method
 from saltlm.prune import prune_model
+from saltlm.text import documents
 
-METHODS = [
-    "salt",
-    "salt:ridge=0.1",
-    "salt:centred=true:ridge=1",
-    "random",
-    "mean",
-    "multivariate",
-    "fvt",
-    "clp",
-    "clp+",
-    "focus",
-    "ofa",
-    "omp",
-    "least-squares",
-    "global",
-    "procrustes",
-    "global-residual",
-    "kernel-ridge",
-]
-VECTORS = FasttextConfig(dimension=100, epochs=5, bucket=100_000)
+ALL = """
+    salt salt:ridge=0.1 salt:ridge=1.0 salt:ridge=1.0:centred=True random mean multivariate
+    multivariate:scale=1e-09 fvt fvt:word_start=True clp clp+ focus ofa ofa:rank=200 omp
+    least-squares global procrustes procrustes:scaled=True global-residual
+    global-residual:local=ridge kernel-ridge
+""".split()
+NEIGHBOURS = ["salt", "salt:ridge=1.0", "salt:ridge=1.0:centred=True", "focus", "ofa"]
+CALIBRATED = ["salt", "fvt", "focus", "global-residual", "kernel-ridge"]
 
 
-def word_vectors(corpus, file):
-    """Train fastText on a text and write the vectors of its words in word2vec's format."""
-    if not file.is_file():
-        model = train_fasttext([corpus], VECTORS, seed=0)
-        words = [word for word in model.words() if word != "</s>"]
-        lines = [
-            f"{word} {' '.join(f'{x:.5f}' for x in vector)}"
-            for word, vector in zip(words, token_vectors(model, words), strict=True)
-        ]
-        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return file
+def settings(texts, work, language):
+    """Name, methods and flags of each call; calibrations and spaces belong to a whole call."""
+    words = f"source_vectors={work}/en.bin:target_vectors={work}/{language}.bin"
+    wechsel = f"wechsel:{words}:dictionary={work}/en-{language}.txt"
+    english = f'calibration.unigrams=["{texts}/en.txt.gz"]'
+    return {
+        "the PLM's own rows": ([*ALL, wechsel], []),
+        "fastText": (NEIGHBOURS, ["--aux", "train"]),
+        "norms calibrated": (CALIBRATED, ["--set", "calibration.norms=true"]),
+        "unigrams calibrated": (CALIBRATED, ["--set", english]),
+    }
 
 
-def dictionary(parallel, file):
-    """Write the pairs of single words that stand alone on a line, once each."""
-    with gzip.open(parallel, "rt", encoding="utf-8") as opened:
-        pairs = [line.rstrip("\n").split("\t") for line in opened]
-    single = [pair for pair in pairs if len(pair) == 2 and all(word.isalpha() for word in pair)]
-    file.write_text("".join(f"{a}\t{b}\n" for a, b in sorted(map(tuple, single))), encoding="utf-8")
-    return file, len(single)
+def train_words(corpus, file):
+    """Train fastText as `wechsel.train_embeddings` does, with fewer buckets and one thread."""
+    import fasttext
+
+    if file.exists():
+        return
+    text = file.with_suffix(".txt")
+    with text.open("w", encoding="utf-8") as opened:
+        for document in documents([corpus]):
+            opened.write(" ".join(words_of(document)) + "\n")
+    model = fasttext.train_unsupervised(
+        *(str(text), "cbow"),
+        **dict(dim=100, neg=10, minn=5, maxn=5, epoch=20, bucket=200_000, thread=1, verbose=0),
+    )
+    model.save_model(str(file.with_suffix(".partial")))
+    file.with_suffix(".partial").rename(file)
+    text.unlink()
+
+
+def words_of(text):
+    return re.findall(r"\w+|[^\w\s]", text)
+
+
+def write_dictionary(parallel, file, least=3):
+    """Write the words that are each other's best translation over parallel lines."""
+    counts, pairs = (Counter(), Counter()), Counter()
+    with gzip.open(parallel, "rt", encoding="utf-8") as lines:
+        for line in lines:
+            sides = [
+                {word.lower() for word in words_of(side) if word.isalpha()}
+                for side in line.rstrip("\n").split("\t")[:2]
+            ]
+            for count, words in zip(counts, sides, strict=True):
+                count.update(words)
+            pairs.update(product(*sides))
+    dice = {
+        pair: 2 * n / (counts[0][pair[0]] + counts[1][pair[1]])
+        for pair, n in pairs.items()
+        if n >= least
+    }
+    best = [{}, {}]
+    for pair in sorted(dice, key=lambda pair: (dice[pair], pair)):  # the last one stays
+        for side in (0, 1):
+            best[side][pair[side]] = pair
+    mutual = sorted(pair for word, pair in best[0].items() if best[1][pair[1]] == pair)
+    file.write_text("".join(f"{a}\t{b}\n" for a, b in mutual), encoding="utf-8")
+    return len(mutual)
 
 
 def run(given, language):
-    corpus, donor = given.texts / f"{language}.txt.gz", given.work / f"donor-{language}"
-    out = given.work / f"methods-{language}"
+    work, texts = given.work.resolve(), given.texts.resolve()
+    donor, corpus = work / f"donor-{language}", texts / f"{language}.txt.gz"
     if not donor.exists():
         prune_model(given.plm, donor, [corpus], size=given.size)
-    english = word_vectors(given.texts / "en.txt.gz", given.work / "en.vec")
-    target = word_vectors(corpus, given.work / f"{language}.vec")
-    words, n_pairs = dictionary(given.texts / f"en-{language}.tsv.gz", given.work / "words.tsv")
-    wechsel = f"wechsel:source_vectors={english}:target_vectors={target}:dictionary={words}"
-    for method in [*METHODS, wechsel]:
-        found = compare(
-            given.source,
-            donor,
-            [method],
-            out,
-            heldout=[given.texts / f"{language}.heldout.txt.gz"],
-            english=[given.texts / "en.heldout.txt.gz"],
-            config=TransferConfig(corpus=(corpus,)),
-            n_documents=given.documents,
-        )
-        shutil.rmtree(out / directory_name(parse_method(method)), ignore_errors=True)
-    results = {name.partition(":source")[0]: r for name, r in found["results"].items()}
-    for result in results.values():
-        score = result.pop("yardstick", {})
-        keys = ("r2", "cosine", "norm_ratio", "retrieval", "seconds")
-        result["yardstick"] = {key: score[key] for key in keys if score}
-        result.pop("directory", None)
-        result["method"] = result["method"].partition(":source")[0]
-    return {
-        "source": "SmolLM2-135M-Instruct",
-        "plm": f"multilingual-e5-small, pruned to {given.size:,} tokens with {corpus.name}",
-        "auxiliary": found["auxiliary"],
+    for code in ("en", language):
+        train_words(texts / f"{code}.txt.gz", work / f"{code}.bin")
+    n_pairs = write_dictionary(texts / f"en-{language}.tsv.gz", work / f"en-{language}.txt")
+    report = {
+        "source": given.source.name,
+        "plm": f"{given.plm.name}, pruned to {given.size:,} tokens with {corpus.name}",
         "documents": given.documents,
-        "pairs of words for wechsel": n_pairs,
-        "results": results,
+        "pairs in the dictionary": n_pairs,
+        "settings": {},
+    }
+    for name, (methods, flags) in settings(texts, work, language).items():
+        out = work / f"compare-{language}-{re.sub(r'\W+', '-', name)}"
+        command = [sys.executable, "-m", "saltlm.cli.main", "compare", str(given.source)]
+        command += [str(donor), "--methods", ",".join(methods), "--out", str(out), *flags]
+        command += ["--corpus", str(corpus), "--heldout", str(texts / f"{language}.heldout.txt.gz")]
+        command += ["--english", str(texts / "en.heldout.txt.gz")]
+        command += ["--documents", str(given.documents)]
+        subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
+        found = json.loads((out / "comparison.json").read_text())
+        report["settings"][name] = {
+            "auxiliary": found["auxiliary"],
+            "results": {
+                name.partition(":source")[0]: kept(r) for name, r in found["results"].items()
+            },
+        }
+        for model in out.iterdir():
+            if model.is_dir():
+                shutil.rmtree(model)
+        file = given.out / f"methods_{language}.json"
+        file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def kept(result):
+    """A result without what only this machine knows."""
+    yardstick = result.get("yardstick", {})
+    return {key: value for key, value in result.items() if key not in ("directory", "method")} | {
+        "yardstick": {
+            key: value for key, value in yardstick.items() if key not in ("method", "options")
+        }
     }
 
 
@@ -108,16 +149,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     for name in ("--source", "--plm", "--texts", "--work"):
         parser.add_argument(name, type=Path, required=True)
-    parser.add_argument("--languages", nargs="+", default=["de", "vi", "ar"])
-    parser.add_argument("--size", type=int, default=32_000)
+    parser.add_argument("--languages", nargs="+", default=["de", "ar", "vi"])
+    parser.add_argument("--size", type=int, default=32_000, help="tokens of the pruned PLM")
     parser.add_argument("--documents", type=int, default=60)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     for language in given.languages:
-        found = run(given, language)
-        file = given.out / f"methods_{language}.json"
-        file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        run(given, language)
 
 
 if __name__ == "__main__":
