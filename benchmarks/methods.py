@@ -26,14 +26,12 @@ from pathlib import Path
 from saltlm.prune import prune_model
 from saltlm.text import documents
 
-ALL = """
-    salt salt:ridge=0.1 salt:ridge=1.0 salt:ridge=1.0:centred=True random mean multivariate
-    multivariate:scale=1e-09 fvt fvt:word_start=True clp clp+ focus ofa ofa:rank=200 omp
-    least-squares global procrustes procrustes:scaled=True global-residual
-    global-residual:local=ridge kernel-ridge
-""".split()
-NEIGHBOURS = ["salt", "salt:ridge=1.0", "salt:ridge=1.0:centred=True", "focus", "ofa"]
-CALIBRATED = ["salt", "fvt", "focus", "global-residual", "kernel-ridge"]
+ALL = [
+    *("salt", "salt:ridge=0.1", "salt:ridge=1.0:centred=True", "random", "mean", "multivariate"),
+    *("fvt", "fvt:word_start=True", "clp", "clp+", "focus", "ofa", "omp", "least-squares"),
+    *("global", "procrustes", "global-residual", "global-residual:local=ridge", "kernel-ridge"),
+]
+NEIGHBOURS = ["salt", "salt:ridge=1.0:centred=True", "focus"]
 
 
 def settings(texts, work, language):
@@ -42,10 +40,10 @@ def settings(texts, work, language):
     wechsel = f"wechsel:{words}:dictionary={work}/en-{language}.txt"
     english = f'calibration.unigrams=["{texts}/en.txt.gz"]'
     return {
-        "the PLM's own rows": ([*ALL, wechsel], []),
-        "fastText": (NEIGHBOURS, ["--aux", "train"]),
-        "norms calibrated": (CALIBRATED, ["--set", "calibration.norms=true"]),
-        "unigrams calibrated": (CALIBRATED, ["--set", english]),
+        "plm": ([*ALL, wechsel], []),
+        "fasttext": (NEIGHBOURS, ["--aux", "train"]),
+        "norms": (["salt", "global-residual"], ["--set", "calibration.norms=true"]),
+        "unigrams": (["salt", "focus", "global-residual"], ["--set", english]),
     }
 
 
@@ -114,7 +112,7 @@ def run(given, language):
         "settings": {},
     }
     for name, (methods, flags) in settings(texts, work, language).items():
-        out = work / f"compare-{language}-{re.sub(r'\W+', '-', name)}"
+        out = work / f"compare-{language}-{name}"
         command = [sys.executable, "-m", "saltlm.cli.main", "compare", str(given.source)]
         command += [str(donor), "--methods", ",".join(methods), "--out", str(out), *flags]
         command += ["--corpus", str(corpus), "--heldout", str(texts / f"{language}.heldout.txt.gz")]
@@ -136,13 +134,12 @@ def run(given, language):
 
 
 def kept(result):
-    """A result without what only this machine knows."""
-    yardstick = result.get("yardstick", {})
-    return {key: value for key, value in result.items() if key not in ("directory", "method")} | {
-        "yardstick": {
-            key: value for key, value in yardstick.items() if key not in ("method", "options")
-        }
-    }
+    """A result without what it was called by and where it lay."""
+    yardstick = dict(result.get("yardstick", {}))
+    for part, keys in ((result, ("directory", "method")), (yardstick, ("method", "options"))):
+        for key in keys:
+            part.pop(key, None)
+    return result | {"yardstick": yardstick}
 
 
 def main():

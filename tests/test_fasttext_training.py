@@ -59,13 +59,14 @@ def test_vectors_outlive_the_binding_and_equal_those_of_its_file(model, tmp_path
 def test_settings_reach_fasttext(corpus):
     settings = FasttextConfig(
         dimension=20, epochs=2, model="cbow", min_count=3, minn=2, maxn=4, bucket=500_000,
-        learning_rate=0.01,
+        learning_rate=0.01, negatives=7,
     )  # fmt: skip
     arguments = train_fasttext([corpus], settings, seed=5).owner.getArgs()
     assert (arguments.dim, arguments.epoch, arguments.minCount) == (20, 2, 3)
     assert arguments.model == fasttext_pybind.model_name.cbow
     assert (arguments.minn, arguments.maxn, arguments.bucket) == (2, 4, 500_000)
     assert (arguments.lr, arguments.thread, arguments.seed) == (0.01, 1, 6)
+    assert arguments.neg == 7
 
 
 def small(**changes):

@@ -14,6 +14,7 @@ from saltlm.errors import AuxiliaryVectorsError, ConfigError
 from saltlm.fasttext_format import read_fasttext, seen_in_training, token_vectors
 from saltlm.methods import fit_method, parse_method
 from saltlm.methods.calibration import (
+    Bias,
     Unigrams,
     log_frequencies,
     match_norms,
@@ -354,6 +355,22 @@ def test_unigram_calibration_equals_the_formula():
     move = log_new[2:].double().numpy() + c - e @ h
     np.testing.assert_allclose(found, e + np.outer(move, h) / (h @ h), atol=1e-5)
     np.testing.assert_allclose(found @ h, log_new[2:].numpy() + c, atol=1e-4)
+
+
+def test_unigram_calibration_counts_the_heads_bias():
+    generator = torch.Generator().manual_seed(0)
+    rows, shared = torch.randn(9, 4, generator=generator), torch.randn(20, 4, generator=generator)
+    hidden, new_bias, bias = (torch.randn(n, generator=generator) for n in (4, 9, 20))
+    unigrams = Unigrams(hidden, log_frequencies(torch.arange(20)), log_frequencies(torch.arange(9)))
+    calibrated = match_unigrams(
+        lambda part: rows[part],
+        shared,
+        unigrams,
+        Bias(lambda part: new_bias[part].unsqueeze(1), bias),
+    )(slice(0, 9))
+    level = (shared @ hidden + bias - unigrams.log_shared).mean()
+    found = calibrated @ hidden + new_bias - unigrams.log_new
+    torch.testing.assert_close(found, level.expand(9), atol=1e-4, rtol=1e-4)
 
 
 def test_tokens_that_never_occur_have_a_frequency():

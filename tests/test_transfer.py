@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from saltlm.auxiliary import AuxiliaryVectors
 from saltlm.config import TransferConfig
-from saltlm.errors import ConfigError, VocabularyError
+from saltlm.errors import ConfigError, OutputError, VocabularyError
 from saltlm.new_model import expected_bytes
 from saltlm.pair import read_pair
 from saltlm.record import Provenance, read_manifest, sha256
@@ -436,3 +436,50 @@ def test_calibration_without_a_corpus_is_refused(tokenizers_by_family, corpus, t
     (tmp_path / "text.txt").write_text("\n".join(corpus), encoding="utf-8")
     with pytest.raises(ConfigError, match=r"the corpus has no text \(none was given\)"):
         transfer(*pair, tmp_path / "out", calibration={"unigrams": [tmp_path / "text.txt"]})
+
+
+def test_focus_as_published_knows_the_tokens_of_the_corpus_only(
+    tokenizers_by_family, corpus, tmp_path
+):
+    """fastText on tokens, without composition: what occurs too rarely is sampled."""
+    pair = write_pair(tmp_path, tokenizers_by_family)
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(corpus), encoding="utf-8")
+    result = transfer(
+        *pair,
+        tmp_path / "out",
+        method="focus",
+        aux="train",
+        corpus=[text],
+        fasttext={
+            **{"units": "tokens", "compose": False, "min_count": 2, "epochs": 1},
+            **{"dimension": 16, "bucket": 2**19},
+        },
+    )
+    assert f"trained on the tokens of {text.name}" in result.auxiliary
+    counts = Counter(
+        id
+        for encoding in result.tokenizer.encode_batch(corpus, add_special_tokens=False)
+        for id in encoding.ids
+    )
+    origin = result.provenance.origin
+    linear, sampled = (
+        (origin == kind).nonzero().flatten().tolist() for kind in (Origin.LINEAR, Origin.SAMPLED)
+    )
+    assert linear
+    assert all(counts[id] >= 2 for id in linear)
+    assert all(counts[id] < 2 for id in sampled)
+
+
+def test_files_of_a_method_are_in_the_record(tokenizers_by_family, tmp_path):
+    pair = write_pair(tmp_path, tokenizers_by_family)
+    file = tmp_path / "words" / "words.vec"
+    file.parent.mkdir()
+    file.write_text("the 1 0 0\nund 0 1 0\ndog 0 0 1\n")
+    method = f"wechsel:source_vectors={file}:target_vectors={file}"
+    transfer(*pair, tmp_path / "out", method=method)
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest["method"]["options"]["source_vectors"] == str(file)
+    assert manifest["files"] == {str(file): sha256(file)}
+    with pytest.raises(OutputError, match="holds .*words.vec, which is an input"):
+        transfer(*pair, file.parent, method=method, force=True)

@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import torch
 from jaxtyping import Bool, Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from saltlm.config import FasttextConfig
@@ -29,7 +31,12 @@ from saltlm.fasttext_format import (
     seen_in_training,
     token_vectors,
 )
-from saltlm.fasttext_training import binding_version, check_training, train_fasttext
+from saltlm.fasttext_training import (
+    binding_version,
+    check_training,
+    cut_words,
+    train_fasttext,
+)
 from saltlm.record import sha256
 from saltlm.text import check_corpus
 from saltlm.word2vec_format import check_vectors_file, read_word_vectors
@@ -98,6 +105,7 @@ def auxiliary_vectors(
     corpus: Sequence[Path] = (),
     settings: FasttextConfig | None = None,
     seed: int = 0,
+    tokenizer: Tokenizer | None = None,
     cache_dir: Path | None = None,
 ) -> AuxiliaryVectors:
     """Return the vectors that `--aux` asks for.
@@ -110,13 +118,19 @@ def auxiliary_vectors(
         corpus: text files in the target language, for `train`.
         settings: of fastText, for `train`.
         seed: for `train`.
+        tokenizer: for `train` on tokens: cuts the corpus, and ``strings`` are its own tokens.
         cache_dir: where `train` keeps its results.
     """
     strings = [*strings, *[None] * (len(plm_embedding) - len(strings))]
     origin, file = parse_auxiliary_spec(spec)
     if origin == "train":
         return train(
-            corpus, strings, settings=settings or FasttextConfig(), seed=seed, cache_dir=cache_dir
+            corpus,
+            strings,
+            settings=settings or FasttextConfig(),
+            seed=seed,
+            tokenizer=tokenizer,
+            cache_dir=cache_dir,
         )
     return from_plm(plm_embedding) if file is None else read_vectors(spec, strings)
 
@@ -176,6 +190,7 @@ def train(
     *,
     settings: FasttextConfig,
     seed: int = 0,
+    tokenizer: Tokenizer | None = None,
     cache_dir: Path | None = None,
 ) -> AuxiliaryVectors:
     """Train fastText on a corpus, or take what the same training gave before.
@@ -188,6 +203,7 @@ def train(
         strings: as in `auxiliary_vectors`.
         settings: of fastText.
         seed: of fastText.
+        tokenizer: as in `auxiliary_vectors`.
         cache_dir: `~/.cache/saltlm/auxiliary` (or below `XDG_CACHE_HOME`) if not given.
 
     Raises:
@@ -197,19 +213,30 @@ def train(
     """
     check_training(settings)
     check_corpus(corpus)
-    file = (cache_dir or _default_cache()) / f"{_key(corpus, strings, settings, seed)}.safetensors"
+    key = _key(corpus, strings, settings, seed, tokenizer)
+    file = (cache_dir or _default_cache()) / f"{key}.safetensors"
     cached = _load(file)
     if cached is not None:
         logger.info("auxiliary vectors from the cache: %s (%s)", cached.description, file)
         return cached
-    model = train_fasttext(corpus, settings, seed)
+    cut = cut_words if tokenizer is None else partial(_cut_tokens, tokenizer)
+    model = train_fasttext(corpus, settings, seed, cut)
     origin = (
-        f"fastText {settings.model} trained on {', '.join(path.name for path in corpus)} "
+        f"fastText {settings.model} trained on {'the tokens of ' if tokenizer else ''}"
+        f"{', '.join(path.name for path in corpus)} "
         f"({binding_version()}, {settings.epochs} epochs, seed {seed})"
     )
+    if not settings.compose:
+        known = set(model.words())
+        strings = [string if string in known else None for string in strings]
     vectors = _compose(model, strings, origin)
     _save(vectors, file)
     return vectors
+
+
+def _cut_tokens(tokenizer: Tokenizer, document: str) -> list[str]:
+    tokens: list[str] = tokenizer.encode(document, add_special_tokens=False).tokens
+    return tokens
 
 
 def _compose(model: SubwordModel, strings: Sequence[str | None], origin: str) -> AuxiliaryVectors:
@@ -260,7 +287,11 @@ def _default_cache() -> Path:
 
 
 def _key(
-    corpus: Sequence[Path], strings: Sequence[str | None], settings: FasttextConfig, seed: int
+    corpus: Sequence[Path],
+    strings: Sequence[str | None],
+    settings: FasttextConfig,
+    seed: int,
+    tokenizer: Tokenizer | None,
 ) -> str:
     parts = {
         "layout": _CACHE_LAYOUT,
@@ -269,6 +300,7 @@ def _key(
         "seed": seed,
         "corpus": [sha256(path) for path in corpus],
         "strings": list(strings),
+        "tokenizer": None if tokenizer is None else tokenizer.to_str(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -37,6 +37,12 @@ class TensorNames(Section):
 class FasttextConfig(Section):
     """How ``--aux train`` trains fastText."""
 
+    units: Literal["words", "tokens"] = Field(
+        "words", description="what counts as a word: words, or the new model's tokens as in FOCUS"
+    )
+    compose: bool = Field(
+        True, description="of n-grams, the vectors of what is not in the dictionary; FOCUS: false"
+    )
     dimension: int = Field(300, ge=1, description="width of the vectors")
     epochs: int = Field(3, ge=1, description="passes over the corpus")
     model: Literal["skipgram", "cbow"] = Field("skipgram", description="fastText's objective")
@@ -44,6 +50,7 @@ class FasttextConfig(Section):
     minn: int = Field(3, ge=1, description="shortest character n-gram")
     maxn: int = Field(6, ge=1, description="longest character n-gram")
     bucket: int = Field(300_000, ge=1, description="rows that all n-grams share by hash")
+    negatives: int = Field(5, ge=1, description="samples of negative sampling")
     learning_rate: float = Field(0.1, gt=0, description="at the start; falls to zero")
 
 

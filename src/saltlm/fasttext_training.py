@@ -8,7 +8,7 @@ import logging
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -60,7 +60,17 @@ def binding_version() -> str:
     return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(set(names)))
 
 
-def train_fasttext(corpus: Sequence[Path], settings: FasttextConfig, seed: int) -> SubwordModel:
+def cut_words(document: str) -> list[str]:
+    """Return the words of a text, and what stands between them one by one."""
+    return [word for word, _ in _WORDS.pre_tokenize_str(document)]
+
+
+def train_fasttext(
+    corpus: Sequence[Path],
+    settings: FasttextConfig,
+    seed: int,
+    cut: Callable[[str], list[str]] = cut_words,
+) -> SubwordModel:
     """Train on the words of text files, on one thread.
 
     Only one thread gives the same matrix again. The seed goes to the compiled binding itself, since
@@ -71,6 +81,7 @@ def train_fasttext(corpus: Sequence[Path], settings: FasttextConfig, seed: int) 
         corpus: UTF-8 text, one document a line, gzipped or not.
         settings: of fastText.
         seed: of the matrix, the negative samples and the windows.
+        cut: gives the words of a document, none of them with a blank in it.
 
     Raises:
         MissingExtraError: no fastText binding is installed.
@@ -81,7 +92,7 @@ def train_fasttext(corpus: Sequence[Path], settings: FasttextConfig, seed: int) 
     binding = importlib.import_module(_BINDING)
     with tempfile.TemporaryDirectory(prefix="saltlm-") as folder:
         text = Path(folder) / "words.txt"
-        counts = _write_words(corpus, text)
+        counts = _write_words(corpus, text, cut)
         n_frequent = sum(count >= settings.min_count for count in counts.values())
         if not n_frequent:
             raise AuxiliaryVectorsError(
@@ -115,11 +126,13 @@ def train_fasttext(corpus: Sequence[Path], settings: FasttextConfig, seed: int) 
     )
 
 
-def _write_words(corpus: Sequence[Path], file: Path) -> Counter[str]:
+def _write_words(
+    corpus: Sequence[Path], file: Path, cut: Callable[[str], list[str]]
+) -> Counter[str]:
     counts: Counter[str] = Counter()
     with file.open("w", encoding="utf-8") as opened:
         for document in documents(corpus):
-            words = [word for word, _ in _WORDS.pre_tokenize_str(document)]
+            words = cut(document)
             counts.update(words)
             opened.write(" ".join(words) + "\n")
     return counts
@@ -135,6 +148,7 @@ def _arguments(binding: ModuleType, text: Path, settings: FasttextConfig, seed: 
     arguments.minn = settings.minn
     arguments.maxn = settings.maxn
     arguments.bucket = settings.bucket
+    arguments.neg = settings.negatives
     arguments.lr = settings.learning_rate
     arguments.seed = 1 + seed % _MAX_SEED  # the generator takes 0 for 1
     arguments.thread = 1

@@ -66,6 +66,15 @@ class Meeting:
         """The text of each of these rows without word marker; None if it has none of its own."""
         return [_surface(form) for form in self.forms]
 
+    @property
+    def native(self) -> list[str | None]:
+        """Each of these rows' token as the new model's tokenizer has it; None if it has none."""
+        names: list[str | None] = [None] * len(self.forms)
+        for id, row in enumerate(self.match.plm_ids.tolist()):
+            if row >= 0:
+                names[row] = self.target.tokenizer.id_to_token(id)
+        return names
+
 
 class Tokens(NamedTuple):
     """A tokenizer, its special tokens, and what its ids stand for."""

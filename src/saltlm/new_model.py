@@ -16,7 +16,7 @@ from saltlm.checkpoint import dtype_name
 from saltlm.config import TransferConfig
 from saltlm.directory import left_by_killed_run
 from saltlm.hub import resolve_model, revision_of
-from saltlm.methods import Choice
+from saltlm.methods import Choice, plain
 from saltlm.pair import Pair, Side
 from saltlm.problem import TransferResult
 from saltlm.record import environment, sha256, table_hash, write_manifest
@@ -37,11 +37,12 @@ from saltlm.write import write_checkpoint
 _ALSO_COPIED = ("LICENSE*", "NOTICE*", "*processor_config.json")
 
 
-def input_files(config: TransferConfig) -> list[Path]:
+def input_files(config: TransferConfig, method: Choice) -> list[Path]:
     """Return the files beside the two models that a transfer reads."""
     specs = [config.aux, *([config.plm_vectors] if config.plm_vectors else [])]
     vectors = [file for spec in specs if (file := parse_auxiliary_spec(spec)[1])]
-    return [*config.corpus, *config.source_corpus, *config.calibration.unigrams, *vectors]
+    texts = [*config.corpus, *config.source_corpus, *config.calibration.unigrams]
+    return [*texts, *vectors, *method.files]
 
 
 def expected_bytes(pair: Pair, config: TransferConfig) -> int:
@@ -94,10 +95,10 @@ def write_model(
     return {
         "source": _describe(source, tables),
         "plm": _describe(pair.plm, pair.plm_tables),
-        "files": {str(file): sha256(file) for file in input_files(config)},
+        "files": {str(file): sha256(file) for file in input_files(config, method)},
         "vocabulary": {**pair.meeting.record, "tokenizer": _describe_tokenizer(config)},
         "auxiliary": result.auxiliary,
-        "method": method._asdict(),
+        "method": {"name": method.name, "options": plain(method.options)},
         "options": config.model_dump(mode="json"),
         "counts": {**result.counts, **_more_counts(result, pair)},
         "roles": [row._asdict() for row in role_table(result.target)],

@@ -15,7 +15,7 @@ from saltlm.config import TransferConfig
 from saltlm.linear import no_fit
 from saltlm.meeting import Meeting
 from saltlm.methods import Choice, fit_method
-from saltlm.methods.calibration import Calibration, Unigrams
+from saltlm.methods.calibration import Bias, Calibration, Unigrams
 from saltlm.methods.of_pair import task_of
 from saltlm.methods.task import Task
 from saltlm.neighbours import no_neighbours
@@ -135,13 +135,15 @@ def solve(problem: Problem, method: Choice) -> TransferResult:
     fitted = fit_method(method, problem.task)
 
     shared = meeting.match.source_ids[plan.shared_ids]
+    column = None if tables.head_bias is None else tables.head_bias.unsqueeze(1)
+    bias = None if column is None else Bias(fitted.fill(column), column[shared].squeeze(1))
 
     def table_of(
         source: Float[Tensor, "v_s h"], *, makes_logits: bool = False, is_bias: bool = False
     ) -> Float[Tensor, "v h"]:
         rows = fitted.fill(source)
         if not is_bias:
-            rows = problem.calibration(rows, source[shared], makes_logits=makes_logits)
+            rows = problem.calibration(rows, source[shared], makes_logits=makes_logits, bias=bias)
         return new_table(
             source,
             min(len(source), len(meeting.source)),
@@ -157,7 +159,6 @@ def solve(problem: Problem, method: Choice) -> TransferResult:
         return torch.cat([values, values.new_full((problem.padding,), padding)])
 
     embedding = table_of(tables.embedding, makes_logits=tables.head is None)
-    bias = tables.head_bias
     rows, composition = per_row(meeting.match.plm_ids, -1), meeting.composition
     offsets, pieces = composition.pieces_of(rows)
     provenance = Provenance(
@@ -176,7 +177,7 @@ def solve(problem: Problem, method: Choice) -> TransferResult:
         target=meeting.target,
         embedding=embedding,
         head=None if tables.head is None else table_of(tables.head, makes_logits=True),
-        head_bias=None if bias is None else table_of(bias.unsqueeze(1), is_bias=True).squeeze(1),
+        head_bias=None if column is None else table_of(column, is_bias=True).squeeze(1),
         auxiliary=problem.auxiliary,
         provenance=provenance,
     )

@@ -25,6 +25,7 @@ from saltlm.config import TransferConfig, load_config
 from saltlm.directory import check_place, new_directory
 from saltlm.errors import ConfigError, OutputError
 from saltlm.frequencies import count_tokens_in
+from saltlm.logits import logit_transform
 from saltlm.meeting import meet
 from saltlm.methods import parse_method
 from saltlm.methods.calibration import Unigrams, log_frequencies
@@ -135,7 +136,7 @@ def transfer(
     check_auxiliary_spec(config.aux, config.corpus, config.fasttext)
     if config.plm_vectors is not None:
         check_auxiliary_spec(config.plm_vectors)
-    _check_apart(Path(out), [Path(source), Path(plm), *input_files(config)])
+    _check_apart(Path(out), [Path(source), Path(plm), *input_files(config, method)])
     if config.target_tokenizer is not None:
         _check_apart(Path(out), [Path(config.target_tokenizer)])
     if config.calibration.unigrams:
@@ -190,19 +191,21 @@ def unigrams_of(pair: Pair, plan: Plan, config: TransferConfig) -> Unigrams:
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     counts = count_tokens_in(config.corpus, pair.meeting.target.tokenizer, len(plan.origin))
     logs = log_frequencies(counts)
-    hidden = mean_hidden(model.eval(), tokenizer, texts)
+    hidden = mean_hidden(model.eval(), tokenizer, texts) * logit_transform(model.config).scale
     return Unigrams(hidden, log_shared=logs[plan.shared_ids], log_new=logs[plan.new_ids])
 
 
 def auxiliary_of(pair: Pair, config: TransferConfig) -> AuxiliaryVectors:
     """Return the auxiliary vectors that the options ask for."""
+    meeting, by_token = pair.meeting, config.fasttext.units == "tokens" and config.aux == "train"
     return auxiliary_vectors(
         config.aux,
-        pair.meeting.composition.rows(pair.plm_tables.embedding),
-        pair.meeting.surface,
+        meeting.composition.rows(pair.plm_tables.embedding),
+        meeting.native if by_token else meeting.surface,
         corpus=config.corpus,
         settings=config.fasttext,
         seed=config.seed,
+        tokenizer=meeting.target.tokenizer if by_token else None,
     )
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from saltlm.errors import ConfigError, SaltlmError
 from saltlm.folds import distinct, draw_folds, hold_out, strata_of
-from saltlm.methods import Choice, choose_method, fit_method
+from saltlm.methods import Choice, choose_method, fit_method, plain
 from saltlm.methods.task import Task, column_mean
 from saltlm.progress import progress
 
@@ -84,15 +84,11 @@ class Score:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
-        options = {
-            key: value if isinstance(value, str | int | float | None) else str(value)
-            for key, value in self.options.items()
-        }
         intervals = {
             key: value._asdict() if isinstance(value, Interval) else value
             for key, value in asdict(self).items()
         }
-        return intervals | {"options": options}
+        return intervals | {"options": plain(self.options)}
 
 
 def score_methods(

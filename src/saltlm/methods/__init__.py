@@ -8,6 +8,7 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
@@ -59,6 +60,16 @@ class Choice(NamedTuple):
         defaults = option_defaults(self.name)
         given = [f"{key}={value}" for key, value in self.options.items() if value != defaults[key]]
         return ":".join([self.name, *given])
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that the options name."""
+        return [value for value in self.options.values() if isinstance(value, Path)]
+
+
+def plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as JSON has them: paths as text."""
+    return {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
 
 
 def parse_method(text: str) -> Choice:

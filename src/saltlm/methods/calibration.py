@@ -14,7 +14,8 @@ class Unigrams:
     """What ties logits to how often tokens occur.
 
     Attributes:
-        hidden: the mean of what the source's head receives on text of the source's own language.
+        hidden: the mean of what the source's head receives on text of the source's own language,
+            times what the model scales its logits with.
         log_shared: log relative frequency of each shared token in the target corpus.
         log_new: log relative frequency of each new token there.
     """
@@ -22,6 +23,14 @@ class Unigrams:
     hidden: Float[Tensor, " h_s"]
     log_shared: Float[Tensor, " n"]
     log_new: Float[Tensor, " m"]
+
+
+@dataclass(frozen=True)
+class Bias:
+    """What is added to the logits: of the new tokens, as a column, and of the shared ones."""
+
+    new: Rows
+    shared: Float[Tensor, " n"]
 
 
 @dataclass(frozen=True)
@@ -36,18 +45,26 @@ class Calibration:
     norms: bool = False
     unigrams: Unigrams | None = None
 
-    def __call__(self, rows: Rows, shared: Float[Tensor, "n h_s"], *, makes_logits: bool) -> Rows:
+    def __call__(
+        self,
+        rows: Rows,
+        shared: Float[Tensor, "n h_s"],
+        *,
+        makes_logits: bool,
+        bias: Bias | None = None,
+    ) -> Rows:
         """Return the rows as they are to be.
 
         Args:
             rows: of the new tokens.
             shared: the shared tokens' rows in the same table.
             makes_logits: the table is the head, or an embedding that is tied to it.
+            bias: of the head, if it has one.
         """
         if self.norms:
             rows = match_norms(rows, float(torch.linalg.vector_norm(shared.float(), dim=1).mean()))
         if self.unigrams is not None and makes_logits:
-            rows = match_unigrams(rows, shared, self.unigrams)
+            rows = match_unigrams(rows, shared, self.unigrams, bias)
         return rows
 
 
@@ -68,24 +85,30 @@ def match_norms(rows: Rows, norm: float) -> Rows:
     return take
 
 
-def match_unigrams(rows: Rows, shared: Float[Tensor, "n h_s"], unigrams: Unigrams) -> Rows:
+def match_unigrams(
+    rows: Rows, shared: Float[Tensor, "n h_s"], unigrams: Unigrams, bias: Bias | None = None
+) -> Rows:
     """Return the rows moved along the mean hidden state until their mean logits fit frequencies.
 
-    e_v gets (log p_v + c - e_v.h) h / ||h||^2, where c is the mean over the shared tokens of
-    E_s[o].h - log p_o. For the table that makes the logits: a tied embedding or the head.
+    e_v gets (log p_v + c - e_v.h - b_v) h / ||h||^2, where c is the mean over the shared tokens of
+    E_s[o].h + b_o - log p_o. For the table that makes the logits: a tied embedding or the head.
 
     Args:
         rows: of the new tokens.
         shared: the shared tokens' rows in the same table.
         unigrams: the mean hidden state and the frequencies.
+        bias: b, if the head has one.
     """
     hidden = unigrams.hidden.float()
-    level = (shared.float() @ hidden - unigrams.log_shared).mean()
+    logits = shared.float() @ hidden + (0 if bias is None else bias.shared.float())
+    level = (logits - unigrams.log_shared).mean()
     direction = hidden / hidden.square().sum()
 
     def take(part: slice) -> Float[Tensor, "b h"]:
         found = rows(part)
         missing = unigrams.log_new[part] + level - found @ hidden
+        if bias is not None:
+            missing -= bias.new(part).squeeze(1)
         return found + torch.outer(missing, direction)
 
     return take
