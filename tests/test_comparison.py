@@ -109,8 +109,13 @@ def test_score_and_compare_from_the_command_line(pair, heldout, tmp_path):
     assert "SOURCE and at least one PLM are needed" in lonely.stderr
     scored = run(cli, ["score", *map(str, pair), "--method", "salt", "--folds", "2", "--json"])
     assert json.loads(scored.stdout)[0]["scores"][0]["method"] == "salt"
-    shown = run(cli, ["score", *map(str, pair), "--method", "mean", "--folds", "2"])
+    options = tmp_path / "options.yaml"
+    options.write_text("min_shared: 100000\n")
+    words = ["score", *map(str, pair), "--method", "mean", "--folds", "2"]
+    shown = run(cli, words)
     assert "mean" in shown.stdout
+    refused = run(cli, [*words, "--config", str(options)])
+    assert "100000 are needed" in refused.stderr
     words = ["compare", *map(str, pair), "--methods", "mean", "--heldout", str(heldout)]
     compared = run(cli, [*words, "--out", str(tmp_path / "cmp"), "--json"])
     assert compared.exit_code == 0, compared.stderr

@@ -74,15 +74,16 @@ def score_pair(
     auxiliary = auxiliary_of(pair, config)
     task = pose_pair(pair, auxiliary, config).task
     table = pair.tables.embedding
+    counts = corpus_counts(pair, config.corpus)
     if select:
         names = dict.fromkeys(choice.name for choice in choices)
-        selected = select_options(task, table, names, seed=config.seed)
+        selected = select_options(task, table, names, counts=counts, seed=config.seed)
         choices = list({str(choice): choice for choice in (*choices, *selected)}.values())
     scores = score_methods(
         task,
         table,
         choices,
-        counts=corpus_counts(pair, config.corpus),
+        counts=counts,
         n_folds=n_folds,
         repeats=repeats,
         seed=config.seed,

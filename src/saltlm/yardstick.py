@@ -240,6 +240,7 @@ def select_options(
     table: Float[Tensor, "v_s h_s"],
     names: Iterable[str],
     *,
+    counts: Int64[Tensor, " v_t"] | None = None,
     seed: int = 0,
 ) -> list[Choice]:
     """Return each method with the options of the highest r2 on one fold.
@@ -249,7 +250,7 @@ def select_options(
     chosen = []
     for name in names:
         tried = variants(name)
-        scores = score_methods(task, table, tried, n_used=1, seed=seed + _OTHER_SEED)
+        scores = score_methods(task, table, tried, counts=counts, n_used=1, seed=seed + _OTHER_SEED)
         values = [score.r2.value if score.r2 else -np.inf for score in scores]
         chosen.append(tried[int(np.argmax(values))])
     return chosen

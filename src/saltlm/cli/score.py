@@ -21,6 +21,7 @@ import click
 @click.option("--repeats", default=1, show_default=True, help="How often to divide anew.")
 @click.option("--seed", type=int, help="Of the folds and the methods. Default: 0.")
 @click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="As in transfer.")
+@click.option("--config", type=click.Path(path_type=Path), help="As in transfer.")
 @click.option("--list", "as_list", is_flag=True, help="Name the methods and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON on stdout.")
 def command(
@@ -33,6 +34,7 @@ def command(
     repeats: int,
     seed: int | None,
     assignments: tuple[str, ...],
+    config: Path | None,
     as_list: bool,
     as_json: bool,
 ) -> None:
@@ -57,7 +59,7 @@ def command(
         raise click.UsageError("SOURCE and at least one PLM are needed.")
     from saltlm.config import load_config
 
-    options = load_config(None, assignments, aux=aux, corpus=corpus or None, seed=seed)
+    options = load_config(config, assignments, aux=aux, corpus=corpus or None, seed=seed)
     from saltlm.scoring import score_pair
 
     found = [
