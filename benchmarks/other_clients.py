@@ -1,9 +1,10 @@
 """The result of a transfer in clients that are not transformers: CTranslate2 and llama.cpp.
 
     python benchmarks/other_clients.py MODEL --converter LLAMA_CPP/convert_hf_to_gguf.py \
-        --work DIR [--client ctranslate2 llama.cpp packages] [--out FILE.json]
+        --work DIR [--pre smollm] [--client ctranslate2 llama.cpp packages] [--out FILE.json]
 
-MODEL is a Llama-like directory that saltlm made. Each client gets the German prompts that
+MODEL is a Llama-like directory that saltlm made; with an extended BPE vocabulary, --pre says what
+llama.cpp calls the source's pre-tokenizer. Each client gets the German prompts that
 transformers gets; compared are the prompts' ids (where the client has a tokenizer), the logits
 after them, and greedy continuations. Needs, besides saltlm: ctranslate2, xllamacpp (llama.cpp as a
 wheel) and llama.cpp's own converter. What cannot be had is recorded with its message.
@@ -65,7 +66,7 @@ def compare(expected, ids, log_probabilities, written):
     }
 
 
-def ctranslate2_client(directory, work, tokenizer, expected, _):
+def ctranslate2_client(directory, work, tokenizer, expected, *_):
     import ctranslate2
     from ctranslate2.converters import TransformersConverter
 
@@ -121,7 +122,7 @@ def unigram_fields(writer, directory):
     writer.add_add_eos_token(False)
 
 
-def convert_to_gguf(directory, out, converter):
+def convert_to_gguf(directory, out, converter, pre):
     """Convert with llama.cpp's converter; where it refuses the vocabulary, write that ourselves."""
     command = [sys.executable, str(converter), str(directory), "--outfile", str(out)]
     done = subprocess.run([*command, "--outtype", "f32"], capture_output=True, text=True)
@@ -132,19 +133,27 @@ def convert_to_gguf(directory, out, converter):
     from conversion.llama import LlamaModel
 
     class OwnVocabulary(LlamaModel):
+        model_arch = LlamaModel.model_arch
+
         def set_vocab(self):
-            unigram_fields(self.gguf_writer, directory)
+            if pre is None:
+                unigram_fields(self.gguf_writer, directory)
+            else:
+                super().set_vocab()
+
+        def get_vocab_base_pre(self, tokenizer):
+            return pre
 
     with torch.inference_mode():
         OwnVocabulary(directory, gguf.LlamaFileType.ALL_F32, out).write()
     return f"refused: {done.stderr.strip().splitlines()[-1]}"
 
 
-def llama_cpp_client(directory, work, tokenizer, expected, converter):
+def llama_cpp_client(directory, work, tokenizer, expected, converter, pre):
     import xllamacpp
 
     file = work / "model.gguf"
-    verdict = convert_to_gguf(directory, file, converter)
+    verdict = convert_to_gguf(directory, file, converter, pre)
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(file)
     parameters.n_ctx, parameters.n_parallel, parameters.warmup = 256, 1, False
@@ -168,14 +177,13 @@ def llama_cpp_client(directory, work, tokenizer, expected, converter):
                 "n_predict": NEW_TOKENS,
                 "ignore_eos": False,
                 "temperature": 0,
-                "n_probs": 100,
-                "return_tokens": True,
+                "logprobs": 100,
                 "cache_prompt": False,
             }
         )
-        first = answer["completion_probabilities"][0]["top_logprobs"]
-        shown = {candidate["id"]: candidate["logprob"] for candidate in first}
-        results.append(compare(one, tokenize(prompt), shown, answer["tokens"]))
+        steps = answer["choices"][0]["logprobs"]["content"]
+        shown = {candidate["id"]: candidate["logprob"] for candidate in steps[0]["top_logprobs"]}
+        results.append(compare(one, tokenize(prompt), shown, [step["id"] for step in steps]))
     return {
         "version": f"xllamacpp {version('xllamacpp')}",
         "llama.cpp's converter": verdict,
@@ -190,7 +198,8 @@ def packages(*_):
         command = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-deps"]
         command += ["--only-binary", ":all:", name]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        found[name] = (done.stdout + done.stderr).strip().splitlines()[-1]
+        lines = (done.stdout + done.stderr).strip().splitlines()
+        found[name] = next(line for line in reversed(lines) if not line.startswith("WARNING"))
     return found
 
 
@@ -204,7 +213,8 @@ CLIENTS = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--converter", type=Path, help="llama.cpp's convert_hf_to_gguf.py")
+    parser.add_argument("--converter", type=Path, help="convert_hf_to_gguf.py of llama.cpp")
+    parser.add_argument("--pre", help="llama.cpp's name of a BPE's pre-tokenizer")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--client", nargs="+", choices=CLIENTS, default=list(CLIENTS))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/other_clients.json"))
@@ -214,10 +224,9 @@ def main():
     torch.set_num_threads(1)
     tokenizer, expected = reference(given.model)
     for name in given.client:
+        arguments = given.model, given.work, tokenizer, expected, given.converter, given.pre
         try:
-            results[name] = CLIENTS[name](
-                given.model, given.work, tokenizer, expected, given.converter
-            )
+            results[name] = CLIENTS[name](*arguments)
         except Exception as error:  # whatever stops a client is the result
             results[name] = {"failed": f"{type(error).__name__}: {error}"}
         given.out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")

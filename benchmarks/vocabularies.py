@@ -5,13 +5,12 @@
 
 DIR of texts holds LANGUAGE.txt.gz and LANGUAGE.heldout.txt.gz, one document a line, and English
 beside the language. ``replaced`` has all tokens that occur in LANGUAGE.txt.gz, ``extended`` puts
-the same tokens behind the source's own. Times are of greedy generation on two threads, in rounds
-that take the models in turn, with nothing else running.
+the same tokens behind the source's own. Speed is that of greedy generation on one thread, in rounds
+that take the models in turn, by the processor's time, which other processes do not lengthen.
 """
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -21,12 +20,13 @@ from pathlib import Path
 
 import torch
 
-from real_run import measure
+from real_run import DOCUMENTS, measure
+from saltlm.evaluate.fertility import fertility
 from saltlm.prune import prune_model
 from saltlm.text import documents
 
 SIZES = (16000, 32000)
-PROMPTS, PROMPT_CHARACTERS, NEW_TOKENS, ROUNDS = 8, 200, 64, 5
+PROMPTS, PROMPT_CHARACTERS, NEW_TOKENS, ROUNDS = 4, 200, 32, 3
 
 
 def make(given):
@@ -35,7 +35,7 @@ def make(given):
     donor = given.work / f"donor-{given.language}"
     options = {"replaced": [donor], "extended": [donor, "--mode", "extend"]}
     options |= {
-        f"pruned to {size:,}": [given.plm, "--prune-to", size, "--corpus", corpus] for size in SIZES
+        f"pruned to {size}": [given.plm, "--prune-to", size, "--corpus", corpus] for size in SIZES
     }
     models = {"untouched": given.source}
     models |= {name: given.work / f"{given.language}-{name.replace(' ', '-')}" for name in options}
@@ -66,11 +66,20 @@ def size_of(directory):
     }
 
 
+def bytes_a_token(directory, texts, language):
+    """UTF-8 bytes of the held-out text that bits per byte are measured on, a token."""
+    from transformers import AutoTokenizer
+
+    held_out = list(islice(documents([texts / f"{language}.heldout.txt.gz"]), DOCUMENTS["target"]))
+    found = fertility(AutoTokenizer.from_pretrained(directory), held_out).bytes_per_token
+    return {"bytes a token": round(found, 3)}
+
+
 def generate_in_turn(models, given):
-    """Seconds of greedy generation after the same prompts, in rounds that take each in turn."""
+    """Speed of greedy generation after the same prompts, in rounds that take each in turn."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     held_out = documents([given.texts / f"{given.language}.heldout.txt.gz"])
     long_enough = (text for text in held_out if len(text) > PROMPT_CHARACTERS)
     prompts = [text[:PROMPT_CHARACTERS] for text in islice(long_enough, PROMPTS)]
@@ -88,7 +97,7 @@ def generate_in_turn(models, given):
             texts, total = [], 0.0
             for prompt in prompts:
                 ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)["input_ids"]
-                begun = time.perf_counter()
+                begun = time.process_time()
                 out = model.generate(
                     ids,
                     attention_mask=torch.ones_like(ids),
@@ -97,7 +106,7 @@ def generate_in_turn(models, given):
                     do_sample=False,
                     pad_token_id=0,
                 )
-                total += time.perf_counter() - begun
+                total += time.process_time() - begun
                 texts.append(tokenizer.decode(out[0, ids.shape[1] :]))
             written[name] = sum(len(text.encode()) for text in texts)
             if round_:  # the first one warms up
@@ -135,10 +144,10 @@ def main():
     if "measure" in given.stage:
         for name, directory in models.items():
             keep(name, size_of(directory) | measure(directory, given.texts, given.language))
+            keep(name, bytes_a_token(directory, given.texts, given.language))
     if "time" in given.stage:
-        load = os.getloadavg()[0]
         for name, result in generate_in_turn(models, given).items():
-            keep(name, result | {"load before the timing": round(load, 2)})
+            keep(name, result)
 
 
 if __name__ == "__main__":
