@@ -159,7 +159,33 @@ def adapted():
     return table(["German", "bits per byte before", "after 100k tokens"], rows)
 
 
+def vocabularies():
+    """One pair with its vocabulary replaced, extended and pruned."""
+    rows = []
+    for name, run in read("vocabularies.json").items():
+        counts = run["counts"] or {}
+        rows.append(
+            [
+                name,
+                f"{run['tokens']:,}",
+                *(f"{counts[key]:,}" if key in counts else "" for key in ("shared", "linear")),
+                f"{run['parameters'] / 1e6:.1f} M",
+                f"{run['bytes on disk'] / 1e6:.0f} MB",
+                f"{run['target']['tokens per word']:.2f}",
+                f"{run['English']['tokens per word']:.2f}",
+                bits(run["target"]),
+                f"{run['English']['bits per byte']:.2f}",
+                f"{run['tokens a second']:.1f}",
+                f"{run['tokens a second'] * run['bytes a token']:.0f}",
+            ]
+        )
+    heading = ["", "tokens", "shared", "mapped", "parameters", "on disk", "tokens a word, German"]
+    heading += ["English", "bits per byte, German", "English", "tokens a second", "German bytes"]
+    return table(heading, rows)
+
+
 TABLES = {
+    "vocabularies": vocabularies,
     "first look": first_look,
     "adapted": adapted,
     "real pairs": real_pairs,
