@@ -142,6 +142,24 @@ def convergence(code):
     return table(heading, rows)
 
 
+def all_methods(code):
+    results = read(f"all_methods_{code}.json")["results"]
+    rows = []
+    for name, result in sorted(
+        results.items(), key=lambda item: item[1]["target"]["bits_per_byte"]
+    ):
+        score, has_rows = result["yardstick"], "rows" in result
+        cells = [""] * 5
+        if score:
+            r2 = "{value:.3f} ({low:.3f} to {high:.3f})".format(**score["r2"])
+            others = (f"{score[key]['value']:.2f}" for key in ("cosine", "norm_ratio", "retrieval"))
+            cells = [r2, *others, f"{result['mass']['mass']:.0%}" if has_rows else ""]
+        cells += [f"{result[text]['bits_per_byte']:.2f}" for text in ("target", "English")]
+        rows.append([f"`{name}`", *cells])
+    heading = ["method", "r2 (95 %)", "cosine", "norms", "retrieval", "mass on new rows"]
+    return table([*heading, "target bits per byte", "English"], rows)
+
+
 def adapted():
     """Where each method begins and ends, in a table that a README has room for."""
     results = read("convergence_de.json")["results"]
@@ -191,6 +209,9 @@ TABLES = {
     "real pairs": real_pairs,
     "real costs": real_costs,
     "map speed": map_speed,
+    "all methods de": partial(all_methods, "de"),
     "before adaptation de": partial(before_adaptation, "de"),
     "convergence de": partial(convergence, "de"),
+    "before adaptation vi": partial(before_adaptation, "vi"),
+    "convergence vi": partial(convergence, "vi"),
 }
