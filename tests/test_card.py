@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from saltlm.card import licence_of, model_card
+from saltlm.card import licence_of, model_card, with_evaluation
 
 
 def manifest(**changes):
@@ -121,3 +121,15 @@ def test_the_licence_that_a_parent_states(text, licence, tmp_path):
 def test_a_card_that_is_not_utf_8(tmp_path):
     (tmp_path / "README.md").write_bytes(b"---\nlicense: mit\n---\n\xff")
     assert licence_of(tmp_path) == "mit"
+
+
+def test_an_evaluation_stands_once_and_nothing_else_changes():
+    card = model_card("m", manifest())
+    once = with_evaluation(card, "## Evaluation\n\n| 1 |\n")
+    assert once.startswith(
+        card.rstrip() + "\n\n<!-- saltlm evaluate -->\n## Evaluation\n\n| 1 |\n<!--"
+    )
+    more = once + "\nWritten by hand.\n"
+    twice = with_evaluation(more, "## Evaluation\n\n| 2 |")
+    assert twice == more.replace("| 1 |", "| 2 |")
+    assert with_evaluation("", "x") == "<!-- saltlm evaluate -->\nx\n<!-- /saltlm evaluate -->\n"

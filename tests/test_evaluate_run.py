@@ -12,7 +12,7 @@ from conftest import CORPUS
 from saltlm.cli.main import cli
 from saltlm.errors import ConfigError, OutputError
 from saltlm.evaluate import generation
-from saltlm.evaluate.config import QuickConfig, SuiteConfig, read_suite, with_options
+from saltlm.evaluate.config import QuickConfig, SuiteConfig, suite_named, with_options
 from saltlm.evaluate.run import evaluate
 
 
@@ -143,7 +143,7 @@ def test_a_task_that_fails_does_not_stop_the_others(models, files, tmp_path, mon
 def test_mistakes_are_found_before_anything_is_measured(models, files):
     suite = SuiteConfig(quick=QuickConfig(heldout=(files / "de.txt",)))
     with pytest.raises(ConfigError, match="the suite measures nothing: no file was given"):
-        evaluate(models, SuiteConfig(quick=QuickConfig()), files / "out")
+        evaluate(models, SuiteConfig(), files / "out")
     with pytest.raises(OutputError, match=r"de\.txt cannot be made: File exists"):
         evaluate(models, suite, files / "de.txt")
     assert "Missing argument 'MODEL...'" in invoke("--out", files / "out").stderr
@@ -152,12 +152,34 @@ def test_mistakes_are_found_before_anything_is_measured(models, files):
     assert found.failures[0].reason == "6 pairs do not have 6 distractors for each"
 
 
+def test_the_card_of_saltlms_own_model_gets_the_table(models, files, tmp_path):
+    own = shutil.copytree(models[0], tmp_path / "own")
+    (own / "README.md").write_text("---\nlicense: mit\n---\n# Own\n\nText.\n")
+    foreign = shutil.copytree(models[1], tmp_path / "foreign")
+    shutil.rmtree(foreign / "saltlm")
+    arguments = ["--heldout", files / "de.txt", "--out", files / "out", "--card"]
+    refused = invoke(foreign, *arguments)
+    assert isinstance(refused.exception, ConfigError)
+    assert refused.exception.what.startswith(f"saltlm made none of {foreign}, so no card")
+    for _ in range(2):
+        assert invoke(foreign, own, *arguments).exit_code == 0
+    card = (own / "README.md").read_text()
+    assert card.startswith(
+        "---\nlicense: mit\n---\n# Own\n\nText.\n\n<!-- saltlm evaluate -->\n## Eval"
+    )
+    assert card.count("| task | metric | n | foreign | own |") == 1
+    assert card.endswith("<!-- /saltlm evaluate -->\n")
+    assert not (foreign / "README.md").exists()
+    assert not list(own.glob(".*"))
+
+
 def test_a_suite_from_a_file_with_flags_over_it(tmp_path):
     file = tmp_path / "suite.yaml"
     file.write_text("limit: 50\nseed: 3\nquick:\n  heldout: de.txt\n  distractors: 9\n")
-    suite = with_options(read_suite(file), limit=7, seed=None, english=("en.txt",), parallel=None)
+    suite = with_options(
+        suite_named(str(file)), limit=7, seed=None, english=("en.txt",), parallel=None
+    )
     assert (suite.limit, suite.seed) == (7, 3)
-    assert suite.quick is not None
     assert [str(path) for path in suite.quick.heldout + suite.quick.english] == ["de.txt", "en.txt"]
     assert suite.quick.distractors == 9
 
@@ -165,9 +187,12 @@ def test_a_suite_from_a_file_with_flags_over_it(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("limt: 5", r"suite\.yaml: a suite has no 'limt'"),
-        ("limit: 0", r"suite\.yaml: limit=0: Input should be greater than or equal to 1"),
-        ("quick: {heldot: a}", r"suite\.yaml: a suite has no 'quick\.heldot'"),
+        ("limt: 5", "there is no option 'limt'\nhint: did you mean limit"),
+        ("limit: 0", "option limit=0: Input should be greater than or equal to 1"),
+        (
+            "quick: {heldot: a}",
+            r"there is no option 'quick\.heldot'\nhint: did you mean quick\.heldout",
+        ),
         ("- a", r"suite\.yaml holds a list, not options"),
     ],
 )
@@ -175,4 +200,4 @@ def test_a_suite_that_is_wrong(tmp_path, text, message):
     file = tmp_path / "suite.yaml"
     file.write_text(text)
     with pytest.raises(ConfigError, match=message):
-        read_suite(file)
+        suite_named(str(file))

@@ -72,6 +72,7 @@ _ORIGINS = {
     "kept": "copied from the source: the token is not the PLM's",
     "padding": "of no token: the mean of all others, up to a round number of rows",
 }
+_BEGIN, _END = "<!-- saltlm evaluate -->", "<!-- /saltlm evaluate -->"
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?\n)---\s*$", re.DOTALL | re.MULTILINE)
 
 
@@ -130,3 +131,16 @@ def model_card(name: str, manifest: dict[str, Any]) -> str:
         adaptations=manifest.get("adaptations", ()),
         options=yaml.safe_dump(manifest["options"], sort_keys=False),
     )
+
+
+def with_evaluation(card: str, section: str) -> str:
+    """Return a card with a section of results at its end; an earlier one gives way.
+
+    Args:
+        card: any text in Markdown.
+        section: heading and table.
+    """
+    rest, begin, after = card.partition(_BEGIN)
+    tail = after.partition(_END)[2].strip("\n") if begin else ""
+    parts = [rest.rstrip("\n"), f"{_BEGIN}\n{section.rstrip()}\n{_END}", tail]
+    return "\n\n".join(part for part in parts if part) + "\n"

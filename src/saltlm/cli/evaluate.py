@@ -7,9 +7,10 @@ import click
 
 
 @click.command("evaluate")
-@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
-@click.option("--suite", default="quick", show_default=True, help="quick | FILE.yaml")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Where results go.")
+@click.argument("models", metavar="MODEL...", nargs=-1)
+@click.option("--suite", default="quick", show_default=True, help="quick | paper | FILE.yaml")
+@click.option("--lang", "language", help="Language of the suite paper: ar, de or vi.")
+@click.option("--out", type=click.Path(path_type=Path), help="Where results go.")
 @click.option(
     "--heldout",
     multiple=True,
@@ -28,14 +29,17 @@ import click
     help="Sentences and translations: English, a tab, the target language.",
 )
 @click.option("--limit", type=int, help="Of each task, so many documents, pairs or questions.")
-@click.option("--seed", type=int, help="Of distractors and intervals. Default: 0.")
+@click.option("--seed", type=int, help="Of distractors, examples and intervals. Default: 0.")
 @click.option("--device", help="cpu, cuda, cuda:1 ...  Default: a GPU if there is one.")
 @click.option("--trust-remote-code", is_flag=True, help="Run the models' own code.")
+@click.option("--card", is_flag=True, help="Also put the table into the cards of saltlm's models.")
+@click.option("--list", "is_listing", is_flag=True, help="Name the tasks of the suites and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON on stdout.")
 def command(
     models: tuple[str, ...],
     suite: str,
-    out: Path,
+    language: str | None,
+    out: Path | None,
     heldout: tuple[Path, ...],
     english: tuple[Path, ...],
     parallel: Path | None,
@@ -43,29 +47,52 @@ def command(
     seed: int | None,
     device: str | None,
     trust_remote_code: bool,
+    card: bool,
+    is_listing: bool,
     as_json: bool,
 ) -> None:
     """Measure a new language, English, and what connects the two.
 
     Results go into --out, and the same command again measures only what is missing. Several
-    models stand side by side, with the best of them and what is within chance of it.
+    models stand side by side, with the best of them and what is within chance of it. What cannot
+    be measured is named, the rest is done, and the exit code is 1.
 
     \b
       saltlm evaluate SOURCE llama-german --heldout de.txt --english en.txt \\
         --parallel en-de.tsv --out results
+      saltlm evaluate SOURCE llama-german --suite paper --lang de --out results
     """
-    from saltlm.evaluate.config import QuickConfig, SuiteConfig, read_suite, with_options
+    if is_listing:
+        click.echo(_listing(language))
+        return
+    if not models:
+        raise click.UsageError("Missing argument 'MODEL...'.")
+    if out is None:
+        raise click.UsageError("Missing option '--out'.")
+    from saltlm.evaluate.config import suite_named, with_options
 
-    chosen = SuiteConfig(quick=QuickConfig()) if suite == "quick" else read_suite(Path(suite))
     chosen = with_options(
-        chosen, heldout=heldout, english=english, parallel=parallel, limit=limit, seed=seed
+        suite_named(suite, language),
+        heldout=heldout,
+        english=english,
+        parallel=parallel,
+        limit=limit,
+        seed=seed,
     )
     from saltlm.evaluate.run import evaluate
     from saltlm.evaluate.side_by_side import as_json as to_json
-    from saltlm.evaluate.side_by_side import failure_text, speed_notes, write_summary
+    from saltlm.evaluate.side_by_side import (
+        failure_text,
+        own_directories,
+        speed_notes,
+        write_cards,
+        write_summary,
+    )
 
+    cards = own_directories(models) if card else []
     found = evaluate(models, chosen, out, device=device, trust_remote_code=trust_remote_code)
     write_summary(found, out)
+    write_cards(found, cards)
     if as_json:
         click.echo(json.dumps(to_json(found), indent=2, ensure_ascii=False))
     else:
@@ -78,3 +105,14 @@ def command(
         click.echo(failure_text(failure), err=True)
     if found.failures:
         raise SystemExit(1)
+
+
+def _listing(language: str | None) -> str:
+    from saltlm.evaluate.paper import all_paper_tasks, paper_tasks
+
+    pinned = {language: paper_tasks(language)} if language else all_paper_tasks()
+    lines = ["quick: target text, English text, generation, retrieval, ranking"]
+    for code, purposes in pinned.items():
+        lines += [f"paper, {code}"]
+        lines += [f"  {purpose}: {', '.join(tasks)}" for purpose, tasks in purposes.items()]
+    return "\n".join(lines)

@@ -6,16 +6,22 @@ Every field's description is its help text.
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, field_validator
 
 from saltlm.errors import ConfigError
-from saltlm.options import Section, read_yaml
+from saltlm.evaluate.paper import paper_tasks
+from saltlm.options import Section, read_yaml, validated
 
 
 def _as_files(value: Any) -> Any:
     return [value] if isinstance(value, str | Path) else value
 
 
+def _as_task(value: Any) -> Any:
+    return {"task": value} if isinstance(value, str) else value
+
+
+PROMPT = "Context: {context}\n\nQuestion: {question}\n\nAnswer:"
 Files = Annotated[tuple[Path, ...], BeforeValidator(_as_files)]
 
 
@@ -29,6 +35,37 @@ class QuickConfig(Section):
     distractors: int = Field(3, ge=1, description="wrong translations beside the right one")
 
 
+class QuestionsConfig(Section):
+    """Questions on texts, from a file in SQuAD's layout."""
+
+    file: Path = Field(description="the questions, .json or .json.gz")
+    context: str = Field(description="language of the contexts and answers: de, ar, vi, zh, ...")
+    question: str | None = Field(None, description="language of the questions, if another")
+    name: str | None = Field(None, description="in the table; default: the file's")
+    prompt: str = Field(PROMPT, description="with {context} and {question}")
+    shots: int = Field(0, ge=0, description="answered examples before each question")
+    examples: Path | None = Field(None, description="where these are taken from")
+
+    @field_validator("prompt")
+    @classmethod
+    def _has_both(cls, prompt: str) -> str:
+        marks = [f"<{name}>" for name in ("context", "question")]
+        try:
+            filled = prompt.format(context=marks[0], question=marks[1])
+        except (IndexError, KeyError, ValueError):
+            filled = ""
+        if not all(mark in filled for mark in marks):
+            raise ValueError("it needs {context} and {question}, and no other braces")
+        return prompt
+
+
+class HarnessConfig(Section):
+    """A benchmark of the harness, written ``name`` or with shots."""
+
+    task: str = Field(description="a task, group or tag of the harness, or a task's YAML file")
+    shots: int | None = Field(None, ge=0, description="few-shot examples; default: the task's")
+
+
 class SuiteConfig(Section):
     """All that is measured."""
 
@@ -36,16 +73,33 @@ class SuiteConfig(Section):
         None, ge=1, description="of each task, so many documents, pairs or questions"
     )
     seed: int = Field(0, ge=0, description="of distractors, intervals and few-shot examples")
-    quick: QuickConfig | None = Field(None, description="measurements on files of yours")
+    batch: int = Field(8, ge=1, description="questions at once; changes no result")
+    quick: QuickConfig = QuickConfig()
+    questions: tuple[QuestionsConfig, ...] = Field((), description="questions in files of yours")
+    harness: tuple[Annotated[HarnessConfig, BeforeValidator(_as_task)], ...] = Field(
+        (), description="benchmarks of the lm-evaluation-harness"
+    )
 
 
-def read_suite(file: Path) -> SuiteConfig:
-    """Return the suite that a YAML file describes.
+def suite_named(name: str, language: str | None = None) -> SuiteConfig:
+    """Return a suite.
+
+    Args:
+        name: ``quick``, ``paper``, or a YAML file.
+        language: of ``paper``.
 
     Raises:
-        ConfigError: it cannot be read, has an unknown key, or a value that does not fit.
+        ConfigError: there is no such suite, it cannot be read, has an unknown key, or a value that
+            does not fit.
     """
-    return _validated(read_yaml(file), str(file))
+    if name == "quick":
+        return SuiteConfig()
+    if name == "paper":
+        tasks = [task for purpose in paper_tasks(language).values() for task in purpose]
+        return SuiteConfig(harness=tuple(HarnessConfig(task=task) for task in tasks))
+    if not name.endswith((".yaml", ".yml")):
+        raise ConfigError(f"there is no suite {name!r}", "--suite takes quick, paper or FILE.yaml")
+    return validated(SuiteConfig, read_yaml(Path(name)))
 
 
 def with_options(suite: SuiteConfig, **options: Any) -> SuiteConfig:
@@ -58,20 +112,5 @@ def with_options(suite: SuiteConfig, **options: Any) -> SuiteConfig:
     given = {key: value for key, value in options.items() if value not in (None, ())}
     quick = {key: given.pop(key) for key in list(given) if key in QuickConfig.model_fields}
     values = suite.model_dump(exclude_unset=True) | given
-    if quick:
-        values["quick"] = (values.get("quick") or {}) | quick
-    return _validated(values, "the command line")
-
-
-def _validated(values: dict[str, Any], where: str) -> SuiteConfig:
-    try:
-        return SuiteConfig.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(SuiteConfig.model_fields)
-            raise ConfigError(
-                f"{where}: a suite has no {place!r}", f"it has: {known}; see docs/evaluate.md"
-            ) from error
-        raise ConfigError(f"{where}: {place}={first['input']!r}: {first['msg']}") from error
+    values["quick"] = values.get("quick", {}) | quick
+    return validated(SuiteConfig, values)

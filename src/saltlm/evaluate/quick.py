@@ -7,7 +7,6 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm import __version__
 from saltlm.errors import ConfigError
@@ -19,7 +18,7 @@ from saltlm.evaluate.parallel import SentencePair, read_pairs
 from saltlm.evaluate.ranking import draw_candidates, rank_translations
 from saltlm.evaluate.results import BUSY, Failure, hash_of, ratio
 from saltlm.evaluate.retrieval import retrieved, sentence_vectors
-from saltlm.evaluate.task import Measured, Task, planned
+from saltlm.evaluate.task import Measured, Subject, Task, planned
 from saltlm.text import documents
 
 logger = logging.getLogger(__name__)
@@ -55,7 +54,8 @@ def quick_tasks(config: QuickConfig, *, limit: int | None, seed: int) -> Iterato
 def text_task(name: str, texts: Sequence[str], seed: int) -> Task:
     """Return the task: bits per byte of texts, and how finely the tokenizer cuts them."""
 
-    def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Measured:
+    def measure(subject: Subject) -> Measured:
+        model, tokenizer = subject.model, subject.tokenizer
         found = bits_per_byte(model, tokenizer, texts)
         n_words = [len(text.split()) for text in texts]
         return Measured(
@@ -77,7 +77,8 @@ def generation_task(texts: Sequence[str], n_prompts: int, seed: int) -> Task:
     """
     prompts = [prompt_of(text) for text in texts[:n_prompts]]
 
-    def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Measured:
+    def measure(subject: Subject) -> Measured:
+        model, tokenizer = subject.model, subject.tokenizer
         generated = generate(model, tokenizer, prompts)
         outputs, share = generated.outputs, generated.processor_share
         if share < BUSY:
@@ -104,7 +105,8 @@ def retrieval_task(pairs: Sequence[SentencePair], seed: int) -> Task:
     """Return the task: sentences find their translations by hidden states, at each layer."""
     english, target = [pair.english for pair in pairs], [pair.target for pair in pairs]
 
-    def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Measured:
+    def measure(subject: Subject) -> Measured:
+        model, tokenizer = subject.model, subject.tokenizer
         left, right = (sentence_vectors(model, tokenizer, side) for side in (english, target))
         hits = [retrieved(left, right).double(), retrieved(right, left).double()]
         layers = {way: hit.mean(1).tolist() for way, hit in zip(_WAYS, hits, strict=True)}
@@ -128,7 +130,8 @@ def ranking_task(pairs: Sequence[SentencePair], n_distractors: int, seed: int) -
     sides = [pair.english for pair in pairs], [pair.target for pair in pairs]
     candidates = draw_candidates(len(pairs), n_distractors, seed)
 
-    def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Measured:
+    def measure(subject: Subject) -> Measured:
+        model, tokenizer = subject.model, subject.tokenizer
         metrics = {}
         for way, (sentences, translations) in zip(_WAYS, (sides, sides[::-1]), strict=True):
             found = rank_translations(model, tokenizer, sentences, translations, candidates)

@@ -5,7 +5,9 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -29,7 +31,7 @@ from saltlm.evaluate.results import (
     result_file,
     write_result,
 )
-from saltlm.evaluate.task import Task
+from saltlm.evaluate.task import Subject, Task, planned
 from saltlm.hub import resolve_model
 from saltlm.record import environment
 
@@ -106,7 +108,9 @@ def _evaluate_one(
         logger.info("%s of %s", task.name, record["name"])
         try:
             loaded = loaded or load(directory, device, trust_remote_code)
-            result = measure(task, record, *loaded, seed)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            subject = Subject(*loaded, cache=file.with_suffix(".answers"))
+            result = measure(task, record, subject, seed)
         except Exception as error:  # hours of other tasks are not lost to one
             if os.environ.get("SALTLM_DEBUG"):
                 raise
@@ -141,19 +145,13 @@ def load(
     return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval(), tokenizer
 
 
-def measure(
-    task: Task,
-    record: ModelRecord,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    seed: int,
-) -> Result:
+def measure(task: Task, record: ModelRecord, subject: Subject, seed: int) -> Result:
     """Do one task and return its result."""
-    began = time.perf_counter()
+    began, model = time.perf_counter(), subject.model
     was_training = model.training
     model.train(False)
     try:
-        measured = task.measure(model, tokenizer)
+        measured = task.measure(subject)
     finally:
         model.train(was_training)
     return Result(
@@ -173,8 +171,18 @@ def measure(
 
 
 def _plan(suite: SuiteConfig) -> Iterator[Task | Failure]:
-    if suite.quick is not None:
-        yield from quick_tasks(suite.quick, limit=suite.limit, seed=suite.seed)
+    options: dict[str, Any] = {"limit": suite.limit, "seed": suite.seed}
+    if suite.questions or suite.harness:
+        from saltlm.evaluate.harness import check_installed, harness_tasks
+        from saltlm.evaluate.questions import question_task
+
+        check_installed()
+    yield from quick_tasks(suite.quick, **options)
+    for item in suite.questions:
+        name = item.name or str(item.file)
+        yield planned(name, partial(question_task, item, batch=suite.batch, **options))
+    if suite.harness:
+        yield from harness_tasks(suite.harness, batch=suite.batch, **options)
 
 
 def _make(out: Path) -> None:

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from saltlm.card import with_evaluation
+from saltlm.errors import ConfigError
 from saltlm.evaluate.results import (
     BUSY,
     Evaluation,
@@ -15,6 +17,7 @@ from saltlm.evaluate.results import (
     difference_interval,
     write_aside,
 )
+from saltlm.record import FOLDER
 
 LEGEND = (
     "Brackets: 95 % bootstrap intervals over documents, sentences or questions. **Bold**: the best;"
@@ -162,6 +165,31 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         ],
         "failures": [asdict(failure) for failure in evaluation.failures],
     }
+
+
+def own_directories(models: Sequence[str]) -> list[Path]:
+    """Return those of some models that saltlm has made: their cards may be changed.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    directories = [Path(model).expanduser() for model in models]
+    own = [path for path in directories if (path / FOLDER / "manifest.json").is_file()]
+    if not own:
+        raise ConfigError(
+            f"saltlm made none of {', '.join(models)}, so no card of theirs is changed",
+            "leave out --card; the table is in evaluation.md",
+        )
+    return own
+
+
+def write_cards(evaluation: Evaluation, directories: Sequence[Path]) -> None:
+    """Put the table into the ``README.md`` of each directory."""
+    section = markdown(evaluation, heading="## Evaluation")
+    for directory in directories:
+        card = directory / "README.md"
+        text = card.read_text(encoding="utf-8") if card.is_file() else f"# {directory.name}\n"
+        write_aside(card, with_evaluation(text, section))
 
 
 def write_summary(evaluation: Evaluation, out: Path) -> None:

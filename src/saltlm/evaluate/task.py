@@ -2,12 +2,28 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm.errors import SaltlmError
 from saltlm.evaluate.results import Failure, Metric
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model that is measured.
+
+    Attributes:
+        model: in evaluation mode.
+        tokenizer: of it.
+        cache: a file for answers on the way, so that a killed run need not ask again; None: none.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    cache: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -36,7 +52,7 @@ class Task:
     engine: str
     settings: dict[str, Any]
     data: str
-    measure: Callable[[PreTrainedModel, PreTrainedTokenizerBase], Measured]
+    measure: Callable[[Subject], Measured]
 
 
 def planned(name: str, make: Callable[[], Task]) -> Task | Failure:

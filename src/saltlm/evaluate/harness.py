@@ -1,0 +1,200 @@
+"""EleutherAI's lm-evaluation-harness: its tasks, its metrics, its cache of answers."""
+
+import copy
+import importlib.metadata
+import json
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from saltlm.errors import MissingExtraError
+from saltlm.evaluate.config import HarnessConfig
+from saltlm.evaluate.results import Failure, Metric, hash_of, ratio
+from saltlm.evaluate.task import Measured, Subject, Task
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 3  # examples that a result keeps
+_BOOTSTRAP = 1000  # for statistics that are not means
+
+
+def check_installed() -> str:
+    """Return the installed harness with its version, as results name it.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import accelerate  # noqa: F401
+        import lm_eval  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name not in ("accelerate", "lm_eval"):
+            raise
+        raise MissingExtraError("a suite with benchmarks or questions", "eval") from error
+    return f"lm-eval {importlib.metadata.version('lm_eval')}"
+
+
+def harness_tasks(
+    wanted: Sequence[HarnessConfig], *, limit: int | None, seed: int, batch: int
+) -> Iterator[Task | Failure]:
+    """Yield a task for each name that the harness knows and whose data set can be had.
+
+    Args:
+        wanted: names of tasks, groups or tags of the harness, or YAML files of tasks.
+        limit: of each task, or of each part of a group, so many questions; None: all.
+        seed: of few-shot examples and the bootstrap.
+        batch: requests at once; does not change results.
+    """
+    from lm_eval.tasks import TaskManager
+
+    has_names = any(not item.task.endswith(".yaml") for item in wanted)
+    if has_names:
+        logger.info("reading the list of the harness's tasks")
+    manager = TaskManager(include_defaults=has_names)
+    known = set(manager.all_tasks)
+    engine = check_installed()
+    for item in wanted:
+        if not item.task.endswith(".yaml") and item.task not in known:
+            yield Failure(item.task, f"{engine} has no such task")
+            continue
+        try:
+            with quiet():
+                loaded = manager.load([item.task])
+        except Exception as error:  # no network, no such file, a gated data set, a moved one ...
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            yield Failure(item.task, f"its data set cannot be had: {reason}")
+            continue
+        yield harness_task(item.task, loaded, item.shots, limit=limit, seed=seed, batch=batch)
+
+
+def harness_task(
+    name: str,
+    loaded: Mapping[str, Any],
+    shots: int | None,
+    *,
+    limit: int | None,
+    seed: int,
+    batch: int,
+) -> Task:
+    """Return a task of what the harness has loaded.
+
+    Args:
+        name: of the task, group or tag.
+        loaded: as ``TaskManager.load`` returns it.
+        shots: few-shot examples; None: as the task defines.
+        limit: so many questions of each part; None: all.
+        seed: of few-shot examples and the bootstrap.
+        batch: requests at once.
+    """
+    parts = loaded["tasks"]
+    for part in parts.values():
+        if part.get_config("num_fewshot") is None or shots is not None:
+            part.set_config(key="num_fewshot", value=shots or 0)
+        part.set_fewshot_seed(seed=seed)
+
+    def measure(subject: Subject) -> Measured:
+        return _measured(name, _run(loaded, subject, limit, seed, batch), list(parts), seed)
+
+    settings = {
+        "shots": sorted({part.get_config("num_fewshot") for part in parts.values()}),
+        "definition": hash_of({key: _definition(part) for key, part in parts.items()})[:16],
+    }
+    versions = sorted({str(part.VERSION) for part in parts.values()})
+    docs = {key: list(map(_plain, _first(part.eval_docs, limit))) for key, part in parts.items()}
+    return Task(name, ", ".join(versions), check_installed(), settings, hash_of(docs), measure)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Let the harness say nothing but errors, where it warns of what is meant to be so."""
+    log = logging.getLogger("lm_eval")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _run(
+    loaded: Mapping[str, Any], subject: Subject, limit: int | None, seed: int, batch: int
+) -> Mapping[str, Any]:
+    """Let a model do what was loaded; a run that was killed finds the answers that it had."""
+    from accelerate.utils import set_seed
+    from lm_eval.api.model import CachingLM
+    from lm_eval.evaluator import evaluate
+    from lm_eval.models.huggingface import HFLM
+
+    set_seed(seed)
+    tokenizer = copy.deepcopy(subject.tokenizer)  # it may be given a pad token
+    with quiet():
+        model = HFLM(pretrained=subject.model, tokenizer=tokenizer, batch_size=batch)
+    if subject.cache is not None:
+        model = CachingLM(model, str(subject.cache))
+    found: Mapping[str, Any] = evaluate(
+        model, dict(loaded), limit=limit, bootstrap_iters=_BOOTSTRAP, log_samples=True
+    )
+    if subject.cache is not None:
+        model.dbdict.close()
+        subject.cache.unlink()
+    return found
+
+
+def _measured(name: str, found: Mapping[str, Any], parts: Sequence[str], seed: int) -> Measured:
+    """Return the harness's metrics; those that are means over questions keep their items."""
+    metrics: dict[str, Metric] = {}
+    whole = found.get("groups", {}).get(name) or found["results"][parts[0]]
+    for key, value in whole.items():
+        metric, comma, rule = key.partition(",")
+        if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
+            continue
+        samples = [
+            sample
+            for part in parts
+            for sample in found["samples"][part]
+            if sample["filter"] == rule
+        ]
+        is_higher = found["higher_is_better"].get(parts[0], {}).get(metric)
+        stderr = whole.get(f"{metric}_stderr,{rule}")
+        shown = metric if rule == "none" else f"{metric} ({rule})"
+        metrics[shown] = _metric(
+            float(value),
+            stderr if isinstance(stderr, float) else None,
+            [sample.get(metric) for sample in samples],
+            None if is_higher is None else "higher" if is_higher else "lower",
+            seed,
+        )
+    examples = [
+        {"target": _plain(sample["target"]), "answers": _plain(sample["filtered_resps"])}
+        for sample in found["samples"][parts[0]][:_SHOWN]
+    ]
+    return Measured(metrics, {"examples": examples})
+
+
+def _metric(
+    value: float, stderr: float | None, items: Sequence[Any], better: Any, seed: int
+) -> Metric:
+    """Return a metric with its items if it is their mean, else with what the harness says."""
+    if all(isinstance(item, int | float) for item in items):
+        made = ratio([float(item) for item in items], better=better, seed=seed)
+        if math.isclose(made["value"], value, rel_tol=1e-6, abs_tol=1e-9):
+            return made
+    interval = None if stderr is None else [value - 1.96 * stderr, value + 1.96 * stderr]
+    return Metric(
+        value=value, better=better, n=len(items), stderr=stderr, interval=interval, items=None
+    )
+
+
+def _definition(part: Any) -> dict[str, Any]:
+    config: dict[str, Any] = part.dump_config()
+    return {key: _plain(value) for key, value in config.items() if key != "metadata"}
+
+
+def _first(docs: Any, limit: int | None) -> Iterator[Any]:
+    return (docs[place] for place in range(min(len(docs), limit or len(docs))))
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))
