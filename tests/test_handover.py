@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerFast as Fast
 
 import saltlm.handover
-from saltlm.handover import handover_findings
+from saltlm.handover import conversion_note, handover_findings
 from tiny_pairs import make_model
 
 CHECKS = [
@@ -52,6 +52,15 @@ def bad(directory):
 def edit(file, **changes):
     values = {**json.loads(file.read_text()), **changes}
     file.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
+
+
+def test_what_a_converter_has_to_know_is_in_the_card(sound, tokenizers_by_family):
+    note = "(WordPiece, pre-tokenizer BertPreTokenizer); before a conversion to GGUF"
+    assert note in (sound / "README.md").read_text()
+    assert "(BPE, pre-tokenizer ByteLevel)" in conversion_note(tokenizers_by_family["bytelevel"])
+    assert "(BPE, pre-tokenizer none)" in conversion_note(tokenizers_by_family["sentencepiece"])
+    parts = "(Unigram, pre-tokenizer WhitespaceSplit, Metaspace)"
+    assert parts in conversion_note(tokenizers_by_family["unigram"])
 
 
 def test_a_sound_model_passes(sound):

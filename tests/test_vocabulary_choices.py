@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from saltlm import meeting
 from saltlm.check import check_directory
+from saltlm.cli.tables import explanation_table
 from saltlm.config import load_config
 from saltlm.errors import ConfigError, OutputError, VocabularyError
 from saltlm.explain import explain
@@ -213,6 +214,8 @@ def test_another_tokenizer(case, write_case, tmp_path, corpus, tokenizers_by_fam
             assert pieces == own.encode(word, add_special_tokens=False).ids
         (row,) = explain(tmp_path / "out", [f"#{id}"])
         assert list(row.plm_pieces) == pieces
+        ids = ", ".join(map(str, pieces))
+        assert explanation_table(row, 5).title.endswith(f", PLM row the mean of its tokens {ids}")
     check_new_rows(source, new, rows, result)
     assert [f for f in check_directory(tmp_path / "out") if f.outcome != "ok"] == []
 

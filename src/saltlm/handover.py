@@ -1,5 +1,6 @@
 """What tools that take a model further trip over: settings, chat, generating, saving it again."""
 
+import json
 import re
 import shutil
 import tempfile
@@ -9,15 +10,28 @@ from typing import Any
 
 import torch
 import transformers
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from saltlm.architecture import read_config
 from saltlm.checkpoint import Checkpoint, open_checkpoint
+from saltlm.definition import steps
 from saltlm.finding import Finding, advice, verdict
 from saltlm.token_ids import read_json
 
 _MARKER = re.compile(r"<[|｜][^|｜\s]+[|｜]>|<(?:start|end)_of_\w+>|</?s>")  # noqa: RUF001
 _QUESTION = "How are you?"
+
+
+def conversion_note(tokenizer: Tokenizer) -> str:
+    """Say what llama.cpp's converter does with a new tokenizer, and what it would have to know."""
+    definition = json.loads(tokenizer.to_str())
+    parts = ", ".join(step["type"] for step in steps(definition["pre_tokenizer"])) or "none"
+    return (
+        "llama.cpp's converter knows tokenizers by a hash and refuses this one "
+        f"({definition['model']['type']}, pre-tokenizer {parts}); before a conversion to GGUF read "
+        "docs/handover.md"
+    )
 
 
 def handover_findings(

@@ -15,6 +15,7 @@ from saltlm.card import licence_of, model_card
 from saltlm.checkpoint import dtype_name
 from saltlm.config import TransferConfig
 from saltlm.directory import left_by_killed_run
+from saltlm.handover import conversion_note
 from saltlm.hub import resolve_model, revision_of
 from saltlm.methods import Choice, plain
 from saltlm.pair import Pair, Side
@@ -102,7 +103,7 @@ def write_model(
         "options": config.model_dump(mode="json"),
         "counts": {**result.counts, **_more_counts(result, pair)},
         "roles": [row._asdict() for row in role_table(result.target)],
-        "notes": [*result.target.notes, *notes],
+        "notes": [*result.target.notes, *notes, conversion_note(result.tokenizer)],
         "tensors": {name: dataclasses.asdict(both) for name, both in hashes.items()},
         "environment": environment(),
     }
