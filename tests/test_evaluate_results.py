@@ -1,6 +1,7 @@
 """Intervals, differences and tables, from results that can be checked by hand."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from saltlm.evaluate.results import (
     difference_interval,
     model_hash,
     ratio,
-    result_file,
 )
 from saltlm.evaluate.side_by_side import as_json, labels_of, markdown, rows_of, speed_notes
+from saltlm.evaluate.task import Task, result_file
 
 
 def test_a_ratio_is_of_sums_not_a_mean_of_ratios():
@@ -163,21 +164,18 @@ def test_json_has_all_but_the_items():
 
 
 def test_a_file_is_of_one_model_task_version_setting_and_text(tmp_path):
-    base = {
-        "model": {"name": "org/a", "sha256": "1" * 64},
-        "task": "target text",
-        "version": "1",
-        "settings": {"seed": 0},
-        "data": "x",
-    }
-    others = [
-        {"model": {"name": "org/a", "sha256": "2" * 64}},
-        {"task": "English text"},
+    model = {"name": "org/a", "sha256": "1" * 64}
+    task = Task("target text", "1", "saltlm 1", {"k": 1}, "x", 0, measure=lambda _: 1 / 0)
+    changes = [
+        {"name": "English text"},
         {"version": "2"},
-        {"settings": {"seed": 1}},
+        {"engine": "saltlm 2"},
+        {"settings": {"k": 2}},
+        {"seed": 1},
         {"data": "y"},
     ]
-    files = [result_file(tmp_path, **base | other) for other in [{}, *others]]
+    files = [result_file(tmp_path, model, replace(task, **change)) for change in [{}, *changes]]
+    files.append(result_file(tmp_path, model | {"sha256": "2" * 64}, task))
     assert len(set(files)) == len(files)
     assert files[0].parent == tmp_path / "a-11111111"
     assert files[0].name.startswith("target_text-")

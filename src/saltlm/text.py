@@ -1,4 +1,4 @@
-"""Text files: one document a line, plain or gzipped."""
+"""Text files: documents, one a line, plain or gzipped; and files that are replaced at once."""
 
 import gzip
 from collections.abc import Iterator, Sequence
@@ -37,6 +37,13 @@ def lines(file: Path) -> Iterator[str]:
         ) from error
     except (OSError, EOFError) as error:
         raise ConfigError(f"{file} cannot be read: {error}") from error
+
+
+def replace_text(file: Path, text: str) -> None:
+    """Replace a file at once: a killed run leaves the old one or the new one."""
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(file)
 
 
 def check_corpus(files: Sequence[Path]) -> None:

@@ -130,6 +130,9 @@ class AdaptConfig(Section):
     save_every: int = Field(500, ge=1, description="steps between checkpoints")
     eval_every: int = Field(100, ge=1, description="steps between held-out measurements")
     eval_documents: int = Field(200, ge=1, description="documents of each held-out file to use")
+    suite: Path | None = Field(
+        None, description="a suite of saltlm evaluate, to run before every checkpoint"
+    )
     keep: int = Field(2, ge=1, description="checkpoints to keep")
     trackers: tuple[Tracker, ...] = Field((), description="also report to: trackio, wandb, ...")
     trust_remote_code: bool = Field(False, description="run code that the model brings along")

@@ -30,7 +30,7 @@ from saltlm.adapt.start import (
     read_inputs,
     start_accelerator,
 )
-from saltlm.adapt.training import Training, measure, set_up, train_step
+from saltlm.adapt.training import Training, measure, run_suite, set_up, train_step
 from saltlm.directory import disk_errors
 from saltlm.hub import resolve_model
 from saltlm.progress import progress
@@ -116,10 +116,13 @@ def _run_stage(run: Run, number: int, saved: Saved | None) -> Saved:
         for step in range(first, stage.last):
             done = step + 1
             is_measured = done % config.eval_every == 0 or done == run.n_steps
+            is_saved = done % config.save_every == 0 or done == stage.last
             with memory_errors(f"step {done}", config):
                 row = train_step(run, training, stage, step)
                 if is_measured:
                     row |= measure(run, training.inside)
+                if is_saved:
+                    row |= run_suite(run, training.inside, done)
             row["seconds"] = seconds = seconds + row["seconds"]
             row["bytes"] = n_bytes = n_bytes + row["bytes"]
             _log(run, row)
@@ -129,7 +132,7 @@ def _run_stage(run: Run, number: int, saved: Saved | None) -> Saved:
                 left = timedelta(seconds=round(seconds / done * (run.n_steps - done)))
                 told = (done, run.n_steps, left, summary(row))
                 logger.info("step %d of %d, %s left: %s", *told)
-            if done % config.save_every == 0 or done == stage.last:
+            if is_saved:
                 check_untouched(untouched, frozen_hash(training.tables), done)
                 saved = _save(run, training, number, row)
     run.accelerator.free_memory()

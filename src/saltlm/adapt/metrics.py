@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from saltlm.text import replace_text
+
 
 def log_metrics(file: Path, row: Mapping[str, Any]) -> None:
     """Add a line."""
@@ -24,13 +26,6 @@ def keep_metrics(file: Path, *, up_to: int) -> None:
     """Remove the lines of steps after one: they are about to be done again."""
     rows = [row for row in read_metrics(file) if row["step"] <= up_to]
     replace_text(file, "".join(json.dumps(row) + "\n" for row in rows))
-
-
-def replace_text(file: Path, text: str) -> None:
-    """Replace a file at once: a killed run leaves the old one or the new one."""
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
 
 
 def flatten(values: Mapping[str, Any], separator: str = "/", prefix: str = "") -> dict[str, Any]:

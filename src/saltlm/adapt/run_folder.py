@@ -2,6 +2,7 @@
 
 run.json         options and inputs that decide the result
 metrics.jsonl    a line for each step
+evaluation/      results of the suite, a file for each checkpoint
 checkpoints/     see `saltlm.adapt.checkpoints`
 """
 
@@ -19,9 +20,10 @@ from saltlm.adapt import checkpoints
 from saltlm.adapt.checkpoints import Saved
 from saltlm.adapt.config import AdaptConfig
 from saltlm.adapt.errors import TrainingError
-from saltlm.adapt.metrics import flatten, keep_metrics, replace_text
+from saltlm.adapt.metrics import flatten, keep_metrics
 from saltlm.errors import OutputError
 from saltlm.record import FOLDER
+from saltlm.text import replace_text
 
 # What may change from one start of a run to the next without changing what was done so far.
 _FREE = (
@@ -32,6 +34,7 @@ _FREE = (
     "eval_every",
     "eval_documents",
     "heldout",
+    "suite",
     "keep",
     "cache",
     "trackers",
@@ -67,6 +70,10 @@ class RunFolder:
     def metrics(self) -> Path:
         """One line of JSON for each step."""
         return self.path / "metrics.jsonl"
+
+    def evaluation(self, step: int) -> Path:
+        """Results of the suite at a step."""
+        return self.path / "evaluation" / f"step-{step:08}.json"
 
     @property
     def record(self) -> Path:
@@ -139,7 +146,11 @@ def choose_start(folder: RunFolder, run: Mapping[str, Any], resume: str) -> Save
         for path in checkpoints.find(folder.checkpoints):
             if checkpoints.read_saved(path).step > saved.step:
                 checkpoints.discard(path)
-    keep_metrics(folder.metrics, up_to=saved.step if saved else -1)
+    step = saved.step if saved else -1
+    keep_metrics(folder.metrics, up_to=step)
+    for file in folder.path.glob("evaluation/step-*.json"):
+        if int(file.stem.removeprefix("step-")) > step:
+            file.unlink()
     replace_text(folder.record, json.dumps(run, indent=2, ensure_ascii=False) + "\n")
     return saved
 

@@ -36,6 +36,10 @@ from saltlm.adapt.packing import Frame, PackedText, frame_of, prepare, tokenizer
 from saltlm.adapt.run_folder import RunFolder
 from saltlm.adapt.schedule import Stage, choose_stages, plan_stages
 from saltlm.errors import ConfigError
+from saltlm.evaluate.config import suite_named
+from saltlm.evaluate.results import Failure
+from saltlm.evaluate.run import plan_tasks
+from saltlm.evaluate.task import Task
 from saltlm.record import sha256
 
 logger = logging.getLogger(__name__)
@@ -54,6 +58,7 @@ class Run:
         is_new: which rows a transfer made.
         mixture: the text and its order.
         heldout: documents to measure bits per byte on, by name.
+        suite: what else is measured before every checkpoint.
         stages: what learns when.
         n_steps: its length.
     """
@@ -66,6 +71,7 @@ class Run:
     is_new: Bool[Tensor, " v"]
     mixture: Mixture
     heldout: dict[str, list[str]]
+    suite: tuple[Task, ...]
     stages: tuple[Stage, ...]
     n_steps: int
 
@@ -117,6 +123,7 @@ def read_inputs(
     is_new = new_rows(directory, skeleton.get_input_embeddings().weight.shape[0])
     stages = choose_stages(config.stages, has_new_rows=bool(is_new.any()))
     heldout = dict(_heldout(config))
+    suite = tuple(_suite(config))
     packed = _pack(config, tokenizer, frame_of(skeleton, tokenizer), accelerator)
     n_steps = _count_steps(packed, config)
     return Run(
@@ -134,6 +141,7 @@ def read_inputs(
             seed=config.seed,
         ),
         heldout=heldout,
+        suite=suite,
         stages=plan_stages(stages, n_steps),
         n_steps=n_steps,
     )
@@ -231,3 +239,12 @@ def _heldout(config: AdaptConfig) -> Iterator[tuple[str, list[str]]]:
         if not kept:
             raise DataError(f"{file} holds no document", "give --heldout a file with text in it")
         yield name, kept
+
+
+def _suite(config: AdaptConfig) -> Iterator[Task]:
+    if config.suite is None:
+        return
+    for item in plan_tasks(suite_named(str(config.suite))):
+        if isinstance(item, Failure):
+            raise DataError(f"{item.task} of {config.suite} cannot be measured: {item.reason}")
+        yield item

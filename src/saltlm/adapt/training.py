@@ -1,5 +1,6 @@
 """What one stage needs to learn, one step of it, and how the model does on held-out text."""
 
+import json
 import logging
 import math
 import time
@@ -31,7 +32,11 @@ from saltlm.adapt.safety import check_finite
 from saltlm.adapt.schedule import Stage, learning_rate_factor
 from saltlm.adapt.start import Run, build_model, goes_on_in
 from saltlm.evaluate.bits_per_byte import bits_per_byte
+from saltlm.evaluate.results import Failure, ModelRecord, Result
+from saltlm.evaluate.run import attempt
+from saltlm.evaluate.task import Subject
 from saltlm.logits import check_logits
+from saltlm.text import replace_text
 
 logger = logging.getLogger(__name__)
 
@@ -177,3 +182,32 @@ def measure(run: Run, inside: nn.Module) -> dict[str, Any]:
     if isinstance(inside, FSDPModule):
         inside.reshard()  # as the backward pass would
     return {"bits_per_byte": values} if values else {}
+
+
+def run_suite(run: Run, inside: nn.Module, step: int) -> dict[str, Any]:
+    """Do the suite and keep its results; return their numbers, by task and metric.
+
+    What fails is told and left out: a measurement does not end a run.
+    """
+    if not run.suite:
+        return {}
+    record = ModelRecord(name=f"{run.folder.out.name} at step {step}", sha256="")
+
+    def attempt_all(model: PreTrainedModel) -> list[Result]:
+        subject = Subject(model, run.tokenizer)
+        done = [attempt(task, record, subject) for task in run.suite]
+        return [item for item in done if not isinstance(item, Failure)]
+
+    with torch.no_grad():
+        results = inside(attempt_all)
+    if isinstance(inside, FSDPModule):
+        inside.reshard()
+    if run.accelerator.is_main_process:
+        file = run.folder.evaluation(step)
+        file.parent.mkdir(exist_ok=True)
+        replace_text(file, json.dumps(results, ensure_ascii=False) + "\n")
+    numbers = {
+        result["task"]: {name: metric["value"] for name, metric in result["metrics"].items()}
+        for result in results
+    }
+    return {"suite": numbers}

@@ -103,7 +103,9 @@ def harness_task(
     }
     versions = sorted({str(part.VERSION) for part in parts.values()})
     docs = {key: list(map(_plain, _first(part.eval_docs, limit))) for key, part in parts.items()}
-    return Task(name, ", ".join(versions), check_installed(), settings, hash_of(docs), measure)
+    return Task(
+        name, ", ".join(versions), check_installed(), settings, hash_of(docs), seed, measure
+    )
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def text_task(name: str, texts: Sequence[str], seed: int) -> Task:
             }
         )
 
-    return Task(name, "1", ENGINE, {}, hash_of(list(texts)), measure)
+    return Task(name, "1", ENGINE, {}, hash_of(list(texts)), seed, measure)
 
 
 def generation_task(texts: Sequence[str], n_prompts: int, seed: int) -> Task:
@@ -98,7 +98,7 @@ def generation_task(texts: Sequence[str], n_prompts: int, seed: int) -> Task:
         )
 
     settings = {"new tokens": N_NEW, "prompts": len(prompts)}
-    return Task("generation", "1", ENGINE, settings, hash_of(list(texts)), measure)
+    return Task("generation", "1", ENGINE, settings, hash_of(list(texts)), seed, measure)
 
 
 def retrieval_task(pairs: Sequence[SentencePair], seed: int) -> Task:
@@ -120,7 +120,7 @@ def retrieval_task(pairs: Sequence[SentencePair], seed: int) -> Task:
         )
 
     name = f"retrieval, 1 of {len(pairs)}"
-    return Task(name, "1", ENGINE, {}, hash_of([english, target]), measure)
+    return Task(name, "1", ENGINE, {}, hash_of([english, target]), seed, measure)
 
 
 def ranking_task(pairs: Sequence[SentencePair], n_distractors: int, seed: int) -> Task:
@@ -140,8 +140,8 @@ def ranking_task(pairs: Sequence[SentencePair], n_distractors: int, seed: int) -
         return Measured(metrics)
 
     name = f"ranking, 1 of {n_distractors + 1}"
-    settings = {"distractors": n_distractors, "seed": seed}
-    return Task(name, "1", ENGINE, settings, hash_of(list(sides)), measure)
+    settings = {"distractors": n_distractors}
+    return Task(name, "1", ENGINE, settings, hash_of(list(sides)), seed, measure)
 
 
 def _first(files: Sequence[Path], limit: int) -> list[str]:

@@ -7,8 +7,7 @@ that saw the same items, can be had from the files alone.
 
 import hashlib
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -16,6 +15,7 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 
 from saltlm.record import sha256
+from saltlm.text import replace_text
 
 SCHEMA = 1
 LEVEL = 0.95
@@ -186,21 +186,6 @@ def model_hash(directory: Path) -> str:
     return hash_of({file.name: sha256(file) for file in sorted(files) if file.is_file()})
 
 
-def result_file(
-    out: Path,
-    model: ModelRecord,
-    task: str,
-    version: str,
-    settings: Mapping[str, Any],
-    data: str,
-) -> Path:
-    """Return where a result is kept: another model, version, setting or text is another file."""
-    name = Path(model["name"]).name or "model"
-    key = hash_of([SCHEMA, model["sha256"], task, version, dict(settings), data])
-    folder = f"{_plain(name)}-{model['sha256'][:8]}"
-    return out / folder / f"{_plain(task)}-{key[:12]}.json"
-
-
 def read_result(file: Path) -> Result:
     """Return what `write_result` wrote."""
     result: Result = json.loads(file.read_text(encoding="utf-8"))
@@ -208,17 +193,6 @@ def read_result(file: Path) -> Result:
 
 
 def write_result(file: Path, result: Result) -> None:
-    """Write a result, aside first: a killed run leaves no half of one."""
+    """Write a result into its folder."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_aside(file, json.dumps(result, ensure_ascii=False) + "\n")
-
-
-def write_aside(file: Path, text: str) -> None:
-    """Write a text file under another name and rename it."""
-    aside = file.with_name(f".{file.name}.partial")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(file)
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^\w.+-]+", "_", name)
+    replace_text(file, json.dumps(result, ensure_ascii=False) + "\n")

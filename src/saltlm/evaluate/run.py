@@ -28,10 +28,9 @@ from saltlm.evaluate.results import (
     Result,
     model_hash,
     read_result,
-    result_file,
     write_result,
 )
-from saltlm.evaluate.task import Subject, Task, planned
+from saltlm.evaluate.task import Subject, Task, planned, result_file
 from saltlm.hub import resolve_model
 from saltlm.record import environment
 
@@ -57,15 +56,11 @@ def evaluate(
 
     Raises:
         ConfigError: the suite is empty.
+        MissingExtraError: it needs the harness, which is not installed.
         CheckpointError: a model is not there.
         OutputError: ``out`` cannot be written.
     """
-    plan = list(_plan(suite))
-    if not plan:
-        raise ConfigError(
-            "the suite measures nothing: no file was given",
-            "give --heldout, --english or --parallel",
-        )
+    plan = plan_tasks(suite)
     directories = [resolve_model(model) for model in models]
     records = [
         ModelRecord(name=model, sha256=model_hash(directory))
@@ -78,11 +73,9 @@ def evaluate(
     tasks = [item for item in plan if isinstance(item, Task)]
     results = []
     for record, directory in zip(records, directories, strict=True):
-        found, failed = _evaluate_one(
-            record, directory, tasks, out, suite.seed, device, trust_remote_code
-        )
-        results.append(found)
-        failures += failed
+        done = _evaluate_one(record, directory, tasks, out, device, trust_remote_code)
+        results.append(tuple(item for item in done if not isinstance(item, Failure)))
+        failures += [item for item in done if isinstance(item, Failure)]
     return Evaluation(tuple(records), tuple(results), tuple(failures))
 
 
@@ -91,62 +84,62 @@ def _evaluate_one(
     directory: Path,
     tasks: Sequence[Task],
     out: Path,
-    seed: int,
     device: str | None,
     trust_remote_code: bool,
-) -> tuple[tuple[Result, ...], list[Failure]]:
-    """Return the results that are there, and make and keep the others; what fails is named."""
-    results, failures = [], []
-    loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None
+) -> list[Result | Failure]:
+    """Return the results that are there; make and keep the others, and name what fails."""
+    done: list[Result | Failure] = []
+    loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase] | CheckpointError | None = None
     for task in tasks:
-        settings = {**task.settings, "engine": task.engine, "seed": seed}
-        file = result_file(out, record, task.name, task.version, settings, task.data)
+        file = result_file(out, record, task)
         if file.is_file():
             logger.info("%s of %s: already there", task.name, record["name"])
-            results.append(read_result(file))
+            done.append(read_result(file))
             continue
-        logger.info("%s of %s", task.name, record["name"])
-        try:
-            loaded = loaded or load(directory, device, trust_remote_code)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            subject = Subject(*loaded, cache=file.with_suffix(".answers"))
-            result = measure(task, record, subject, seed)
-        except Exception as error:  # hours of other tasks are not lost to one
-            if os.environ.get("SALTLM_DEBUG"):
-                raise
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            logger.warning("%s of %s failed: %s", task.name, record["name"], reason)
-            failures.append(Failure(task.name, reason, record["name"]))
+        if loaded is None:
+            loaded = _try_to_load(directory, device, trust_remote_code)
+        if isinstance(loaded, CheckpointError):
+            done.append(Failure(task.name, loaded.what, record["name"]))
             continue
-        write_result(file, result)
-        results.append(result)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        result = attempt(task, record, Subject(*loaded, cache=file.with_suffix(".answers")))
+        if not isinstance(result, Failure):
+            write_result(file, result)
+        done.append(result)
     del loaded
     gc.collect()
-    return tuple(results), failures
+    return done
 
 
-def load(
+def _try_to_load(
     directory: Path, device: str | None, trust_remote_code: bool
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Return a model and its tokenizer.
-
-    Raises:
-        CheckpointError: transformers cannot load them.
-    """
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase] | CheckpointError:
+    """Return a model and its tokenizer, or why transformers cannot load them."""
     options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, **options)
         model = AutoModelForCausalLM.from_pretrained(directory, dtype="auto", **options)
     except Exception as error:  # what transformers raises on a broken directory is not listed
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        raise CheckpointError(
-            f"{directory} does not load: {reason}", f"saltlm check {directory}"
-        ) from error
+        logger.warning("%s does not load: %s", directory, reason)
+        return CheckpointError(f"{directory} does not load: {reason}", f"saltlm check {directory}")
     return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval(), tokenizer
 
 
-def measure(task: Task, record: ModelRecord, subject: Subject, seed: int) -> Result:
-    """Do one task and return its result."""
+def attempt(task: Task, record: ModelRecord, subject: Subject) -> Result | Failure:
+    """Return the result of a task, or why there is none: hours of others are not lost to one."""
+    logger.info("%s of %s", task.name, record["name"])
+    try:
+        return _measure(task, record, subject)
+    except Exception as error:
+        if os.environ.get("SALTLM_DEBUG"):
+            raise
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        logger.warning("%s of %s failed: %s", task.name, record["name"], reason)
+        return Failure(task.name, reason, record["name"])
+
+
+def _measure(task: Task, record: ModelRecord, subject: Subject) -> Result:
     began, model = time.perf_counter(), subject.model
     was_training = model.training
     model.train(False)
@@ -162,12 +155,28 @@ def measure(task: Task, record: ModelRecord, subject: Subject, seed: int) -> Res
         engine=task.engine,
         settings=task.settings,
         data=task.data,
-        seed=seed,
+        seed=task.seed,
         metrics=measured.metrics,
         details=measured.details,
         seconds=round(time.perf_counter() - began, 3),
         environment={**environment(), "device": str(model.device), "dtype": str(model.dtype)},
     )
+
+
+def plan_tasks(suite: SuiteConfig) -> list[Task | Failure]:
+    """Return what a suite measures, and what of it cannot be measured.
+
+    Raises:
+        ConfigError: there is nothing in it.
+        MissingExtraError: it needs the harness, which is not installed.
+    """
+    plan = list(_plan(suite))
+    if not plan:
+        raise ConfigError(
+            "the suite measures nothing: no file was given",
+            "give --heldout, --english or --parallel",
+        )
+    return plan
 
 
 def _plan(suite: SuiteConfig) -> Iterator[Task | Failure]:

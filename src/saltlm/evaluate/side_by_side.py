@@ -15,9 +15,9 @@ from saltlm.evaluate.results import (
     Metric,
     Result,
     difference_interval,
-    write_aside,
 )
 from saltlm.record import FOLDER
+from saltlm.text import replace_text
 
 LEGEND = (
     "Brackets: 95 % bootstrap intervals over documents, sentences or questions. **Bold**: the best;"
@@ -189,11 +189,11 @@ def write_cards(evaluation: Evaluation, directories: Sequence[Path]) -> None:
     for directory in directories:
         card = directory / "README.md"
         text = card.read_text(encoding="utf-8") if card.is_file() else f"# {directory.name}\n"
-        write_aside(card, with_evaluation(text, section))
+        replace_text(card, with_evaluation(text, section))
 
 
 def write_summary(evaluation: Evaluation, out: Path) -> None:
     """Write ``evaluation.md`` and ``evaluation.json`` over all results."""
     text = json.dumps(as_json(evaluation), indent=2, ensure_ascii=False) + "\n"
-    write_aside(out / "evaluation.json", text)
-    write_aside(out / "evaluation.md", markdown(evaluation))
+    replace_text(out / "evaluation.json", text)
+    replace_text(out / "evaluation.md", markdown(evaluation))

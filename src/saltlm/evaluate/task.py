@@ -1,5 +1,6 @@
 """What ``saltlm evaluate`` can do with a model: one task, one result."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm.errors import SaltlmError
-from saltlm.evaluate.results import Failure, Metric
+from saltlm.evaluate.results import SCHEMA, Failure, Metric, ModelRecord, hash_of
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Task:
         engine: what computes it, with its version.
         settings: all that the numbers depend on beside model and data.
         data: hash of the texts.
+        seed: of all that is random, the bootstrap included.
         measure: the measurement.
     """
 
@@ -52,6 +54,7 @@ class Task:
     engine: str
     settings: dict[str, Any]
     data: str
+    seed: int
     measure: Callable[[Subject], Measured]
 
 
@@ -61,3 +64,15 @@ def planned(name: str, make: Callable[[], Task]) -> Task | Failure:
         return make()
     except SaltlmError as error:
         return Failure(name, error.what)
+
+
+def result_file(out: Path, model: ModelRecord, task: Task) -> Path:
+    """Return where a result is kept: with anything that decides it changed, it is another file."""
+    decides = [SCHEMA, model["sha256"], task.name, task.version, task.engine, task.settings]
+    key = hash_of([*decides, task.seed, task.data])
+    folder = f"{_plain(Path(model['name']).name or 'model')}-{model['sha256'][:8]}"
+    return out / folder / f"{_plain(task.name)}-{key[:12]}.json"
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.+-]+", "_", name)
