@@ -43,6 +43,11 @@ def test_nothing_is_left_behind(results):
     assert whole["checkpoints"] == ["step-00000004", "step-00000006"]
 
 
+def was_killed(ends):
+    """One may find the other gone before it is killed itself, and ends with an error then."""
+    return -9 in ends and set(ends) <= {-9, 1}
+
+
 @pytest.mark.parametrize("kind", ["two", "sharded"])
 def test_two_processes_have_the_losses_of_one(results, kind):
     result = results[kind]
@@ -56,11 +61,11 @@ def test_two_processes_have_the_losses_of_one(results, kind):
 
 def test_two_processes_that_were_killed_end_like_two_that_were_not(results):
     result = results["two"]
-    assert result["ends_of_killed"] == [-9, -9]
+    assert was_killed(result["ends_of_killed"])
     assert result["broken"] == result["two"]
 
 
 def test_sharded_processes_go_on_after_a_kill(results):
     result = results["sharded"]
-    assert result["ends_of_killed"] == [-9, -9]
+    assert was_killed(result["ends_of_killed"])
     assert [row["step"] for row in result["two"]["curve"]] == list(range(7))
