@@ -29,7 +29,7 @@ from saltlm.text import documents
 ALL = [
     *("salt", "salt:ridge=0.1", "salt:ridge=1.0:centred=True", "random", "mean", "multivariate"),
     *("fvt", "fvt:word_start=True", "clp", "clp+", "focus", "ofa", "omp", "least-squares"),
-    *("global", "procrustes", "global-residual", "global-residual:local=ridge", "kernel-ridge"),
+    *("global", "procrustes", "global-residual", "global-residual:ridge=1.0", "kernel-ridge"),
 ]
 NEIGHBOURS = ["salt", "salt:ridge=1.0:centred=True", "focus"]
 
@@ -42,8 +42,8 @@ def settings(texts, work, language):
     return {
         "plm": ([*ALL, wechsel], []),
         "fasttext": (NEIGHBOURS, ["--aux", "train"]),
-        "norms": (["salt", "global-residual"], ["--set", "calibration.norms=true"]),
-        "unigrams": (["salt", "focus", "global-residual"], ["--set", english]),
+        "norms": (["salt", "global-residual:ridge=1.0"], ["--set", "calibration.norms=true"]),
+        "unigrams": (["salt", "focus", "global-residual:ridge=1.0"], ["--set", english]),
     }
 
 
@@ -148,7 +148,7 @@ def main():
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--languages", nargs="+", default=["de", "ar", "vi"])
     parser.add_argument("--size", type=int, default=32_000, help="tokens of the pruned PLM")
-    parser.add_argument("--documents", type=int, default=60)
+    parser.add_argument("--documents", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM, BertConfig, BertModel, LlamaConfi
 from coverage_table import coverage
 from saltlm.adapt.config import AdaptConfig
 from saltlm.cli.main import VERBS, cli
-from saltlm.config import TransferConfig
+from saltlm.config import TransferConfig, load_config
+from saltlm.methods import METHODS, describe_options, option_defaults, parse_method
 
 ROOT = Path(__file__).parents[1]
 REWRITE = bool(os.environ.get("SALTLM_WRITE_DOCS"))
@@ -64,6 +65,13 @@ def test_option_reference_is_the_schema():
             shown = shown.strip().removesuffix("\n...")
             meaning = (field.description or "").replace("|", "\\|")
             lines.append(f"| `{name}` | `{shown}` | {meaning} |")
+    lines += ["", "## --method", "", "As in `--method salt:ridge=1.0:centred=true`.", ""]
+    lines += ["| method | option | default | meaning |", "|---|---|---|---|"]
+    for method in METHODS:
+        defaults = option_defaults(method)
+        for name, meaning in describe_options(method).items():
+            assert meaning
+            lines.append(f"| `{method}` | `{name}` | `{defaults[name]}` | {meaning} |")
     compare_or_write(ROOT / "docs" / "options.md", "\n".join(lines) + "\n")
 
 
@@ -82,6 +90,18 @@ def test_tables_of_numbers_are_the_benchmarks_results():
         shown += re.findall(r"<!-- /([\w ]+) -->", text)
         compare_or_write(file, tables.filled(text))
     assert set(shown) == set(tables.TABLES)
+
+
+def test_every_method_is_documented_and_the_presets_are_options(tmp_path):
+    text = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^### `(.+)`", text, re.MULTILINE)) == set(METHODS)
+    for named in re.findall(r"--method ([a-z+-]+:[\w=.:+-]+)", text):
+        parse_method(named)
+    presets = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert presets
+    for preset in presets:
+        (tmp_path / "preset.yaml").write_text(preset)
+        parse_method(load_config(tmp_path / "preset.yaml").method)
 
 
 def test_coverage_is_the_cases_of_the_tests():

@@ -31,15 +31,19 @@ logger = logging.getLogger(__name__)
 
 # What --select tries, beside the published method itself.
 SEARCH: Mapping[str, Mapping[str, Sequence[Any]]] = {
-    "salt": {"ridge": (0.1, 1.0), "centred": (False, True), "scale": (1, 2, 4)},
+    "salt": {"ridge": (0.1, 1.0, 3.0), "centred": (False, True), "scale": (1, 2)},
     "focus": {"scale": (2, 4, 8)},
     "clp+": {"scale": (2, 4, 8), "space": ("plm", "centred")},
     "ofa": {"k": (5, 10, 20), "temperature": (0.03, 0.1)},
     "omp": {"k": (8, 16, 32)},
     "least-squares": {"k": (8, 16, 32), "distance": ("cosine", "euclidean")},
-    "global": {"ridge": (1e-3, 1e-2, 1e-1)},
+    "global": {"ridge": (1e-2, 1e-1, 1.0)},
     "procrustes": {"scaled": (True,)},
-    "global-residual": {"ridge": (1e-6, 1e-2), "scale": (1, 2, 4), "local": ("mean", "ridge")},
+    "global-residual": {
+        "ridge": (1e-2, 1e-1, 1.0, 3.0),
+        "scale": (1, 2),
+        "local": ("mean", "ridge"),
+    },
     "kernel-ridge": {"ridge": (0.03, 0.1), "gamma": (0.5, 1.0, 2.0)},
 }
 

@@ -22,7 +22,9 @@ import click
 @click.option("--seed", type=int, help="Of the folds and the methods. Default: 0.")
 @click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="As in transfer.")
 @click.option("--config", type=click.Path(path_type=Path), help="As in transfer.")
-@click.option("--list", "as_list", is_flag=True, help="Name the methods and stop.")
+@click.option(
+    "--list", "as_list", is_flag=True, help="Name the methods and their options, and stop."
+)
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON on stdout.")
 def command(
     models: tuple[str, ...],
@@ -50,10 +52,13 @@ def command(
       saltlm score SOURCE PLM_A PLM_B PLM_C --method global-residual
     """
     if as_list:
-        from saltlm.methods import METHODS
+        from saltlm.methods import METHODS, describe_options, option_defaults
 
         for name, method in METHODS.items():
             click.echo(f"{name:16} {method.description}")
+            defaults = option_defaults(name)
+            for option, description in describe_options(name).items():
+                click.echo(f"    {option}={defaults[option]}: {description}")
         return
     if len(models) < 2:
         raise click.UsageError("SOURCE and at least one PLM are needed.")

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from saltlm.errors import ConfigError
 
@@ -113,6 +114,15 @@ def choose_method(name: str, options: Mapping[str, Any] | None = None) -> Choice
 def option_defaults(name: str) -> dict[str, Any]:
     """Return the options of a method as it was published."""
     return {key: parameter.default for key, parameter in _parameters(name).items()}
+
+
+def describe_options(name: str) -> dict[str, str]:
+    """Return what each option of a method is, in half a line."""
+    fields = {
+        key: FieldInfo.from_annotation(parameter.annotation)
+        for key, parameter in _parameters(name).items()
+    }
+    return {key: field.description or "" for key, field in fields.items()}
 
 
 def fit_method(choice: Choice, task: Any) -> Any:
