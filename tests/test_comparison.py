@@ -8,9 +8,11 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from saltlm.cli.main import cli
-from saltlm.comparison import compare, directory_name, markdown, rows_of
+from saltlm.comparison import compare, directory_name, evaluate_each, markdown, rows_of
 from saltlm.config import TransferConfig
 from saltlm.errors import ConfigError
+from saltlm.evaluate.config import SuiteConfig
+from saltlm.evaluate.results import Evaluation
 from saltlm.methods import parse_method
 from saltlm.scoring import best, default_methods, score_pair
 from saltlm.vocabulary_transfer import transfer
@@ -120,3 +122,39 @@ def test_score_and_compare_from_the_command_line(pair, heldout, tmp_path):
     compared = run(cli, [*words, "--out", str(tmp_path / "cmp"), "--json"])
     assert compared.exit_code == 0, compared.stderr
     assert "mean" in json.loads(compared.stdout)["results"]
+
+
+def test_quick_runs_on_the_source_and_on_each_model(pair, heldout, tmp_path, monkeypatch):
+    monkeypatch.setattr("saltlm.evaluate.generation.N_NEW", 3)
+    parallel = tmp_path / "pairs.tsv"
+    parallel.write_text("a house\tein Haus\na dog\tein Hund\na fox\tein Fuchs\nsea\tMeer\n")
+    words = ["compare", *map(str, pair), "--methods", "mean", "--heldout", str(heldout)]
+    words += ["--out", str(tmp_path / "cmp"), "--parallel", str(parallel)]
+    refused = CliRunner().invoke(cli, words)
+    assert "--parallel needs --quick." in refused.stderr
+    shown = CliRunner().invoke(cli, [*words, "--quick"])
+    assert shown.exit_code == 0, shown.stderr
+    told = json.loads((tmp_path / "cmp" / "evaluation" / "evaluation.json").read_text())
+    models = [str(pair[0]), str(tmp_path / "cmp" / "mean")]
+    assert [model["name"] for model in told["models"]] == models
+    assert "ranking, 1 of 4" in shown.stdout
+    monkeypatch.setattr("saltlm.evaluate.run._try_to_load", lambda *_: 1 / 0)  # nothing is new
+    parallel.write_text("one column\n")
+    assert CliRunner().invoke(cli, [*words, "--quick"]).exit_code == 1
+
+
+def test_quick_takes_models_as_they_end_up(monkeypatch, tmp_path):
+    asked, nothing = [], Evaluation((), (), ())
+    monkeypatch.setattr(
+        "saltlm.evaluate.run.evaluate", lambda *given: asked.append(given) or nothing
+    )
+    monkeypatch.setattr("saltlm.evaluate.side_by_side.write_summary", lambda *_: None)
+    results = {
+        "untouched": {"adapted": [{"directory": "untouched-adapted-0"}]},
+        "salt": {"directory": "salt", "adapted": [{"error": "x"}, {"directory": "salt-adapted-1"}]},
+        "focus": {"directory": "focus", "adapted": [{"error": "x"}]},
+        "wechsel": {"error": "x"},
+    }
+    evaluate_each({"source": "org/llm", "results": results}, tmp_path, SuiteConfig())
+    names = ["untouched-adapted-0", "salt-adapted-1", "focus"]
+    assert asked[0][0] == ["org/llm", *(str(tmp_path / name) for name in names)]

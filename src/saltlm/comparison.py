@@ -31,13 +31,15 @@ from saltlm.convergence import (
 from saltlm.convergence_plot import plot_curves, require_matplotlib
 from saltlm.directory import new_directory
 from saltlm.errors import ConfigError, SaltlmError
+from saltlm.evaluate.config import SuiteConfig
+from saltlm.evaluate.results import Evaluation
 from saltlm.methods import Choice, parse_method
 from saltlm.new_model import expected_bytes, finish_model, write_model
 from saltlm.pair import Pair, read_pair
 from saltlm.problem import Problem, solve
 from saltlm.rows import Origin
 from saltlm.scoring import corpus_counts
-from saltlm.text import documents
+from saltlm.text import documents, replace_text
 from saltlm.vocabulary_transfer import auxiliary_of, pose_pair
 from saltlm.yardstick import score_methods
 
@@ -113,8 +115,8 @@ def compare(
         "auxiliary": auxiliary.description,
         "results": collect(out, failed),
     }
-    _write_aside(out / "comparison.json", json.dumps(comparison, indent=2) + "\n")
-    _write_aside(out / "comparison.md", markdown(comparison))
+    replace_text(out / "comparison.json", json.dumps(comparison, indent=2) + "\n")
+    replace_text(out / "comparison.md", markdown(comparison))
     if curves := curves_of(comparison):
         untouched = comparison["results"][UNTOUCHED]["target"]["bits_per_byte"]
         plot_curves(curves, untouched, out / "comparison.svg")
@@ -164,6 +166,26 @@ def _adapt_each(
         name = f"{UNTOUCHED if method == UNTOUCHED else models[method].name}-adapted-{seed}"
         if error := _try_once(out / f"{name}.json", partial(adapted, method, name, seed)):
             yield {"method": method, "seed": seed, "error": error}
+
+
+def evaluate_each(comparison: dict[str, Any], out: Path, suite: SuiteConfig) -> Evaluation:
+    """Run a suite on the source and on each method's model, adapted if it was.
+
+    Args:
+        comparison: as `compare` returns it.
+        out: its directory; results and the table go into ``evaluation`` there.
+        suite: what to measure.
+    """
+    from saltlm.evaluate.run import evaluate
+    from saltlm.evaluate.side_by_side import write_summary
+
+    models = [comparison["source"]]
+    for result in comparison["results"].values():
+        ends = [run for run in result.get("adapted", ()) if "directory" in run] or [result]
+        models += [str(out / end["directory"]) for end in ends if "directory" in end]
+    found = evaluate(models, suite, out / "evaluation")
+    write_summary(found, out / "evaluation")
+    return found
 
 
 def collect(out: Path, failed: Sequence[dict[str, Any]] = ()) -> dict[str, dict[str, Any]]:
@@ -252,7 +274,7 @@ def _claim(
         json.dumps({**inputs, **(texts or {})}, sort_keys=True).encode()
     ).hexdigest()
     if not file.is_file():
-        _write_aside(file, json.dumps({**inputs, "sha256": key}, indent=2) + "\n")
+        replace_text(file, json.dumps({**inputs, "sha256": key}, indent=2) + "\n")
     elif json.loads(file.read_text(encoding="utf-8"))["sha256"] != key:
         raise ConfigError(
             f"{file.parent} holds a comparison of other models, options or texts (see {file})",
@@ -265,7 +287,7 @@ def _once(file: Path, make: Callable[[], dict[str, Any]]) -> None:
     if file.is_file():
         logger.info("%s: already there", file.stem)
     else:
-        _write_aside(file, json.dumps(make(), indent=2) + "\n")
+        replace_text(file, json.dumps(make(), indent=2) + "\n")
 
 
 def _try_once(file: Path, make: Callable[[], dict[str, Any]]) -> str | None:
@@ -276,12 +298,6 @@ def _try_once(file: Path, make: Callable[[], dict[str, Any]]) -> str | None:
         logger.warning("%s failed: %s", file.stem, error.what)
         return error.what
     return None
-
-
-def _write_aside(file: Path, text: str) -> None:
-    aside = file.with_name(f".{file.name}.partial")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(file)
 
 
 def _write(

@@ -48,6 +48,17 @@ import click
     metavar="N,N",
     help="Adapt each model once with each of these seeds. Default: the seed in --adapt, or 0.",
 )
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Then run the suite quick of saltlm evaluate on SOURCE and on each model, adapted if it"
+    " was; results in --out/evaluation.",
+)
+@click.option(
+    "--parallel",
+    type=click.Path(path_type=Path),
+    help="Sentences for --quick: English, a tab, the target language.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The comparison as JSON on stdout.")
 def command(
     source: str,
@@ -64,6 +75,8 @@ def command(
     config: Path | None,
     adapt_assignments: str | None,
     adapt_seeds: str | None,
+    quick: bool,
+    parallel: Path | None,
     as_json: bool,
 ) -> None:
     """Transfer with several methods and put the results side by side.
@@ -96,7 +109,9 @@ def command(
         )
     elif seeds:
         raise click.UsageError("--adapt-seeds needs --adapt.")
-    from saltlm.comparison import compare, rows_of
+    if parallel is not None and not quick:
+        raise click.UsageError("--parallel needs --quick.")
+    from saltlm.comparison import compare, evaluate_each, rows_of
 
     comparison = compare(
         source,
@@ -110,10 +125,17 @@ def command(
         adaptation=adaptation,
         seeds=seeds,
     )
+    evaluation = None
+    if quick:
+        from saltlm.evaluate.config import QuickConfig, SuiteConfig
+
+        files = QuickConfig(heldout=heldout, english=english, parallel=parallel)
+        suite = SuiteConfig(limit=documents, seed=options.seed, quick=files)
+        evaluation = evaluate_each(comparison, out, suite)
     if as_json:
         click.echo(json.dumps(comparison, indent=2))
     else:
-        from saltlm.cli.tables import show, table
+        from saltlm.cli.tables import show, show_evaluation, table
 
         heading, *lines = rows_of(comparison)
         show(table(f"comparison, in {out}", heading, lines))
@@ -122,9 +144,11 @@ def command(
 
             heading, *lines = convergence_rows(comparison)
             show(table(f"adapted; curves in {out / 'comparison.svg'}", heading, lines))
+        if evaluation is not None:
+            show_evaluation(evaluation, out / "evaluation")
     results = list(comparison["results"].values())
     results += [run for result in results for run in result.get("adapted", ())]
-    if any("error" in result for result in results):
+    if any("error" in result for result in results) or (evaluation and evaluation.failures):
         raise SystemExit(1)
 
 

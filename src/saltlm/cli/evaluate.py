@@ -84,7 +84,6 @@ def command(
     from saltlm.evaluate.side_by_side import (
         failure_text,
         own_directories,
-        speed_notes,
         write_cards,
         write_summary,
     )
@@ -96,11 +95,9 @@ def command(
     if as_json:
         click.echo(json.dumps(to_json(found), indent=2, ensure_ascii=False))
     else:
-        from saltlm.cli.tables import evaluation_table, show
+        from saltlm.cli.tables import show_evaluation
 
-        show(evaluation_table(found, out))
-        for note in speed_notes(found):
-            click.echo(note)
+        show_evaluation(found, out)
     for failure in found.failures:
         click.echo(failure_text(failure), err=True)
     if found.failures:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from saltlm.evaluate.results import Evaluation
-from saltlm.evaluate.side_by_side import labels_of, rows_of, text_of
+from saltlm.evaluate.side_by_side import labels_of, rows_of, speed_notes, text_of
 from saltlm.explain import Explanation
 from saltlm.finding import Finding
 from saltlm.inspection import Inspection, OnText
@@ -166,8 +166,8 @@ def score_table(found: PairScores) -> Table:
     return table(title, columns, rows)
 
 
-def evaluation_table(found: Evaluation, out: Path) -> Table:
-    """Return all models side by side: the best in green, what is level with it marked."""
+def show_evaluation(found: Evaluation, out: Path) -> None:
+    """Print all models side by side: the best in green, what is level with it marked."""
     rows = []
     for row in rows_of(found):
         n = next(cell.metric["n"] for cell in row.cells if cell.metric)
@@ -176,4 +176,6 @@ def evaluation_table(found: Evaluation, out: Path) -> Table:
         ]
         rows.append((row.task, row.metric, n, *cells))
     title = f"evaluation, in {out} (95 % intervals; ≈ level with the best)"
-    return table(title, ("task", "metric", "n", *labels_of(found)), rows)
+    show(table(title, ("task", "metric", "n", *labels_of(found)), rows))
+    for note in speed_notes(found):
+        Console(soft_wrap=True).print(note, highlight=False)
