@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from saltlm.errors import ConfigError
 from saltlm.linear import combine_rows
-from saltlm.methods import METHODS, choose_method, fit_method, parse_method
+from saltlm.methods import METHODS, choose_method, fit_method, parse_method, pursuit
 from saltlm.methods.pursuit import pursue
 from saltlm.methods.spaces import nearest, sharpen
 from saltlm.methods.task import Task
@@ -412,6 +412,24 @@ def test_kernel_ridge_on_a_part_of_the_anchors():
     assert not torch.allclose(few, rows_of("kernel-ridge", task, table))
 
 
+def _saturated(left, right, **_):
+    return _EXACT(left, right).clamp(-(2**15), 2**15 - 1)
+
+
+_EXACT = torch._int_mm
+
+
+@pytest.mark.parametrize("product", [_EXACT, _saturated, mock.Mock(side_effect=RuntimeError)])
+def test_pursuit_multiplies_integers_only_where_that_is_exact(product, monkeypatch):
+    shared = torch.randn(60, 16, generator=torch.Generator().manual_seed(0)).repeat(2, 1)
+    new = shared[:9] + shared[20:29] / 2
+    expected = pursue(new, shared, 3)[0].indices
+    monkeypatch.setattr(torch, "_int_mm", product)
+    assert torch.equal(pursue(new, shared, 3)[0].indices, expected)
+    assert pursuit._fastest(shared) == torch.float32 or product is _EXACT
+    assert expected.view(9, 3)[:, 0].max() < 60  # of equal candidates the first
+
+
 @given(st.integers(0, 10_000), st.sampled_from([3, 20, 64]), st.sampled_from([0.0, 0.5]))
 @settings(max_examples=10, deadline=None)
 def test_pursuit_picks_what_the_loop_picks(seed, width, offset):
@@ -421,7 +439,7 @@ def test_pursuit_picks_what_the_loop_picks(seed, width, offset):
     found, fit = pursue(new, shared, 10)
     with mock.patch("saltlm.methods.pursuit._fastest", return_value=torch.float32):
         assert torch.equal(pursue(new, shared, 10)[0].indices, found.indices)
-    with mock.patch("saltlm.methods.pursuit._fastest", return_value=torch.bfloat16):
+    with mock.patch("saltlm.methods.pursuit._fastest", return_value=torch.int8):
         assert torch.equal(pursue(new, shared, 10)[1].coefficients, fit.coefficients)
     assert found.k.tolist() == [min(10, width)] * 7
     for x, row in zip(new.double().numpy(), found.indices.view(7, -1).tolist(), strict=True):

@@ -1,5 +1,6 @@
 """SALT steps 2 and 3: the nearest shared tokens of each new token, in the auxiliary space."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -51,16 +52,26 @@ def nearest_shared(new: Float[Tensor, "m d"], shared: Float[Tensor, "n d"]) -> N
         new: auxiliary vectors of the new tokens.
         shared: auxiliary vectors of the shared tokens, at least one.
     """
-    shared = unit_rows(shared)
+    return concatenate([_block_neighbours(cosines) for cosines in score_blocks(new, shared)])
+
+
+def score_blocks(
+    new: Float[Tensor, "m d"], shared: Float[Tensor, "n d"], *, unit: bool = True
+) -> Iterator[Float[Tensor, "b n"]]:
+    """Yield the scores of some new tokens with all shared ones, in memory that the next ones use.
+
+    Args:
+        new: vectors of the new tokens.
+        shared: vectors of the shared tokens, at least one.
+        unit: scores are cosines, not inner products.
+    """
+    shared = unit_rows(shared) if unit else shared.float()
     rows = max(1, _BLOCK_BYTES // (4 * len(shared)))
     buffer = shared.new_empty(min(rows, len(new)), len(shared))
-    found = []
-    starts = range(0, len(new), rows)
-    for start in progress(starts, desc="neighbours"):
-        block = unit_rows(new[start : start + rows])
-        scores = torch.mm(block, shared.T, out=buffer[: len(block)])
-        found.append(_block_neighbours(scores))
-    return concatenate(found)
+    for start in progress(range(0, len(new), rows), desc="neighbours"):
+        block = new[start : start + rows]
+        block = unit_rows(block) if unit else block.float()
+        yield torch.mm(block, shared.T, out=buffer[: len(block)])
 
 
 def no_neighbours(m: int) -> Neighbours:

@@ -2,13 +2,13 @@
 
 A step picks, for each target, the candidate with the largest inner product with what is left of the
 target, then takes the candidate's part that is new out of what is left. Nearly all the work is the
-products of what is left with all candidates. They are made in bfloat16 where the processor is
+products of what is left with all candidates. They are made of 8-bit integers where the processor is
 faster at it, and only the candidates that rounding could have put in the wrong order are looked at
-again in float32: the picks are those of float32, whatever the products were made in.
+again in float32: the picks are those of float32, whatever the products were made of.
 """
 
-import math
 import time
+import warnings
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,8 +23,10 @@ from saltlm.progress import progress
 
 _TARGETS = 256  # worked on together
 _SMALL = 16  # of them whose bases a processor's cache holds
-_GROUP = 128  # scores whose largest is found first
-_PAIRS = 2**15  # of a target and a candidate, looked at again together
+_GROUP = 64  # scores whose largest is found first
+_STEPS = 127  # of an 8-bit integer, on either side of zero
+_TINY = 1e-30
+_EPSILON = torch.finfo(torch.float32).eps
 _DEPENDENT = 1e-4  # an atom that is this close to the others' span counts as inside it
 
 
@@ -69,39 +71,54 @@ class _Pursued(NamedTuple):
 
 @dataclass(frozen=True)
 class _Candidates:
-    """Rows rounded to the dtype whose products are fastest, and zero rows up to whole groups.
+    """Rows as their products are fastest, and zero rows up to whole groups.
 
     Attributes:
-        rows: the rounded ones.
-        length: the largest length of a row, by group.
-        error: how far a product with a row is off, over the other factor's length: the largest
-            length of what rounding took from a row, and what a sum in float32 adds; by group.
+        rows: float32, or integers of 8 bits: the rows over ``scale``, in units of 1 / 127.
+        scale: what dimensions are weighed by, so that all use the integers' range.
+        length: the largest length of a row over ``scale``, by group.
+        error: the largest length of what rounding took from a row over ``scale``, by group.
     """
 
     rows: Shaped[Tensor, "padded h_t"]
+    scale: Float[Tensor, " h_t"]
     length: Float[Tensor, " groups"]
     error: Float[Tensor, " groups"]
 
 
 def _coarse(shared: Float[Tensor, "n h_t"]) -> _Candidates:
     padded = pad(shared, (0, 0, 0, -len(shared) % _GROUP))
-    rows = padded.to(_fastest(shared))
-    length, rounding = (
-        part.norm(dim=1).view(-1, _GROUP).amax(1) for part in (padded, padded - rows)
+    scale = torch.ones(shared.shape[1])
+    rounded = rows = padded
+    if _fastest(shared) == torch.int8:
+        scale = padded.abs().amax(0).clamp_min(_TINY)
+        rounded = (padded / scale * _STEPS).round_()
+        rows, rounded, padded = rounded.to(torch.int8), rounded / _STEPS, padded / scale
+    length, error = (
+        part.norm(dim=1).view(-1, _GROUP).amax(1) for part in (padded, padded - rounded)
     )
-    summation = shared.shape[1] * torch.finfo(torch.float32).eps * length
-    return _Candidates(rows, length, rounding + summation)
+    return _Candidates(rows, scale, length, error)
 
 
 def _fastest(shared: Float[Tensor, "n h_t"]) -> torch.dtype:
-    """Return the faster of bfloat16 and float32 for products on this processor."""
-    seconds = {torch.float32: math.inf, torch.bfloat16: math.inf}
-    for dtype in (*seconds, *seconds, *seconds):  # the first of each also loads its code
-        rows = shared[:1024].to(dtype)
+    """Return the faster of float32 and 8-bit integers for products on this processor.
+
+    The product of integers has no public name in torch, and processors without an instruction for
+    it may not hold the largest sums: it is not used where it is missing or not exact.
+    """
+    rows = torch.full((_TARGETS, shared.shape[1]), _STEPS, dtype=torch.int8)
+    try:
+        if (torch._int_mm(rows, -rows.T) != -shared.shape[1] * _STEPS**2).any():
+            return torch.float32
+    except (AttributeError, RuntimeError):
+        return torch.float32
+    floats, seconds = rows.float(), []
+    for product, factor in ((torch.mm, floats), (torch._int_mm, rows)):
+        product(factor, factor.T)  # the first also loads its code
         begun = time.perf_counter()
-        torch.mm(rows[:_TARGETS], rows.T)
-        seconds[dtype] = min(seconds[dtype], time.perf_counter() - begun)
-    return min(seconds, key=lambda dtype: seconds[dtype])
+        product(factor, factor.T)
+        seconds.append(time.perf_counter() - begun)
+    return torch.int8 if seconds[1] < seconds[0] else torch.float32
 
 
 def _pursue_block(
@@ -116,16 +133,16 @@ def _pursue_block(
     cosines, shares = torch.zeros(2, b, k)
     basis, triangle = torch.empty(b, k, shared.shape[1]), torch.zeros(b, k, k)  # Q and R
     left_over = targets.clone()
-    scores = candidates.rows.new_empty(b, len(candidates.rows))
+    is_rounded = candidates.rows.dtype == torch.int8
+    scores = torch.empty(
+        b, len(candidates.rows), dtype=torch.int32 if is_rounded else torch.float32
+    )
     begin = torch.arange(b).unsqueeze(1) * len(candidates.rows)
     for t in range(k):
-        rounded = left_over.to(scores.dtype)
-        torch.mm(rounded, candidates.rows.T, out=scores).abs_()
-        scores[:, len(shared) :] = -torch.inf
-        scores.view(-1).index_fill_(0, (begin + picked[:, :t]).flatten(), -torch.inf)
-        error = torch.outer((left_over - rounded).norm(dim=1), candidates.length)
-        error += torch.outer(left_over.norm(dim=1), candidates.error)
-        picked[:, t] = _best(scores, error, left_over, shared)
+        unit, error = _products(left_over, candidates, scores)
+        scores[:, len(shared) :] = -1
+        scores.view(-1).index_fill_(0, (begin + picked[:, :t]).flatten(), -1)
+        picked[:, t] = _best(scores, unit, error, left_over, shared)
         atoms = shared.index_select(0, picked[:, t])
         length = atoms.norm(dim=1)
         cosines[:, t] = torch.linalg.vecdot(targets, atoms) / length.clamp_min(1e-30)
@@ -140,6 +157,61 @@ def _pursue_block(
     # c A = c R Q is nearest to the target where c R is the target's share of each row of Q.
     c = torch.linalg.solve_triangular(triangle, shares.unsqueeze(1), upper=False, left=False)
     return _Pursued(picked, cosines, c.squeeze(1), left_over.norm(dim=1))
+
+
+def _products(
+    left_over: Float[Tensor, "b h_t"], candidates: _Candidates, scores: Shaped[Tensor, "b padded"]
+) -> tuple[Float[Tensor, "b 1"], Float[Tensor, "b groups"]]:
+    """Write the size of all inner products to ``scores``; return its unit and how far it is off."""
+    weighted = left_over * candidates.scale
+    length = weighted.norm(dim=1)
+    # What sums in float32 add, here and where candidates are looked at again.
+    error = candidates.error + left_over.shape[1] * _EPSILON * candidates.length
+    error = torch.outer(length, error)
+    if scores.dtype == torch.float32:
+        torch.mm(left_over, candidates.rows.T, out=scores).abs_()
+        return torch.ones(len(left_over), 1), error
+    unit = weighted.abs().amax(1, keepdim=True).clamp_min_(_TINY) / _STEPS
+    rounded = (weighted / unit).round_()
+    torch._int_mm(rounded.to(torch.int8), candidates.rows.T, out=scores).abs_()
+    lost = weighted.addcmul_(rounded, unit, value=-1).norm(dim=1)
+    return unit / _STEPS, error.addr_(lost, candidates.length + candidates.error)
+
+
+def _best(
+    scores: Shaped[Tensor, "b padded"],
+    unit: Float[Tensor, "b 1"],
+    error: Float[Tensor, "b groups"],
+    left_over: Float[Tensor, "b h_t"],
+    shared: Float[Tensor, "n h_t"],
+) -> Int64[Tensor, " b"]:
+    """Return the candidate with the largest inner product, the first of equal ones.
+
+    Args:
+        scores: the inner products' size in units of ``unit``, made with rounded factors; -1 for
+            what is not a candidate.
+        unit: of the scores.
+        error: how far they can be off.
+        left_over: of the targets.
+        shared: the candidates.
+    """
+    groups = scores.view(len(scores), -1, _GROUP)
+    # As integers, floats of one sign have the same order, and their maximum is found faster.
+    highest = groups.view(torch.int32).amax(2).view(scores.dtype) * unit
+    everyone = torch.arange(len(scores))
+    group = highest.argmax(1)
+    likely = group * _GROUP + groups[everyone, group].argmax(1)
+    known = torch.linalg.vecdot(left_over, shared.index_select(0, likely)).abs()
+    row, group = (highest + error >= known.unsqueeze(1)).nonzero(as_tuple=True)
+    bound = ((known[row] - error[row, group]) / unit[row, 0]).clamp_min_(0)
+    opened = scores.view(-1, _GROUP).index_select(0, row * error.shape[1] + group)
+    found, place = (opened >= bound.unsqueeze(1)).nonzero(as_tuple=True)
+    row, column = row[found], group[found] * _GROUP + place
+    exact = _inner_products(left_over, shared, row, column).abs_()
+    largest = torch.zeros(len(scores)).scatter_reduce_(0, row, exact, "amax")
+    is_best = exact == largest[row]
+    best = torch.full((len(scores),), len(shared))
+    return best.scatter_reduce_(0, row[is_best], column[is_best], "amin")
 
 
 def _apart(
@@ -157,38 +229,22 @@ def _apart(
     return torch.cat(overlaps).squeeze(1), torch.cat(directions).squeeze(1)
 
 
-def _best(
-    scores: Shaped[Tensor, "b padded"],
-    error: Float[Tensor, "b groups"],
-    left_over: Float[Tensor, "b h_t"],
-    shared: Float[Tensor, "n h_t"],
-) -> Int64[Tensor, " b"]:
-    """Return the candidate with the largest inner product, the first of equal ones.
-
-    Args:
-        scores: the inner products' size, from rounded factors.
-        error: how far they can be off before they are rounded themselves.
-        left_over: of the targets.
-        shared: the candidates.
-    """
-    groups = scores.view(len(scores), -1, _GROUP)
-    # As integers, floats of one sign have the same order, and their maximum is found faster.
-    integer = torch.int16 if scores.dtype == torch.bfloat16 else torch.int32
-    highest = groups.view(integer).amax(2).view(scores.dtype).float()
-    error = error + torch.finfo(scores.dtype).eps * highest
-    lowest = (highest - error).amax(1, keepdim=True)  # that the largest can be
-    row, group = (highest + error >= lowest).nonzero(as_tuple=True)
-    bound = (lowest - error)[row, group].unsqueeze(1)
-    opened = scores.view(-1, _GROUP).index_select(0, row * error.shape[1] + group)
-    found, place = (opened >= bound).nonzero(as_tuple=True)
-    row, column = row[found], group[found] * _GROUP + place
-    exact = torch.cat(
-        [
-            torch.linalg.vecdot(left_over.index_select(0, i), shared.index_select(0, j)).abs()
-            for i, j in zip(row.split(_PAIRS), column.split(_PAIRS), strict=True)
-        ]
-    )
-    largest = torch.zeros(len(scores)).scatter_reduce_(0, row, exact, "amax")
-    is_best = exact == largest[row]
-    best = torch.full((len(scores),), len(shared))
-    return best.scatter_reduce_(0, row[is_best], column[is_best], "amin")
+def _inner_products(
+    left: Float[Tensor, "b h_t"],
+    right: Float[Tensor, "n h_t"],
+    row: Int64[Tensor, " nnz"],
+    column: Int64[Tensor, " nnz"],
+) -> Float[Tensor, " nnz"]:
+    """Return the inner products of some rows of one with some of the other, in order of both."""
+    offsets = pad(torch.bincount(row, minlength=len(left)).cumsum(0), (1, 0))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
+        wanted = torch.sparse_csr_tensor(
+            offsets,
+            column,
+            torch.zeros(len(column)),
+            (len(left), len(right)),
+            check_invariants=False,
+        )
+    found: Tensor = torch.sparse.sampled_addmm(wanted, left, right.T, beta=0)
+    return found.values()

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from saltlm.methods.task import Task
-from saltlm.neighbours import Neighbours, nearest_shared, unit_rows
+from saltlm.neighbours import Neighbours, nearest_shared, score_blocks
 
 Space = Literal["auxiliary", "plm", "centred"]
 """The auxiliary vectors, the PLM's rows, or the PLM's rows centred on the mean shared one."""
@@ -18,8 +18,6 @@ Distance = Literal["cosine", "euclidean"]
 Scale = Annotated[
     float, Field(ge=1, description="what cosines are multiplied with before sparsemax")
 ]
-
-_BLOCK_BYTES = 32 * 2**20  # of scores held at a time
 
 
 def vectors(task: Task, space: Space) -> tuple[Float[Tensor, "m d"], Float[Tensor, "n d"]]:
@@ -84,19 +82,21 @@ def k_nearest(
         distance: what nearness is.
     """
     k = min(k, len(shared))
-    directions = unit_rows(shared)
+    is_cosine = distance == "cosine"
     # For Euclid, ||a - b||^2 without ||a||^2, which all b of a token share.
-    others = directions if distance == "cosine" else shared
-    offset = 0.0 if distance == "cosine" else shared.square().sum(1) / 2
-    indices, cosines = [torch.zeros(0, k, dtype=torch.int64)], [torch.zeros(0, k)]
-    for block in new.split(max(1, _BLOCK_BYTES // (4 * len(shared)))):
-        unit = unit_rows(block)
-        scores = (unit if distance == "cosine" else block) @ others.T - offset
-        indices.append(scores.topk(k, dim=1).indices)
-        cosines.append(torch.einsum("bd,bkd->bk", unit, directions[indices[-1]]))
+    half = shared.float().square().sum(1) / 2
+    indices, scores = [torch.zeros(0, k, dtype=torch.int64)], [torch.zeros(0, k)]
+    for block in score_blocks(new, shared, unit=is_cosine):
+        best = (block if is_cosine else block.sub_(half)).topk(k, dim=1)
+        indices.append(best.indices)
+        scores.append(best.values)
+    found, cosines = torch.cat(indices), torch.cat(scores)
+    if not is_cosine:
+        lengths = new.float().norm(dim=1, keepdim=True) * (2 * half[found]).sqrt()
+        cosines = (cosines + half[found]) / lengths.clamp_min(1e-30)
     return Neighbours(
         torch.arange(len(new) + 1) * k,
-        torch.cat(indices).flatten(),
+        found.flatten(),
         torch.full((len(new) * k,), 1 / k),
-        torch.cat(cosines).flatten(),
+        cosines.flatten(),
     )

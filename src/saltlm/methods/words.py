@@ -137,6 +137,8 @@ def _softmax_mean(
     found = k_nearest(target, source[is_known], k)
     fill = combination(ids[is_known], found, _softmax(found, temperature))
     missing = ~target.any(1)
+    if not missing.any():
+        return Fitted(fill)
     drawn = random(task).fill
 
     def with_drawn(table: Float[Tensor, "v_s h"]) -> Rows:
