@@ -1,5 +1,7 @@
 import gzip
+import re
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 import torch
@@ -88,10 +90,18 @@ def test_the_demo_runs_through_and_replaces_an_earlier_one(tiny_assets, tmp_path
     for part in ("shared tokens", "linear rows", "forward pass", "neighbour", "bits a byte"):
         assert part in result.stdout
     assert "failed" not in result.stdout
-    assert (
-        f"$ saltlm transfer {tmp_path}/cache/bytelevel {out}/unigram-vi --out {made}"
-        in result.stdout
-    )
+    pair = f"{tmp_path}/cache/bytelevel {out}/unigram-vi"
+    assert f"$ saltlm score {pair} --method salt --method " in result.stdout
+    (method,) = re.findall(f"saltlm transfer {pair} --method (.*) --out {made}", result.stdout)
+    (scored,) = re.findall(r"shared tokens; the PLM.*\n.*method.*\n(\S+) ", result.stdout)
+    assert method == scored  # the first of the table
+    curve = result.stdout.partition("bits a byte in training")[2]
+    assert re.findall(r"^ *([\d,]+) .*█", curve, re.MULTILINE) == [
+        f"{tokens:,}" for tokens in range(0, 33_000, 4_096)
+    ]
+    adapted = AutoModelForCausalLM.from_pretrained(f"{made}-adapted")
+    again = run.measure({"again": Path(f"{made}-adapted")}, ["vi"])
+    assert f"{next(again).bits.value:.3f}" in curve.splitlines()[-5]
     model = AutoModelForCausalLM.from_pretrained(made)
     assert len(AutoTokenizer.from_pretrained(made)) == len(model.lm_head.weight)
     assert explain(made, [run.WORDS["vi"][0]])

@@ -81,8 +81,11 @@ def adapt_options(
     )
 
 
-def check_adapt_extra() -> None:
+def check_adapt_extra(feature: str = "saltlm compare --adapt") -> None:
     """Make sure that there is something to adapt with.
+
+    Args:
+        feature: what needs it.
 
     Raises:
         MissingExtraError: accelerate is not installed.
@@ -90,7 +93,7 @@ def check_adapt_extra() -> None:
     try:
         import accelerate  # noqa: F401
     except ImportError as error:
-        raise MissingExtraError("saltlm compare --adapt", "adapt") from error
+        raise MissingExtraError(feature, "adapt") from error
 
 
 def adapt_and_follow(model: Path, out: Path, config: AdaptConfig) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from saltlm.convergence import Point
 from saltlm.evaluate.results import Evaluation
 from saltlm.evaluate.side_by_side import labels_of, rows_of, speed_notes, text_of
 from saltlm.explain import Explanation
@@ -17,6 +19,7 @@ from saltlm.scoring import PairScores
 
 _MOST_ROWS = 20
 _PIPE_WIDTH = 160
+_BAR_WIDTH = 50
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
 
@@ -38,7 +41,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
         is_number = all(isinstance(row[place], int | float) for row in rows)
         made.add_column(Text(column), justify="right" if rows and is_number else "left")
     for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else Text(_text(cell)) for cell in row))
+        made.add_row(*(cell if isinstance(cell, Text | Bar) else Text(_text(cell)) for cell in row))
     return made
 
 
@@ -164,6 +167,23 @@ def score_table(found: PairScores) -> Table:
         rows.append((score.method, score.r2.value, interval, *cells))
     title = f"{found.plm}: {found.n_shared:,} shared tokens; {found.auxiliary}"
     return table(title, columns, rows)
+
+
+def curve_table(curve: Sequence[Point], untouched: float) -> Table:
+    """Return a curve on the held-out text as bars; green where it is below the untouched model."""
+    values = [point.bits_per_byte["target"] for point in curve]
+    longest = max(untouched, *values)
+
+    def bar(value: float) -> Bar:
+        color = "green" if value < untouched else "default"
+        return Bar(longest, 0, value, width=_BAR_WIDTH, color=color)
+
+    rows: list[tuple[object, ...]] = [("untouched", "", untouched, bar(untouched))]
+    rows += [
+        (f"{point.tokens:,}", f"{point.seconds:.0f}", value, bar(value))
+        for point, value in zip(curve, values, strict=True)
+    ]
+    return table("bits a byte in training", ("tokens", "seconds", "bits a byte", ""), rows)
 
 
 def show_evaluation(found: Evaluation, out: Path) -> None:
