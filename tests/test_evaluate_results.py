@@ -94,8 +94,8 @@ def test_the_best_is_marked_and_so_is_who_is_level_with_it():
     (row,) = rows_of(found)
     assert [cell.place for cell in row.cells] == ["level", "best", "behind"]
     line = markdown(found).splitlines()[4]
-    assert line.startswith("| task | right | 100 | ≈ 0.590 (0.4")
-    assert "| **0.600** (0.5" in line
+    assert line.startswith("| task | right | 100 | ≈ 0.590 (0.")
+    assert "| **0.600** (0." in line
     assert line.endswith("| 0.000 (0.000 to 0.000) |")
 
 
@@ -174,8 +174,11 @@ def test_a_file_is_of_one_model_task_version_setting_and_text(tmp_path):
         {"seed": 1},
         {"data": "y"},
     ]
-    files = [result_file(tmp_path, model, replace(task, **change)) for change in [{}, *changes]]
-    files.append(result_file(tmp_path, model | {"sha256": "2" * 64}, task))
+    files = [
+        result_file(tmp_path, model, replace(task, **change), "cpu") for change in [{}, *changes]
+    ]
+    files.append(result_file(tmp_path, model | {"sha256": "2" * 64}, task, "cpu"))
+    files.append(result_file(tmp_path, model, task, "cuda"))
     assert len(set(files)) == len(files)
     assert files[0].parent == tmp_path / "a-11111111"
     assert files[0].name.startswith("target_text-")

@@ -149,6 +149,31 @@ def test_a_task_of_the_harness_gives_its_metrics_with_items(model, choice, tmp_p
     assert not list((tmp_path / "out").glob("*/*.answers*"))
 
 
+def test_a_group_is_one_number_and_a_tag_one_for_each_part(choice, subject, tmp_path, monkeypatch):
+    text = choice.read_text()
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.yaml").write_text(text.replace("tiny_choice", f"{name}\ntag: both"))
+    total = {"metric": "acc", "aggregation": "mean", "weight_by_size": True}
+    group = {"group": "all", "task": ["one", "two"], "aggregate_metric_list": [total]}
+    (tmp_path / "group.yaml").write_text(json.dumps(group))
+    manager = TaskManager(include_defaults=False, include_path=tmp_path)
+    monkeypatch.setattr("lm_eval.tasks.TaskManager", lambda **_: manager)
+    wanted = [HarnessConfig(task=name) for name in ("both", "all")]
+    tag, whole = (task.measure(subject) for task in harness_tasks(wanted, limit=5, seed=0, batch=4))
+    assert list(tag.metrics) == ["one: acc", "two: acc"]
+    assert list(whole.metrics) == ["acc"]
+    items = [metric["items"][0] for metric in tag.metrics.values()]
+    assert whole.metrics["acc"]["items"][0] == items[0] + items[1]
+    assert whole.metrics["acc"]["n"] == 10
+
+
+def test_two_tasks_of_one_name_are_refused(german, tmp_path):
+    twice = {"file": str(german), "context": "de"}
+    suite = SuiteConfig.model_validate({"questions": [twice, twice]})
+    with pytest.raises(ConfigError, match="the suite has more than one dev-context-de-question-en"):
+        evaluate(["./no-such-model"], suite, tmp_path / "out")
+
+
 def test_shots_and_changed_questions_are_other_results(choice, tmp_path):
     def key(**options):
         (task,) = harness_tasks(

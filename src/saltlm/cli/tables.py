@@ -192,10 +192,11 @@ def show_evaluation(found: Evaluation, out: Path) -> None:
     for row in rows_of(found):
         n = next(cell.metric["n"] for cell in row.cells if cell.metric)
         cells = [
-            Text(text_of(cell), style="green" if cell.place == "best" else "") for cell in row.cells
+            Text(text_of(cell, bold="*"), style="green" if cell.place == "best" else "")
+            for cell in row.cells
         ]
         rows.append((row.task, row.metric, n, *cells))
-    title = f"evaluation, in {out} (95 % intervals; ≈ level with the best)"
+    title = f"evaluation, in {out} (95 % intervals; *best*, ≈ level with it)"
     show(table(title, ("task", "metric", "n", *labels_of(found)), rows))
     for note in speed_notes(found):
         Console(soft_wrap=True).print(note, highlight=False)

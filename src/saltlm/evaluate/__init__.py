@@ -1,1 +1,1 @@
-"""Measurements that compare models and tokenizers on raw text, whatever their vocabularies."""
+"""What models are worth: measurements, suites of them, and models side by side."""

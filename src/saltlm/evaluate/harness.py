@@ -62,11 +62,10 @@ def harness_tasks(
         try:
             with quiet():
                 loaded = manager.load([item.task])
+            yield harness_task(item.task, loaded, item.shots, limit=limit, seed=seed, batch=batch)
         except Exception as error:  # no network, no such file, a gated data set, a moved one ...
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
             yield Failure(item.task, f"its data set cannot be had: {reason}")
-            continue
-        yield harness_task(item.task, loaded, item.shots, limit=limit, seed=seed, batch=batch)
 
 
 def harness_task(
@@ -145,34 +144,43 @@ def _run(
 
 
 def _measured(name: str, found: Mapping[str, Any], parts: Sequence[str], seed: int) -> Measured:
-    """Return the harness's metrics; those that are means over questions keep their items."""
-    metrics: dict[str, Metric] = {}
-    whole = found.get("groups", {}).get(name) or found["results"][parts[0]]
-    for key, value in whole.items():
-        metric, comma, rule = key.partition(",")
-        if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
-            continue
-        samples = [
-            sample
+    """Return the harness's metrics: of a group as a whole, of a tag part by part."""
+    whole = found.get("groups", {}).get(name)
+    if whole or len(parts) == 1:
+        metrics = dict(_metrics(whole or found["results"][parts[0]], found, parts, seed))
+    else:
+        metrics = {
+            f"{part}: {metric}": value
             for part in parts
-            for sample in found["samples"][part]
-            if sample["filter"] == rule
-        ]
-        is_higher = found["higher_is_better"].get(parts[0], {}).get(metric)
-        stderr = whole.get(f"{metric}_stderr,{rule}")
-        shown = metric if rule == "none" else f"{metric} ({rule})"
-        metrics[shown] = _metric(
-            float(value),
-            stderr if isinstance(stderr, float) else None,
-            [sample.get(metric) for sample in samples],
-            None if is_higher is None else "higher" if is_higher else "lower",
-            seed,
-        )
+            for metric, value in _metrics(found["results"][part], found, [part], seed)
+        }
     examples = [
         {"target": _plain(sample["target"]), "answers": _plain(sample["filtered_resps"])}
         for sample in found["samples"][parts[0]][:_SHOWN]
     ]
     return Measured(metrics, {"examples": examples})
+
+
+def _metrics(
+    values: Mapping[str, Any], found: Mapping[str, Any], parts: Sequence[str], seed: int
+) -> Iterator[tuple[str, Metric]]:
+    """Yield what the harness says of a task or group, with the items where it is their mean."""
+    for key, value in values.items():
+        metric, comma, rule = key.partition(",")
+        if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
+            continue
+        samples = [sample for part in parts for sample in found["samples"][part]]
+        items = [sample.get(metric) for sample in samples if sample["filter"] == rule]
+        is_higher = found["higher_is_better"].get(parts[0], {}).get(metric)
+        better = None if is_higher is None else "higher" if is_higher else "lower"
+        stderr = values.get(f"{metric}_stderr,{rule}")
+        shown = metric if rule == "none" else f"{metric} ({rule})"
+        yield (
+            shown,
+            _metric(
+                float(value), stderr if isinstance(stderr, float) else None, items, better, seed
+            ),
+        )
 
 
 def _metric(

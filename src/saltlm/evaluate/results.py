@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -145,11 +146,17 @@ def bootstrap(items: np.ndarray, seed: int) -> np.ndarray:
         items: of shape ``[..., 2, n]``; what is drawn is the same for all leading dimensions.
         seed: of the draws: the same items and seed give the same draws.
     """
-    n = items.shape[-1]
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=_SAMPLES)
-    sums = items @ counts.T.astype(np.float64)
+    sums = items @ _draws(items.shape[-1], seed)
     ratios: np.ndarray = sums[..., 0, :] / sums[..., 1, :]
     return ratios
+
+
+@lru_cache(maxsize=1)  # models and metrics that are compared have the same items
+def _draws(n: int, seed: int) -> np.ndarray:
+    """Return how often each of ``n`` items is in each sample, of shape ``[n, samples]``."""
+    generator = np.random.default_rng(seed)
+    drawn = (generator.integers(n, size=n) for _ in range(_SAMPLES))
+    return np.stack([np.bincount(places, minlength=n) for places in drawn], 1).astype(np.float64)
 
 
 def difference_interval(one: Metric, other: Metric, seed: int) -> tuple[float, float] | None:

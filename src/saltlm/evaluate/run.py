@@ -62,11 +62,12 @@ def evaluate(
     """
     plan = plan_tasks(suite)
     directories = [resolve_model(model) for model in models]
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    _make(out)
     records = [
         ModelRecord(name=model, sha256=model_hash(directory))
         for model, directory in zip(models, directories, strict=True)
     ]
-    _make(out)
     failures = [item for item in plan if isinstance(item, Failure)]
     for failure in failures:
         logger.warning("%s cannot be measured: %s", failure.task, failure.reason)
@@ -84,14 +85,14 @@ def _evaluate_one(
     directory: Path,
     tasks: Sequence[Task],
     out: Path,
-    device: str | None,
+    device: str,
     trust_remote_code: bool,
 ) -> list[Result | Failure]:
     """Return the results that are there; make and keep the others, and name what fails."""
     done: list[Result | Failure] = []
     loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase] | CheckpointError | None = None
     for task in tasks:
-        file = result_file(out, record, task)
+        file = result_file(out, record, task, device)
         if file.is_file():
             logger.info("%s of %s: already there", task.name, record["name"])
             done.append(read_result(file))
@@ -112,7 +113,7 @@ def _evaluate_one(
 
 
 def _try_to_load(
-    directory: Path, device: str | None, trust_remote_code: bool
+    directory: Path, device: str, trust_remote_code: bool
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase] | CheckpointError:
     """Return a model and its tokenizer, or why transformers cannot load them."""
     options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
@@ -123,7 +124,7 @@ def _try_to_load(
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         logger.warning("%s does not load: %s", directory, reason)
         return CheckpointError(f"{directory} does not load: {reason}", f"saltlm check {directory}")
-    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval(), tokenizer
+    return model.to(device).eval(), tokenizer
 
 
 def attempt(task: Task, record: ModelRecord, subject: Subject) -> Result | Failure:
@@ -167,7 +168,7 @@ def plan_tasks(suite: SuiteConfig) -> list[Task | Failure]:
     """Return what a suite measures, and what of it cannot be measured.
 
     Raises:
-        ConfigError: there is nothing in it.
+        ConfigError: there is nothing in it, or two tasks have the same name.
         MissingExtraError: it needs the harness, which is not installed.
     """
     plan = list(_plan(suite))
@@ -175,6 +176,12 @@ def plan_tasks(suite: SuiteConfig) -> list[Task | Failure]:
         raise ConfigError(
             "the suite measures nothing: no file was given",
             "give --heldout, --english or --parallel",
+        )
+    names = [item.name for item in plan if isinstance(item, Task)]
+    if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise ConfigError(
+            f"the suite has more than one {', '.join(repeated)}",
+            "give questions a name of their own; measure a benchmark twice in two suites",
         )
     return plan
 

@@ -99,8 +99,13 @@ def speed_notes(evaluation: Evaluation) -> Iterator[str]:
         yield note
 
 
-def text_of(cell: Cell, *, bold: str = "") -> str:
-    """Return a cell as text: value, interval, and ≈ if it is level with the best."""
+def text_of(cell: Cell, *, bold: str) -> str:
+    """Return a cell as text: value, interval, and ≈ if it is level with the best.
+
+    Args:
+        cell: one model at one metric.
+        bold: what stands around the best value.
+    """
     metric = cell.metric
     if metric is None:
         return ""

@@ -66,10 +66,10 @@ def planned(name: str, make: Callable[[], Task]) -> Task | Failure:
         return Failure(name, error.what)
 
 
-def result_file(out: Path, model: ModelRecord, task: Task) -> Path:
+def result_file(out: Path, model: ModelRecord, task: Task, device: str) -> Path:
     """Return where a result is kept: with anything that decides it changed, it is another file."""
     decides = [SCHEMA, model["sha256"], task.name, task.version, task.engine, task.settings]
-    key = hash_of([*decides, task.seed, task.data])
+    key = hash_of([*decides, task.seed, task.data, device])
     folder = f"{_plain(Path(model['name']).name or 'model')}-{model['sha256'][:8]}"
     return out / folder / f"{_plain(task.name)}-{key[:12]}.json"
 
