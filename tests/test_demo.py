@@ -99,7 +99,6 @@ def test_the_demo_runs_through_and_replaces_an_earlier_one(tiny_assets, tmp_path
     assert re.findall(r"^ *([\d,]+) .*█", curve, re.MULTILINE) == [
         f"{tokens:,}" for tokens in range(0, 33_000, 4_096)
     ]
-    adapted = AutoModelForCausalLM.from_pretrained(f"{made}-adapted")
     again = run.measure({"again": Path(f"{made}-adapted")}, ["vi"])
     assert f"{next(again).bits.value:.3f}" in curve.splitlines()[-5]
     model = AutoModelForCausalLM.from_pretrained(made)
