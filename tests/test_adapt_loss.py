@@ -178,6 +178,13 @@ def test_unknown_treatment_of_logits_is_refused(monkeypatch):
         check_logits(model, torch.zeros(1, 4, dtype=torch.int64))
 
 
+def test_logits_that_are_no_numbers_are_told_from_changed_ones():
+    model = LlamaForCausalLM(LlamaConfig(**SIZES))
+    torch.nn.init.constant_(model.model.norm.weight, torch.nan)
+    with pytest.raises(CheckpointError, match="LlamaForCausalLM are not numbers: its weights are"):
+        check_logits(model, torch.zeros(1, 4, dtype=torch.int64))
+
+
 def test_a_model_without_head_is_refused():
     model = LlamaForCausalLM(LlamaConfig(**SIZES)).model
     with pytest.raises(CheckpointError, match="LlamaModel has no output head"):

@@ -5,7 +5,10 @@ import json
 import shutil
 
 import pytest
+import torch
 from click.testing import CliRunner
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from adapt_models import save_model
 from conftest import CORPUS
@@ -14,6 +17,7 @@ from saltlm.errors import ConfigError, OutputError
 from saltlm.evaluate import generation
 from saltlm.evaluate.config import QuickConfig, SuiteConfig, suite_named, with_options
 from saltlm.evaluate.run import evaluate
+from saltlm.evaluate.side_by_side import rows_of
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +146,22 @@ def test_a_task_that_fails_does_not_stop_the_others(models, files, tmp_path, mon
     assert "sound outputs" in shown.stdout
     monkeypatch.setenv("SALTLM_DEBUG", "1")
     assert isinstance(invoke(*arguments).exception, ZeroDivisionError)
+
+
+def test_a_value_that_is_no_number_is_no_result(models, files, tmp_path):
+    broken = shutil.copytree(models[1], tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    tokenizer = AutoTokenizer.from_pretrained(broken)
+    (last,) = tokenizer(CORPUS[6], add_special_tokens=False).input_ids[-2:-1]
+    weights["model.embed_tokens.weight"][last] = torch.nan
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    suite = SuiteConfig(quick=QuickConfig(heldout=(files / "de.txt",)), limit=1)
+    found = evaluate([str(broken), models[0]], suite, files / "out")
+    (failure, *_) = found.failures
+    assert failure.reason == "bits per byte is not a number"
+    assert [result["task"] for result in found.results[1]] == ["target text", "generation"]
+    rows = [(row.task, row.metric) for row in rows_of(found)]
+    assert rows[0] == ("target text", "bits per byte")
 
 
 def test_mistakes_are_found_before_anything_is_measured(models, files):

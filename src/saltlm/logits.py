@@ -89,11 +89,16 @@ def check_logits(model: PreTrainedModel, ids: Int64[Tensor, "b t"]) -> None:
         ids: any text.
 
     Raises:
-        CheckpointError: its logits are something else.
+        CheckpointError: its logits are something else, or no numbers.
     """
     head = output_head(model)
     with short_head(head) as received:
         logits = model(input_ids=ids, use_cache=False).logits
+    if logits.isnan().any():
+        raise CheckpointError(
+            f"the logits of {type(model).__name__} are not numbers: its weights are broken",
+            "saltlm check DIR",
+        )
     ours = logit_transform(model.config)(head(received[0][:, :1]))
     if not torch.allclose(ours, logits, rtol=1e-2, atol=1e-2):
         raise CheckpointError(

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -148,6 +149,9 @@ def _measure(task: Task, record: ModelRecord, subject: Subject) -> Result:
         measured = task.measure(subject)
     finally:
         model.train(was_training)
+    for name, metric in measured.metrics.items():
+        if math.isnan(metric["value"]):
+            raise CheckpointError(f"{name} is not a number", f"saltlm check {record['name']}")
     return Result(
         schema=SCHEMA,
         model=record,

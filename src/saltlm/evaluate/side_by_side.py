@@ -50,11 +50,11 @@ class Row:
 
 
 def rows_of(evaluation: Evaluation) -> Iterator[Row]:
-    """Yield a row for each metric, in the order of the suite."""
+    """Yield a row for each metric, in the order of the model that most was measured of."""
     by_task = [{result["task"]: result for result in results} for results in evaluation.results]
     names = dict.fromkeys(
         (task, metric)
-        for results in evaluation.results
+        for results in sorted(evaluation.results, key=len, reverse=True)
         for result in results
         for task, metric in [(result["task"], name) for name in result["metrics"]]
     )
