@@ -2,6 +2,7 @@
 
 import gc
 import json
+import logging
 import sys
 from pathlib import Path
 
@@ -108,6 +109,7 @@ def test_the_tasks_are_listed_without_a_model():
     german = CliRunner().invoke(cli, ["evaluate", "--list", "--lang", "de"]).stdout
     assert "mlqa_de_en, mlqa_en_de" in german
     assert "paper, ar" not in german
+    assert "others: multiblimp_CODE" in listed.stdout
     assert [item.task for item in suite_named("paper", "de").harness] == [
         task for tasks in paper_tasks("de").values() for task in tasks
     ]
@@ -282,7 +284,12 @@ def test_the_prompt_has_context_question_and_examples(subject, german, tmp_path,
     [
         ("{", r"q\.json is not in SQuAD's layout: JSONDecodeError: "),
         ("[]", r"q\.json is not in SQuAD's layout: TypeError: "),
-        ('{"data": [{"paragraphs": [{"qas": []}]}]}', "paragraph 1 of article 1 has no 'context'"),
+        ('{"data": ["x"]}', r"q\.json is not in SQuAD's layout: TypeError: "),
+        ('{"data": [{}]}', r"q\.json is not in SQuAD's layout: KeyError: 'paragraphs'"),
+        (
+            '{"data": [{"paragraphs": [{"qas": []}]}]}',
+            "paragraph 1 is not as in SQuAD: KeyError: 'context'",
+        ),
         ('{"data": []}', r"q\.json holds no question"),
         (json.dumps(squad(("Wo?",))), "question 0 has no answer"),
     ],
@@ -292,6 +299,15 @@ def test_files_that_hold_no_questions(tmp_path, content, message):
     file.write_text(content)
     with pytest.raises(ConfigError, match=message):
         read_questions(file)
+
+
+@pytest.mark.parametrize(("context", "is_told"), [("DE", False), ("zh-TW", False), ("isl", True)])
+def test_answers_in_a_language_that_mlqa_does_not_have_are_told_of(
+    german, caplog, context, is_told
+):
+    caplog.set_level(logging.WARNING, logger="saltlm")
+    question_task(QuestionsConfig(file=german, context=context), limit=1, seed=0, batch=1)
+    assert ("MLQA says nothing of answers in 'isl'" in caplog.text) == is_told
 
 
 def test_shots_need_examples(german):

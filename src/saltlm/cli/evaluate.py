@@ -112,4 +112,7 @@ def _listing(language: str | None) -> str:
     for code, purposes in pinned.items():
         lines += [f"paper, {code}"]
         lines += [f"  {purpose}: {', '.join(tasks)}" for purpose, tasks in purposes.items()]
+    if not language:
+        lines += ["others: multiblimp_CODE, for about 100 languages, or any in a --suite FILE.yaml"]
+        lines += ["  lm-eval ls tasks names what the harness has"]
     return "\n".join(lines)

@@ -19,6 +19,7 @@ _ARTICLES = {
     "es": re.compile(r"\b(?:un|una|unos|unas|el|la|los|las)\b"),
     "vi": re.compile(r"\b(?:của|là|cái|chiếc|những)\b"),
 }
+LANGUAGES = frozenset(_ARTICLES) | {"hi", "zh"}  # of MLQA; these two have no articles
 _CHINESE_WORD = re.compile(r"[\u4e00-\u9fa5]|[^\s\u4e00-\u9fa5]+")
 
 

@@ -17,7 +17,8 @@ def paper_tasks(language: str | None) -> dict[str, list[str]]:
     if language not in pinned:
         raise ConfigError(
             f"the suite paper has {', '.join(pinned)}, not {language or 'a language of its own'}",
-            "name one with --lang, or list tasks of another one in a file: --suite FILE.yaml",
+            "name one with --lang; for another one, a file with such tasks as multiblimp_isl:"
+            " --suite FILE.yaml",
         )
     return pinned[language]
 

@@ -1,18 +1,21 @@
 """Question answering from files in SQuAD's layout (MLQA, XQuAD), as a task of the harness."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from saltlm.errors import ConfigError
-from saltlm.evaluate.answers import exact_match, f1
+from saltlm.evaluate.answers import LANGUAGES, exact_match, f1
 from saltlm.evaluate.config import QuestionsConfig
 from saltlm.evaluate.harness import harness_task, quiet
 from saltlm.evaluate.results import hash_of
 from saltlm.evaluate.task import Task
 from saltlm.text import lines
+
+logger = logging.getLogger(__name__)
 
 _LONGEST = 128  # tokens of an answer; it ends with its line
 
@@ -27,21 +30,23 @@ def read_questions(file: Path) -> list[Question]:
     """
     text = "\n".join(lines(file))
     try:
-        articles = json.loads(text)["data"]
+        paragraphs = [
+            paragraph for article in json.loads(text)["data"] for paragraph in article["paragraphs"]
+        ]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{file} is not in SQuAD's layout: {type(error).__name__}: {error}",
             'it is {"data": [{"paragraphs": [{"context": ..., "qas": [...]}]}]}',
         ) from error
     found = []
-    for article_number, article in enumerate(articles, start=1):
-        for number, paragraph in enumerate(article.get("paragraphs", ()), start=1):
-            try:
-                found += _questions(paragraph)
-            except (KeyError, TypeError) as error:
-                raise ConfigError(
-                    f"{file}: paragraph {number} of article {article_number} has no {error}"
-                ) from error
+    for number, paragraph in enumerate(paragraphs, start=1):
+        try:
+            found += _questions(paragraph)
+        except (KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{file}: paragraph {number} is not as in SQuAD: {type(error).__name__}: {error}",
+                'its qas are [{"id": ..., "question": ..., "answers": [{"text": ...}]}]',
+            ) from error
     if not found:
         raise ConfigError(f"{file} holds no question")
     for question in found:
@@ -71,7 +76,14 @@ def question_task(config: QuestionsConfig, *, limit: int | None, seed: int, batc
                 "give examples: a file of other questions in the same layout",
             )
         splits["examples"] = read_questions(config.examples)
-    language = config.context.partition("-")[0]
+    language = config.context.lower().partition("-")[0]
+    if language not in LANGUAGES:
+        logger.warning(
+            "%s: MLQA says nothing of answers in %r: their articles stay, their words are what is"
+            " between white space",
+            config.file,
+            config.context,
+        )
 
     def score(question: Question, outputs: Sequence[str]) -> dict[str, float]:
         given = outputs[0].strip(), question["answers"], language
