@@ -137,6 +137,8 @@ def test_quick_runs_on_the_source_and_on_each_model(pair, heldout, tmp_path, mon
     told = json.loads((tmp_path / "cmp" / "evaluation" / "evaluation.json").read_text())
     models = [str(pair[0]), str(tmp_path / "cmp" / "mean")]
     assert [model["name"] for model in told["models"]] == models
+    card = (tmp_path / "cmp" / "mean" / "README.md").read_text()
+    assert f"| task | metric | n | {pair[0].name} | mean |" in card
     assert "ranking, 1 of 4" in shown.stdout
     monkeypatch.setattr("saltlm.evaluate.run._try_to_load", lambda *_: 1 / 0)  # nothing is new
     parallel.write_text("one column\n")
@@ -148,7 +150,8 @@ def test_quick_takes_models_as_they_end_up(monkeypatch, tmp_path):
     monkeypatch.setattr(
         "saltlm.evaluate.run.evaluate", lambda *given: asked.append(given) or nothing
     )
-    monkeypatch.setattr("saltlm.evaluate.side_by_side.write_summary", lambda *_: None)
+    for name in ("write_summary", "write_cards"):
+        monkeypatch.setattr(f"saltlm.evaluate.side_by_side.{name}", lambda *_: None)
     results = {
         "untouched": {"adapted": [{"directory": "untouched-adapted-0"}]},
         "salt": {"directory": "salt", "adapted": [{"error": "x"}, {"directory": "salt-adapted-1"}]},

@@ -173,18 +173,20 @@ def evaluate_each(comparison: dict[str, Any], out: Path, suite: SuiteConfig) -> 
 
     Args:
         comparison: as `compare` returns it.
-        out: its directory; results and the table go into ``evaluation`` there.
+        out: its directory; results and the table go into ``evaluation`` there, and the table
+            into the models' cards.
         suite: what to measure.
     """
     from saltlm.evaluate.run import evaluate
-    from saltlm.evaluate.side_by_side import write_summary
+    from saltlm.evaluate.side_by_side import write_cards, write_summary
 
-    models = [comparison["source"]]
+    made: list[Path] = []
     for result in comparison["results"].values():
         ends = [run for run in result.get("adapted", ()) if "directory" in run] or [result]
-        models += [str(out / end["directory"]) for end in ends if "directory" in end]
-    found = evaluate(models, suite, out / "evaluation")
+        made += [out / end["directory"] for end in ends if "directory" in end]
+    found = evaluate([comparison["source"], *map(str, made)], suite, out / "evaluation")
     write_summary(found, out / "evaluation")
+    write_cards(found, made)
     return found
 
 

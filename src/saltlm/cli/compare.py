@@ -52,7 +52,7 @@ import click
     "--quick",
     is_flag=True,
     help="Then run the suite quick of saltlm evaluate on SOURCE and on each model, adapted if it"
-    " was; results in --out/evaluation.",
+    " was; results in --out/evaluation and in the models' cards.",
 )
 @click.option(
     "--parallel",
