@@ -291,12 +291,11 @@ def test_runs_of_rows_are_parts_of_the_whole(method):
     assert fill(slice(17, 17)).shape == (0, 7) or method in SAMPLED
 
 
-@pytest.mark.parametrize("method", [m for m in VECTORS_ONLY if m not in SAMPLED])
+# The rotation of procrustes depends on all columns at once.
+@pytest.mark.parametrize("method", [m for m in VECTORS_ONLY if m not in (*SAMPLED, "procrustes")])
 def test_a_bias_is_a_table_of_one_column(method):
     task, table = make_task(), make_table()
     whole = rows_of(method, task, table)
-    if method in ("procrustes",):
-        return  # its rotation depends on all columns at once
     column = rows_of(method, task, table[:, 2:3].contiguous())
     torch.testing.assert_close(column, whole[:, 2:3], atol=1e-4, rtol=1e-4)
 
@@ -397,6 +396,14 @@ def test_a_wrong_choice_is_told(text, message):
 def test_options_that_do_not_go_together():
     with pytest.raises(ConfigError, match="centred=true needs a ridge above 0"):
         rows_of("salt:centred=true", make_task(), make_table())
+
+
+@pytest.mark.parametrize("method", ["kernel-ridge:ridge=1e-12", "salt:ridge=1e-30:scale=1"])
+def test_a_ridge_that_rounding_swallows_is_told(method):
+    task, table = make_task(aux_is_plm=True), make_table()
+    task.plm_shared[30:] = task.plm_shared[:30]
+    with pytest.raises(ConfigError, match="singular but for rounding\nhint: choose a larger ridge"):
+        rows_of(method, task, table)
 
 
 @pytest.mark.parametrize("method", ["fvt", "wechsel"])

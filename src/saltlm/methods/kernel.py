@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from saltlm.methods.spaces import Space, vectors
-from saltlm.methods.task import Fitted, Rows, Task, column_mean
+from saltlm.methods.task import Fitted, Rows, Task, cholesky, column_mean
 from saltlm.neighbours import unit_rows
 
 _BLOCK_BYTES = 64 * 2**20  # of the kernel between new and shared tokens at a time
@@ -34,7 +34,7 @@ def kernel_ridge(
     shared, ids = shared[chosen], task.shared_ids[chosen]
     gram = _kernel(shared, shared, gamma)
     gram.diagonal().add_(ridge)
-    lower = torch.linalg.cholesky(gram)
+    lower = cholesky(gram)
     del gram
 
     def fill(table: Float[Tensor, "v_s h"]) -> Rows:

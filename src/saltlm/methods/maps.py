@@ -16,6 +16,7 @@ from saltlm.methods.task import (
     Rows,
     Task,
     bag_rows,
+    cholesky,
     column_mean,
     cross_product,
     explained,
@@ -119,8 +120,7 @@ def fit_affine(task: Task, table: Float[Tensor, "v_s h"], ridge: float) -> Affin
     def factor() -> Float[Tensor, "h_t h_t"]:
         squares = gram(task.plm_shared, torch.arange(len(task.plm_shared)), centre)
         squares.diagonal().add_(ridge * squares.diagonal().mean() + 1e-30)
-        lower: Tensor = torch.linalg.cholesky(squares)
-        return lower
+        return cholesky(squares)
 
     offsets = task.plm_shared - centre.float()
     products = cross_product(offsets, table, task.shared_ids)

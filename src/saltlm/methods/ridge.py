@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from saltlm.methods.task import cholesky
 from saltlm.neighbours import Neighbours
 
 _BATCH_BYTES = 32 * 2**20  # of gathered neighbour rows
@@ -65,4 +66,4 @@ def _solve(
     level = ridge * diagonal.sum(1, keepdim=True) / is_real.sum(1, keepdim=True)
     diagonal += torch.where(is_real & (level > 0), level, 1)
     wanted = torch.bmm(targets, bases.mT).double()
-    return torch.cholesky_solve(wanted.mT, torch.linalg.cholesky(gram)).squeeze(2).float()
+    return torch.cholesky_solve(wanted.mT, cholesky(gram)).squeeze(2).float()

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from saltlm.methods.task import CHUNK, Fitted, Rows, Task, column_mean, gram
+from saltlm.methods.task import CHUNK, Fitted, Rows, Task, cholesky, column_mean, gram
 
 _BLOCK = 1024  # rows that one generator draws
 _JITTER = 1e-10  # of the mean variance, so that a covariance without full rank has a factor
@@ -54,7 +54,7 @@ def multivariate(
         mean = column_mean(table, ids)
         covariance = gram(table, ids, mean) * scale / len(ids)
         covariance.diagonal().add_(_JITTER * covariance.diagonal().mean() + 1e-30)
-        factor = torch.linalg.cholesky(covariance).mT
+        factor = cholesky(covariance).mT
         return _drawn(mean, lambda noise: noise @ factor, task.seed)
 
     return Fitted(fill)

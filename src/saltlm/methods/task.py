@@ -181,6 +181,21 @@ def explained(task: Task, neighbours: Neighbours, coefficients: Float[Tensor, " 
     return Fitted(fill, neighbours, Fit(coefficients, residual))
 
 
+def cholesky(matrix: Float[Tensor, "*b n n"]) -> Float[Tensor, "*b n n"]:
+    """Return the lower Cholesky factor.
+
+    Raises:
+        ConfigError: rounding leaves the matrix without one.
+    """
+    lower, failed = torch.linalg.cholesky_ex(matrix)
+    if failed.any():
+        raise ConfigError(
+            f"a {matrix.shape[-1]} x {matrix.shape[-1]} matrix is singular but for rounding",
+            "choose a larger ridge",
+        )
+    return lower
+
+
 def column_mean(table: Float[Tensor, "v_s h"], ids: Int64[Tensor, " rows"]) -> Float[Tensor, " h"]:
     """Return the mean of some rows in float64, in bounded memory."""
     total = torch.zeros(table.shape[1], dtype=torch.float64)
