@@ -1,6 +1,8 @@
 """Several methods side by side: shared work, results that stay, failures that do not stop."""
 
+import importlib
 import json
+from collections import Counter
 
 import pytest
 import torch
@@ -63,6 +65,43 @@ def test_a_method_that_fails_does_not_stop_the_rest(pair, heldout, tmp_path):
     assert "target" in found["results"]["salt"]
     assert not (tmp_path / "cmp" / "wechsel.json").exists()  # it is tried again the next time
     assert "failed: " in markdown(found)
+
+
+def test_a_method_without_enough_memory_does_not_stop_the_rest(
+    pair, heldout, tmp_path, monkeypatch
+):
+    def exhausted(*_):
+        raise RuntimeError("can't allocate memory")
+
+    monkeypatch.setattr("saltlm.methods.kernel._kernel", exhausted)
+    methods = ["kernel-ridge", "mean"]
+    found = compare(*pair, methods, tmp_path / "cmp", heldout=[heldout])["results"]
+    assert found["kernel-ridge"]["error"] == "can't allocate memory"
+    assert "target" in found["mean"]
+
+
+def test_what_methods_share_is_done_once(pair, heldout, tmp_path, monkeypatch):
+    done = Counter()
+
+    def count(place, what):
+        whole = f"saltlm.{place}.{what}"
+        original = getattr(importlib.import_module(f"saltlm.{place}"), what)
+        monkeypatch.setattr(whole, lambda *a, **o: done.update([what]) or original(*a, **o))
+
+    for place, what in (
+        ("comparison", "read_pair"),
+        ("comparison", "auxiliary_of"),
+        ("scoring", "count_tokens_in"),
+        ("methods.spaces", "nearest_shared"),
+    ):
+        count(place, what)
+    methods, out = ["salt", "focus", "clp+"], tmp_path / "cmp"
+    found = compare(
+        *pair, methods, out, heldout=[heldout], config=TransferConfig(corpus=[heldout])
+    )["results"]
+    assert all(found[method]["yardstick"]["r2"] for method in methods)
+    assert done.pop("nearest_shared") == 1 + 5  # of the new tokens, and of each fold
+    assert set(done.values()) == {1}
 
 
 def test_results_of_other_inputs_are_not_mixed(pair, heldout, tmp_path):

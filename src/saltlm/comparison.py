@@ -12,7 +12,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ from saltlm.rows import Origin
 from saltlm.scoring import corpus_counts
 from saltlm.text import documents, replace_text
 from saltlm.vocabulary_transfer import auxiliary_of, pose_pair
-from saltlm.yardstick import score_methods
+from saltlm.yardstick import FAILURES, Score, score_methods
 
 logger = logging.getLogger(__name__)
 
@@ -133,6 +133,8 @@ def _transfer_each(
 ) -> Iterator[dict[str, Any]]:
     """Transfer with each method and measure what comes of it; yield what failed."""
 
+    files = {str(choice): out / f"{directory_name(choice)}.json" for choice in choices}
+
     def untouched() -> dict[str, Any]:
         return {"method": UNTOUCHED, **_measure(pair.source.directory, texts)}
 
@@ -142,14 +144,15 @@ def _transfer_each(
         return {
             "method": str(choice),
             "directory": directory.name,
-            "yardstick": _yardstick(pair, problem, choice, config),
+            "yardstick": scores[str(choice)].to_json(),
             **_measure(directory, texts, problem.plan.origin == Origin.LINEAR),
         }
 
     _once(out / f"{UNTOUCHED}.json", untouched)
+    missing = [choice for choice in choices if not files[str(choice)].is_file()]
+    scores = _yardstick(pair, problem, missing, config)
     for choice in choices:
-        file = out / f"{directory_name(choice)}.json"
-        if error := _try_once(file, partial(transferred, choice)):
+        if error := _try_once(files[str(choice)], partial(transferred, choice)):
             yield {"method": str(choice), "error": error}
 
 
@@ -296,9 +299,10 @@ def _try_once(file: Path, make: Callable[[], dict[str, Any]]) -> str | None:
     """Do the same and return why it failed, if it did; the next call then tries again."""
     try:
         _once(file, make)
-    except SaltlmError as error:
-        logger.warning("%s failed: %s", file.stem, error.what)
-        return error.what
+    except FAILURES as error:
+        reason = error.what if isinstance(error, SaltlmError) else str(error)
+        logger.warning("%s failed: %s", file.stem, reason)
+        return reason
     return None
 
 
@@ -316,16 +320,17 @@ def _write(
 
 
 def _yardstick(
-    pair: Pair, problem: Problem, choice: Choice, config: TransferConfig
-) -> dict[str, Any]:
-    (score,) = score_methods(
-        problem.task,
-        pair.tables.embedding,
-        [choice],
-        counts=corpus_counts(pair, config.corpus),
-        seed=config.seed,
+    pair: Pair, problem: Problem, choices: Sequence[Choice], config: TransferConfig
+) -> dict[str, Score]:
+    """Score methods on folds whose neighbours are found once for all of them."""
+    if not choices:
+        return {}
+    counts = corpus_counts(pair, config.corpus)
+    scores = score_methods(
+        problem.task, pair.tables.embedding, choices, counts=counts, seed=config.seed
     )
-    return score.to_json()
+    # Which method is the first, that `ahead` is relative to, depends on what was there already.
+    return {score.method: replace(score, ahead=None) for score in scores}
 
 
 def _measure(

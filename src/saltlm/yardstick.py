@@ -27,6 +27,10 @@ _DRAWN = 100  # of them at a time
 _OTHER_SEED = 1_000_003
 _BLOCK = 2048  # held-out tokens whose rows are compared at a time
 
+# How a method can fail that does not stop the others: torch tells of too little memory, and of a
+# decomposition that does not converge, by RuntimeError.
+FAILURES = (SaltlmError, RuntimeError, MemoryError)
+
 logger = logging.getLogger(__name__)
 
 # What --select tries, beside the published method itself.
@@ -72,7 +76,7 @@ class Score:
         norm_ratio: mean norm over the true rows' mean norm.
         retrieval: share of tokens whose own row is, of all rows held out with it, the nearest by
             that cosine.
-        seconds: for all folds, less what methods share.
+        seconds: for all folds; the first method that needs it pays for what several share.
         error: why there is no score; the other values are None then.
     """
 
@@ -149,7 +153,7 @@ def score_methods(
                 try:
                     rows = fit_method(choice, part).fill(table)(slice(0, len(fold)))
                     tallies[index, fold] += judge(rows, truth, mean).numpy()
-                except SaltlmError as error:
+                except FAILURES as error:
                     errors[index] = str(error)
                     logger.warning("%s is left out: %s", choice, error)
                 seconds[index] += time.perf_counter() - begun
