@@ -46,6 +46,17 @@ def test_the_card_of_another_method_names_it():
     assert "\nMethod: focus, the sparsemax mean of the nearest shared rows; " in card
 
 
+def test_the_card_tells_what_the_yardstick_said():
+    value = {"value": 0.1234, "low": 0.1, "high": 0.2}
+    measures = ("r2", "cosine", "norm_ratio", "retrieval")
+    score = {"n_tokens": 1234, **dict.fromkeys(measures, value)}
+    card = model_card("m", manifest(yardstick=score))
+    assert "16-d.\n\nOf 1,234 shared tokens that it was not shown, the method predicts" in card
+    assert " an r2 of 0.123 (95 % interval 0.100 to 0.200),\na centred cosine of 0.123 and" in card
+    assert "; 12.3 % of the predictions\nare nearest to their own row.\n\n```" in card
+    assert model_card("m", manifest(yardstick=None)) == model_card("m", manifest())
+
+
 def test_the_card_of_an_adapted_model_says_on_what_and_how_far():
     runs = [
         {"tokens": 1234, "options": {"data": {"a": None, "b": 0.1}}, "bits_per_byte": {}},

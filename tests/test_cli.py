@@ -186,6 +186,7 @@ def test_transfer_then_explain_then_check(pair, tmp_path, run):
     assert code == 0
     assert "shared rows" in out
     assert "neighbours a token, median" in out
+    assert "r2 on shared rows not shown" in out
     assert f"next: saltlm check {out_dir}" in err
     assert "TransferResult(" in err  # the log
     assert "TransferResult(" not in out

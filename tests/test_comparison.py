@@ -16,6 +16,7 @@ from saltlm.errors import ConfigError
 from saltlm.evaluate.config import SuiteConfig
 from saltlm.evaluate.results import Evaluation
 from saltlm.methods import parse_method
+from saltlm.record import read_manifest
 from saltlm.scoring import best, default_methods, score_pair
 from saltlm.vocabulary_transfer import transfer
 from tiny_pairs import contents, write_pair
@@ -99,7 +100,10 @@ def test_what_methods_share_is_done_once(pair, heldout, tmp_path, monkeypatch):
     found = compare(
         *pair, methods, out, heldout=[heldout], config=TransferConfig(corpus=[heldout])
     )["results"]
-    assert all(found[method]["yardstick"]["r2"] for method in methods)
+    for method in methods:
+        told = read_manifest(out / method)["yardstick"]
+        assert told["r2"] == found[method]["yardstick"]["r2"]
+        assert told["n_tokens"] > 40
     assert done.pop("nearest_shared") == 1 + 5  # of the new tokens, and of each fold
     assert set(done.values()) == {1}
 

@@ -327,7 +327,9 @@ def test_the_manifest_says_what_was_done(parents, made):
     assert counts["source_padding_rows"] == PADDING
     assert 1 <= counts["k"]["min"] <= counts["k"]["median"] <= counts["k"]["max"]
     assert {"role": "eos", "token": "<|im_end|>"}.items() <= manifest["roles"][1].items()
-    assert manifest["seconds"].keys() == {"read", "auxiliary vectors", "rows", "write"}
+    laps = ["read", "auxiliary vectors", "yardstick", "rows", "write"]
+    assert list(manifest["seconds"]) == laps
+    assert manifest["yardstick"]["r2"] == result.score.r2._asdict()
 
 
 def test_the_manifest_compares_every_tensor(parents, made):

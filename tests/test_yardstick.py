@@ -15,7 +15,7 @@ from saltlm.folds import distinct, draw_folds, hold_out, strata_of
 from saltlm.methods import METHODS, Choice, choose_method, fit_method, parse_method
 from saltlm.methods.task import Task, Texts
 from saltlm.tokens import Form
-from saltlm.yardstick import SEARCH, judge, score_methods, select_options, variants
+from saltlm.yardstick import SEARCH, judge, score_briefly, score_methods, select_options, variants
 
 
 def make_pair(n=120, h_t=6, h_s=5, noise=0.2, seed=0):
@@ -180,6 +180,19 @@ def test_repeats_and_single_folds():
     once = score_methods(task, table, choices("focus"), n_used=1)[0].r2
     often = score_methods(task, table, choices("focus"), repeats=4)[0].r2
     assert once.high - once.low > often.high - often.low
+
+
+def test_a_look_in_passing_is_one_fold_of_a_fifth_or_a_thousand_tokens(monkeypatch):
+    task, table = make_pair()
+    brief = score_briefly(task, table, choose_method("focus"))
+    (fold,) = score_methods(task, table, choices("focus"), n_used=1)
+    assert brief.n_tokens == 24
+    assert brief.r2 == fold.r2
+    assert score_methods(task, table, choices("focus"))[0].n_tokens == 120
+    monkeypatch.setattr("saltlm.yardstick._BRIEF", 12)
+    assert score_briefly(task, table, choose_method("focus")).n_tokens == 12
+    few, table = make_pair(n=9)
+    assert score_briefly(few, table, choose_method("focus")) is None
 
 
 def test_one_failing_method_does_not_stop_the_rest(caplog):

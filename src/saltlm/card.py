@@ -52,6 +52,16 @@ quantisation rounded away is lost.
 | {{ "{:,}".format(count) }} | {{ origins[origin] }} |
 {% endfor %}
 Auxiliary space: {{ auxiliary }}.
+{%- if yardstick and yardstick.r2 %}
+
+Of {{ "{:,}".format(yardstick.n_tokens) }} shared tokens that it was not shown, the method predicts
+the source's rows with an r2 of {{ "%.3f" | format(yardstick.r2.value) }} (95 % interval \
+{{ "%.3f to %.3f" | format(yardstick.r2.low, yardstick.r2.high) }}),
+a centred cosine of {{ "%.3f" | format(yardstick.cosine.value) }} and a norm ratio of \
+{{ "%.3f" | format(yardstick.norm_ratio.value) }}; {{ "%.1f" | format(
+100 * yardstick.retrieval.value) }} % of the predictions
+are nearest to their own row.
+{%- endif %}
 {%- for note in notes %}
 {{- "\n" if loop.first }}
 - {{ note }}
@@ -126,6 +136,7 @@ def model_card(name: str, manifest: dict[str, Any]) -> str:
         },
         origins=_ORIGINS,
         auxiliary=manifest["auxiliary"],
+        yardstick=manifest.get("yardstick"),
         method=manifest["method"]["name"],
         methods=METHODS,
         adaptations=manifest.get("adaptations", ()),

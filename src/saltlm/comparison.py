@@ -132,7 +132,6 @@ def _transfer_each(
     texts: dict[str, list[str]],
 ) -> Iterator[dict[str, Any]]:
     """Transfer with each method and measure what comes of it; yield what failed."""
-
     files = {str(choice): out / f"{directory_name(choice)}.json" for choice in choices}
 
     def untouched() -> dict[str, Any]:
@@ -140,7 +139,7 @@ def _transfer_each(
 
     def transferred(choice: Choice) -> dict[str, Any]:
         directory = out / directory_name(choice)
-        _write(directory, pair, problem, choice, config)
+        _write(directory, pair, problem, choice, config, scores[str(choice)])
         return {
             "method": str(choice),
             "directory": directory.name,
@@ -312,10 +311,11 @@ def _write(
     problem: Problem,
     choice: Choice,
     config: TransferConfig,
+    score: Score,
 ) -> None:
     size = expected_bytes(pair, config)
     with new_directory(directory, force=True, expected_bytes=size) as made:
-        result = solve(problem, choice)
+        result = replace(solve(problem, choice), score=score)
         finish_model(made, directory.name, write_model(made, pair, result, config, choice))
 
 

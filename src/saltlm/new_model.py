@@ -34,6 +34,7 @@ from saltlm.token_ids import (
     without_pad,
 )
 from saltlm.write import write_checkpoint
+from saltlm.yardstick import Score
 
 _ALSO_COPIED = ("LICENSE*", "NOTICE*", "*processor_config.json")
 
@@ -99,6 +100,7 @@ def write_model(
         "files": {str(file): sha256(file) for file in input_files(config, method)},
         "vocabulary": {**pair.meeting.record, "tokenizer": _describe_tokenizer(config)},
         "auxiliary": result.auxiliary,
+        "yardstick": _describe_score(result.score),
         "method": {"name": method.name, "options": plain(method.options)},
         "options": config.model_dump(mode="json"),
         "counts": {**result.counts, **_more_counts(result, pair)},
@@ -180,6 +182,14 @@ def _hashes(directory: Path) -> dict[str, str]:
     names = ("config.json", "tokenizer.json", *SENTENCEPIECE_FILES)
     files = [directory / name for name in names]
     return {file.name: sha256(file) for file in files if file.is_file()}
+
+
+def _describe_score(score: Score | None) -> dict[str, Any] | None:
+    """Return what the manifest says of the method's score; None if there is none."""
+    if score is None or score.error:
+        return None
+    found = score.to_json()
+    return {key: found[key] for key in ("n_tokens", "r2", "cosine", "norm_ratio", "retrieval")}
 
 
 def _more_counts(result: TransferResult, pair: Pair) -> dict[str, Any]:

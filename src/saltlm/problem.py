@@ -23,6 +23,7 @@ from saltlm.record import Provenance
 from saltlm.rows import Origin, Plan, new_table, norm_ratio, plan_rows
 from saltlm.tables import Tables
 from saltlm.target_tokenizer import TargetTokenizer
+from saltlm.yardstick import Score
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class TransferResult:
         head_bias: None if the source has none.
         auxiliary: the space in which neighbours were sought, in words.
         provenance: origin, neighbours, coefficients and residual of every row.
+        score: of the method on shared tokens that it was not shown, if that was measured.
     """
 
     target: TargetTokenizer
@@ -45,6 +47,7 @@ class TransferResult:
     head_bias: Float[Tensor, " v"] | None
     auxiliary: str
     provenance: Provenance
+    score: Score | None = None
 
     @property
     def tokenizer(self) -> Tokenizer:

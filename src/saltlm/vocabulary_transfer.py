@@ -8,6 +8,7 @@ import itertools
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from saltlm.rows import Plan
 from saltlm.step0 import mean_hidden
 from saltlm.tables import Tables
 from saltlm.text import check_corpus, documents
+from saltlm.yardstick import score_briefly
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +152,10 @@ def transfer(
         auxiliary = auxiliary_of(pair, config)
         laps.append(("auxiliary vectors", time.perf_counter()))
         problem = pose_pair(pair, auxiliary, config)
-        result = solve(problem, method)
+        # Before the new tables are there, so that memory does not add up.
+        score = score_briefly(problem.task, pair.tables.embedding, method, seed=config.seed)
+        laps.append(("yardstick", time.perf_counter()))
+        result = replace(solve(problem, method), score=score)
         laps.append(("rows", time.perf_counter()))
         manifest = write_model(directory, pair, result, config, method)
         laps.append(("write", time.perf_counter()))

@@ -25,6 +25,7 @@ from saltlm.progress import progress
 SAMPLES = 1000  # of the bootstrap
 _DRAWN = 100  # of them at a time
 _OTHER_SEED = 1_000_003
+_BRIEF = 1000  # tokens held out for a look in passing
 _BLOCK = 2048  # held-out tokens whose rows are compared at a time
 
 # How a method can fail that does not stop the others: torch tells of too little memory, and of a
@@ -76,6 +77,7 @@ class Score:
         norm_ratio: mean norm over the true rows' mean norm.
         retrieval: share of tokens whose own row is, of all rows held out with it, the nearest by
             that cosine.
+        n_tokens: shared tokens that were held out.
         seconds: for all folds; the first method that needs it pays for what several share.
         error: why there is no score; the other values are None then.
     """
@@ -87,6 +89,7 @@ class Score:
     cosine: Interval | None = None
     norm_ratio: Interval | None = None
     retrieval: Interval | None = None
+    n_tokens: int = 0
     seconds: float = 0.0
     error: str | None = None
 
@@ -160,6 +163,20 @@ def score_methods(
     return _summarise(choices, tallies, seconds, errors, seed)
 
 
+def score_briefly(
+    task: Task, table: Float[Tensor, "v_s h_s"], choice: Choice, *, seed: int = 0
+) -> Score | None:
+    """Return the score of a method on one fold, about a thousand tokens and at most a fifth.
+
+    None if too few tokens are shared for it.
+    """
+    task = distinct(task)
+    n_folds = max(5, len(task.shared_ids) // _BRIEF)
+    if len(task.shared_ids) < 2 * n_folds:
+        return None
+    return score_methods(task, table, [choice], n_folds=n_folds, n_used=1, seed=seed)[0]
+
+
 _COLUMNS = ("error", "spread", "cosine", "norm", "true_norm", "hit", "count")
 
 
@@ -223,7 +240,16 @@ def _summarise(
             for name, values in measures.items()
             if np.isfinite(values[index]).all() and not (name == "ahead" and index == 0)
         }
-        scores.append(Score(str(choice), choice.options, **intervals, seconds=seconds[index]))
+        n_tokens = int((tallies[index, :, -1] > 0).sum())
+        scores.append(
+            Score(
+                str(choice),
+                choice.options,
+                **intervals,
+                n_tokens=n_tokens,
+                seconds=seconds[index],
+            )
+        )
     return scores
 
 

@@ -88,6 +88,9 @@ def transfer_table(result: TransferResult) -> Table:
             ("residual, median", float(maps.fit.residual.median())),
             ("norm ratio, median", float(maps.norm_ratio.median())),
         ]
+    if result.score and result.score.r2:
+        r2, low, high = result.score.r2
+        rows.append(("r2 on shared rows not shown", f"{r2:.3f} ({low:.3f} to {high:.3f})"))
     return table(f"rows; auxiliary space: {result.auxiliary}", ("", ""), rows)
 
 

@@ -187,6 +187,7 @@ def cholesky(matrix: Float[Tensor, "*b n n"]) -> Float[Tensor, "*b n n"]:
     Raises:
         ConfigError: rounding leaves the matrix without one.
     """
+    lower: Tensor
     lower, failed = torch.linalg.cholesky_ex(matrix)
     if failed.any():
         raise ConfigError(
