@@ -10,7 +10,9 @@ import lm_eval
 import pytest
 import torch
 from click.testing import CliRunner
+from datasets import Dataset, DatasetDict
 from lm_eval.tasks import TaskManager
+from lm_eval.tasks._yaml_loader import load_yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from adapt_models import save_model
@@ -24,6 +26,7 @@ from saltlm.evaluate.questions import question_task, read_questions
 from saltlm.evaluate.run import evaluate
 from saltlm.evaluate.task import Subject
 
+TASKS = Path(lm_eval.__file__).parent / "tasks"
 FOLDERS = ("arc", "hellaswag", "mlqa", "multiblimp", "okapi", "xquad")
 CHOICE = """
 task: {name}
@@ -89,8 +92,7 @@ def german(tmp_path):
 
 
 def test_the_pinned_tasks_are_in_the_installed_harness():
-    folder = Path(lm_eval.__file__).parent / "tasks"
-    manager = TaskManager(include_defaults=False, include_path=[folder / name for name in FOLDERS])
+    manager = TaskManager(include_defaults=False, include_path=[TASKS / name for name in FOLDERS])
     pinned = {
         task
         for purposes in all_paper_tasks().values()
@@ -99,6 +101,33 @@ def test_the_pinned_tasks_are_in_the_installed_harness():
     }
     assert len(pinned) == 29
     assert pinned <= set(manager.all_subtasks)
+    for name in pinned:
+        if not name.startswith("xquad_"):  # compared by answers.py
+            load_yaml(manager.task_index[name].yaml_path)  # imports what it is computed with
+
+
+def test_answers_of_xquad_are_compared_as_those_of_mlqa(subject, monkeypatch):
+    answers = {"text": ["am Fluss"], "answer_start": [25]}
+    row = {"context": "Das Haus steht nahe am Fluss.", "question": "Wo?", "answers": answers}
+    asked, seen = [], []
+
+    def load(path, name, **_):
+        asked.append((path, name))
+        return DatasetDict(validation=Dataset.from_list([row]))
+
+    monkeypatch.setattr("datasets.load_dataset", load)
+    manager = TaskManager(include_defaults=False, include_path=TASKS / "xquad")
+    monkeypatch.setattr("lm_eval.tasks.TaskManager", lambda **_: manager)
+    (task,) = harness_tasks([HarnessConfig(task="xquad_de")], limit=None, seed=0, batch=1)
+    assert asked == [("google/xquad", "xquad.de")]
+    assert task.version == "1.0, compared as MLQA"
+    # "fluss" against "am fluss": 2 of 1 and 2.
+    for output, exact, score in (("der »Fluss«\n", 0.0, 2 / 3), ("am Fluss!\n", 1.0, 1.0)):
+        monkeypatch.setattr(subject.model, "generate", _writes(output, subject, seen))
+        metrics = task.measure(subject).metrics
+        assert metrics["exact_match"]["value"] == exact
+        assert metrics["f1"]["value"] == pytest.approx(score)
+    assert seen[0] == "Kontext: Das Haus steht nahe am Fluss.\n\nFrage: Wo?\n\nAntwort:"
 
 
 def test_the_tasks_are_listed_without_a_model():
@@ -204,6 +233,13 @@ def test_a_missing_data_set_is_named_and_the_rest_goes_on(model, choice, tmp_pat
     assert f"not measured: {gone}: its data set cannot be had: " in shown.stderr
     assert "no/such_data" in shown.stderr
     assert "acc" in shown.stdout
+
+
+def test_a_task_that_needs_what_is_not_installed_is_named(tmp_path):
+    file = tmp_path / "old.yaml"
+    file.write_text("task: old\nprocess_results: !function no_such_module.score\n")
+    (failure,) = harness_tasks([HarnessConfig(task=str(file))], limit=1, seed=0, batch=1)
+    assert failure.reason.startswith("it does not load: ImportError: Cannot import module 'no_such")
 
 
 def test_a_task_that_the_harness_does_not_know_is_named(monkeypatch):
