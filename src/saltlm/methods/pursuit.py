@@ -44,22 +44,26 @@ def pursue(
     """
     k = min(k, *shared.shape)
     candidates = _coarse(shared)
-    nothing = torch.zeros(0, k)
-    found = [_Pursued(nothing.long(), nothing, nothing, torch.zeros(0))]
-    bar = progress(total=len(new), desc="pursuit")
-    for targets in unit_rows(new).split(_TARGETS):
-        found.append(_pursue_block(targets, shared, candidates, k))
-        bar.update(len(targets))
-    bar.close()
-    picked, cosines, coefficients, residual = (torch.cat(part) for part in zip(*found, strict=True))
-    neighbours = Neighbours(
-        torch.arange(len(new) + 1) * k,
-        picked.flatten(),
-        torch.full((len(new) * k,), 1 / k),
-        cosines.flatten(),
+    m = len(new)
+    found = _Pursued(
+        torch.empty(m, k, dtype=torch.int64), torch.empty(m, k), torch.empty(m, k), torch.empty(m)
     )
-    coefficients *= new.float().norm(dim=1, keepdim=True)
-    return neighbours, Fit(coefficients.flatten(), residual)
+    bar = progress(total=m, desc="pursuit")
+    for start in range(0, m, _TARGETS):
+        part = slice(start, start + _TARGETS)
+        block = _pursue_block(unit_rows(new[part]), shared, candidates, k)
+        for whole, piece in zip(found, block, strict=True):
+            whole[part] = piece
+        bar.update(len(block.residual))
+    bar.close()
+    neighbours = Neighbours(
+        torch.arange(m + 1) * k,
+        found.picked.flatten(),
+        torch.full((m * k,), 1 / k),
+        found.cosines.flatten(),
+    )
+    found.coefficients.mul_(new.float().norm(dim=1, keepdim=True))
+    return neighbours, Fit(found.coefficients.flatten(), found.residual)
 
 
 class _Pursued(NamedTuple):
