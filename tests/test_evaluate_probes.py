@@ -13,10 +13,13 @@ from conftest import CORPUS
 from saltlm.errors import ConfigError
 from saltlm.evaluate import retrieval
 from saltlm.evaluate.bits_per_byte import bits_per_byte, document_start
+from saltlm.evaluate.fertility import fertility
 from saltlm.evaluate.generation import N_NEW, generate, problem_of, prompt_of
-from saltlm.evaluate.parallel import read_pairs
+from saltlm.evaluate.parallel import SentencePair, read_pairs
+from saltlm.evaluate.quick import generation_task, ranking_task, retrieval_task, text_task
 from saltlm.evaluate.ranking import Ranking, draw_candidates, rank_translations
 from saltlm.evaluate.retrieval import retrieved, sentence_vectors
+from saltlm.evaluate.task import Subject
 
 ENGLISH, GERMAN = CORPUS[:6], CORPUS[6:12]
 
@@ -206,3 +209,53 @@ def test_a_model_that_ends_at_once_is_empty_and_still_timed(tiny):
     assert [output.problem for output in found.outputs] == ["empty", "empty"]
     assert [output.n_tokens for output in found.outputs] == [N_NEW, N_NEW]
     assert found.processor_share > 0
+
+
+def values(task, tiny):
+    return {name: metric["value"] for name, metric in task.measure(Subject(*tiny)).metrics.items()}
+
+
+def test_probes_go_both_ways_and_say_which(tiny):
+    pairs = [SentencePair(*both) for both in zip(ENGLISH, GERMAN, strict=True)]
+    english, german = (sentence_vectors(*tiny, side) for side in (ENGLISH, GERMAN))
+    there, back = (
+        hits.double().mean(1).tolist()
+        for hits in (retrieved(english, german), retrieved(german, english))
+    )
+    assert there != back
+    found = retrieval_task(pairs, seed=0).measure(Subject(*tiny))
+    assert found.details["layers"] == {"English to target": there, "target to English": back}
+    best = found.details["best layer"]
+    assert there[best] + back[best] == max(map(sum, zip(there, back, strict=True)))
+    assert found.metrics["target to English, best layer"]["value"] == pytest.approx(back[best])
+
+    candidates = draw_candidates(6, 2, seed=1)
+    there, back = (
+        rank_translations(*tiny, *sides, candidates)
+        for sides in ((ENGLISH, GERMAN), (GERMAN, ENGLISH))
+    )
+    assert there.gains_most.mean() != back.gains_most.mean()
+    assert values(ranking_task(pairs, 2, seed=1), tiny) == pytest.approx(
+        {
+            "English to target": there.is_first.mean(),
+            "English to target, by gain": there.gains_most.mean(),
+            "target to English": back.is_first.mean(),
+            "target to English, by gain": back.gains_most.mean(),
+        }
+    )
+
+
+def test_texts_in_bits_words_and_bytes(tiny):
+    spent = bits_per_byte(*tiny, GERMAN)
+    sizes = fertility(tiny[1], GERMAN)
+    assert values(text_task("target text", GERMAN, seed=0), tiny) == pytest.approx(
+        {
+            "bits per byte": spent.value,
+            "tokens per word": sizes.tokens_per_word,
+            "bytes lost": spent.lost_share,
+        }
+    )
+    speeds = values(generation_task(GERMAN, 2, seed=0), tiny)
+    assert speeds["bytes per second"] == pytest.approx(
+        speeds["tokens per second"] * sizes.bytes_per_token
+    )
