@@ -17,7 +17,7 @@ from saltlm.errors import AuxiliaryVectorsError, ConfigError
 from saltlm.fasttext_format import read_fasttext, seen_in_training, token_vectors
 from saltlm.methods.sampled import random
 from saltlm.methods.spaces import k_nearest
-from saltlm.methods.task import Fitted, Rows, Task, combination, explained, gram
+from saltlm.methods.task import CHUNK, Fitted, Rows, Task, combination, explained, gram
 from saltlm.neighbours import Neighbours
 from saltlm.tokens import Form
 from saltlm.word2vec_format import read_word_vectors
@@ -90,8 +90,8 @@ def ofa(
 
     With ``vectors`` the nearest are sought among all source tokens, as in the original, whose
     vectors (ColexNet+) are written ``lang:word`` with ``$`` at a word's ends. Without it they are
-    sought among the shared tokens in the auxiliary space. The table's factors are its leading
-    singular vectors, so a row of lower rank is the row's projection on their span.
+    sought among the shared tokens in the auxiliary space. With a ``rank`` rows are made of the
+    source's coordinates along the table's leading singular vectors.
 
     Raises:
         ConfigError: ``vectors`` for a task without texts.
@@ -117,9 +117,9 @@ def ofa(
 
 def _of_rank(fitted: Fitted, task: Task, rank: int) -> Callable[[Float[Tensor, "v_s h"]], Rows]:
     def fill(table: Float[Tensor, "v_s h"]) -> Rows:
-        leading = torch.linalg.eigh(gram(table, task.source_ids)).eigenvectors[:, -rank:]
-        rows = fitted.fill(table)
-        return lambda part: (rows(part).double() @ leading @ leading.T).float()
+        leading = torch.linalg.eigh(gram(table, task.source_ids)).eigenvectors[:, -rank:].float()
+        rows = fitted.fill(torch.cat([part.float() @ leading for part in table.split(CHUNK)]))
+        return lambda part: rows(part) @ leading.T
 
     return fill
 
@@ -163,8 +163,7 @@ def _token_vectors(
     Args:
         side: the vocabulary and the file.
         zipf: weigh words by 1 / rank rather than equally.
-        multilingual: words are written ``lang:word``, with ``$`` at their ends, and cut with a
-            capital first letter as well.
+        multilingual: words are written as ColexNet+ does; see `_spellings`.
     """
     if side.file.suffix == ".bin":
         return _composed(side)
@@ -173,15 +172,9 @@ def _token_vectors(
     weights = 1 / torch.arange(1, len(words) + 1) if zipf else torch.ones(len(words))
     place = {id: row for row, id in enumerate(side.ids)}
     total, weight = torch.zeros(len(place), matrix.shape[1]), torch.zeros(len(place))
-    bare = list(words)
-    cases = [bare]
-    if multilingual:
-        bare = [word.rpartition(":")[2].strip("$") or word for word in words]
-        cases = [bare, [word.capitalize() for word in bare]]
-    for case, space in itertools.product(cases, ("", " ")):
-        encodings = side.tokenizer.encode_batch(
-            [space + word for word in case], add_special_tokens=False
-        )
+    spellings = _spellings if multilingual else _with_space
+    for texts in zip(*map(spellings, words), strict=True):
+        encodings = side.tokenizer.encode_batch(texts, add_special_tokens=False)
         pairs = [
             (place[id], word)
             for word, encoding in enumerate(encodings)
@@ -192,6 +185,22 @@ def _token_vectors(
         total.index_add_(0, token, matrix[word] * weights[word].unsqueeze(1))
         weight.index_add_(0, token, weights[word])
     return total / weight.clamp_min(1e-30).unsqueeze(1)
+
+
+def _with_space(word: str) -> tuple[str, ...]:
+    return word, " " + word
+
+
+def _spellings(word: str) -> tuple[str, ...]:
+    """Return the texts that OFA cuts for ``lang:word`` with ``$`` at the ends of the word.
+
+    As it is, behind a blank, and with a capital: without its blank if it begins a word, else with
+    one. English words may lack the language.
+    """
+    text = (word[4:] if word[3:4] == ":" and len(word) > 4 else word).replace("$", " ")
+    is_start = text.startswith(" ")
+    capital = text[1:2].upper() + text[2:] if is_start else f" {text[:1].upper()}{text[1:]}"
+    return text, " " + text, capital
 
 
 def _composed(side: Side) -> Float[Tensor, "tokens d"]:
