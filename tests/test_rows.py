@@ -42,8 +42,8 @@ def plm_of(rows=6, width=4, seed=0):
     return embedding, AuxiliaryVectors(torch.randn(rows, 3), represented, "made up")
 
 
-def plan_of(tokens, min_shared=1):
-    return plan_rows(match_of(tokens), *plm_of(), min_shared=min_shared)
+def plan_of(tokens, min_shared=1, **options):
+    return plan_rows(match_of(tokens), *plm_of(), min_shared=min_shared, **options)
 
 
 def fixed(made):
@@ -58,6 +58,14 @@ def test_every_token_has_the_origin_that_it_should():
     assert found == expected
     assert plan.new_ids.tolist() == [3]
     assert [plan.count(origin) for origin in (S, L, D, C)] == [3, 1, 3, 2]
+
+
+def test_anchors_that_are_made_anew_are_still_anchors():
+    plain, anew = (plan_of(TOKENS.values(), copy_shared=copied) for copied in (True, False))
+    assert torch.equal(anew.shared_ids, plain.shared_ids)
+    assert anew.new_ids.tolist() == sorted([*plain.shared_ids.tolist(), *plain.new_ids.tolist()])
+    others = anew.origin != Origin.LINEAR
+    assert torch.equal(anew.origin[others], plain.origin[others])
 
 
 def test_anchors_are_shared_tokens_with_a_direction():

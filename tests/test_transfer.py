@@ -271,6 +271,20 @@ def test_objects_in_memory_give_what_directories_give(parents, made):
     assert result.counts == made[1].counts
 
 
+def test_shared_tokens_can_be_made_anew_as_in_wechsel(parents, made, tmp_path):
+    result = transfer(*parents, tmp_path / "out", method="mean", copy_shared=False)
+    plain, origin = made[1].provenance, result.provenance.origin
+    is_anew = (origin == Origin.LINEAR) & (plain.origin == Origin.SHARED)
+    assert is_anew.nonzero().flatten().tolist() == plain.shared_ids.tolist()
+    rows = result.embedding[origin == Origin.LINEAR]
+    assert torch.equal(rows, rows[:1].expand_as(rows))
+    assert (result.provenance.source_ids[is_anew] == -1).all()
+    copied = result.provenance.source_ids >= 0
+    assert torch.equal(result.embedding[copied], made[1].embedding[copied])
+    with pytest.raises(ConfigError, match="mode=extend keeps the source's rows"):
+        transfer(*parents, tmp_path / "other", mode="extend", copy_shared=False)
+
+
 def test_the_same_inputs_give_the_same_bytes(parents, made, tmp_path):
     transfer(*parents, tmp_path / "out")
     first, second = contents(made[0]), contents(tmp_path / "out")

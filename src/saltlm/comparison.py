@@ -356,7 +356,7 @@ def _measure(
             "n_bytes": sum(bits.n_bytes),
             "tokens_per_word": fertility(tokenizer, held_out).tokens_per_word,
         }
-    if is_new is not None and is_new.any():
+    if is_new is not None and is_new.any() and not is_new.all():
         table = model.get_output_embeddings().weight.detach()
         mass = new_row_mass(model, tokenizer, texts["target"], is_new)
         found |= {"rows": asdict(report_table(table, is_new)), "mass": asdict(mass)}

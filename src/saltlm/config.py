@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ByteSize, Field
+from pydantic import ByteSize, Field, model_validator
 
 from saltlm.options import Section, read_values, validated
 
@@ -97,6 +97,9 @@ class TransferConfig(Section):
         (), description="text that mode=extend must not cut in a new way; default: some English"
     )
     match: Match = Field("exact", description="what counts as the same token")
+    copy_shared: bool = Field(
+        True, description="false: the method makes the shared tokens' rows too, as in WECHSEL"
+    )
     min_shared: int = Field(20, ge=1, description="refuse a pair that shares fewer tokens")
     seed: int = Field(0, ge=0, description="of the rows that are sampled, and of fastText")
     dtype: Dtype | None = Field(None, description="of the new model's weights; else the source's")
@@ -111,6 +114,12 @@ class TransferConfig(Section):
     tensors: TensorNames = TensorNames()
     fasttext: FasttextConfig = FasttextConfig()
     calibration: CalibrationConfig = CalibrationConfig()
+
+    @model_validator(mode="after")
+    def _fits(self) -> "TransferConfig":
+        if self.mode == "extend" and not self.copy_shared:
+            raise ValueError("mode=extend keeps the source's rows, copy_shared=false does not")
+        return self
 
 
 def load_config(

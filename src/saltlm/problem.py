@@ -114,7 +114,13 @@ def pose(
         VocabularyError: too few tokens are shared.
     """
     plm_embedding = meeting.composition.rows(plm_embedding)
-    plan = plan_rows(meeting.match, plm_embedding, auxiliary, min_shared=config.min_shared)
+    plan = plan_rows(
+        meeting.match,
+        plm_embedding,
+        auxiliary,
+        min_shared=config.min_shared,
+        copy_shared=config.copy_shared,
+    )
     task = task_of(
         meeting,
         plan,
@@ -167,7 +173,9 @@ def solve(problem: Problem, method: Choice) -> TransferResult:
     provenance = Provenance(
         origin=per_row(plan.origin, Origin.PADDING),
         plm_ids=torch.where(rows < composition.n_plm, rows, -1),
-        source_ids=per_row(meeting.match.source_ids, -1),
+        source_ids=per_row(
+            meeting.match.source_ids.masked_fill(plan.origin == Origin.LINEAR, -1), -1
+        ),
         shared_ids=plan.shared_ids,
         new_ids=plan.new_ids,
         neighbours=fitted.neighbours or no_neighbours(len(plan.new_ids)),

@@ -62,11 +62,13 @@ def plan_rows(
     auxiliary: AuxiliaryVectors,
     *,
     min_shared: int,
+    copy_shared: bool = True,
 ) -> Plan:
     """Return the origin of every row (SALT steps 1 and 2).
 
     A token takes part in the geometry, as an anchor or as a new token, when it has an auxiliary
-    vector and a PLM row that is not zero.
+    vector and a PLM row that is not zero. Without ``copy_shared`` the anchors are made anew, each
+    from all of them.
 
     Raises:
         VocabularyError: fewer than ``min_shared`` anchors.
@@ -88,6 +90,8 @@ def plan_rows(
             "compare them with: saltlm inspect SOURCE PLM; then try --set match=casefold, "
             "another PLM, or a lower --set min_shared=N",
         )
+    if not copy_shared:
+        origin[shared_ids] = Origin.LINEAR
     return Plan(origin, shared_ids, (origin == Origin.LINEAR).nonzero().squeeze(1))
 
 

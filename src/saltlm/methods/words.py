@@ -52,7 +52,7 @@ def wechsel(
     Word vectors are fastText models (``.bin``), which give each token's text its vector, or text
     files, where a token's vector is the mean of the words that have it among their pieces. Such
     files hold no counts, so a word counts as 1 / its rank. Tokens without a vector are drawn.
-    Unlike the original, shared tokens are not made anew: they keep the source's row.
+    The original makes shared tokens anew, too: that is the transfer's ``copy_shared=false``.
 
     Raises:
         ConfigError: a file is missing, or the task has no texts.
