@@ -82,6 +82,17 @@ def test_a_model_and_its_optimizer_go_on_as_if_nothing_had_happened(tmp_path):
     assert other.head.weight is other.embedding.weight
 
 
+def test_all_of_the_optimizer_goes_to_the_device_of_the_weights(tmp_path):
+    """Fused AdamW counts its steps there; "meta" stands for a GPU."""
+    model, optimizer = trained(0)
+    saved = save_step(tmp_path, model, optimizer)
+    elsewhere = Tied().to("meta")
+    theirs = torch.optim.AdamW(elsewhere.parameters(), fused=False)
+    load_optimizer(saved, elsewhere, theirs)
+    devices = {t.device.type for state in theirs.state.values() for t in state.values()}
+    assert devices == {"meta"}
+
+
 def test_the_oldest_are_pruned(tmp_path):
     model, optimizer = trained(0)
     for step in (1, 2, 30):

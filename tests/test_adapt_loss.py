@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     CohereConfig,
     CohereForCausalLM,
@@ -103,6 +104,26 @@ def test_bias_and_transform_against_autograd(transform, rows):
         assert torch.allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
+def test_no_tensor_is_as_large_as_the_logits():
+    class Sizes(TorchDispatchMode):
+        largest = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **kwargs or {})
+            if isinstance(result, torch.Tensor):
+                self.largest = max(self.largest, result.numel())
+            return result
+
+    ids = torch.randint(50, (3, 12), generator=torch.Generator().manual_seed(1))
+    model = build("soft cap")
+    with Sizes() as seen:
+        causal_loss(model, ids, chunk_logits=170).backward()
+    assert 0 < seen.largest < 3 * 11 * 50
+    with Sizes() as seen:
+        plain_loss(model, ids, None)
+    assert seen.largest == 3 * 11 * 50
+
+
 def test_the_gradient_is_given_once():
     hidden = torch.randn(4, 3, requires_grad=True)
     loss = cross_entropy(hidden, torch.randn(6, 3), None, torch.zeros(4, dtype=torch.int64))
@@ -142,25 +163,31 @@ def test_under_autocast_the_loss_is_near_and_gradients_keep_their_dtype():
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_documents_are_kept_apart(kind):
-    assert separates_documents(build(kind, torch.float32))
+    for dtype in (torch.float32, torch.bfloat16):
+        assert separates_documents(build(kind, dtype), 2)
 
 
 def test_a_recurrent_model_cannot_keep_documents_apart():
     model = MambaForCausalLM(
         MambaConfig(vocab_size=50, hidden_size=8, num_hidden_layers=1, state_size=4)
     )
-    assert not separates_documents(model)
+    assert not separates_documents(model, 2)
 
 
-def test_a_mask_that_is_ignored_is_noticed(monkeypatch):
-    model = build("tied", torch.float32)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("most", [0, 1])
+def test_a_mask_that_is_ignored_is_noticed(monkeypatch, dtype, most):
+    """Flash attention ignores it when there are several sequences."""
+    model = build("tied", dtype)
     forward = type(model).forward
 
     def ignores(self, input_ids=None, position_ids=None, **others):
-        return forward(self, input_ids=input_ids, **others)
+        kept = {"position_ids": position_ids} if len(input_ids) <= most else {}
+        return forward(self, input_ids=input_ids, **kept, **others)
 
     monkeypatch.setattr(type(model), "forward", ignores)
-    assert not separates_documents(model)
+    assert not separates_documents(model, 2)
+    assert separates_documents(model, 1) == (most == 1)
 
 
 def test_unknown_treatment_of_logits_is_refused(monkeypatch):

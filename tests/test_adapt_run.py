@@ -6,18 +6,20 @@ import json
 import logging
 import os
 import re
+import runpy
 import shutil
 import sys
 
 import pytest
 import torch
 from accelerate import tracking
+from accelerate.state import AcceleratorState
 from accelerate.utils import LoggerType
 from click.testing import CliRunner
 from transformers import AutoModelForCausalLM
 
 from adapt_models import N_SHARED, N_TOKENS, read_model, save_model, save_text, tiny_config
-from saltlm.adapt import checkpoints, training
+from saltlm.adapt import checkpoints, loss, training
 from saltlm.adapt.errors import TrainingError
 from saltlm.adapt.loop import adapt
 from saltlm.adapt.metrics import flatten, read_metrics
@@ -147,7 +149,8 @@ def test_the_stored_dtype_is_kept_but_training_is_not_in_it(tmp_path, text, is_s
 
 @pytest.mark.parametrize("kind", ["embeddings", "lora", "top-bottom"])
 def test_a_run_goes_on_inside_every_kind_of_stage(tmp_path, text, monkeypatch, kind):
-    model, config = save_model(tmp_path / "model"), tiny_config(tmp_path, stages=[kind])
+    model = save_model(tmp_path / "model", attention_dropout=0.3)  # so random numbers matter
+    config = tiny_config(tmp_path, stages=[kind])
     adapt(model, tmp_path / "whole", config)
     with monkeypatch.context() as patch:
         patch.setattr(training, "learning_rate_factor", lambda step, *_: 1.0 if step < 3 else 1 / 0)
@@ -155,6 +158,42 @@ def test_a_run_goes_on_inside_every_kind_of_stage(tmp_path, text, monkeypatch, k
             adapt(model, tmp_path / "broken", config)
     adapt(model, tmp_path / "broken", config)
     assert read_model(tmp_path / "broken") == read_model(tmp_path / "whole")
+
+
+@pytest.fixture
+def new_accelerator_state():
+    """accelerate keeps the dtype of a process."""
+    AcceleratorState._reset_state()
+    yield
+    AcceleratorState._reset_state()
+
+
+@pytest.mark.usefixtures("new_accelerator_state")
+def test_bfloat16_is_that_of_activations_only(tmp_path, text, monkeypatch):
+    seen, real = set(), loss._ChunkedCrossEntropy.apply
+
+    def apply(hidden, weight, *others):
+        seen.add((hidden.dtype, weight.dtype))
+        return real(hidden, weight, *others)
+
+    model = save_model(tmp_path / "model", attention_dropout=0.3)
+    config = tiny_config(tmp_path, dtype="bfloat16", heldout={"german": text}, steps=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(loss._ChunkedCrossEntropy, "apply", apply)
+        adapt(model, tmp_path / "out", config)
+    assert seen == {(torch.bfloat16, torch.float32)}
+    (kept,) = checkpoints.find(tmp_path / "out" / "saltlm" / "checkpoints")
+    for file in ("weights", "optimizer"):
+        tensors = checkpoints._read(kept / f"{file}.safetensors").values()
+        assert {tensor.dtype for tensor in tensors} == {torch.float32}
+    AcceleratorState._reset_state()
+    adapt(model, tmp_path / "exact", tiny_config(tmp_path, heldout={"german": text}, steps=2))
+    rows, exact = metrics(tmp_path / "out"), metrics(tmp_path / "exact")
+    assert rows[1]["loss"] != exact[1]["loss"]
+    assert rows[1]["loss"] == pytest.approx(exact[1]["loss"], rel=1e-2)
+    assert rows[2]["bits_per_byte"]["german"] == pytest.approx(
+        exact[2]["bits_per_byte"]["german"], rel=1e-2
+    )
 
 
 @pytest.mark.parametrize("options", [{"micro_batch": 3}, {"checkpointing": True}])
@@ -256,6 +295,15 @@ def init(project):
     assert project == "saltlm"
     return Run()
 """
+
+
+def test_the_module_is_the_command(monkeypatch, capsys):
+    """As in ``accelerate launch -m saltlm.adapt``."""
+    monkeypatch.setattr(sys, "argv", ["saltlm.adapt", "--launch-config", "ddp"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("saltlm.adapt", run_name="__main__")
+    assert not ended.value.code
+    assert "distributed_type: MULTI_GPU" in capsys.readouterr().out
 
 
 def test_the_command(tmp_path, text, caplog):

@@ -208,7 +208,7 @@ def load_optimizer(saved: Saved, model: nn.Module, optimizer: torch.optim.Optimi
                 "give the settings that the run began with, or another --out",
             )
         parameter = parameters[name]
-        optimizer.state[parameter][moment] = _like(tensor, parameter) if tensor.ndim else tensor
+        optimizer.state[parameter][moment] = _like(tensor, parameter)
 
 
 def _whole(tensor: Tensor) -> Tensor:
@@ -217,9 +217,9 @@ def _whole(tensor: Tensor) -> Tensor:
 
 
 def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """Return a whole tensor on the parameter's device, sharded like it."""
+    """Return a whole tensor on the parameter's device, sharded like it; a number is not."""
     tensor = tensor.to(parameter.device)
-    if isinstance(parameter, DTensor):
+    if isinstance(parameter, DTensor) and tensor.ndim:
         return distribute_tensor(tensor, parameter.device_mesh, parameter.placements)
     return tensor
 

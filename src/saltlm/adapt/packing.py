@@ -28,7 +28,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm.adapt.corpus import Source, documents
 from saltlm.adapt.errors import DataError
-from saltlm.directory import disk_errors
+from saltlm.directory import disk_errors, sync
 from saltlm.errors import OutputError
 from saltlm.evaluate.bits_per_byte import document_start
 from saltlm.evaluate.fertility import encode
@@ -234,6 +234,7 @@ def _new_folder(folder: Path) -> Iterator[Path]:
     try:
         with disk_errors(folder):
             yield partial
+            sync(partial)
             try:
                 partial.rename(folder)
             except OSError:

@@ -11,6 +11,9 @@ from saltlm.adapt.config import AdaptConfig
 from saltlm.adapt.errors import TrainingError
 from saltlm.adapt.mixture import Mixture, describe
 
+# What devices say in a plain RuntimeError: the CPU; Apple's GPU and CUDA's driver; cuBLAS.
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "_ALLOC_FAILED")
+
 
 def check_finite(
     loss: float,
@@ -68,7 +71,7 @@ def memory_errors(where: str, config: AdaptConfig) -> Iterator[None]:
         yield
     except (RuntimeError, MemoryError) as error:
         is_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not is_memory and "can't allocate memory" not in str(error):
+        if not is_memory and not any(words in str(error) for words in _OUT_OF_MEMORY):
             raise
         raise TrainingError(
             f"out of memory in {where} with micro_batch={config.micro_batch},"

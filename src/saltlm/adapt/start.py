@@ -80,7 +80,7 @@ def start_accelerator(config: AdaptConfig, folder: RunFolder) -> Accelerator:
     """Join the processes that ``accelerate launch`` or ``torchrun`` started, if any.
 
     Raises:
-        ConfigError: a tracker is not installed.
+        ConfigError: a tracker is not installed, or the devices do not have the dtype.
     """
     for tracker in config.trackers:
         if importlib.util.find_spec(tracker) is None:
@@ -92,16 +92,24 @@ def start_accelerator(config: AdaptConfig, folder: RunFolder) -> Accelerator:
         torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     )
     uses_bfloat16 = config.dtype == "bfloat16" or (config.dtype == "auto" and has_bfloat16)
-    accelerator = Accelerator(
-        cpu=not has_device,
-        mixed_precision="bf16" if uses_bfloat16 else "no",
-        log_with=list(config.trackers) or None,
-        project_dir=folder.path,
-        kwargs_handlers=[
-            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
-            InitProcessGroupKwargs(timeout=timedelta(days=1)),  # others wait while one packs text
-        ],
-    )
+    try:
+        accelerator = Accelerator(
+            cpu=not has_device,
+            mixed_precision="bf16" if uses_bfloat16 else "no",
+            log_with=list(config.trackers) or None,
+            project_dir=folder.path,
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(gradient_as_bucket_view=True),
+                InitProcessGroupKwargs(
+                    timeout=timedelta(days=1)
+                ),  # others wait while one packs text
+            ],
+        )
+    except ValueError as error:
+        raise ConfigError(
+            f"dtype={config.dtype} cannot be had here: {error}",
+            "choose another --set dtype=; in Python, start a new process for another dtype",
+        ) from error
     if not accelerator.is_main_process:  # one of them speaks for all
         logging.getLogger("saltlm").setLevel(logging.ERROR)
         disable_progress_bar()

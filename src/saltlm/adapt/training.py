@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -73,27 +74,31 @@ def set_up(run: Run, number: int, saved: Saved | None) -> Training:
     config = run.config
     rates = stage_rates(run.stages[number].kind, config.lr)
     model = build_model(run, number, saved)
-    can_mask = _probe(run, model)
     if config.checkpointing:
         recompute_activations(model)
     optimizer: torch.optim.Optimizer = torch.optim.AdamW(
         parameter_groups(model, rates, run.is_new, config.weight_decay), betas=_BETAS, fused=True
     )
     inside, optimizer = run.accelerator.prepare(Inside(model).train(), optimizer)
+    can_mask = _probe(run, inside, type(model).__name__)
     if saved is not None and goes_on_in(run, number, saved):
         checkpoints.load_optimizer(saved, model, optimizer)
     tables = row_tables(model, rates, run.is_new)
     return Training(model, inside, optimizer, tables, rates, can_mask)
 
 
-def _probe(run: Run, model: PreTrainedModel) -> bool:
+def _probe(run: Run, inside: nn.Module, name: str) -> bool:
     """Make sure that the loss is the model's own, and find out whether it can mask documents."""
-    check_logits(model, read_batch(run.mixture, 0, 1).ids[:, :16])
-    can_mask = separates_documents(model)
+    config = run.config
+    ids = read_batch(run.mixture, 0, 1).ids[:, :16].to(run.accelerator.device)
+    without_gradient(inside, check_logits, ids)
+    rows = min(2, config.micro_batch)
+    can_mask: bool = without_gradient(inside, separates_documents, rows)
     if not can_mask:
         logger.warning(
-            "%s cannot keep attention inside a document: it sees the end of the one before",
-            type(model).__name__,
+            "%s cannot keep attention inside a document%s: it sees the end of the one before",
+            name,
+            "" if rows == 1 else " (flash attention can, with --set micro_batch=1)",
         )
     return can_mask
 
@@ -165,22 +170,31 @@ def _seed(*parts: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence(parts).generate_state(1)[0]))
 
 
-def measure(run: Run, inside: nn.Module) -> dict[str, Any]:
-    """Return bits per byte of each held-out text; every process measures the same."""
+def without_gradient(
+    inside: nn.Module, function: Callable[..., Any], *args: Any, **named: Any
+) -> Any:
+    """Return ``function(model, ...)`` where no backward pass follows."""
     with torch.no_grad():
-        values = {
-            name: inside(
-                bits_per_byte,
-                run.tokenizer,
-                texts,
-                context=run.config.sequence_length,
-                stride=max(1, run.config.sequence_length // 2),
-                batch=run.config.micro_batch,
-            ).value
-            for name, texts in run.heldout.items()
-        }
+        value = inside(function, *args, **named)
     if isinstance(inside, FSDPModule):
         inside.reshard()  # as the backward pass would
+    return value
+
+
+def measure(run: Run, inside: nn.Module) -> dict[str, Any]:
+    """Return bits per byte of each held-out text; every process measures the same."""
+    values = {
+        name: without_gradient(
+            inside,
+            bits_per_byte,
+            run.tokenizer,
+            texts,
+            context=run.config.sequence_length,
+            stride=max(1, run.config.sequence_length // 2),
+            batch=run.config.micro_batch,
+        ).value
+        for name, texts in run.heldout.items()
+    }
     return {"bits_per_byte": values} if values else {}
 
 
@@ -198,10 +212,7 @@ def run_suite(run: Run, inside: nn.Module, step: int) -> dict[str, Any]:
         done = [attempt(task, record, subject) for task in run.suite]
         return [item for item in done if not isinstance(item, Failure)]
 
-    with torch.no_grad():
-        results = inside(attempt_all)
-    if isinstance(inside, FSDPModule):
-        inside.reshard()
+    results = without_gradient(inside, attempt_all)
     if run.accelerator.is_main_process:
         file = run.folder.evaluation(step)
         file.parent.mkdir(exist_ok=True)
