@@ -4,6 +4,7 @@ import gzip
 import json
 import logging
 import sys
+from itertools import islice
 from types import SimpleNamespace
 
 import pytest
@@ -32,6 +33,13 @@ def test_bad_lines_are_named(tmp_path, caplog):
         "a.txt: left out 2 of 4 rows (1 empty, 1 not UTF-8), the first are line 2 (empty),"
         " line 4 (not UTF-8)"
     ) in caplog.text
+
+
+def test_bad_lines_are_named_when_the_rest_is_not_read(tmp_path, caplog):
+    """As of a Hub dataset, of which a run needs a part, and of held-out text."""
+    (tmp_path / "a.txt").write_text("\ngut\nbesser\n\n")
+    assert list(islice(documents(source(tmp_path / "a.txt")), 1)) == ["gut"]
+    assert "a.txt: left out 1 of 2 rows (1 empty), the first are line 1 (empty)" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.ndjson"])

@@ -169,7 +169,7 @@ def new_accelerator_state():
 
 
 @pytest.mark.usefixtures("new_accelerator_state")
-def test_bfloat16_is_that_of_activations_only(tmp_path, text, monkeypatch):
+def test_bfloat16_is_that_of_activations_only(tmp_path, text, monkeypatch, caplog):
     seen, real = set(), loss._ChunkedCrossEntropy.apply
 
     def apply(hidden, weight, *others):
@@ -182,6 +182,7 @@ def test_bfloat16_is_that_of_activations_only(tmp_path, text, monkeypatch):
         patch.setattr(loss._ChunkedCrossEntropy, "apply", apply)
         adapt(model, tmp_path / "out", config)
     assert seen == {(torch.bfloat16, torch.float32)}
+    assert "cannot keep attention inside a document" not in caplog.text
     (kept,) = checkpoints.find(tmp_path / "out" / "saltlm" / "checkpoints")
     for file in ("weights", "optimizer"):
         tensors = checkpoints._read(kept / f"{file}.safetensors").values()
@@ -204,6 +205,27 @@ def test_what_fits_into_memory_changes_nothing(tmp_path, text, options):
         adapt(model, tmp_path / name, tiny_config(tmp_path, steps=3, **more))
         losses.append([row["loss"] for row in metrics(tmp_path / name)[1:]])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_a_model_that_ignores_documents_is_told_of(tmp_path, text, monkeypatch, caplog):
+    given, real = [], training.causal_loss
+
+    def causal_loss(model, ids, positions, **named):
+        given.append(positions)
+        return real(model, ids, positions, **named)
+
+    monkeypatch.setattr(training, "causal_loss", causal_loss)
+    for can_mask in (True, False):
+        with monkeypatch.context() as patch:
+            if not can_mask:
+                patch.setattr(training, "separates_documents", lambda *_: False)
+            config = tiny_config(tmp_path, steps=1, micro_batch=8)
+            adapt(save_model(tmp_path / f"model-{can_mask}"), tmp_path / f"{can_mask}", config)
+        warning = "LlamaForCausalLM cannot keep attention inside a document (flash attention can,"
+        assert (warning in caplog.text) != can_mask
+    with_positions, without = given
+    assert (with_positions[:, 1:] == 0).any()  # a document begins inside of a sequence
+    assert without is None
 
 
 def test_a_finished_run_is_left_alone_or_made_longer(tmp_path, text):
@@ -231,7 +253,9 @@ def test_other_settings_are_refused_unless_a_checkpoint_is_named(tmp_path, text)
     assert adapt(model, out, other, resume=str(first)).n_steps == 4
     assert {row["learning_rates"]["body"] for row in metrics(out)[1:3]} == {3e-3}
     assert {row["learning_rates"]["body"] for row in metrics(out)[3:]} == {3e-4, 1.5e-4}
-    with pytest.raises(TrainingError, match=r"nowhere is not a whole checkpoint: .*No such file"):
+    with pytest.raises(
+        TrainingError, match=r"there is no checkpoint \S+nowhere\nhint: --resume auto"
+    ):
         adapt(model, out, other, resume=str(tmp_path / "nowhere"))
     assert adapt(model, out, tiny_config(tmp_path, steps=1), resume="never").n_steps == 1
     assert [path.name for path in checkpoints.find(last.parent)] == ["step-00000001"]

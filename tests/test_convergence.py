@@ -18,6 +18,7 @@ from saltlm.convergence import (
     convergence_rows,
     first_reached,
     levels_of,
+    levels_reached,
     read_curve,
 )
 from saltlm.convergence_plot import plot_curves
@@ -77,6 +78,14 @@ def test_several_seeds_are_a_mean_and_the_slowest():
     assert line[:4] == ("salt", "2", "1.500 (1.000 to 2.000)", "")
     assert line[4] == "50 (0 kB, 0 s)"
     assert line[5] == "not reached"
+    at = {"tokens": 50, "n_bytes": 200, "seconds": 0.25}
+    assert levels_reached(comparison) == [
+        {"target_bits_per_byte": 2.5, "reached": {"salt": [{k: v / 2 for k, v in at.items()}, at]}},
+        {
+            "target_bits_per_byte": 1.5,
+            "reached": {"salt": [{"tokens": 75, "n_bytes": 300, "seconds": 0.375}, None]},
+        },
+    ]
 
 
 def test_the_plot_is_the_same_bytes_again_and_names_each_method_once(tmp_path):
@@ -129,6 +138,8 @@ def test_each_model_is_adapted_on_the_same_text_and_what_is_there_is_not_done_ag
     assert not (out / "salt-adapted-0" / "saltlm" / "checkpoints").exists()
     assert len(read_curve(out / "salt-adapted-0" / "saltlm" / "metrics.jsonl")) == 3
     assert "## Adapted" in markdown(found)
+    written = json.loads((out / "comparison.json").read_text())["levels"]
+    assert set(written[0]["reached"]) == {"untouched", "salt"}
     assert "</svg>" in (out / "comparison.svg").read_text()
 
     again = compare(*pair, ["mean", "salt"], out, **given, seeds=[0, 1])["results"]

@@ -27,6 +27,7 @@ from saltlm.convergence import (
     check_adapt_extra,
     convergence_rows,
     curves_of,
+    levels_reached,
 )
 from saltlm.convergence_plot import plot_curves, require_matplotlib
 from saltlm.directory import new_directory
@@ -115,9 +116,12 @@ def compare(
         "auxiliary": auxiliary.description,
         "results": collect(out, failed),
     }
+    curves = curves_of(comparison)
+    if curves:
+        comparison["levels"] = levels_reached(comparison)
     replace_text(out / "comparison.json", json.dumps(comparison, indent=2) + "\n")
     replace_text(out / "comparison.md", markdown(comparison))
-    if curves := curves_of(comparison):
+    if curves:
         untouched = comparison["results"][UNTOUCHED]["target"]["bits_per_byte"]
         plot_curves(curves, untouched, out / "comparison.svg")
     return comparison

@@ -163,14 +163,28 @@ def levels_of(curves: Mapping[str, Sequence[Sequence[Point]]], untouched: float)
     return sorted({untouched, *(end for end in ends if end < untouched)}, reverse=True)
 
 
+def levels_reached(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return for each level where each method first came down to it: a place per seed, or None."""
+    curves = curves_of(comparison)
+    return [
+        {
+            "target_bits_per_byte": level,
+            "reached": {
+                name: [found and asdict(found) for found in _reach(runs, level)]
+                for name, runs in curves.items()
+            },
+        }
+        for level in _levels(comparison, curves)
+    ]
+
+
 def convergence_rows(comparison: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """Yield a heading and a line per method: its end, and tokens to reach each level.
 
     Of several seeds the mean is shown, and the tokens of the slowest.
     """
     curves = curves_of(comparison)
-    untouched = comparison["results"]["untouched"]["target"]["bits_per_byte"]
-    levels = levels_of(curves, untouched)
+    levels = _levels(comparison, curves)
     yield ("method", "seeds", "target at the end", "English", *(f"to {x:.3f}" for x in levels))
     for name, runs in curves.items():
         ends = [run[-1].bits_per_byte for run in runs]
@@ -179,8 +193,18 @@ def convergence_rows(comparison: Mapping[str, Any]) -> Iterator[tuple[str, ...]]
             str(len(runs)),
             _spread([end["target"] for end in ends]),
             _spread([end["English"] for end in ends]) if "English" in ends[0] else "",
-            *(_slowest([first_reached(run, "target", x) for run in runs]) for x in levels),
+            *(_slowest(_reach(runs, level)) for level in levels),
         )
+
+
+def _levels(
+    comparison: Mapping[str, Any], curves: Mapping[str, Sequence[Sequence[Point]]]
+) -> list[float]:
+    return levels_of(curves, comparison["results"]["untouched"]["target"]["bits_per_byte"])
+
+
+def _reach(runs: Sequence[Sequence[Point]], level: float) -> list[Reached | None]:
+    return [first_reached(run, "target", level) for run in runs]
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -159,8 +159,12 @@ def read_saved(path: Path) -> Saved:
     """Return what a checkpoint says of itself.
 
     Raises:
-        TrainingError: it is no checkpoint, or is damaged.
+        TrainingError: it is not there, or is damaged.
     """
+    if not path.is_dir():
+        raise TrainingError(
+            f"there is no checkpoint {path}", "--resume auto goes on from the last one in --out"
+        )
     try:
         state = json.loads((path / _STATE).read_text(encoding="utf-8"))
         return Saved(path=path, **state)

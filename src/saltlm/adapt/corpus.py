@@ -56,7 +56,7 @@ class Source:
 def documents(source: Source) -> Iterator[str]:
     """Yield the texts of a source in their order, without white space around them.
 
-    At the end, a warning says how many rows were left out and why.
+    At the end, or when the reader has enough, a warning says how many rows were left out and why.
 
     Raises:
         DataError: the source cannot be read, or too many of its rows are bad.
@@ -67,7 +67,11 @@ def documents(source: Source) -> Iterator[str]:
     for row in _rows(source):
         n_rows += 1
         if isinstance(row, str):
-            yield row
+            try:
+                yield row
+            except GeneratorExit:
+                _tell(source, n_rows, reasons, named)
+                raise
             continue
         reasons[row.reason] += 1
         if len(named) < _NAMED:
@@ -75,8 +79,7 @@ def documents(source: Source) -> Iterator[str]:
         if n_rows >= _JUDGED_AFTER:
             _judge(source, n_rows, reasons, named)
     _judge(source, n_rows, reasons, named)
-    if reasons:
-        logger.warning("%s: left out %s", source.name, _describe(n_rows, reasons, named))
+    _tell(source, n_rows, reasons, named)
 
 
 def fingerprint(source: Source) -> str:
@@ -222,6 +225,11 @@ def _judge(source: Source, n_rows: int, reasons: Counter[str], named: list[BadRo
             "mend the file, or put up with them: --set max_bad_share="
             f"{min(1.0, 1.1 * reasons.total() / n_rows):.2g}",
         )
+
+
+def _tell(source: Source, n_rows: int, reasons: Counter[str], named: list[BadRow]) -> None:
+    if reasons:
+        logger.warning("%s: left out %s", source.name, _describe(n_rows, reasons, named))
 
 
 def _describe(n_rows: int, reasons: Counter[str], named: list[BadRow]) -> str:

@@ -174,9 +174,9 @@ def _losses(
 def separates_documents(model: PreTrainedModel, rows: int) -> bool:
     """Whether a model keeps attention inside a document when the positions restart with it.
 
-    It is tried: the second of two documents must come out as it does alone. transformers masks so
-    for most decoders; recurrent models and those without ``position_ids`` cannot, and flash
-    attention can only do it for one sequence at a time.
+    It is tried: the second of two documents must come out the same whatever the first one says.
+    transformers masks so for most decoders; recurrent models and those without ``position_ids``
+    cannot, and flash attention can only do it for one sequence at a time.
 
     Args:
         model: on the device and in the dtype in which it is trained.
@@ -185,15 +185,16 @@ def separates_documents(model: PreTrainedModel, rows: int) -> bool:
     if "position_ids" not in inspect.signature(model.forward).parameters:
         return False
     n = 8
-    ids = torch.arange(2 * n, device=model.device) % model.config.get_text_config().vocab_size
-    positions = ids.new_tensor([*range(n), *range(n)])
-    ids, positions = ids.expand(rows, -1), positions.expand(rows, -1)
+    documents = torch.arange(3 * n, device=model.device) % model.config.get_text_config().vocab_size
+    first, second, other = documents.expand(rows, -1).split(n, 1)
+    positions = torch.arange(n, device=model.device).repeat(2).expand(rows, -1)
     was_training = model.training
     model.train(False)
     with short_head(output_head(model)) as received:
-        model(input_ids=ids, position_ids=positions, use_cache=False)
-        model(input_ids=ids[:, n:], use_cache=False)
+        for before in (first, other):
+            ids = torch.cat([before, second], 1)
+            model(input_ids=ids, position_ids=positions, use_cache=False)
     model.train(was_training)
-    together, alone = received[0][:, n:].float(), received[1].float()
-    rounding = 1e-4 if received[0].dtype == torch.float32 else 5e-2
-    return bool((together - alone).norm() <= rounding * alone.norm())
+    one, same = (hidden[:, n:].float() for hidden in received)
+    # Bit for bit in most models; where the first document changes how experts are filled, nearly.
+    return bool((one - same).norm() <= 2e-2 * one.norm())
