@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from saltlm.cli.main import cli
+from saltlm.cli.tables import donor_table
 from saltlm.comparison import compare, directory_name, evaluate_each, markdown, rows_of
 from saltlm.config import TransferConfig
 from saltlm.errors import ConfigError
@@ -17,8 +18,9 @@ from saltlm.evaluate.config import SuiteConfig
 from saltlm.evaluate.results import Evaluation
 from saltlm.methods import parse_method
 from saltlm.record import read_manifest
-from saltlm.scoring import best, default_methods, score_pair
+from saltlm.scoring import PairScores, best, default_methods, score_pair
 from saltlm.vocabulary_transfer import transfer
+from saltlm.yardstick import Interval, Score
 from tiny_pairs import contents, write_pair
 
 
@@ -129,7 +131,11 @@ def test_names_of_files_tell_options_apart():
 
 def test_rows_have_a_cell_for_every_heading(pair, heldout, tmp_path):
     found = compare(*pair, ["salt"], tmp_path / "cmp", heldout=[heldout], english=[heldout])
-    assert {len(row) for row in rows_of(found)} == {6}
+    assert {len(row) for row in rows_of(found)} == {7}
+    rows = found["results"]["salt"]["rows"]
+    line = (tmp_path / "cmp" / "comparison.md").read_text().splitlines()[-1]
+    assert line.startswith("| salt | 0.") or line.startswith("| salt | -")
+    assert line.endswith(f"| {rows['new_rank']:.0f} ({rows['shared_rank']:.0f}) |")
 
 
 def test_scores_are_in_the_order_asked_for_and_the_best_is_found(pair):
@@ -137,6 +143,20 @@ def test_scores_are_in_the_order_asked_for_and_the_best_is_found(pair):
     assert [score.method for score in found.scores] == ["mean", "salt"]
     values = {score.method: score.r2.value for score in found.scores}
     assert best(found.scores).name == max(values, key=values.get)
+
+
+def test_plms_are_ranked_by_their_best_methods():
+    def scored(plm, **values):
+        scores = [Score(name, {}, r2=Interval(r2, r2 - 1, r2 + 1)) for name, r2 in values.items()]
+        return PairScores("llm", plm, 7, "aux", (Score("clp", {}, error="x"), *scores))
+
+    shown = donor_table(
+        [scored("none"), scored("weak", salt=-0.5, mean=0.0), scored("good", a=0.3)]
+    )
+    plms, _, methods, r2, _ = ([str(cell) for cell in c.cells] for c in shown.columns)
+    assert plms == ["good", "weak", "none"]
+    assert methods == ["a", "mean", "none"]
+    assert r2[:2] == ["0.300", "0.000"]
 
 
 def test_no_method_stands_for_all_that_need_no_files():
@@ -154,6 +174,9 @@ def test_score_and_compare_from_the_command_line(pair, heldout, tmp_path):
     assert "SOURCE and at least one PLM are needed" in lonely.stderr
     scored = run(cli, ["score", *map(str, pair), "--method", "salt", "--folds", "2", "--json"])
     assert json.loads(scored.stdout)[0]["scores"][0]["method"] == "salt"
+    ranked = run(cli, ["score", *map(str, (*pair, pair[1])), "--method", "mean", "--folds", "2"])
+    assert ranked.stdout.count("retrieval") == 2
+    assert "best method" in ranked.stdout
     options = tmp_path / "options.yaml"
     options.write_text("min_shared: 100000\n")
     words = ["score", *map(str, pair), "--method", "mean", "--folds", "2"]

@@ -13,6 +13,7 @@ from tokenizers.models import BPE
 from saltlm.errors import ConfigError
 from saltlm.folds import distinct, draw_folds, hold_out, strata_of
 from saltlm.methods import METHODS, Choice, choose_method, fit_method, parse_method
+from saltlm.methods.calibration import Calibration, Unigrams
 from saltlm.methods.task import Task, Texts
 from saltlm.tokens import Form
 from saltlm.yardstick import SEARCH, judge, score_briefly, score_methods, select_options, variants
@@ -193,6 +194,39 @@ def test_a_look_in_passing_is_one_fold_of_a_fifth_or_a_thousand_tokens(monkeypat
     assert score_briefly(task, table, choose_method("focus")).n_tokens == 12
     few, table = make_pair(n=9)
     assert score_briefly(few, table, choose_method("focus")) is None
+
+
+def test_calibrations_are_done_to_what_is_scored():
+    task, table = make_pair(noise=1.0)
+    plain, scaled = (
+        score_methods(task, table, choices("focus"), calibration=Calibration(norms=norms))[0]
+        for norms in (False, True)
+    )
+    assert plain.norm_ratio.value < 0.9
+    assert scaled.norm_ratio.value == pytest.approx(1, abs=0.01)
+
+
+def test_unigrams_of_held_out_tokens_are_their_own(monkeypatch):
+    task, table = make_pair()
+    ids = task.shared_ids.clone()
+    ids[9] = ids[2]  # the yardstick leaves this token out
+    object.__setattr__(task, "shared_ids", ids)
+    hidden, logs = torch.linspace(-1, 2, 5), torch.linspace(0.1, 0.9, 120).log()
+    seen = []
+    monkeypatch.setattr(
+        "saltlm.yardstick.judge",
+        lambda rows, truth, mean: seen.append((rows, truth)) or judge(rows, truth, mean),
+    )
+    calibration = Calibration(unigrams=Unigrams(hidden, logs, torch.zeros(10)))
+    score_methods(task, table, choices("global"), calibration=calibration)
+    assert len(seen) == 5
+    for rows, truth in seen:
+        held = (table[ids].unsqueeze(1) == truth).all(2).any(1)
+        held[9] = False
+        known = ~held
+        known[9] = False
+        level = (table[ids[known]] @ hidden - logs[known]).mean()
+        torch.testing.assert_close(rows @ hidden, logs[held] + level, atol=1e-3, rtol=1e-3)
 
 
 def test_one_failing_method_does_not_stop_the_rest(caplog):

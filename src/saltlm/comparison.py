@@ -220,11 +220,14 @@ def directory_name(choice: Choice) -> str:
 
 
 def rows_of(comparison: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Yield a heading and then a line per method: yardstick, bits per byte, mass, norm ratio."""
-    yield ("method", "yardstick r2", "target bits per byte", "English", "mass on new rows", "norms")
+    """Yield a heading and then a line per method: yardstick, bits per byte, and the new rows."""
+    yield (
+        *("method", "yardstick r2", "target bits per byte", "English"),
+        *("mass on new rows", "norms", "rank (copied rows)"),
+    )
     for name, result in comparison["results"].items():
         if "error" in result:
-            yield (name, f"failed: {result['error']}", "", "", "", "")
+            yield (name, f"failed: {result['error']}", *[""] * 5)
             continue
         score, rows = result.get("yardstick", {}), result.get("rows")
         yield (
@@ -234,6 +237,7 @@ def rows_of(comparison: dict[str, Any]) -> Iterator[tuple[str, ...]]:
             _bits(result.get("English")),
             f"{result['mass']['mass']:.1%}" if "mass" in result else "",
             f"{rows['new_norms']['median']:.2f}" if rows else "",
+            f"{rows['new_rank']:.0f} ({rows['shared_rank']:.0f})" if rows else "",
         )
 
 
@@ -331,7 +335,12 @@ def _yardstick(
         return {}
     counts = corpus_counts(pair, config.corpus)
     scores = score_methods(
-        problem.task, pair.tables.embedding, choices, counts=counts, seed=config.seed
+        problem.task,
+        pair.tables.embedding,
+        choices,
+        calibration=problem.embedding_calibration,
+        counts=counts,
+        seed=config.seed,
     )
     # Which method is the first, that `ahead` is relative to, depends on what was there already.
     return {score.method: replace(score, ahead=None) for score in scores}

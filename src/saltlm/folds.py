@@ -83,16 +83,29 @@ def hold_out(task: Task, held: Int64[Tensor, " fold"]) -> Task:
     )
 
 
-def distinct(task: Task) -> Task:
-    """Return the task without shared tokens that copy the same source row as an earlier one.
+def first_copies(shared_ids: Int64[Tensor, " n"]) -> Int64[Tensor, " distinct"]:
+    """Return the positions of shared tokens that copy another source row than any earlier one.
 
     Else the row of a held-out token could be among those it is predicted from.
     """
-    order = task.shared_ids.argsort(stable=True)
+    order = shared_ids.argsort(stable=True)
     is_first = torch.ones_like(order, dtype=torch.bool)
-    ordered = task.shared_ids[order]
+    ordered = shared_ids[order]
     is_first[order[1:]] = ordered[1:] != ordered[:-1]
-    if is_first.all():
+    return is_first.nonzero().squeeze(1)
+
+
+def distinct(task: Task) -> Task:
+    """Return the task without shared tokens that copy the same source row as an earlier one."""
+    first = first_copies(task.shared_ids)
+    if len(first) == len(task.shared_ids):
         return task
-    whole = hold_out(task, (~is_first).nonzero().squeeze(1))
+    whole = hold_out(task, all_but(first, len(task.shared_ids)))
     return dataclasses.replace(whole, held_out_ids=torch.zeros(0, dtype=torch.int64))
+
+
+def all_but(positions: Int64[Tensor, " some"], n: int) -> Int64[Tensor, " others"]:
+    """Return the positions below n that are not among the given ones."""
+    is_other = torch.ones(n, dtype=torch.bool)
+    is_other[positions] = False
+    return is_other.nonzero().squeeze(1)

@@ -1,7 +1,7 @@
 """What two models pose to a method, and the new model's tables that a method makes of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -90,6 +90,12 @@ class Problem:
     dtype: torch.dtype | None
     padding: int
     calibration: Calibration
+
+    @property
+    def embedding_calibration(self) -> Calibration:
+        """What is done to the embedding's rows: unigrams are the head's, if there is one."""
+        is_tied = self.tables.head is None
+        return self.calibration if is_tied else replace(self.calibration, unigrams=None)
 
 
 def pose(

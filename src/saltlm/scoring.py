@@ -72,17 +72,21 @@ def score_pair(
     check_auxiliary_spec(config.aux, config.corpus, config.fasttext)
     pair = read_pair(str(source), str(plm), config)
     auxiliary = auxiliary_of(pair, config)
-    task = pose_pair(pair, auxiliary, config).task
+    problem = pose_pair(pair, auxiliary, config)
+    task, calibration = problem.task, problem.embedding_calibration
     table = pair.tables.embedding
     counts = corpus_counts(pair, config.corpus)
     if select:
         names = dict.fromkeys(choice.name for choice in choices)
-        selected = select_options(task, table, names, counts=counts, seed=config.seed)
+        selected = select_options(
+            task, table, names, calibration=calibration, counts=counts, seed=config.seed
+        )
         choices = list({str(choice): choice for choice in (*choices, *selected)}.values())
     scores = score_methods(
         task,
         table,
         choices,
+        calibration=calibration,
         counts=counts,
         n_folds=n_folds,
         repeats=repeats,

@@ -153,7 +153,13 @@ def transfer(
         laps.append(("auxiliary vectors", time.perf_counter()))
         problem = pose_pair(pair, auxiliary, config)
         # Before the new tables are there, so that memory does not add up.
-        score = score_briefly(problem.task, pair.tables.embedding, method, seed=config.seed)
+        score = score_briefly(
+            problem.task,
+            pair.tables.embedding,
+            method,
+            calibration=problem.embedding_calibration,
+            seed=config.seed,
+        )
         laps.append(("yardstick", time.perf_counter()))
         result = replace(solve(problem, method), score=score)
         laps.append(("rows", time.perf_counter()))

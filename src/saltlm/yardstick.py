@@ -17,11 +17,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from saltlm.errors import ConfigError, SaltlmError
-from saltlm.folds import distinct, draw_folds, hold_out, strata_of
+from saltlm.folds import all_but, distinct, draw_folds, first_copies, hold_out, strata_of
 from saltlm.methods import Choice, choose_method, fit_method, plain
+from saltlm.methods.calibration import Calibration
 from saltlm.methods.task import Task, column_mean
 from saltlm.progress import progress
 
+NO_CALIBRATION = Calibration()
 SAMPLES = 1000  # of the bootstrap
 _DRAWN = 100  # of them at a time
 _OTHER_SEED = 1_000_003
@@ -107,6 +109,7 @@ def score_methods(
     table: Float[Tensor, "v_s h_s"],
     choices: Sequence[Choice],
     *,
+    calibration: Calibration = NO_CALIBRATION,
     counts: Int64[Tensor, " v_t"] | None = None,
     n_folds: int = 5,
     n_used: int | None = None,
@@ -119,6 +122,7 @@ def score_methods(
         task: the pair of models.
         table: the source's embedding.
         choices: what to compare; the others' `Score.ahead` is relative to the first.
+        calibration: what is done to all methods' rows.
         counts: occurrences of each PLM id in a corpus, for folds alike in frequency.
         n_folds: 5 hold out a fifth at a time.
         n_used: so many of the folds only.
@@ -128,8 +132,8 @@ def score_methods(
     Raises:
         ConfigError: fewer shared tokens than two per fold, or fewer than two folds.
     """
-    task = distinct(task)
-    n = len(task.shared_ids)
+    first, task = first_copies(task.shared_ids), distinct(task)
+    n = len(first)
     if not 2 <= n_folds <= n // 2:
         raise ConfigError(
             f"{n_folds} folds of {n} shared tokens: a fold needs two tokens, and there must be two",
@@ -148,13 +152,18 @@ def score_methods(
             part = hold_out(task, fold)
             truth = table[part.held_out_ids].float()
             mean = column_mean(table, part.shared_ids).float()
+            calibrated = calibration.of_shared(first[all_but(fold, n)], first[fold])
             for index, choice in enumerate(choices):
                 bar.update()
                 if errors[index]:
                     continue
                 begun = time.perf_counter()
                 try:
-                    rows = fit_method(choice, part).fill(table)(slice(0, len(fold)))
+                    rows = calibrated(
+                        fit_method(choice, part).fill(table),
+                        table[part.shared_ids],
+                        makes_logits=True,
+                    )(slice(0, len(fold)))
                     tallies[index, fold] += judge(rows, truth, mean).numpy()
                 except FAILURES as error:
                     errors[index] = str(error)
@@ -164,17 +173,24 @@ def score_methods(
 
 
 def score_briefly(
-    task: Task, table: Float[Tensor, "v_s h_s"], choice: Choice, *, seed: int = 0
+    task: Task,
+    table: Float[Tensor, "v_s h_s"],
+    choice: Choice,
+    *,
+    calibration: Calibration = NO_CALIBRATION,
+    seed: int = 0,
 ) -> Score | None:
     """Return the score of a method on one fold, about a thousand tokens and at most a fifth.
 
     None if too few tokens are shared for it.
     """
-    task = distinct(task)
-    n_folds = max(5, len(task.shared_ids) // _BRIEF)
-    if len(task.shared_ids) < 2 * n_folds:
+    n = len(first_copies(task.shared_ids))
+    n_folds = max(5, n // _BRIEF)
+    if n < 2 * n_folds:
         return None
-    return score_methods(task, table, [choice], n_folds=n_folds, n_used=1, seed=seed)[0]
+    return score_methods(
+        task, table, [choice], calibration=calibration, n_folds=n_folds, n_used=1, seed=seed
+    )[0]
 
 
 _COLUMNS = ("error", "spread", "cosine", "norm", "true_norm", "hit", "count")
@@ -274,6 +290,7 @@ def select_options(
     table: Float[Tensor, "v_s h_s"],
     names: Iterable[str],
     *,
+    calibration: Calibration = NO_CALIBRATION,
     counts: Int64[Tensor, " v_t"] | None = None,
     seed: int = 0,
 ) -> list[Choice]:
@@ -284,7 +301,15 @@ def select_options(
     chosen = []
     for name in names:
         tried = variants(name)
-        scores = score_methods(task, table, tried, counts=counts, n_used=1, seed=seed + _OTHER_SEED)
+        scores = score_methods(
+            task,
+            table,
+            tried,
+            calibration=calibration,
+            counts=counts,
+            n_used=1,
+            seed=seed + _OTHER_SEED,
+        )
         values = [score.r2.value if score.r2 else -np.inf for score in scores]
         chosen.append(tried[int(np.argmax(values))])
     return chosen

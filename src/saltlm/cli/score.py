@@ -82,7 +82,9 @@ def command(
     if as_json:
         click.echo(json.dumps([scores.to_json() for scores in found], indent=2))
         return
-    from saltlm.cli.tables import score_table, show
+    from saltlm.cli.tables import donor_table, score_table, show
 
     for scores in found:
         show(score_table(scores))
+    if len(found) > 1:
+        show(donor_table(found))

@@ -1,5 +1,6 @@
 """Tables in the terminal, made of results."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -187,6 +188,19 @@ def curve_table(curve: Sequence[Point], untouched: float) -> Table:
         for point, value in zip(curve, values, strict=True)
     ]
     return table("bits a byte in training", ("tokens", "seconds", "bits a byte", ""), rows)
+
+
+def donor_table(pairs: Sequence[PairScores]) -> Table:
+    """Return which PLM is worth most, each by its best method, the best first."""
+    found: list[tuple[float, tuple[object, ...]]] = []
+    for pair in pairs:
+        scored = [(score.r2, score.method) for score in pair.scores if score.r2]
+        r2, method = max(scored, default=(None, "none"))
+        interval = (r2.value, f"{r2.low:.3f} to {r2.high:.3f}") if r2 else ("", "")
+        row = (pair.plm, pair.n_shared, method, *interval)
+        found.append((r2.value if r2 else -math.inf, row))
+    ranked = [row for _, row in sorted(found, key=lambda pair: -pair[0])]
+    return table("PLMs", ("PLM", "shared tokens", "best method", "r2", "95 % interval"), ranked)
 
 
 def show_evaluation(found: Evaluation, out: Path) -> None:

@@ -1,6 +1,6 @@
 """Calibrations that go on top of any method's rows. Off unless asked for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int64
@@ -44,6 +44,20 @@ class Calibration:
 
     norms: bool = False
     unigrams: Unigrams | None = None
+
+    def of_shared(self, known: Int64[Tensor, " n"], held_out: Int64[Tensor, " m"]) -> "Calibration":
+        """Return what is done to rows of shared tokens that are made as if they were new.
+
+        Args:
+            known: positions of the others among the shared tokens.
+            held_out: positions of those tokens.
+        """
+        if self.unigrams is None:
+            return self
+        logs = self.unigrams.log_shared
+        return replace(
+            self, unigrams=replace(self.unigrams, log_shared=logs[known], log_new=logs[held_out])
+        )
 
     def __call__(
         self,
