@@ -23,7 +23,7 @@ from accelerate import Accelerator, FullyShardedDataParallelPlugin
 from accelerate.utils import DistributedType
 
 from adapt_models import save_model, save_text, tiny_config
-from saltlm.adapt import loop
+from saltlm.adapt import start
 from saltlm.adapt.loop import adapt
 from saltlm.adapt.metrics import read_metrics
 
@@ -148,14 +148,16 @@ def two_processes(folder: Path, model: Path) -> dict[str, Any]:
     }
 
 
-def sharded_accelerator(config: Any, folder: Any) -> Accelerator:
+def sharded_accelerator(**options: Any) -> Accelerator:
     """Return what fsdp2.yaml gives, which accelerate itself keeps from CPUs."""
     shipped = (files("saltlm.adapt") / "launch" / "fsdp2.yaml").read_text()
     settings = yaml.safe_load(shipped)["fsdp_config"]
     os.environ.update({name.upper(): str(value) for name, value in settings.items()})
     plugin = FullyShardedDataParallelPlugin()
     assert plugin.fsdp_version == 2
-    accelerator = Accelerator(cpu=True, fsdp_plugin=plugin)
+    if options["mixed_precision"] != "no":
+        plugin.set_mixed_precision(options["mixed_precision"])
+    accelerator = Accelerator(**options, fsdp_plugin=plugin)
     accelerator.state.distributed_type = DistributedType.FSDP
     accelerator.state.fsdp_plugin = plugin
     return accelerator
@@ -164,16 +166,20 @@ def sharded_accelerator(config: Any, folder: Any) -> Accelerator:
 def sharded(folder: Path, model: Path) -> dict[str, Any]:
     """Compare one process with two that share the weights, killed and resumed once."""
     config = tiny_config(folder, heldout={"target": folder / "text.txt"}, **OPTIONS)
-    one, two = folder / "one", folder / "sharded"
-    loop.start_accelerator = sharded_accelerator
+    one, two, rough = folder / "one", folder / "sharded", folder / "sharded-bfloat16"
+    start.Accelerator = sharded_accelerator
     killed = killed_at(18, two, lambda: adapt(model, two, config))
     ends_of_killed = processes(2, killed)
     ends = processes(2, lambda: adapt(model, two, config))
+    changed = {"steps": 1, "stages": ["embeddings"], "dtype": "bfloat16"}
+    short = tiny_config(folder, **{**OPTIONS, **changed})
+    ends += processes(2, lambda: adapt(model, rough, short))
     return {
         "ends": ends,
         "ends_of_killed": ends_of_killed,
         "one": outcome(one),
         "two": outcome(two),
+        "bfloat16": outcome(rough),
     }
 
 

@@ -69,3 +69,9 @@ def test_sharded_processes_go_on_after_a_kill(results):
     result = results["sharded"]
     assert was_killed(result["ends_of_killed"])
     assert [row["step"] for row in result["two"]["curve"]] == list(range(7))
+
+
+def test_sharded_processes_in_bfloat16_do_not_round_the_loss(results):
+    exact, rough = (losses(results["sharded"][kind])[0] for kind in ("one", "bfloat16"))
+    assert rough != exact
+    assert rough == pytest.approx(exact, rel=1e-4)

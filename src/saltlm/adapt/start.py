@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from jaxtyping import Bool
 from torch import Tensor
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
@@ -110,6 +111,10 @@ def start_accelerator(config: AdaptConfig, folder: RunFolder) -> Accelerator:
             f"dtype={config.dtype} cannot be had here: {error}",
             "choose another --set dtype=; in Python, start a new process for another dtype",
         ) from error
+    shards = getattr(accelerator.state, "fsdp_plugin", None)
+    if shards is not None and uses_bfloat16:
+        # accelerate's own would round the loss to bfloat16, and sum gradients in it.
+        shards.mixed_precision_policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32)
     if not accelerator.is_main_process:  # one of them speaks for all
         logging.getLogger("saltlm").setLevel(logging.ERROR)
         disable_progress_bar()
