@@ -19,13 +19,15 @@ from typing import Any
 
 import torch
 import yaml
-from accelerate import Accelerator, FullyShardedDataParallelPlugin
+from accelerate import Accelerator, FullyShardedDataParallelPlugin, PartialState
 from accelerate.utils import DistributedType
+from torch.distributed.fsdp import FSDPModule
 
 from adapt_models import save_model, save_text, tiny_config
-from saltlm.adapt import start
+from saltlm.adapt import loop, start
 from saltlm.adapt.loop import adapt
 from saltlm.adapt.metrics import read_metrics
+from saltlm.adapt.training import Training, set_up
 
 CHANGES = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"}
 OPTIONS: dict[str, Any] = {"steps": 6, "stages": ["embeddings:0.5", "full"], "keep": 2}
@@ -158,16 +160,24 @@ def sharded_accelerator(**options: Any) -> Accelerator:
     if options["mixed_precision"] != "no":
         plugin.set_mixed_precision(options["mixed_precision"])
     accelerator = Accelerator(**options, fsdp_plugin=plugin)
+    PartialState().distributed_type = DistributedType.FSDP  # what every new state is filled from
     accelerator.state.distributed_type = DistributedType.FSDP
     accelerator.state.fsdp_plugin = plugin
     return accelerator
+
+
+def sharded_set_up(*args: Any) -> Training:
+    """Make sure that every stage shares the weights."""
+    training = set_up(*args)
+    assert isinstance(training.inside, FSDPModule)
+    return training
 
 
 def sharded(folder: Path, model: Path) -> dict[str, Any]:
     """Compare one process with two that share the weights, killed and resumed once."""
     config = tiny_config(folder, heldout={"target": folder / "text.txt"}, **OPTIONS)
     one, two, rough = folder / "one", folder / "sharded", folder / "sharded-bfloat16"
-    start.Accelerator = sharded_accelerator
+    start.Accelerator, loop.set_up = sharded_accelerator, sharded_set_up
     killed = killed_at(18, two, lambda: adapt(model, two, config))
     ends_of_killed = processes(2, killed)
     ends = processes(2, lambda: adapt(model, two, config))
