@@ -29,6 +29,7 @@ demo: .venv/ready
 bench: .venv/ready
 	$(BIN)/python benchmarks/map_speed.py --out benchmarks/results/map_speed.json
 	$(BIN)/python benchmarks/io_memory.py --out benchmarks/results/io_memory.json
+	$(BIN)/python benchmarks/adapt_speed.py --out benchmarks/results/adapt_speed.json
 
 docs: .venv/ready
 	SALTLM_WRITE_DOCS=1 $(BIN)/python -m pytest tests/test_docs.py

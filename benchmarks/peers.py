@@ -275,8 +275,8 @@ def main():
     table = pair.tables.embedding[: task.n_source_tokens].float()
     part, few = first(task, options.tokens), first(task, options.pursued)
     report = {
-        "source": options.source,
-        "plm": options.plm,
+        "source": Path(options.source).name,
+        "plm": Path(options.plm).name,
         "shared tokens": len(task.shared_ids),
         "new tokens": len(part.plm_new),
         "new tokens of OMP": len(few.plm_new),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from saltlm.comparison import rows_of
 from saltlm.convergence import convergence_rows
+from saltlm.evaluate.side_by_side import Cell, text_of
 
 RESULTS = Path(__file__).parent / "results"
 LANGUAGES = {"de": "German", "vi": "Vietnamese", "ar": "Arabic"}
@@ -143,11 +144,26 @@ def convergence(code):
 
 
 def all_methods(code):
-    results = read(f"all_methods_{code}.json")["results"]
+    results = read(f"methods_{code}.json")["settings"]["plm"]["results"]
+    return method_table(results.items())
+
+
+def spaces_and_calibrations(code):
+    """The same with other auxiliary vectors, and calibrated."""
+    settings = read(f"methods_{code}.json")["settings"]
+    labels = {"plm": "", "fasttext": "fastText", "norms": "norms", "unigrams": "unigrams"}
+    again = {name for key in labels.keys() - {"plm"} for name in settings[key]["results"]}
+    return method_table(
+        (f"{name}`, `{label}" if label else name, result)
+        for key, label in labels.items()
+        for name, result in settings[key]["results"].items()
+        if name in again - {"untouched"}
+    )
+
+
+def method_table(results):
     rows = []
-    for name, result in sorted(
-        results.items(), key=lambda item: item[1]["target"]["bits_per_byte"]
-    ):
+    for name, result in sorted(results, key=lambda item: item[1]["target"]["bits_per_byte"]):
         score, has_rows = result["yardstick"], "rows" in result
         cells = [""] * 5
         if score:
@@ -158,6 +174,66 @@ def all_methods(code):
         rows.append([f"`{name}`", *cells])
     heading = ["method", "r2 (95 %)", "cosine", "norms", "retrieval", "mass on new rows"]
     return table([*heading, "target bits per byte", "English"], rows)
+
+
+def peers():
+    """The peers' own code beside ours."""
+    rows = []
+    for name, job in read("peers.json").items():
+        if not isinstance(job, dict) or "saltlm" not in job:
+            continue
+        sides = job["saltlm"], job["peer"]
+        difference = job["relative difference of rows"]["99 %"]
+        rows.append(
+            [
+                name,
+                *(f"{side['processor seconds']:.2f}" for side in sides),
+                f"**{job['times faster']:.1f}**",
+                *(f"{side['extra bytes'] / 2**20:,.0f}" for side in sides),
+                f"{job['rows within 0.001']:.0%}",
+                f"{difference:.0e}",
+            ]
+        )
+    heading = ["method: peer", "saltlm, s", "peer, s", "times faster", "saltlm, MiB", "peer, MiB"]
+    return table([*heading, "rows within 0.001", "difference, 99 %"], rows)
+
+
+def adapt_speed():
+    rows = []
+    for case in read("adapt_speed.json")["cases"]:
+        speed, peak = case["tokens per second"], case["peak memory, MiB"]
+        rows.append(
+            [
+                case["name"],
+                *(f"{speed[side]:,.0f}" for side in ("saltlm", "trainer")),
+                f"**{case['times as fast']:.2f}**",
+                *(f"{peak[side]:,}" for side in ("saltlm", "trainer")),
+                f"**{case['share of the memory']:.0%}**",
+            ]
+        )
+    heading = ["", "saltlm, tokens/s", "Trainer", "times as fast", "saltlm, MiB", "Trainer"]
+    return table([*heading, "share of the memory"], rows)
+
+
+def evaluated(name):
+    """Models side by side, as `saltlm evaluate` wrote them to evaluation.json."""
+    found = read(name)
+    models = [model["name"] for model in found["models"]]
+    metrics = {
+        (result["model"]["name"], result["task"], metric): value
+        for result in found["results"]
+        for metric, value in result["metrics"].items()
+    }
+    rows = []
+    for row in found["places"]:
+        cells = [metrics.get((model, row["task"], row["metric"])) for model in models]
+        n = next(cell["n"] for cell in cells if cell)
+        texts = (
+            text_of(Cell(cell, place), bold="**")
+            for cell, place in zip(cells, row["places"], strict=True)
+        )
+        rows.append([row["task"], row["metric"], n, *texts])
+    return table(["task", "metric", "n", *models], rows)
 
 
 def adapted():

@@ -21,8 +21,8 @@ from saltlm.linear import Fit
 from saltlm.neighbours import Neighbours, unit_rows
 from saltlm.progress import progress
 
-_TARGETS = 256  # worked on together
-_SMALL = 16  # of them whose bases a processor's cache holds
+_TARGETS = 512  # worked on together
+_SMALL = 32  # of them whose bases a processor's cache holds
 _GROUP = 64  # scores whose largest is found first
 _STEPS = 127  # of an 8-bit integer, on either side of zero
 _TINY = 1e-30
