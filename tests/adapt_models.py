@@ -69,6 +69,7 @@ def tiny_config(folder: Path, **options: Any) -> AdaptConfig:
         "batch_tokens": 64,
         "micro_batch": 4,
         "loss_chunk": 10 * N_ROWS,
+        "dtype": "float32",  # on every machine
         "save_every": 2,
         "eval_every": 2,
         "lr": {"new": 1e-2, "shared": 3e-3, "body": 3e-3},

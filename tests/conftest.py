@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +59,13 @@ CORPUS = [
 # splitting, as in Llama.
 _SPLIT = pre_tokenizers.Metaspace()
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+
+
+@pytest.fixture(autouse=True)
+def _no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make ``dtype=auto`` the same on every machine."""
+    if "torch" in sys.modules:
+        monkeypatch.setattr("torch.cpu.get_capabilities", dict, raising=False)
 
 
 @pytest.fixture(scope="session")

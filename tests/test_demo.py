@@ -97,7 +97,7 @@ def test_the_demo_runs_through_and_replaces_an_earlier_one(tiny_assets, tmp_path
     assert method == scored  # the first of the table
     curve = result.stdout.partition("bits a byte in training")[2]
     assert re.findall(r"^ *([\d,]+) .*█", curve, re.MULTILINE) == [
-        f"{tokens:,}" for tokens in range(0, 33_000, 4_096)
+        f"{tokens:,}" for tokens in range(0, 25_000, 4_096)
     ]
     again = run.measure({"again": Path(f"{made}-adapted")}, ["vi"])
     assert f"{next(again).bits.value:.3f}" in curve.splitlines()[-5]

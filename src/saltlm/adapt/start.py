@@ -77,6 +77,16 @@ class Run:
     n_steps: int
 
 
+def _has_bfloat16() -> bool:
+    """Return whether the device of this process multiplies bfloat16 faster than float32."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if torch.xpu.is_available() or torch.backends.mps.is_available():
+        return torch.xpu.is_available()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # none: old torch
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+
+
 def start_accelerator(config: AdaptConfig, folder: RunFolder) -> Accelerator:
     """Join the processes that ``accelerate launch`` or ``torchrun`` started, if any.
 
@@ -89,10 +99,7 @@ def start_accelerator(config: AdaptConfig, folder: RunFolder) -> Accelerator:
     # Without an accelerator, accelerate takes processes for copies unless it is told of the CPU.
     has_device = torch.cuda.is_available() or torch.xpu.is_available()
     has_device = has_device or torch.backends.mps.is_available()
-    has_bfloat16 = torch.xpu.is_available() or (
-        torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-    )
-    uses_bfloat16 = config.dtype == "bfloat16" or (config.dtype == "auto" and has_bfloat16)
+    uses_bfloat16 = config.dtype == "bfloat16" or (config.dtype == "auto" and _has_bfloat16())
     try:
         accelerator = Accelerator(
             cpu=not has_device,

@@ -30,14 +30,14 @@ METHODS = (
     "global-residual:ridge=3.0",
 )
 
-# Two minutes on two cores. The steps are small, since there are so few tokens to make them of.
+# About two minutes on two cores. Small steps, since there are few tokens to make them of.
 TRAINING = (
-    "tokens=32k",
+    "tokens=24k",
     "sequence_length=256",
     "batch_tokens=1024",
     "micro_batch=4",
     "eval_every=4",
-    "save_every=32",
+    "save_every=24",
     "keep=1",
     f"eval_documents={_DOCUMENTS}",
 )
