@@ -31,6 +31,7 @@ ALL = [
     *("fvt", "fvt:word_start=True", "clp", "clp+", "focus", "ofa", "omp", "least-squares"),
     *("global", "procrustes", "global-residual", "global-residual:ridge=1.0", "kernel-ridge"),
 ]
+SETTINGS = ["plm", "fasttext", "norms", "unigrams"]
 NEIGHBOURS = ["salt", "salt:ridge=1.0:centred=True", "focus"]
 
 
@@ -112,6 +113,8 @@ def run(given, language):
         "settings": {},
     }
     for name, (methods, flags) in settings(texts, work, language).items():
+        if name not in given.settings:
+            continue
         out = work / f"compare-{language}-{name}"
         command = [sys.executable, "-m", "saltlm.cli.main", "compare", str(given.source)]
         command += [str(donor), "--methods", ",".join(methods), "--out", str(out), *flags]
@@ -147,8 +150,9 @@ def main():
     for name in ("--source", "--plm", "--texts", "--work"):
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--languages", nargs="+", default=["de", "ar", "vi"])
+    parser.add_argument("--settings", nargs="+", default=SETTINGS, choices=SETTINGS)
     parser.add_argument("--size", type=int, default=32_000, help="tokens of the pruned PLM")
-    parser.add_argument("--documents", type=int, default=200)
+    parser.add_argument("--documents", type=int, default=60)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)

@@ -286,6 +286,8 @@ TABLES = {
     "real costs": real_costs,
     "map speed": map_speed,
     "all methods de": partial(all_methods, "de"),
+    "peers": peers,
+    "adapt speed": adapt_speed,
     "before adaptation de": partial(before_adaptation, "de"),
     "convergence de": partial(convergence, "de"),
     "before adaptation vi": partial(before_adaptation, "vi"),
