@@ -239,17 +239,17 @@ def evaluated(name):
 def adapted():
     """Where each method begins and ends, in a table that a README has room for."""
     results = read("convergence_de.json")["results"]
-    untouched = results.pop("untouched")
-    rows = [["untouched, as it is", f"{untouched['target']['bits_per_byte']:.2f}", ""]]
     ends = {
         name: [run["curve"][-1]["bits_per_byte"]["target"] for run in result["adapted"]]
         for name, result in results.items()
         if "adapted" in result
     }
+    rows = []
     for name in sorted(ends, key=lambda name: sum(ends[name]) / len(ends[name])):
         start = results[name]["target"]["bits_per_byte"]
         end = ", ".join(f"{value:.2f}" for value in ends[name])
-        rows.append([f"`{name}`", f"{start:.2f}", f"**{end}**"])
+        label = "no transfer" if name == "untouched" else f"`{name}`"
+        rows.append([label, f"{start:.2f}", f"**{end}**"])
     return table(["German", "bits per byte before", "after 100k tokens"], rows)
 
 
