@@ -1,4 +1,4 @@
-"""Curves of bits per byte, over text and over seconds, as one SVG."""
+"""Curves of bits per byte, over tokens, text and seconds, as one SVG."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ def plot_curves(
 ) -> None:
     """Write the plot; the same curves give the same bytes.
 
-    Text is counted in bytes, since a token of one tokenizer is not a token of another.
+    Text is also counted in bytes, since a token of one tokenizer is not a token of another.
 
     Args:
         curves: of each method, one per seed.
@@ -27,21 +27,26 @@ def plot_curves(
     from matplotlib.figure import Figure
 
     with mpl.rc_context({"svg.hashsalt": "saltlm", "svg.fonttype": "none", "font.size": 9}):
-        figure = Figure(figsize=(9, 3.6), layout="constrained")
-        by_text, by_time = figure.subplots(1, 2, sharey=True)
+        figure = Figure(figsize=(12, 3.6), layout="constrained")
+        by_tokens, by_text, by_time = figure.subplots(1, 3, sharey=True)
         for number, (name, runs) in enumerate(curves.items()):
             for seed, run in enumerate(runs):
                 style = {"color": f"C{number % 10}", "marker": ".", "markersize": 4}
                 style["label"] = name if seed == 0 else "_" + name
                 bits = [point.bits_per_byte["target"] for point in run]
+                by_tokens.plot([point.tokens / 1e3 for point in run], bits, **style)
                 by_text.plot([point.n_bytes / 1e3 for point in run], bits, **style)
                 by_time.plot([point.seconds for point in run], bits, **style)
-        for axes, label in ((by_text, "kB of text"), (by_time, "seconds of training")):
+        for axes, label in (
+            (by_tokens, "thousand tokens"),
+            (by_text, "kB of text"),
+            (by_time, "seconds of training"),
+        ):
             axes.axhline(untouched, color="0.5", linestyle="--", label="untouched, as it is")
             axes.set_xlabel(label)
             axes.grid(alpha=0.3)
-        by_text.set_ylabel("bits per byte, target language")
-        by_text.legend(fontsize=8)
+        by_tokens.set_ylabel("bits per byte, target language")
+        by_tokens.legend(fontsize=8)
         figure.savefig(file, format="svg", metadata={"Date": None})
 
 
