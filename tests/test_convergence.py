@@ -91,8 +91,10 @@ def test_several_seeds_are_a_mean_and_the_slowest():
 def test_the_plot_is_the_same_bytes_again_and_names_each_method_once(tmp_path):
     curves = {"salt": [curve(3.0, 2.0), curve(3.1, 2.1)], "focus": [curve(4.0, 2.2)]}
     for name in ("a.svg", "b.svg"):
-        plot_curves(curves, 2.5, tmp_path / name)
+        plot_curves(curves, {"target": 2.5}, tmp_path / name)
     drawn = (tmp_path / "a.svg").read_text()
+    for label in ("thousand tokens", "kB of text", "seconds of training", "bits per byte, target"):
+        assert label in drawn
     assert drawn == (tmp_path / "b.svg").read_text()
     assert [drawn.count(f">{name}<") for name in ("salt", "focus", "untouched, as it is")] == [
         1

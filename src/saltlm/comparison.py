@@ -122,7 +122,9 @@ def compare(
     replace_text(out / "comparison.json", json.dumps(comparison, indent=2) + "\n")
     replace_text(out / "comparison.md", markdown(comparison))
     if curves:
-        untouched = comparison["results"][UNTOUCHED]["target"]["bits_per_byte"]
+        seen = comparison["results"][UNTOUCHED]
+        drawn = next(iter(curves.values()))[0][0].bits_per_byte.keys() & texts.keys()
+        untouched = {text: seen[text]["bits_per_byte"] for text in texts if text in drawn}
         plot_curves(curves, untouched, out / "comparison.svg")
     return comparison
 
