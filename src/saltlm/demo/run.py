@@ -30,7 +30,7 @@ METHODS = (
     "global-residual:ridge=3.0",
 )
 
-# About two minutes on two cores. Small steps, since there are few tokens to make them of.
+# A minute or two on two cores. Small steps, since there are few tokens to make them of.
 TRAINING = (
     "tokens=24k",
     "sequence_length=256",
