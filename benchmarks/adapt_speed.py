@@ -50,7 +50,7 @@ CASES = (
 
 def options(case: Case, cache: Path) -> Any:
     """The options of saltlm adapt that the Trainer's are made equal to."""
-    from saltlm.adapt.config import AdaptConfig
+    from saltlm.adaptation.config import AdaptConfig
 
     given = {name: value for name, value in asdict(case).items() if name != "name"}
     return AdaptConfig(
@@ -68,8 +68,8 @@ def options(case: Case, cache: Path) -> Any:
 
 
 def train_with_saltlm(case: Case, model: Path, folder: Path) -> dict[str, Any]:
-    from saltlm.adapt import loop
-    from saltlm.adapt.metrics import read_metrics
+    from saltlm.adaptation import adapt as loop
+    from saltlm.adaptation.metrics import read_metrics
 
     ends: list[float] = []
     summary = loop.summary
@@ -89,9 +89,9 @@ def train_with_trainer(case: Case, model: Path, folder: Path) -> dict[str, Any]:
         TrainingArguments,
     )
 
-    from saltlm.adapt.corpus import Source, fingerprint
-    from saltlm.adapt.mixture import mix, read_batch
-    from saltlm.adapt.packing import frame_of, prepare
+    from saltlm.adaptation.mixture import mix, read_batch
+    from saltlm.adaptation.packing import frame_of, prepare
+    from saltlm.files.corpus import Source, fingerprint
 
     loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(model)

@@ -83,11 +83,11 @@ def make_plm(directory: Path) -> None:
 
 def measure(source: Path, plm: Path, out: Path) -> dict[str, float]:
     """Reads and writes as a transfer does."""
-    from saltlm.architecture import read_config
-    from saltlm.checkpoint import open_checkpoint
-    from saltlm.directory import new_directory
-    from saltlm.tables import read_tables, replacements
-    from saltlm.write import write_checkpoint
+    from saltlm.files.atomic import new_directory
+    from saltlm.models.architecture import read_config
+    from saltlm.models.checkpoint import open_checkpoint
+    from saltlm.models.token_tables import read_tables, replacements
+    from saltlm.models.write import write_checkpoint
 
     started = time.perf_counter()
     checkpoint = open_checkpoint(source)

@@ -1,5 +1,7 @@
 """Make the demo's corpora from the Debian Administrator's Handbook, as shipped in `saltlm.demo`.
 
+The English training text is shipped as `saltlm/alignment/english.txt.gz`.
+
 Downloads Debian's package `debian-handbook` with apt-get (run `apt-get update` before), unpacks it
 with dpkg, takes the paragraphs of its HTML, and writes for each language LANG into --out:
 

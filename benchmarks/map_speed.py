@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from saltlm.linear import RCOND, combine_rows, fit_rows
-from saltlm.neighbours import nearest_shared, unit_rows
-from saltlm.record import environment, peak_memory_bytes
+from saltlm.methods.linear import RCOND, combine_rows, fit_rows
+from saltlm.methods.neighbours import nearest_shared, unit_rows
+from saltlm.record.manifest import environment, peak_memory_bytes
 
 M, N, D, H_T, H_S = 40_000, 10_000, 300, 768, 2_048
 CLUSTERS, SPREAD = 200, 0.68

@@ -23,8 +23,8 @@ from collections import Counter
 from itertools import product
 from pathlib import Path
 
-from saltlm.prune import prune_model
-from saltlm.text import documents
+from saltlm.files.documents import documents
+from saltlm.vocabulary_transfer.prune_model import prune_model
 
 ALL = [
     *("salt", "salt:ridge=0.1", "salt:ridge=1.0:centred=True", "random", "mean", "multivariate"),

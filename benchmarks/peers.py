@@ -25,13 +25,13 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from saltlm.auxiliary import from_plm
-from saltlm.config import TransferConfig
-from saltlm.methods import fit_method, parse_method
-from saltlm.methods.task import Task
-from saltlm.pair import read_pair
-from saltlm.record import environment
-from saltlm.vocabulary_transfer import pose_pair
+from saltlm.auxiliary.vectors import from_plm
+from saltlm.config.transfer import TransferConfig
+from saltlm.methods.inputs import Task
+from saltlm.methods.registry import fit_method, parse_method
+from saltlm.record.manifest import environment
+from saltlm.vocabulary_transfer.parents import read_pair
+from saltlm.vocabulary_transfer.transfer import pose_pair
 
 PEERS = ("deepfocus", "entmax", "fastdist", "mergekit", "wechsel")
 

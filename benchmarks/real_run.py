@@ -16,7 +16,7 @@ import time
 from itertools import islice
 from pathlib import Path
 
-from saltlm.text import documents
+from saltlm.files.documents import documents
 
 DOCUMENTS = {"target": 100, "English": 50}
 
@@ -25,8 +25,8 @@ def measure(model_dir, texts, language):
     """Bits per byte of held-out text, with a 95 % interval, and fertility."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from saltlm.evaluate.bits_per_byte import bits_per_byte
-    from saltlm.evaluate.fertility import fertility
+    from saltlm.evaluation.bits_per_byte import bits_per_byte
+    from saltlm.tokenizer.fertility import fertility
 
     model = AutoModelForCausalLM.from_pretrained(model_dir, dtype="auto").eval()
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
@@ -88,7 +88,7 @@ def main():
         given.out.write_text(json.dumps(results, indent=2) + "\n")
         print(key, json.dumps(result), flush=True)
 
-    from saltlm.prune import prune_model
+    from saltlm.vocabulary_transfer.prune_model import prune_model
 
     for language in given.languages:
         corpus = given.texts / f"{language}.txt.gz"

@@ -10,9 +10,9 @@ import re
 from functools import partial
 from pathlib import Path
 
-from saltlm.comparison import rows_of
-from saltlm.convergence import convergence_rows
-from saltlm.evaluate.side_by_side import Cell, text_of
+from saltlm.comparison.curves import convergence_rows
+from saltlm.comparison.show import rows_of
+from saltlm.evaluation.side_by_side import Cell, text_of
 
 RESULTS = Path(__file__).parent / "results"
 LANGUAGES = {"de": "German", "vi": "Vietnamese", "ar": "Arabic"}

@@ -21,9 +21,9 @@ from pathlib import Path
 import torch
 
 from real_run import DOCUMENTS, measure
-from saltlm.evaluate.fertility import fertility
-from saltlm.prune import prune_model
-from saltlm.text import documents
+from saltlm.files.documents import documents
+from saltlm.tokenizer.fertility import fertility
+from saltlm.vocabulary_transfer.prune_model import prune_model
 
 SIZES = (16000, 32000)
 PROMPTS, PROMPT_CHARACTERS, NEW_TOKENS, ROUNDS = 4, 200, 32, 3
@@ -52,7 +52,7 @@ def make(given):
 
 def size_of(directory):
     """Bytes on disk that make up the model, numbers in its tensors, and how it was made."""
-    from saltlm.checkpoint import open_checkpoint
+    from saltlm.models.checkpoint import open_checkpoint
 
     checkpoint = open_checkpoint(directory)
     manifest = directory / "saltlm" / "manifest.json"

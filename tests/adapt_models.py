@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from conftest import CORPUS, train_bytelevel
-from saltlm.adapt.config import AdaptConfig
+from saltlm.adaptation.config import AdaptConfig
 
 TOKENIZER = train_bytelevel()
 N_TOKENS = 900

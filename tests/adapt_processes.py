@@ -24,10 +24,11 @@ from accelerate.utils import DistributedType
 from torch.distributed.fsdp import FSDPModule
 
 from adapt_models import save_model, save_text, tiny_config
-from saltlm.adapt import loop, start
-from saltlm.adapt.loop import adapt
-from saltlm.adapt.metrics import read_metrics
-from saltlm.adapt.training import Training, set_up
+from saltlm.adaptation import adapt as loop
+from saltlm.adaptation import devices
+from saltlm.adaptation.adapt import adapt
+from saltlm.adaptation.metrics import read_metrics
+from saltlm.adaptation.training import Training, set_up
 
 CHANGES = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"}
 OPTIONS: dict[str, Any] = {"steps": 6, "stages": ["embeddings:0.5", "full"], "keep": 2}
@@ -152,7 +153,7 @@ def two_processes(folder: Path, model: Path) -> dict[str, Any]:
 
 def sharded_accelerator(**options: Any) -> Accelerator:
     """Return what fsdp2.yaml gives, which accelerate itself keeps from CPUs."""
-    shipped = (files("saltlm.adapt") / "launch" / "fsdp2.yaml").read_text()
+    shipped = (files("saltlm.adaptation") / "launch" / "fsdp2.yaml").read_text()
     settings = yaml.safe_load(shipped)["fsdp_config"]
     os.environ.update({name.upper(): str(value) for name, value in settings.items()})
     plugin = FullyShardedDataParallelPlugin()
@@ -177,7 +178,7 @@ def sharded(folder: Path, model: Path) -> dict[str, Any]:
     """Compare one process with two that share the weights, killed and resumed once."""
     config = tiny_config(folder, heldout={"target": folder / "text.txt"}, **OPTIONS)
     one, two, rough = folder / "one", folder / "sharded", folder / "sharded-bfloat16"
-    start.Accelerator, loop.set_up = sharded_accelerator, sharded_set_up
+    devices.Accelerator, loop.set_up = sharded_accelerator, sharded_set_up
     killed = killed_at(18, two, lambda: adapt(model, two, config))
     ends_of_killed = processes(2, killed)
     ends = processes(2, lambda: adapt(model, two, config))

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import test_architectures
-import test_gguf
-import test_pair
-import test_slow_tokenizer
-import test_vocabulary_choices as choices
+from models import test_gguf
+from tokenizer import test_sentencepiece
+from vocabulary_transfer import test_architectures, test_parents
+from vocabulary_transfer import test_vocabulary_choices as choices
 
 FAMILIES = {
     "bytelevel": "byte-level BPE",
@@ -76,12 +75,12 @@ def others() -> Iterable[list[str]]:
     yield ["GGUF's tokenizer", "Llama", "", says(test_gguf.test_digits_are_split_as_the_file_says)]
     yield ["GGUF as SOURCE", "Llama", plm, says(test_gguf.test_a_file_as_source)]
     vectors = "a tokenizer (WordPiece) and a file of word vectors"
-    yield ["`plm_vectors`", tiny, vectors, says(test_pair.test_word_vectors_stand_for_a_plm)]
+    yield ["`plm_vectors`", tiny, vectors, says(test_parents.test_word_vectors_stand_for_a_plm)]
     only = "T5 encoder with a SentencePiece model only"
-    yield [only, tiny, only, says(test_pair.test_a_sentencepiece_model_is_converted)]
+    yield [only, tiny, only, says(test_parents.test_a_sentencepiece_model_is_converted)]
     for test in (
-        test_slow_tokenizer.test_faithful_conversions_pass,
-        test_slow_tokenizer.test_what_transformers_converts_to_something_else_is_refused,
+        test_sentencepiece.test_faithful_conversions_pass,
+        test_sentencepiece.test_what_transformers_converts_to_something_else_is_refused,
     ):
         (mark,) = test.pytestmark
         yield ["SentencePiece model only: " + "; ".join(mark.kwargs["ids"]), "", "", says(test)]

@@ -162,7 +162,7 @@ def test_even_a_mistake_of_ours_is_no_traceback(run, monkeypatch):
     def fail(*_, **__):
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("saltlm.config.load_config", fail)
+    monkeypatch.setattr("saltlm.config.transfer.load_config", fail)
     code, _, err = run("inspect", "a", "b")
     assert code == 1
     assert err.startswith("error: ZeroDivisionError: division by zero\nhint: this should not")
@@ -173,7 +173,7 @@ def test_interrupting_is_no_traceback(run, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("saltlm.config.load_config", interrupt)
+    monkeypatch.setattr("saltlm.config.transfer.load_config", interrupt)
     code, out, err = run("inspect", "a", "b")
     assert (code, out) == (1, "")
     assert "Traceback" not in err

@@ -12,10 +12,10 @@ import yaml
 from transformers import AutoModelForCausalLM, BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 from coverage_table import coverage
-from saltlm.adapt.config import AdaptConfig
+from saltlm.adaptation.config import AdaptConfig
 from saltlm.cli.main import VERBS, cli
-from saltlm.config import TransferConfig, load_config
-from saltlm.methods import METHODS, describe_options, option_defaults, parse_method
+from saltlm.config.transfer import TransferConfig, load_config
+from saltlm.methods.registry import METHODS, describe_options, option_defaults, parse_method
 
 ROOT = Path(__file__).parents[1]
 REWRITE = bool(os.environ.get("SALTLM_WRITE_DOCS"))

@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
-from saltlm.vocabulary_transfer import transfer
+from saltlm.vocabulary_transfer.transfer import transfer
 from tiny_models import PLMS, SOURCES
 
 TEMPLATE = "{% for m in messages %}<|im_start|>{{ m['content'] }}<|im_end|>{% endfor %}"

@@ -6,20 +6,20 @@ The names below load on first use, so that ``import saltlm`` stays instant.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from saltlm.config import TransferConfig
-    from saltlm.errors import SaltlmError
-    from saltlm.problem import TransferResult
-    from saltlm.vocabulary_transfer import transfer, transfer_embeddings
+from saltlm.version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from saltlm.config.transfer import TransferConfig
+    from saltlm.errors import SaltlmError
+    from saltlm.vocabulary_transfer.result import TransferResult
+    from saltlm.vocabulary_transfer.transfer import transfer, transfer_embeddings
 
 _HOMES = {
     "SaltlmError": "saltlm.errors",
-    "TransferConfig": "saltlm.config",
-    "TransferResult": "saltlm.problem",
-    "transfer": "saltlm.vocabulary_transfer",
-    "transfer_embeddings": "saltlm.vocabulary_transfer",
+    "TransferConfig": "saltlm.config.transfer",
+    "TransferResult": "saltlm.vocabulary_transfer.result",
+    "transfer": "saltlm.vocabulary_transfer.transfer",
+    "transfer_embeddings": "saltlm.vocabulary_transfer.transfer",
 }
 
 __all__ = [

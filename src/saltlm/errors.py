@@ -48,3 +48,11 @@ class MissingExtraError(SaltlmError):
             f"{feature} needs the '{extra}' extra, which is not installed",
             f"pip install 'saltlm[{extra}]'",
         )
+
+
+class DataError(SaltlmError):
+    """Training text cannot be read, or there is too little of it."""
+
+
+class TrainingError(SaltlmError):
+    """A run cannot go on, or cannot be resumed; its last good checkpoint is kept."""

@@ -8,7 +8,7 @@ import click
 
 def _print_launch_config(context: click.Context, _: click.Parameter, name: str | None) -> None:
     if name is not None:
-        click.echo((files("saltlm.adapt") / "launch" / f"{name}.yaml").read_text(), nl=False)
+        click.echo((files("saltlm.adaptation") / "launch" / f"{name}.yaml").read_text(), nl=False)
         context.exit()
 
 
@@ -78,9 +78,9 @@ def command(
         --heldout german.heldout.txt --heldout english=english.heldout.txt \\
         --tokens 100M --out llama-german-adapted
       saltlm adapt --launch-config fsdp2 > fsdp2.yaml
-      accelerate launch --config_file fsdp2.yaml --num_processes 8 -m saltlm.adapt MODEL ...
+      accelerate launch --config_file fsdp2.yaml --num_processes 8 -m saltlm adapt MODEL ...
     """
-    from saltlm.adapt.config import load_adapt_config
+    from saltlm.adaptation.config import load_adapt_config
     from saltlm.errors import MissingExtraError
 
     config = load_adapt_config(
@@ -96,7 +96,7 @@ def command(
     try:
         from accelerate import PartialState
 
-        from saltlm.adapt.loop import adapt
+        from saltlm.adaptation.adapt import adapt
     except ModuleNotFoundError as error:
         if error.name != "accelerate":
             raise

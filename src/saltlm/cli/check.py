@@ -20,13 +20,13 @@ def command(directory: Path, trust_remote_code: bool, as_json: bool) -> None:
     \b
       saltlm check llama-german
     """
-    from saltlm.check import check_directory
+    from saltlm.inspection.check import check_directory
 
     findings = check_directory(directory, trust_remote_code=trust_remote_code)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        from saltlm.cli.tables import finding_table, show
+        from saltlm.cli.render import finding_table, show
 
         show(finding_table(findings))
     if any(finding.outcome == "failed" for finding in findings):

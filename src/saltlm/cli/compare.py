@@ -93,13 +93,13 @@ def command(
       saltlm compare SOURCE PLM --methods salt,focus --corpus german.txt --heldout test.txt \\
         --out DIR --adapt "tokens=1M batch_tokens=8192 sequence_length=512"
     """
-    from saltlm.config import load_config
+    from saltlm.config.transfer import load_config
 
     seeds = _seeds(adapt_seeds)
     options = load_config(config, assignments, aux=aux, corpus=corpus or None, seed=seed)
     adaptation = None
     if adapt_assignments is not None:
-        from saltlm.convergence import adapt_options
+        from saltlm.comparison.curves import adapt_options
 
         adaptation = adapt_options(
             shlex.split(adapt_assignments),
@@ -111,7 +111,8 @@ def command(
         raise click.UsageError("--adapt-seeds needs --adapt.")
     if parallel is not None and not quick:
         raise click.UsageError("--parallel needs --quick.")
-    from saltlm.comparison import compare, evaluate_each, rows_of
+    from saltlm.comparison.compare import compare, evaluate_each
+    from saltlm.comparison.show import rows_of
 
     comparison = compare(
         source,
@@ -127,7 +128,7 @@ def command(
     )
     evaluation = None
     if quick:
-        from saltlm.evaluate.config import QuickConfig, SuiteConfig
+        from saltlm.evaluation.config import QuickConfig, SuiteConfig
 
         files = QuickConfig(heldout=heldout, english=english, parallel=parallel)
         suite = SuiteConfig(limit=documents, seed=options.seed, quick=files)
@@ -135,12 +136,12 @@ def command(
     if as_json:
         click.echo(json.dumps(comparison, indent=2))
     else:
-        from saltlm.cli.tables import show, show_evaluation, table
+        from saltlm.cli.render import show, show_evaluation, table
 
         heading, *lines = rows_of(comparison)
         show(table(f"comparison, in {out}", heading, lines))
         if adaptation is not None:
-            from saltlm.convergence import convergence_rows
+            from saltlm.comparison.curves import convergence_rows
 
             heading, *lines = convergence_rows(comparison)
             show(table(f"adapted; curves in {out / 'comparison.svg'}", heading, lines))

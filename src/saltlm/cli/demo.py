@@ -54,11 +54,10 @@ def command(out: Path, language: str, cache: Path | None) -> None:
       saltlm demo --lang vi --out demo-vi
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # all that follows is local
-    from saltlm.convergence import check_adapt_extra
+    from saltlm.comparison.curves import check_adapt_extra
 
     check_adapt_extra("saltlm demo")
-    from saltlm.check import check_directory
-    from saltlm.cli.tables import (
+    from saltlm.cli.render import (
         curve_table,
         explanation_table,
         finding_table,
@@ -79,9 +78,10 @@ def command(out: Path, language: str, cache: Path | None) -> None:
         prepare_pair,
         train,
     )
-    from saltlm.explain import explain
-    from saltlm.inspection import inspect_pair
-    from saltlm.vocabulary_transfer import transfer
+    from saltlm.inspection.check import check_directory
+    from saltlm.inspection.explain import explain
+    from saltlm.inspection.pair import inspect_pair
+    from saltlm.vocabulary_transfer.transfer import transfer
 
     pair = prepare_pair(language, out, cache or default_cache())
     _say(f"saltlm inspect {pair.source} {pair.plm} --corpus {pair.corpus}")

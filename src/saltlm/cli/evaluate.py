@@ -69,7 +69,7 @@ def command(
         raise click.UsageError("Missing argument 'MODEL...'.")
     if out is None:
         raise click.UsageError("Missing option '--out'.")
-    from saltlm.evaluate.config import suite_named, with_options
+    from saltlm.evaluation.config import suite_named, with_options
 
     chosen = with_options(
         suite_named(suite, language),
@@ -79,9 +79,9 @@ def command(
         limit=limit,
         seed=seed,
     )
-    from saltlm.evaluate.run import evaluate
-    from saltlm.evaluate.side_by_side import as_json as to_json
-    from saltlm.evaluate.side_by_side import (
+    from saltlm.evaluation.evaluate import evaluate
+    from saltlm.evaluation.side_by_side import as_json as to_json
+    from saltlm.evaluation.side_by_side import (
         failure_text,
         own_directories,
         write_cards,
@@ -95,7 +95,7 @@ def command(
     if as_json:
         click.echo(json.dumps(to_json(found), indent=2, ensure_ascii=False))
     else:
-        from saltlm.cli.tables import show_evaluation
+        from saltlm.cli.render import show_evaluation
 
         show_evaluation(found, out)
     for failure in found.failures:
@@ -105,7 +105,7 @@ def command(
 
 
 def _listing(language: str | None) -> str:
-    from saltlm.evaluate.paper import all_paper_tasks, paper_tasks
+    from saltlm.evaluation.paper import all_paper_tasks, paper_tasks
 
     pinned = {language: paper_tasks(language)} if language else all_paper_tasks()
     lines = ["quick: target text, English text, generation, retrieval, ranking"]

@@ -20,14 +20,14 @@ def command(directory: Path, tokens: tuple[str, ...], top: int, as_json: bool) -
     \b
       saltlm explain llama-german Haus Straße '#812'
     """
-    from saltlm.explain import explain
+    from saltlm.inspection.explain import explain
 
     explanations = explain(directory, list(tokens))
     if as_json:
         data = [explanation.to_json() for explanation in explanations]
         click.echo(json.dumps(data, indent=2, ensure_ascii=False))
         return
-    from saltlm.cli.tables import explanation_table, show
+    from saltlm.cli.render import explanation_table, show
 
     for explanation in explanations:
         show(explanation_table(explanation, top))

@@ -40,7 +40,7 @@ def command(
     \b
       saltlm inspect meta-llama/Llama-3.2-1B deepset/gbert-base --corpus german.txt
     """
-    from saltlm.config import load_config
+    from saltlm.config.transfer import load_config
 
     options = load_config(
         config,
@@ -50,13 +50,13 @@ def command(
         prune_to=prune_to,
         target_tokenizer=target_tokenizer,
     )
-    from saltlm.inspection import inspect_pair
+    from saltlm.inspection.pair import inspect_pair
 
     inspection = inspect_pair(source, plm, config=options)
     if as_json:
         click.echo(json.dumps(inspection.to_json(), indent=2, ensure_ascii=False))
         return
-    from saltlm.cli.tables import inspection_tables, show
+    from saltlm.cli.render import inspection_tables, show
 
     for table in inspection_tables(inspection):
         show(table)

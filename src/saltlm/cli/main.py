@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from saltlm import __version__
 from saltlm.errors import SaltlmError
+from saltlm.version import __version__
 
 # In the order in which they are used. The text is repeated here so that --help loads no verb.
 VERBS = {

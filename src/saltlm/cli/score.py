@@ -52,7 +52,7 @@ def command(
       saltlm score SOURCE PLM_A PLM_B PLM_C --method global-residual
     """
     if as_list:
-        from saltlm.methods import METHODS, describe_options, option_defaults
+        from saltlm.methods.registry import METHODS, describe_options, option_defaults
 
         for name, method in METHODS.items():
             click.echo(f"{name:16} {method.description}")
@@ -62,10 +62,10 @@ def command(
         return
     if len(models) < 2:
         raise click.UsageError("SOURCE and at least one PLM are needed.")
-    from saltlm.config import load_config
+    from saltlm.config.transfer import load_config
 
     options = load_config(config, assignments, aux=aux, corpus=corpus or None, seed=seed)
-    from saltlm.scoring import score_pair
+    from saltlm.comparison.score import score_pair
 
     found = [
         score_pair(
@@ -82,7 +82,7 @@ def command(
     if as_json:
         click.echo(json.dumps([scores.to_json() for scores in found], indent=2))
         return
-    from saltlm.cli.tables import donor_table, score_table, show
+    from saltlm.cli.render import donor_table, score_table, show
 
     for scores in found:
         show(score_table(scores))

@@ -69,7 +69,7 @@ def command(
       saltlm transfer SOURCE xlm-roberta-base --out DIR --prune-to 32000 --corpus german.txt
       saltlm transfer SOURCE PLM --out DIR --mode extend
     """
-    from saltlm.config import load_config
+    from saltlm.config.transfer import load_config
 
     options = load_config(
         config,
@@ -87,12 +87,12 @@ def command(
         pad_to_multiple_of=pad_to_multiple_of,
         trust_remote_code=trust_remote_code,
     )
-    from saltlm.vocabulary_transfer import transfer
+    from saltlm.vocabulary_transfer.transfer import transfer
 
     result = transfer(source, plm, out, config=options, force=force)
 
-    from saltlm.cli.tables import role_table, show, transfer_table
-    from saltlm.target_tokenizer import role_table as roles_of
+    from saltlm.cli.render import role_table, show, transfer_table
+    from saltlm.tokenizer.target import role_table as roles_of
 
     show(role_table(roles_of(result.target)))
     show(transfer_table(result))

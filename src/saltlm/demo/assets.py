@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from saltlm.demo.e5_small import convert_e5_small
-from saltlm.directory import new_directory
 from saltlm.errors import CheckpointError, OutputError
-from saltlm.gguf import dequantise_gguf
-from saltlm.record import sha256
+from saltlm.files.atomic import new_directory
+from saltlm.files.hashes import sha256
+from saltlm.models.gguf import dequantise_gguf
 
 logger = logging.getLogger(__name__)
 

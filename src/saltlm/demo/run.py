@@ -7,16 +7,16 @@ from pathlib import Path
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from saltlm.adapt.config import load_adapt_config
-from saltlm.adapt.loop import adapt
-from saltlm.adapt.run_folder import RunFolder
-from saltlm.convergence import Point, read_curve
+from saltlm.adaptation.adapt import adapt
+from saltlm.adaptation.config import load_adapt_config
+from saltlm.adaptation.run_folder import RunFolder
+from saltlm.comparison.curves import Point, read_curve
+from saltlm.comparison.score import PairScores, best, score_pair
 from saltlm.demo.assets import E5_SMALL, SMOLLM2, fetch_asset, make_directory
-from saltlm.evaluate.bits_per_byte import BitsPerByte, bits_per_byte
-from saltlm.evaluate.fertility import Fertility, fertility
-from saltlm.prune import prune_model
-from saltlm.scoring import PairScores, best, score_pair
-from saltlm.text import documents
+from saltlm.evaluation.bits_per_byte import BitsPerByte, bits_per_byte
+from saltlm.files.documents import documents
+from saltlm.tokenizer.fertility import Fertility, fertility
+from saltlm.vocabulary_transfer.prune_model import prune_model
 
 _CORPUS = Path(__file__).parent / "corpus"
 _DOCUMENTS = 24  # held out in each language: enough to see the difference in a minute

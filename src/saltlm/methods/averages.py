@@ -6,9 +6,10 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from saltlm.methods.inputs import Fitted, Rows, Task, explained
+from saltlm.methods.linear_algebra import cross_product
+from saltlm.methods.neighbours import unit_rows
 from saltlm.methods.spaces import Scale, Space, nearest, vectors
-from saltlm.methods.task import Fitted, Rows, Task, cross_product, explained
-from saltlm.neighbours import unit_rows
 
 SpaceOption = Annotated[Space, Field(description="where cosines are taken")]
 

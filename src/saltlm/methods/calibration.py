@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from saltlm.methods.task import Rows
+from saltlm.methods.inputs import Rows
 
 
 @dataclass(frozen=True)

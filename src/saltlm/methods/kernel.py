@@ -7,9 +7,10 @@ from jaxtyping import Float, Int64
 from pydantic import Field
 from torch import Tensor
 
+from saltlm.methods.inputs import Fitted, Rows, Task
+from saltlm.methods.linear_algebra import cholesky, column_mean
+from saltlm.methods.neighbours import unit_rows
 from saltlm.methods.spaces import Space, vectors
-from saltlm.methods.task import Fitted, Rows, Task, cholesky, column_mean
-from saltlm.neighbours import unit_rows
 
 _BLOCK_BYTES = 64 * 2**20  # of the kernel between new and shared tokens at a time
 

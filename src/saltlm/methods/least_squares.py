@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from saltlm.linear import fit_rows
+from saltlm.methods.inputs import Fitted, Task, combination
+from saltlm.methods.linear import fit_rows
 from saltlm.methods.pursuit import pursue
 from saltlm.methods.spaces import Distance, Space, k_nearest, vectors
-from saltlm.methods.task import Fitted, Task, combination
 
 K = Annotated[int, Field(ge=1, description="neighbours of each token")]
 

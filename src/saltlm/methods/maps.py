@@ -8,20 +8,10 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from saltlm.methods.inputs import Fitted, Rows, Task, bag_rows, explained
+from saltlm.methods.linear_algebra import CHUNK, cholesky, column_mean, cross_product, gram
 from saltlm.methods.ridge import ridge_coefficients
 from saltlm.methods.spaces import Scale, Space, nearest
-from saltlm.methods.task import (
-    CHUNK,
-    Fitted,
-    Rows,
-    Task,
-    bag_rows,
-    cholesky,
-    column_mean,
-    cross_product,
-    explained,
-    gram,
-)
 
 Ridge = Annotated[
     float, Field(gt=0, description="ridge over the mean variance of the PLM's dimensions")

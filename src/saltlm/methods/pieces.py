@@ -10,9 +10,10 @@ from pydantic import Field
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from saltlm.definition import model_pieces
-from saltlm.methods.task import Fitted, Rows, Task, Texts, bag_rows, column_mean
-from saltlm.tokens import Form
+from saltlm.methods.inputs import Fitted, Rows, Task, Texts, bag_rows
+from saltlm.methods.linear_algebra import column_mean
+from saltlm.tokenizer.definition import model_pieces
+from saltlm.tokenizer.vocabulary import Form
 
 
 def fvt(

@@ -17,8 +17,8 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 from torch.nn.functional import pad
 
-from saltlm.linear import Fit
-from saltlm.neighbours import Neighbours, unit_rows
+from saltlm.methods.linear import Fit
+from saltlm.methods.neighbours import Neighbours, unit_rows
 from saltlm.progress import progress
 
 _TARGETS = 512  # worked on together

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from saltlm.methods.task import cholesky
-from saltlm.neighbours import Neighbours
+from saltlm.methods.linear_algebra import cholesky
+from saltlm.methods.neighbours import Neighbours
 
 _BATCH_BYTES = 32 * 2**20  # of gathered neighbour rows
 

@@ -5,10 +5,10 @@ from typing import Annotated
 from pydantic import Field
 
 from saltlm.errors import ConfigError
-from saltlm.linear import RCOND, fit_rows
+from saltlm.methods.inputs import Fitted, Task, combination, explained
+from saltlm.methods.linear import RCOND, fit_rows
 from saltlm.methods.ridge import ridge_coefficients
 from saltlm.methods.spaces import Scale, Space, nearest
-from saltlm.methods.task import Fitted, Task, combination, explained
 
 
 def salt(

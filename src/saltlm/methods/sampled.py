@@ -9,7 +9,8 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from saltlm.methods.task import CHUNK, Fitted, Rows, Task, cholesky, column_mean, gram
+from saltlm.methods.inputs import Fitted, Rows, Task
+from saltlm.methods.linear_algebra import CHUNK, cholesky, column_mean, gram
 
 _BLOCK = 1024  # rows that one generator draws
 _JITTER = 1e-10  # of the mean variance, so that a covariance without full rank has a factor

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from saltlm.methods.task import Task
-from saltlm.neighbours import Neighbours, nearest_shared, score_blocks
+from saltlm.methods.inputs import Task
+from saltlm.methods.neighbours import Neighbours, nearest_shared, score_blocks
 
 Space = Literal["auxiliary", "plm", "centred"]
 """The auxiliary vectors, the PLM's rows, or the PLM's rows centred on the mean shared one."""

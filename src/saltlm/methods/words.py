@@ -13,14 +13,15 @@ from pydantic import Field
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from saltlm.auxiliary.fasttext_format import read_fasttext, seen_in_training, token_vectors
+from saltlm.auxiliary.word2vec_format import read_word_vectors
 from saltlm.errors import AuxiliaryVectorsError, ConfigError
-from saltlm.fasttext_format import read_fasttext, seen_in_training, token_vectors
+from saltlm.methods.inputs import Fitted, Rows, Task, combination, explained
+from saltlm.methods.linear_algebra import CHUNK, gram
+from saltlm.methods.neighbours import Neighbours
 from saltlm.methods.sampled import random
 from saltlm.methods.spaces import k_nearest
-from saltlm.methods.task import CHUNK, Fitted, Rows, Task, combination, explained, gram
-from saltlm.neighbours import Neighbours
-from saltlm.tokens import Form
-from saltlm.word2vec_format import read_word_vectors
+from saltlm.tokenizer.vocabulary import Form
 
 K = Annotated[int, Field(ge=1, description="neighbours of each token")]
 Temperature = Annotated[float, Field(gt=0, description="what cosines are divided by")]

@@ -1,0 +1,1 @@
+"""SALT step 5: continued pre-training."""

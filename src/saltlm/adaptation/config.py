@@ -1,0 +1,191 @@
+"""The options of ``saltlm adapt``: what ``--config run.yaml`` and ``--set key=value`` may say.
+
+Every field's description is its help text.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from saltlm.config.reading import Section, read_values, validated
+
+StageKind = Literal["embeddings", "full", "lora", "top-bottom"]
+Tracker = Literal["trackio", "wandb", "tensorboard"]
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
+
+
+def _read_count(value: Any) -> Any:
+    """Turn ``100M`` into 100000000; anything else is left to pydantic."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kmb]?)", str(value).replace("_", "").lower())
+    return round(float(found[1]) * _UNITS[found[2]]) if found else value
+
+
+def _read_shares(value: Any) -> Any:
+    """Turn ``[de.txt, en.txt=0.1]`` into ``{de.txt: None, en.txt: 0.1}``."""
+    if not isinstance(value, list | tuple):
+        return value
+    matches = [re.fullmatch(r"(.+)=(\d*\.?\d+)", str(item)) for item in value]
+    return {
+        (found[1] if found else str(item)): (found[2] if found else None)
+        for item, found in zip(value, matches, strict=True)
+    }
+
+
+def _read_named_files(value: Any) -> Any:
+    """Turn ``[de.txt, english=en.txt]`` into ``{target: de.txt, english: en.txt}``."""
+    if not isinstance(value, list | tuple):
+        return value
+    matches = [re.fullmatch(r"(?:([\w-]+)=)?(.+)", str(item)) for item in value]
+    names = [found[1] or "target" for found in matches if found]
+    if len(set(names)) < len(value):
+        raise ValueError("two files have the same name; write NAME=FILE")
+    return {name: found[2] for name, found in zip(names, matches, strict=True) if found}
+
+
+def _read_stage(value: Any) -> Any:
+    """Turn ``embeddings:0.1`` into its two fields."""
+    if not isinstance(value, str):
+        return value
+    kind, colon, share = value.partition(":")
+    return {"kind": kind, "share": share if colon else None}
+
+
+class StageConfig(Section):
+    """One stage of training, written ``kind`` or ``kind:share``."""
+
+    kind: StageKind = Field(description="which weights learn")
+    share: float | None = Field(None, gt=0, lt=1, description="of all steps; none: of what is left")
+
+
+class LearningRates(Section):
+    """Peak learning rates of AdamW."""
+
+    new: float = Field(1e-3, ge=0, description="of the rows that the transfer made")
+    shared: float = Field(3e-4, ge=0, description="of the rows that it copied")
+    body: float = Field(3e-4, ge=0, description="of everything else, adapters included")
+
+
+class LoraConfig(Section):
+    """The adapters of the stage ``lora``, merged into the weights at its end."""
+
+    rank: int = Field(16, ge=1, description="rank of each adapter")
+    alpha: int = Field(32, ge=1, description="scale of each adapter, divided by its rank")
+
+
+class AdaptConfig(Section):
+    """Options of ``saltlm adapt``; the defaults are those of the Python API too."""
+
+    data: Annotated[
+        dict[str, Annotated[float, Field(ge=0, le=1)] | None], BeforeValidator(_read_shares)
+    ] = Field(
+        default_factory=dict,
+        description="files and Hub datasets; a share of the training tokens for each, or none:"
+        " those split what is left by their size",
+    )
+    heldout: Annotated[dict[str, Path], BeforeValidator(_read_named_files)] = Field(
+        default_factory=dict, description="text to measure bits per byte on, by name"
+    )
+    text_field: str = Field("text", description="where jsonl, parquet and datasets have the text")
+    split: str = Field("train", description="split of a Hub dataset")
+    max_bad_share: float = Field(0.01, ge=0, le=1, description="share of bad rows to put up with")
+    cache: Path | None = Field(None, description="where packed text is kept (~/.cache/saltlm)")
+
+    tokens: Annotated[int | None, BeforeValidator(_read_count)] = Field(
+        None, ge=1, description="length of the run in tokens: 100M, 2B"
+    )
+    steps: int | None = Field(None, ge=1, description="length of the run in steps")
+    epochs: float | None = Field(None, gt=0, description="length of the run in passes; default 1")
+    sequence_length: int = Field(1024, ge=2, description="tokens in a sequence")
+    batch_tokens: int = Field(65_536, ge=2, description="tokens in a step, over all devices")
+    micro_batch: int = Field(8, ge=1, description="sequences at once on a device")
+    loss_chunk: int = Field(2**26, ge=1, description="logits that exist at once on a device")
+
+    stages: tuple[Annotated[StageConfig, BeforeValidator(_read_stage)], ...] = Field(
+        (),
+        description="embeddings, full, lora, top-bottom in any order, each with a share of the"
+        " steps; default: embeddings:0.1, full, or full alone for a model without new rows",
+    )
+    ends: int = Field(2, ge=1, description="layers at each end that the stage top-bottom trains")
+    lora: LoraConfig = LoraConfig()
+    schedule: Literal["wsd", "cosine"] = Field("wsd", description="of the learning rates")
+    warmup: float = Field(0.02, ge=0, le=1, description="share of each stage that warms up")
+    decay: float = Field(0.2, ge=0, le=1, description="share of the run in which wsd decays")
+    floor: float = Field(0.0, ge=0, le=1, description="share of the peak where the decay ends")
+    lr: LearningRates = LearningRates()
+    weight_decay: float = Field(0.1, ge=0, description="of the body's matrices")
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+
+    seed: int = Field(0, ge=0, description="of the order of the text, dropout and adapters")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of the activations; auto: bfloat16 where the device has it"
+    )
+    attention: str | None = Field(
+        None, description="transformers' attn_implementation, such as flash_attention_2"
+    )
+    checkpointing: bool = Field(False, description="recompute activations: less memory, slower")
+    save_every: int = Field(500, ge=1, description="steps between checkpoints")
+    eval_every: int = Field(100, ge=1, description="steps between held-out measurements")
+    eval_documents: int = Field(200, ge=1, description="documents of each held-out file to use")
+    suite: Path | None = Field(
+        None, description="a suite of saltlm evaluate, to run before every checkpoint"
+    )
+    keep: int = Field(2, ge=1, description="checkpoints to keep")
+    trackers: tuple[Tracker, ...] = Field((), description="also report to: trackio, wandb, ...")
+    trust_remote_code: bool = Field(False, description="run code that the model brings along")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "AdaptConfig":
+        if not self.data:
+            raise ValueError("there is no text to train on; give --data FILE")
+        if sum(length is not None for length in (self.tokens, self.steps, self.epochs)) > 1:
+            raise ValueError("give only one of tokens, steps and epochs")
+        if self.batch_tokens % self.sequence_length:
+            raise ValueError(
+                f"batch_tokens={self.batch_tokens} is not a multiple of"
+                f" sequence_length={self.sequence_length}"
+            )
+        _check_shares([stage.share for stage in self.stages] or [None], "stages", "[lora:0.3,full]")
+        _check_shares(list(self.data.values()), "data", "[de.txt,en.txt=0.1]")
+        if self.warmup + self.decay > 1:
+            raise ValueError(f"warmup={self.warmup} and decay={self.decay} are more than the run")
+        return self
+
+    @property
+    def batch_sequences(self) -> int:
+        """Sequences in a step, over all devices."""
+        return self.batch_tokens // self.sequence_length
+
+
+def _check_shares(shares: Sequence[float | None], option: str, example: str) -> None:
+    """Refuse shares that leave something over, or more than there is."""
+    given = sum(share or 0.0 for share in shares)
+    if given > 1 + 1e-9 or (None not in shares and given < 1 - 1e-9):
+        raise ValueError(
+            f"the shares of the {option} sum to {given:g}, not 1; leave one out, and it takes the"
+            f" rest: --set {option}={example}"
+        )
+
+
+def load_adapt_config(
+    file: Path | None = None, assignments: Iterable[str] = (), **options: Any
+) -> AdaptConfig:
+    """Return the options of a run; later sources win: file, assignments, keyword options.
+
+    Args:
+        file: a YAML file with the fields of `AdaptConfig`.
+        assignments: ``key=value`` or ``section.key=value``; the value is read as YAML.
+        **options: fields given as flags; None or empty means not given.
+
+    Raises:
+        ConfigError: a file that cannot be read, an unknown key, or a value that does not fit.
+    """
+    values = read_values(file, assignments)
+    given = {key: value for key, value in options.items() if value not in (None, (), [])}
+    if given.keys() & {"tokens", "steps", "epochs"}:  # a flag replaces the file's length
+        for key in ("tokens", "steps", "epochs"):
+            values.pop(key, None)
+    return validated(AdaptConfig, values | given)

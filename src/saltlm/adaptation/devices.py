@@ -1,0 +1,66 @@
+"""The devices that a run has."""
+
+import importlib.util
+import logging
+from datetime import timedelta
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+from torch.distributed.fsdp import MixedPrecisionPolicy
+from transformers.utils.logging import disable_progress_bar
+
+from saltlm.adaptation.config import AdaptConfig
+from saltlm.adaptation.run_folder import RunFolder
+from saltlm.errors import ConfigError
+
+
+def _has_bfloat16() -> bool:
+    """Return whether the device of this process multiplies bfloat16 faster than float32."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if torch.xpu.is_available() or torch.backends.mps.is_available():
+        return torch.xpu.is_available()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # none: old torch
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def start_accelerator(config: AdaptConfig, folder: RunFolder) -> Accelerator:
+    """Join the processes that ``accelerate launch`` or ``torchrun`` started, if any.
+
+    Raises:
+        ConfigError: a tracker is not installed, or the devices do not have the dtype.
+    """
+    for tracker in config.trackers:
+        if importlib.util.find_spec(tracker) is None:
+            raise ConfigError(f"the tracker {tracker} is not installed", f"pip install {tracker}")
+    # Without an accelerator, accelerate takes processes for copies unless it is told of the CPU.
+    has_device = torch.cuda.is_available() or torch.xpu.is_available()
+    has_device = has_device or torch.backends.mps.is_available()
+    uses_bfloat16 = config.dtype == "bfloat16" or (config.dtype == "auto" and _has_bfloat16())
+    try:
+        accelerator = Accelerator(
+            cpu=not has_device,
+            mixed_precision="bf16" if uses_bfloat16 else "no",
+            log_with=list(config.trackers) or None,
+            project_dir=folder.path,
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(gradient_as_bucket_view=True),
+                # The others wait while one packs text.
+                InitProcessGroupKwargs(timeout=timedelta(days=1)),
+            ],
+        )
+    except ValueError as error:
+        raise ConfigError(
+            f"dtype={config.dtype} cannot be had here: {error}",
+            "choose another --set dtype=; in Python, start a new process for another dtype",
+        ) from error
+    shards = getattr(accelerator.state, "fsdp_plugin", None)
+    if shards is not None and uses_bfloat16:
+        # accelerate's own would round the loss to bfloat16, and sum gradients in it.
+        shards.mixed_precision_policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32)
+    if not accelerator.is_main_process:  # one of them speaks for all
+        logging.getLogger("saltlm").setLevel(logging.ERROR)
+        disable_progress_bar()
+    return accelerator

@@ -1,0 +1,126 @@
+"""The model of a run: its skeleton for checks that cost nothing, and the model itself."""
+
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from saltlm.adaptation.config import AdaptConfig
+from saltlm.adaptation.parameters import import_peft, layers_of
+from saltlm.errors import CheckpointError, ConfigError
+from saltlm.models.architecture import check_is_causal_lm, read_config
+
+
+def read_skeleton(directory: Path, config: AdaptConfig) -> PreTrainedModel:
+    """Return the model without memory for its weights.
+
+    Raises:
+        CheckpointError: the directory is not that of a causal language model.
+    """
+    settings = read_config(directory, trust_remote_code=config.trust_remote_code)
+    check_is_causal_lm(settings, directory)
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            settings, trust_remote_code=config.trust_remote_code
+        )
+    return model
+
+
+def read_tokenizer(
+    directory: Path, skeleton: PreTrainedModel, config: AdaptConfig
+) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model.
+
+    Raises:
+        CheckpointError: it does not load, or has more tokens than the model has rows.
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=config.trust_remote_code
+        )
+    except Exception as error:  # as above
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise CheckpointError(
+            f"the tokenizer of {directory} does not load: {reason}", f"saltlm check {directory}"
+        ) from error
+    n_rows = skeleton.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > n_rows:
+        raise CheckpointError(
+            f"the tokenizer of {directory} has {len(tokenizer)} tokens, but the embedding"
+            f" {n_rows} rows",
+            f"saltlm check {directory}",
+        )
+    return tokenizer
+
+
+def check_lengths(skeleton: PreTrainedModel, config: AdaptConfig, n_processes: int) -> None:
+    """Make sure that sequences fit into the model, and steps into the processes.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    positions = getattr(skeleton.config.get_text_config(), "max_position_embeddings", None)
+    if positions is not None and config.sequence_length > positions:
+        raise ConfigError(
+            f"sequence_length={config.sequence_length} is more than the model's {positions}"
+            " positions",
+            f"--set sequence_length={positions}",
+        )
+    if config.batch_sequences % n_processes:
+        raise ConfigError(
+            f"a step of {config.batch_sequences} sequences cannot be split over {n_processes}"
+            " processes",
+            f"--set batch_tokens={config.sequence_length * n_processes} or a multiple of it",
+        )
+
+
+def check_methods(skeleton: PreTrainedModel, config: AdaptConfig) -> None:
+    """Make sure that the model can be trained in the ways that are asked for.
+
+    Raises:
+        SaltlmError: peft is not installed for ``lora``, the layers for ``top-bottom`` are not
+            found, or activations cannot be recomputed.
+    """
+    kinds = {stage.kind for stage in config.stages}
+    if "lora" in kinds:
+        import_peft()
+    if "top-bottom" in kinds:
+        layers_of(skeleton)
+    if config.checkpointing and not skeleton.supports_gradient_checkpointing:
+        raise ConfigError(
+            f"{type(skeleton).__name__} cannot recompute its activations",
+            "--set checkpointing=false",
+        )
+
+
+def load_model(directory: Path, config: AdaptConfig) -> PreTrainedModel:
+    """Load a model in the dtype it is stored in.
+
+    Raises:
+        CheckpointError: transformers cannot load it.
+    """
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            directory,
+            dtype="auto",
+            attn_implementation=config.attention,
+            local_files_only=True,
+            trust_remote_code=config.trust_remote_code,
+        )
+    except Exception as error:  # what transformers raises on a broken directory is not listed
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise CheckpointError(
+            f"{directory} does not load: {reason}", f"saltlm check {directory}"
+        ) from error
+    return model
+
+
+def recompute_activations(model: PreTrainedModel) -> None:
+    """Let a model keep only its layers' inputs, and compute the rest again when it is needed."""
+    older = model.gradient_checkpointing_enable  # deprecated in transformers 5 for the other
+    getattr(model, "activation_checkpointing_enable", older)({"use_reentrant": False})

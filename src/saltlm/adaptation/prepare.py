@@ -1,0 +1,212 @@
+"""What a run needs before its first step: devices, text, stages, and the model of a stage."""
+
+import hashlib
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from jaxtyping import Bool
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from saltlm.adaptation.checkpoints import Saved, load_weights
+from saltlm.adaptation.config import AdaptConfig
+from saltlm.adaptation.mixture import Mixture, check_texts, mix
+from saltlm.adaptation.model import (
+    check_lengths,
+    check_methods,
+    load_model,
+    read_skeleton,
+    read_tokenizer,
+)
+from saltlm.adaptation.packing import Frame, PackedText, frame_of, prepare, tokenizer_hash
+from saltlm.adaptation.parameters import add_adapters, choose_weights, new_rows
+from saltlm.adaptation.run_folder import RunFolder
+from saltlm.adaptation.schedule import Stage, choose_stages, plan_stages
+from saltlm.errors import DataError
+from saltlm.evaluation.config import suite_named
+from saltlm.evaluation.evaluate import plan_tasks
+from saltlm.evaluation.results import Failure
+from saltlm.evaluation.task import Task
+from saltlm.files.corpus import Source, documents, fingerprint
+from saltlm.files.hashes import sha256
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that stays the same during a run.
+
+    Attributes:
+        config: its options.
+        folder: where it writes.
+        directory: the model it adapts.
+        accelerator: its devices.
+        tokenizer: of the model.
+        is_new: which rows a transfer made.
+        mixture: the text and its order.
+        heldout: documents to measure bits per byte on, by name.
+        suite: what else is measured before every checkpoint.
+        stages: what learns when.
+        n_steps: its length.
+    """
+
+    config: AdaptConfig
+    folder: RunFolder
+    directory: Path
+    accelerator: Accelerator
+    tokenizer: PreTrainedTokenizerBase
+    is_new: Bool[Tensor, " v"]
+    mixture: Mixture
+    heldout: dict[str, list[str]]
+    suite: tuple[Task, ...]
+    stages: tuple[Stage, ...]
+    n_steps: int
+
+
+def read_inputs(
+    directory: Path, folder: RunFolder, config: AdaptConfig, accelerator: Accelerator
+) -> Run:
+    """Read the text and plan the run.
+
+    Raises:
+        SaltlmError: the model, the text and the options do not fit together.
+    """
+    skeleton = read_skeleton(directory, config)
+    tokenizer = read_tokenizer(directory, skeleton, config)
+    check_lengths(skeleton, config, accelerator.num_processes)
+    check_methods(skeleton, config)
+    is_new = new_rows(directory, skeleton.get_input_embeddings().weight.shape[0])
+    stages = choose_stages(config.stages, has_new_rows=bool(is_new.any()))
+    heldout = dict(_heldout(config))
+    suite = tuple(_suite(config))
+    packed = _pack(config, tokenizer, frame_of(skeleton, tokenizer), accelerator)
+    n_steps = _count_steps(packed, config)
+    return Run(
+        config=config,
+        folder=folder,
+        directory=directory,
+        accelerator=accelerator,
+        tokenizer=tokenizer,
+        is_new=is_new,
+        mixture=mix(
+            packed,
+            config.data,
+            n_sequences=n_steps * config.batch_sequences,
+            length=config.sequence_length,
+            seed=config.seed,
+        ),
+        heldout=heldout,
+        suite=suite,
+        stages=plan_stages(stages, n_steps),
+        n_steps=n_steps,
+    )
+
+
+def hashes_of(run: Run) -> dict[str, Any]:
+    """Return what identifies the inputs of a run."""
+    weights = hashlib.sha256()
+    for file in sorted([*run.directory.glob("*.safetensors"), *run.directory.glob("*.bin")]):
+        weights.update(sha256(file).encode())
+    return {
+        "model": weights.hexdigest(),
+        "tokenizer": tokenizer_hash(run.tokenizer),
+        "text": {text.name: text.fingerprint for text in run.mixture.packed},
+    }
+
+
+def build_model(run: Run, number: int, saved: Saved | None) -> PreTrainedModel:
+    """Return the model in float32 as a stage begins or goes on with it.
+
+    Args:
+        run: the run.
+        number: of the stage; the number of stages for the end of the run.
+        saved: the checkpoint to go on from; None for the model as it was given.
+
+    Raises:
+        TrainingError: the checkpoint is damaged, or of another model.
+    """
+    model = load_model(run.directory, run.config).float()
+    is_inside = saved is not None and goes_on_in(run, number, saved)
+    if saved is not None and not is_inside:
+        tuner = add_adapters(model, run.config) if saved.kind == "lora" else None
+        load_weights(saved, model)
+        model = tuner.merge_and_unload() if tuner else model
+    if number < len(run.stages):
+        choose_weights(model, run.stages[number].kind, run.config)
+    if saved is not None and is_inside:
+        load_weights(saved, model)
+    return model
+
+
+def goes_on_in(run: Run, number: int, saved: Saved) -> bool:
+    """Whether a stage is the one that a checkpoint was saved in, or a later one."""
+    if number == len(run.stages) or saved.stage != number:
+        return False
+    return saved.kind == run.stages[number].kind
+
+
+def log_plan(run: Run, saved: Saved | None) -> None:
+    """Say what is about to happen."""
+    if not run.accelerator.is_main_process:
+        return
+    stages = ", ".join(f"{stage.kind} to step {stage.last}" for stage in run.stages)
+    logger.info("%d steps of %d tokens: %s", run.n_steps, run.config.batch_tokens, stages)
+    for text, share in zip(run.mixture.packed, run.mixture.shares, strict=True):
+        logger.info("%.1f %% from %s (%s tokens)", 100 * share, text.name, f"{len(text.tokens):,}")
+    if saved is not None:
+        logger.info("going on after step %d from %s", saved.step, saved.path)
+
+
+def _pack(
+    config: AdaptConfig, tokenizer: PreTrainedTokenizerBase, frame: Frame, accelerator: Accelerator
+) -> list[PackedText]:
+    """Return the sources as tokens; all are looked at before the first is packed."""
+    sources = [_source(name, config) for name in config.data]
+    fingerprints = [fingerprint(source) for source in sources]
+    wanted = config.tokens
+    if config.steps is not None:
+        wanted = config.steps * config.batch_tokens
+    with accelerator.main_process_first():
+        packed = [
+            prepare(source, text, tokenizer, frame, cache=config.cache, max_tokens=wanted)
+            for source, text in zip(sources, fingerprints, strict=True)
+        ]
+    check_texts(packed, config.sequence_length)
+    return packed
+
+
+def _source(name: str, config: AdaptConfig) -> Source:
+    return Source(name, config.text_field, config.split, config.max_bad_share)
+
+
+def _count_steps(packed: list[PackedText], config: AdaptConfig) -> int:
+    if config.steps is not None:
+        return config.steps
+    if config.tokens is not None:
+        return math.ceil(config.tokens / config.batch_tokens)
+    n_sequences = sum(text.n_sequences(config.sequence_length) for text in packed)
+    return max(1, round((config.epochs or 1) * n_sequences / config.batch_sequences))
+
+
+def _heldout(config: AdaptConfig) -> Iterator[tuple[str, list[str]]]:
+    for name, file in config.heldout.items():
+        kept = list(islice(documents(_source(str(file), config)), config.eval_documents))
+        if not kept:
+            raise DataError(f"{file} holds no document", "give --heldout a file with text in it")
+        yield name, kept
+
+
+def _suite(config: AdaptConfig) -> Iterator[Task]:
+    if config.suite is None:
+        return
+    for item in plan_tasks(suite_named(str(config.suite))):
+        if isinstance(item, Failure):
+            raise DataError(f"{item.task} of {config.suite} cannot be measured: {item.reason}")
+        yield item

@@ -1,0 +1,117 @@
+"""The end of a run: DIR becomes a plain model directory.
+
+It is written aside, read back, and its files are renamed into DIR, ``config.json`` last: without
+that file nothing takes DIR for a model.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from saltlm.adaptation.checkpoints import weights_of
+from saltlm.adaptation.run_folder import RunFolder
+from saltlm.errors import OutputError
+from saltlm.files.atomic import disk_errors, sync
+from saltlm.files.hashes import sha256
+from saltlm.record.card import model_card
+from saltlm.record.manifest import FOLDER, read_manifest, write_manifest
+
+_WEIGHT_FILES = (
+    "*.safetensors",
+    "*.bin",
+    "*.index.json",
+    "*.h5",
+    "*.msgpack",
+    "*.gguf",
+    "*.pt",
+    "*.pth",
+    "*.onnx",
+)
+
+
+def write_model(
+    model: PreTrainedModel,
+    source: Path,
+    folder: RunFolder,
+    adaptation: Mapping[str, Any],
+    *,
+    trust_remote_code: bool = False,
+) -> None:
+    """Write an adapted model into its directory, with all that came with the one it was made of.
+
+    Args:
+        model: without wrappers or adapters, in the dtype to be stored.
+        source: the directory of the model that was adapted.
+        folder: of the run.
+        adaptation: what ``saltlm/manifest.json`` says of the run.
+        trust_remote_code: run code that the model brings along.
+
+    Raises:
+        OutputError: the disk is full, or what is read back is not what was written.
+    """
+    aside = folder.path / ".model"
+    with disk_errors(folder.out):
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        model.save_pretrained(aside)
+        for file in sorted(source.iterdir()):
+            if file.is_file() and not any(file.match(pattern) for pattern in _WEIGHT_FILES):
+                shutil.copyfile(file, aside / file.name)
+        _check_same(model, aside, trust_remote_code)
+        _write_record(source, aside, folder.out, adaptation)
+        sync(aside)
+        _publish(aside, folder.out)
+
+
+def _check_same(model: PreTrainedModel, directory: Path, trust_remote_code: bool) -> None:
+    """Load the directory as anybody would, and compare every tensor bit for bit."""
+    loaded = AutoModelForCausalLM.from_pretrained(
+        directory, dtype=model.dtype, local_files_only=True, trust_remote_code=trust_remote_code
+    )
+    ours, theirs = weights_of(model), weights_of(loaded)
+    wrong = [
+        name
+        for name in sorted(ours.keys() | theirs.keys())
+        if name not in ours or name not in theirs or not torch.equal(ours[name].cpu(), theirs[name])
+    ]
+    if wrong:
+        raise OutputError(
+            f"{directory} does not read back as it was written: {len(wrong)} tensors differ, such"
+            f" as {wrong[0]}",
+            "check the disk, then run the same command again: the checkpoints are kept",
+        )
+
+
+def _write_record(source: Path, aside: Path, out: Path, adaptation: Mapping[str, Any]) -> None:
+    provenance = source / FOLDER / "provenance.safetensors"
+    manifest: dict[str, Any] = {}
+    (aside / FOLDER).mkdir()
+    if (source / FOLDER / "manifest.json").is_file():
+        manifest = read_manifest(source)
+    if provenance.is_file():
+        shutil.copyfile(provenance, aside / FOLDER / provenance.name)
+    weights = {file.name: sha256(file) for file in sorted(aside.glob("*.safetensors"))}
+    earlier = manifest.get("adaptations", [])
+    manifest["adaptations"] = [*earlier, {**adaptation, "weights": weights}]
+    write_manifest(aside, manifest)
+    if "method" in manifest:  # a transfer made it, and its card
+        card = model_card(out.name, manifest)
+        (aside / "README.md").write_text(card, encoding="utf-8")
+
+
+def _publish(aside: Path, out: Path) -> None:
+    for file in sorted((aside / FOLDER).iterdir()):
+        file.replace(out / FOLDER / file.name)
+    (out / "config.json").unlink(missing_ok=True)
+    files = sorted(
+        (file for file in aside.iterdir() if file.is_file()),
+        key=lambda file: file.name == "config.json",
+    )
+    for file in files:
+        file.replace(out / file.name)
+    sync(out)
+    shutil.rmtree(aside)

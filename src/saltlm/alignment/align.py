@@ -1,0 +1,271 @@
+"""How two vocabularies meet: which tokens the new model has, and where their rows can come from."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Int64
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from saltlm.alignment.match import VocabularyMatch, match_extension, match_vocabularies, same_tokens
+from saltlm.alignment.piece_means import Composition, compose
+from saltlm.config.transfer import TransferConfig
+from saltlm.files.documents import check_corpus, documents
+from saltlm.tokenizer.counts import count_tokens
+from saltlm.tokenizer.extend import extend_tokenizer
+from saltlm.tokenizer.prune import prune_tokenizer
+from saltlm.tokenizer.pruning_loss import pruning_loss
+from saltlm.tokenizer.replace import compose_tokenizer
+from saltlm.tokenizer.special_tokens import SpecialTokens
+from saltlm.tokenizer.target import TargetTokenizer
+from saltlm.tokenizer.vocabulary import TEXT, Form, Vocabulary, read_vocabulary
+
+_ENGLISH = Path(__file__).with_name("english.txt.gz")
+_MAX_DOCUMENTS = 5000  # of the corpus are read to say what pruning loses
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Two vocabularies put together.
+
+    Attributes:
+        target: the tokenizer of the new model.
+        source: what the source's ids stand for.
+        plm: what the PLM's ids stand for.
+        match: where the new model's rows can come from; ``plm_ids`` beyond the PLM's are those of
+            the composition.
+        composition: PLM rows for tokens that the PLM does not have.
+        source_tokenizer: the source's.
+        plm_tokenizer: the PLM's.
+        record: how the vocabulary was chosen, for the manifest.
+    """
+
+    target: TargetTokenizer
+    source: Vocabulary
+    plm: Vocabulary
+    match: VocabularyMatch
+    composition: Composition
+    source_tokenizer: Tokenizer
+    plm_tokenizer: Tokenizer
+    record: dict[str, Any]
+
+    @property
+    def forms(self) -> tuple[Form | None, ...]:
+        """What each PLM row stands for, those of the composition included."""
+        return self.plm.forms + self.composition.forms
+
+    @property
+    def kinds(self) -> bytes:
+        """The kind of token that each of these rows stands for."""
+        return self.plm.kinds + bytes([TEXT]) * len(self.composition.forms)
+
+    @property
+    def surface(self) -> list[str | None]:
+        """The text of each of these rows without word marker; None if it has none of its own."""
+        return [_surface(form) for form in self.forms]
+
+    @property
+    def native(self) -> list[str | None]:
+        """Each of these rows' token as the new model's tokenizer has it; None if it has none."""
+        names: list[str | None] = [None] * len(self.forms)
+        for id, row in enumerate(self.match.plm_ids.tolist()):
+            if row >= 0:
+                names[row] = self.target.tokenizer.id_to_token(id)
+        return names
+
+
+class Tokens(NamedTuple):
+    """A tokenizer, its special tokens, and what its ids stand for."""
+
+    tokenizer: Tokenizer
+    special: SpecialTokens
+    vocabulary: Vocabulary
+
+
+class _Choice(NamedTuple):
+    """The new model's tokens. Those with an id in ``vocabulary`` may get a composed row."""
+
+    target: TargetTokenizer
+    match: VocabularyMatch
+    vocabulary: Vocabulary
+    ids: Int64[Tensor, " v"]
+
+
+def meet(
+    source: Tokenizer,
+    source_special: SpecialTokens,
+    plm: Tokenizer,
+    plm_special: SpecialTokens,
+    config: TransferConfig,
+    *,
+    n_source_rows: int,
+    other: tuple[Tokenizer, SpecialTokens] | None = None,
+) -> Meeting:
+    """Make the new tokenizer and match its tokens with both models' (SALT steps 1 and 2).
+
+    Args:
+        source: the source's tokenizer, as transformers loads it.
+        source_special: its special tokens.
+        plm: the PLM's tokenizer.
+        plm_special: its special tokens.
+        config: which vocabulary is wanted, and what counts as the same token.
+        n_source_rows: rows of the source's embedding; tokens beyond it have none.
+        other: a tokenizer and its special tokens, if these tokens are wanted instead of the PLM's.
+
+    Raises:
+        ConfigError: a corpus is missing or cannot be read, or special tokens cannot be as asked.
+        VocabularyError: a tokenizer cannot be read, cut or extended.
+    """
+    llm, donor = _read(source, source_special), _read(plm, plm_special)
+    plm_vocabulary, in_plm = donor.vocabulary, torch.arange(len(donor.vocabulary))
+    if other is not None:
+        donor = _read(*other)
+        everything = torch.arange(len(donor.vocabulary))
+        in_plm = same_tokens(donor.vocabulary, plm_vocabulary, ids=everything)
+    record: dict[str, Any] = {"mode": config.mode, "donor_tokens": len(donor.vocabulary)}
+    if config.prune_to is not None:
+        donor, kept = _prune(donor, config.corpus, config.prune_to, record)
+        in_plm = in_plm[kept]
+    if config.mode == "extend":
+        choice = _extend(llm, donor, plm_vocabulary, config, n_source_rows, record)
+    else:
+        choice = _replace(llm, donor, in_plm, config, n_source_rows)
+    rows, composition = compose(
+        choice.vocabulary, choice.match.plm_ids, choice.ids, plm, plm_vocabulary
+    )
+    record["composed_rows"] = len(composition.pieces)
+    return Meeting(
+        target=replace(choice.target, notes=(*choice.target.notes, *_notes(record))),
+        source=llm.vocabulary,
+        plm=plm_vocabulary,
+        match=replace(choice.match, plm_ids=rows),
+        composition=composition,
+        source_tokenizer=source,
+        plm_tokenizer=plm,
+        record=record,
+    )
+
+
+def _read(tokenizer: Tokenizer, special: SpecialTokens) -> Tokens:
+    return Tokens(tokenizer, special, read_vocabulary(tokenizer, special=special.tokens))
+
+
+def _prune(
+    donor: Tokens, corpus: Sequence[Path], size: int, record: dict[str, Any]
+) -> tuple[Tokens, Int64[Tensor, " v"]]:
+    """Cut a tokenizer to a corpus; return it with the old ids of its tokens, and record the loss.
+
+    Before and after are compared on documents from all over the corpus.
+    """
+    check_corpus(corpus)
+    counts = count_tokens(donor.tokenizer, documents(corpus))
+    pruned = prune_tokenizer(donor.tokenizer, counts, size=size, special=donor.special.tokens)
+    step = 1 + sum(1 for _ in documents(corpus)) // _MAX_DOCUMENTS
+    texts = islice(documents(corpus), 0, None, step)
+    loss = pruning_loss(donor.tokenizer, pruned.tokenizer, texts)
+    record |= {
+        "wanted_tokens": size,
+        "kept_tokens": len(pruned.kept),
+        "used_tokens": pruned.n_used,
+        "pruning": asdict(loss),
+    }
+    return _read(pruned.tokenizer, donor.special), pruned.kept
+
+
+def _replace(
+    source: Tokens,
+    donor: Tokens,
+    in_plm: Int64[Tensor, " v_d"],
+    config: TransferConfig,
+    n_source_rows: int,
+) -> _Choice:
+    """Choose the donor's tokens, with the special tokens of the source."""
+    target = compose_tokenizer(
+        donor.tokenizer, donor.special, source.tokenizer, source.special, config.special_tokens
+    )
+    match = match_vocabularies(
+        donor.vocabulary,
+        source.vocabulary,
+        plm_ids=target.plm_ids,
+        source_special_ids=target.source_special_ids,
+        n_rows=min(n_source_rows, len(source.vocabulary)),
+        mode=config.match,
+    )
+    plm_ids = torch.where(target.plm_ids >= 0, in_plm[target.plm_ids], -1)
+    return _Choice(target, replace(match, plm_ids=plm_ids), donor.vocabulary, target.plm_ids)
+
+
+def _extend(
+    source: Tokens,
+    donor: Tokens,
+    plm_vocabulary: Vocabulary,
+    config: TransferConfig,
+    n_source_rows: int,
+    record: dict[str, Any],
+) -> _Choice:
+    """Choose the source's tokens, and behind them those of the donor that are new; record how."""
+    extension = extend_tokenizer(
+        source.tokenizer,
+        source.special,
+        source.vocabulary,
+        donor.vocabulary,
+        config.special_tokens,
+        list(documents(config.source_corpus or (_ENGLISH,))),
+    )
+    record["extension"] = extension.record()
+    match = match_extension(
+        extension.vocabulary,
+        source.vocabulary,
+        plm_vocabulary,
+        source_special_ids=extension.target.source_special_ids,
+        n_rows=n_source_rows,
+        mode=config.match,
+    )
+    ids = torch.arange(len(match.plm_ids))
+    is_new = (ids >= len(source.vocabulary)) & (ids < len(extension.vocabulary))
+    return _Choice(extension.target, match, extension.vocabulary, torch.where(is_new, ids, -1))
+
+
+def _notes(record: Mapping[str, Any]) -> Iterator[str]:
+    """Say in words what the choice of the vocabulary costs."""
+    if "pruning" in record:
+        loss = record["pruning"]
+        yield (
+            f"{record['kept_tokens']:,} of {record['donor_tokens']:,} tokens are kept: "
+            f"{loss['resegmented'] / max(1, loss['donor_tokens']):.1%} of the corpus' tokens are "
+            f"cut differently, {loss['n_changed']} of {loss['n_documents']} documents do not come "
+            f"back as before, {len(loss['unreachable'])} kept tokens are out of reach"
+        )
+        if (n_further := record["kept_tokens"] - record["used_tokens"]) > 0:
+            yield (
+                f"the corpus needs {record['used_tokens']:,} of the kept tokens; the other "
+                f"{n_further:,} are the donor's most frequent ones with the corpus' pairs of "
+                "letters"
+            )
+        if record["kept_tokens"] < record["wanted_tokens"]:
+            yield f"these are fewer than {record['wanted_tokens']:,}: no others look like them"
+    if "extension" in record:
+        counts = record["extension"]
+        yield (
+            f"{counts['n_new']:,} new tokens and {counts['n_intermediate']:,} that lead to them; "
+            f"left out are {counts['n_out_of_reach']:,} that the source's tokenizer cannot make "
+            f"and {counts['n_protected']:,} that turn up in text of its own language"
+        )
+        if counts["sample_changed"]:
+            yield f"{counts['sample_changed']} documents of that text are cut differently"
+    if record["composed_rows"]:
+        yield (
+            f"{record['composed_rows']:,} tokens that the PLM lacks get the mean of the rows of "
+            "their pieces in it"
+        )
+
+
+def _surface(form: Form | None) -> str | None:
+    try:
+        return form.text.decode() or None if form is not None else None
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,219 @@
+"""Tables in the terminal, made of results."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.bar import Bar
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from saltlm.comparison.curves import Point
+from saltlm.comparison.score import PairScores
+from saltlm.evaluation.results import Evaluation
+from saltlm.evaluation.side_by_side import labels_of, rows_of, speed_notes, text_of
+from saltlm.inspection.explain import Explanation
+from saltlm.inspection.finding import Finding
+from saltlm.inspection.pair import Inspection, OnText
+from saltlm.vocabulary_transfer.result import TransferResult
+
+_MOST_ROWS = 20
+_PIPE_WIDTH = 160
+_BAR_WIDTH = 50
+_COLOURS = {"ok": "green", "warning": "yellow", "failed": "bold red"}
+
+
+def show(table: Table) -> None:
+    """Print a table to stdout; plain text where it is not a terminal, and wide enough for it."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PIPE_WIDTH)
+    title, table.title = table.title, None
+    console.print(Text(f"\n{title}", style="bold"))
+    if table.row_count:
+        console.print(table)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """Return a table; numbers stand right."""
+    made = Table(title=title, box=None, pad_edge=False)
+    for place, column in enumerate(columns):
+        is_number = all(isinstance(row[place], int | float) for row in rows)
+        made.add_column(Text(column), justify="right" if rows and is_number else "left")
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, Text | Bar) else Text(_text(cell)) for cell in row))
+    return made
+
+
+def _text(cell: object) -> str:
+    if isinstance(cell, float):
+        return f"{cell:.3f}"
+    return f"{cell:,}" if isinstance(cell, int) else str(cell)
+
+
+def explanation_table(explanation: Explanation, top: int) -> Table:
+    """Return the neighbours of a token by the size of their coefficient."""
+    title = f"{explanation.text!r} (token {explanation.id}): {explanation.origin}"
+    if explanation.residual is not None:
+        title += (
+            f", {len(explanation.influences)} neighbours, residual {explanation.residual:.2f}, "
+            f"norm ratio {explanation.norm_ratio:.2f}"
+        )
+    elif explanation.source_id is not None:
+        title += f", the source's row {explanation.source_id}"
+    if explanation.plm_pieces:
+        title += f", PLM row the mean of its tokens {', '.join(map(str, explanation.plm_pieces))}"
+    rows = [(i.token, i.coefficient, i.weight, i.cosine) for i in explanation.influences[:top]]
+    return table(title, ("neighbour", "coefficient", "sparsemax", "cosine"), rows)
+
+
+def finding_table(findings: Sequence[Finding]) -> Table:
+    """Return the outcome of each check."""
+    rows = [
+        (Text(finding.outcome, style=_COLOURS[finding.outcome]), finding.check, finding.detail)
+        for finding in findings
+    ]
+    return table("check", ("outcome", "check", "seen"), rows)
+
+
+def transfer_table(result: TransferResult) -> Table:
+    """Return what a transfer has made."""
+    maps = result.provenance
+    rows: list[tuple[str, object]] = [(f"{origin} rows", n) for origin, n in result.counts.items()]
+    if len(maps.new_ids):
+        k = maps.neighbours.k
+        rows += [
+            ("neighbours a token, median", int(k.median())),
+            ("neighbours a token, most", int(k.max())),
+            ("residual, median", float(maps.fit.residual.median())),
+            ("norm ratio, median", float(maps.norm_ratio.median())),
+        ]
+    if result.score and result.score.r2:
+        r2, low, high = result.score.r2
+        rows.append(("r2 on shared rows not shown", f"{r2:.3f} ({low:.3f} to {high:.3f})"))
+    return table(f"rows; auxiliary space: {result.auxiliary}", ("", ""), rows)
+
+
+def role_table(rows: Sequence[Sequence[object]]) -> Table:
+    """Return the special tokens of the new model and where their rows come from."""
+    cells = [tuple("" if cell is None else cell for cell in row) for row in rows]
+    return table("special tokens", ("role", "token", "new id", "source id", "row"), cells)
+
+
+def inspection_tables(inspection: Inspection) -> list[Table]:
+    """Return what is known of a pair, in the order in which it matters."""
+    sides = [("source", inspection.source), ("PLM", inspection.plm)]
+    columns = ("", "tokenizer", "tokens", "padding rows", "width")
+    models = [(n, s.family, s.n_tokens, s.n_padding_rows, s.width) for n, s in sides]
+    overlap = inspection.vocabularies
+    shared = [("all", overlap.n_shared, overlap.n_new_model)]
+    shared += [(kind, *counts) for kind, counts in overlap.shared_by_kind.items()]
+    shared += [(script, *counts) for script, counts in overlap.shared_by_script.items()]
+    tables = [
+        table("models", columns, models),
+        table("shared tokens", ("", "shared", "of"), shared[:_MOST_ROWS]),
+    ]
+    texts = [(name, side.on_corpus) for name, side in sides if side.on_corpus]
+    if texts:
+        columns = ("", "tokens a word", "bytes a token", "documents that survive", "lost")
+        tables.append(
+            table(
+                f"on the corpus (shared tokens cover {inspection.coverage:.1%})",
+                columns,
+                [
+                    (
+                        n,
+                        t.tokens_per_word,
+                        t.bytes_per_token,
+                        f"{t.round_trip:.1%}",
+                        f"{t.lost:.2%}",
+                    )
+                    for n, t in texts
+                ],
+            )
+        )
+    suspicious = [
+        ("zero rows", len(inspection.zero_rows), _first(inspection.zero_rows)),
+        ("repeated rows", len(inspection.repeated_rows), _first(inspection.repeated_rows)),
+    ]
+    cost = [
+        ("memory", f"{inspection.memory_bytes / 2**30:.1f} GiB"),
+        ("time", f"{inspection.seconds:.0f} s"),
+    ]
+    return [
+        *tables,
+        role_table(inspection.roles),
+        table("suspicious rows of the source", ("", "count", "ids"), suspicious),
+        table("a transfer takes about", ("", ""), cost),
+    ]
+
+
+def _on_text_row(name: str, seen: OnText) -> tuple[object, ...]:
+    survive, lost = f"{seen.round_trip:.1%}", f"{seen.lost:.2%}"
+    return (name, seen.tokens_per_word, seen.bytes_per_token, survive, lost)
+
+
+def _first(ids: Sequence[int]) -> str:
+    return ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")
+
+
+def score_table(found: PairScores) -> Table:
+    """Return what methods are worth on a pair, the best first."""
+    columns = ("method", "r2", "95 % interval", "cosine", "norm ratio", "retrieval", "s")
+    rows: list[tuple[object, ...]] = []
+    for score in sorted(found.scores, key=lambda score: -(score.r2.value if score.r2 else -9.0)):
+        if score.error or not (score.r2 and score.cosine and score.norm_ratio and score.retrieval):
+            rows.append((score.method, score.error or "", "", "", "", "", ""))
+            continue
+        interval = f"{score.r2.low:.3f} to {score.r2.high:.3f}"
+        cells = (score.cosine.value, score.norm_ratio.value, score.retrieval.value, score.seconds)
+        rows.append((score.method, score.r2.value, interval, *cells))
+    title = f"{found.plm}: {found.n_shared:,} shared tokens; {found.auxiliary}"
+    return table(title, columns, rows)
+
+
+def curve_table(curve: Sequence[Point], untouched: float) -> Table:
+    """Return a curve on the held-out text as bars; green where it is below the untouched model."""
+    values = [point.bits_per_byte["target"] for point in curve]
+    longest = max(untouched, *values)
+
+    def bar(value: float) -> Bar:
+        color = "green" if value < untouched else "default"
+        return Bar(longest, 0, value, width=_BAR_WIDTH, color=color)
+
+    rows: list[tuple[object, ...]] = [("untouched", "", untouched, bar(untouched))]
+    rows += [
+        (f"{point.tokens:,}", f"{point.seconds:.0f}", value, bar(value))
+        for point, value in zip(curve, values, strict=True)
+    ]
+    return table("bits a byte in training", ("tokens", "seconds", "bits a byte", ""), rows)
+
+
+def donor_table(pairs: Sequence[PairScores]) -> Table:
+    """Return which PLM is worth most, each by its best method, the best first."""
+    found: list[tuple[float, tuple[object, ...]]] = []
+    for pair in pairs:
+        scored = [(score.r2, score.method) for score in pair.scores if score.r2]
+        r2, method = max(scored, default=(None, "none"))
+        interval = (r2.value, f"{r2.low:.3f} to {r2.high:.3f}") if r2 else ("", "")
+        row = (pair.plm, pair.n_shared, method, *interval)
+        found.append((r2.value if r2 else -math.inf, row))
+    ranked = [row for _, row in sorted(found, key=lambda pair: -pair[0])]
+    return table("PLMs", ("PLM", "shared tokens", "best method", "r2", "95 % interval"), ranked)
+
+
+def show_evaluation(found: Evaluation, out: Path) -> None:
+    """Print all models side by side: the best in green, what is level with it marked."""
+    rows = []
+    for row in rows_of(found):
+        n = next(cell.metric["n"] for cell in row.cells if cell.metric)
+        cells = [
+            Text(text_of(cell, bold="*"), style="green" if cell.place == "best" else "")
+            for cell in row.cells
+        ]
+        rows.append((row.task, row.metric, n, *cells))
+    title = f"evaluation, in {out} (95 % intervals; *best*, ≈ level with it)"
+    show(table(title, ("task", "metric", "n", *labels_of(found)), rows))
+    for note in speed_notes(found):
+        Console(soft_wrap=True).print(note, highlight=False)

@@ -1,0 +1,1 @@
+"""Methods and PLMs side by side: scored, transferred, adapted, plotted."""

@@ -1,0 +1,219 @@
+"""How fast models get better: ``saltlm compare --adapt``.
+
+Every method's model is adapted on the same text in the same order, so that what differs is where
+each began. ``OUT/METHOD-adapted-SEED`` holds the adapted model with its metrics,
+``OUT/METHOD-adapted-SEED.json`` its curve.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from saltlm.adaptation.config import AdaptConfig, load_adapt_config
+from saltlm.adaptation.metrics import read_metrics
+from saltlm.adaptation.run_folder import RunFolder
+from saltlm.errors import ConfigError, MissingExtraError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A model somewhere on its way.
+
+    Attributes:
+        tokens: read so far, by the model's own tokenizer.
+        n_bytes: of text that they stand for; comparable between tokenizers.
+        seconds: of training so far; measuring is not counted.
+        bits_per_byte: of each held-out text.
+    """
+
+    tokens: int
+    n_bytes: float
+    seconds: float
+    bits_per_byte: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Where a curve first came down to a value, between two points by linear interpolation."""
+
+    tokens: float
+    n_bytes: float
+    seconds: float
+
+
+def adapt_options(
+    assignments: Sequence[str],
+    *,
+    data: Sequence[Path],
+    heldout: Mapping[str, Sequence[Path]],
+    n_documents: int,
+) -> AdaptConfig:
+    """Return the options of the adaptations.
+
+    Args:
+        assignments: ``key=value`` as ``saltlm adapt --set`` takes them.
+        data: text to train on, unless ``data=`` is among them.
+        heldout: the texts that the comparison measures on, by name.
+        n_documents: so many documents of each.
+
+    Raises:
+        ConfigError: an unknown option, a value that does not fit, or no text.
+    """
+    for name, files in heldout.items():
+        if len(files) != 1:
+            raise ConfigError(
+                f"{len(files)} files of {name} text: a curve is measured on one",
+                "put the documents into one file",
+            )
+    config = load_adapt_config(None, [f"data={json.dumps(list(map(str, data)))}", *assignments])
+    return AdaptConfig.model_validate(
+        {
+            **config.model_dump(),
+            "heldout": {name: files[0] for name, files in heldout.items()},
+            "eval_documents": n_documents,
+        }
+    )
+
+
+def check_adapt_extra(feature: str = "saltlm compare --adapt") -> None:
+    """Make sure that there is something to adapt with.
+
+    Args:
+        feature: what needs it.
+
+    Raises:
+        MissingExtraError: accelerate is not installed.
+    """
+    try:
+        import accelerate  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(feature, "adapt") from error
+
+
+def adapt_and_follow(model: Path, out: Path, config: AdaptConfig) -> dict[str, Any]:
+    """Adapt a model and return its curve; the checkpoints of the finished run are removed.
+
+    Raises:
+        SaltlmError: the model cannot be adapted.
+    """
+    from saltlm.adaptation.adapt import adapt
+
+    result = adapt(model, out, config)
+    folder = RunFolder(result.directory)
+    shutil.rmtree(folder.checkpoints)
+    return {
+        "directory": out.name,
+        "seed": config.seed,
+        "curve": [asdict(point) for point in read_curve(folder.metrics)],
+    }
+
+
+def read_curve(metrics: Path) -> list[Point]:
+    """Return the points at which a run was measured, from its ``metrics.jsonl``."""
+    return [
+        Point(row["tokens"], row["bytes"], row["seconds"], row["bits_per_byte"])
+        for row in read_metrics(metrics)
+        if "bits_per_byte" in row
+    ]
+
+
+def first_reached(curve: Sequence[Point], text: str, value: float) -> Reached | None:
+    """Return where the bits per byte of a text first come down to a value; None if nowhere."""
+    before: Point | None = None
+    for point in curve:
+        now = point.bits_per_byte[text]
+        if now <= value:
+            if before is None:
+                return Reached(point.tokens, point.n_bytes, point.seconds)
+            share = (before.bits_per_byte[text] - value) / (before.bits_per_byte[text] - now)
+            return Reached(
+                *(
+                    old + share * (new - old)
+                    for old, new in (
+                        (before.tokens, point.tokens),
+                        (before.n_bytes, point.n_bytes),
+                        (before.seconds, point.seconds),
+                    )
+                )
+            )
+        before = point
+    return None
+
+
+def curves_of(comparison: Mapping[str, Any]) -> dict[str, list[list[Point]]]:
+    """Return the curves of each method, one per seed."""
+    return {
+        name: [[Point(**point) for point in run["curve"]] for run in runs]
+        for name, result in comparison["results"].items()
+        if (runs := [run for run in result.get("adapted", ()) if "curve" in run])
+    }
+
+
+def levels_of(curves: Mapping[str, Sequence[Sequence[Point]]], untouched: float) -> list[float]:
+    """Return what is worth reaching: the untouched model's bits per byte, and where others end."""
+    ends = {
+        sum(run[-1].bits_per_byte["target"] for run in runs) / len(runs) for runs in curves.values()
+    }
+    return sorted({untouched, *(end for end in ends if end < untouched)}, reverse=True)
+
+
+def levels_reached(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return for each level where each method first came down to it: a place per seed, or None."""
+    curves = curves_of(comparison)
+    return [
+        {
+            "target_bits_per_byte": level,
+            "reached": {
+                name: [found and asdict(found) for found in _reach(runs, level)]
+                for name, runs in curves.items()
+            },
+        }
+        for level in _levels(comparison, curves)
+    ]
+
+
+def convergence_rows(comparison: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield a heading and a line per method: its end, and tokens to reach each level.
+
+    Of several seeds the mean is shown, and the tokens of the slowest.
+    """
+    curves = curves_of(comparison)
+    levels = _levels(comparison, curves)
+    yield ("method", "seeds", "target at the end", "English", *(f"to {x:.3f}" for x in levels))
+    for name, runs in curves.items():
+        ends = [run[-1].bits_per_byte for run in runs]
+        yield (
+            name,
+            str(len(runs)),
+            _spread([end["target"] for end in ends]),
+            _spread([end["English"] for end in ends]) if "English" in ends[0] else "",
+            *(_slowest(_reach(runs, level)) for level in levels),
+        )
+
+
+def _levels(
+    comparison: Mapping[str, Any], curves: Mapping[str, Sequence[Sequence[Point]]]
+) -> list[float]:
+    return levels_of(curves, comparison["results"]["untouched"]["target"]["bits_per_byte"])
+
+
+def _reach(runs: Sequence[Sequence[Point]], level: float) -> list[Reached | None]:
+    return [first_reached(run, "target", level) for run in runs]
+
+
+def _spread(values: Sequence[float]) -> str:
+    mean = f"{sum(values) / len(values):.3f}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.3f} to {max(values):.3f})"
+
+
+def _slowest(found: Sequence[Reached | None]) -> str:
+    if any(one is None for one in found):
+        return "not reached"
+    slowest = max((one for one in found if one is not None), key=lambda one: one.tokens)
+    return f"{slowest.tokens:,.0f} ({slowest.n_bytes / 1e3:,.0f} kB, {slowest.seconds:,.0f} s)"

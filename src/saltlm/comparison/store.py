@@ -1,0 +1,75 @@
+"""The directory of a comparison: what it is of, and results that are made once."""
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from saltlm.errors import ConfigError, SaltlmError
+from saltlm.files.atomic import replace_text
+from saltlm.methods.registry import Choice
+from saltlm.scoring.holdout import FAILURES
+
+logger = logging.getLogger(__name__)
+
+
+UNTOUCHED = "untouched"
+
+
+def collect(out: Path, failed: Sequence[dict[str, Any]] = ()) -> dict[str, dict[str, Any]]:
+    """Return all results that a comparison's directory holds, of whatever call, by method.
+
+    Args:
+        out: the directory.
+        failed: what has just failed.
+    """
+    files = sorted(out.glob("*.json"))
+    found = [*(json.loads(file.read_text(encoding="utf-8")) for file in files), *failed]
+    results = [result for result in found if "method" in result]
+    first = {result["method"]: dict(result) for result in results if "seed" not in result}
+    for result in results:
+        if "seed" in result:
+            first[result["method"]].setdefault("adapted", []).append(result)
+    untouched = {UNTOUCHED: first.pop(UNTOUCHED)}
+    return untouched | first
+
+
+def directory_name(choice: Choice) -> str:
+    """Return a name for files: the method, with its options where they are not the defaults."""
+    return re.sub(r"[^\w.+-]+", "_", str(choice))
+
+
+def claim(file: Path, inputs: dict[str, Any], texts: Mapping[str, list[str]] | None = None) -> None:
+    """Make sure that the results beside a file are of the same inputs; of texts it keeps a hash."""
+    key = hashlib.sha256(
+        json.dumps({**inputs, **(texts or {})}, sort_keys=True).encode()
+    ).hexdigest()
+    if not file.is_file():
+        replace_text(file, json.dumps({**inputs, "sha256": key}, indent=2) + "\n")
+    elif json.loads(file.read_text(encoding="utf-8"))["sha256"] != key:
+        raise ConfigError(
+            f"{file.parent} holds a comparison of other models, options or texts (see {file})",
+            "choose another --out",
+        )
+
+
+def once(file: Path, make: Callable[[], dict[str, Any]]) -> None:
+    """Make a result and keep it, unless it is there."""
+    if file.is_file():
+        logger.info("%s: already there", file.stem)
+    else:
+        replace_text(file, json.dumps(make(), indent=2) + "\n")
+
+
+def try_once(file: Path, make: Callable[[], dict[str, Any]]) -> str | None:
+    """Do the same and return why it failed, if it did; the next call then tries again."""
+    try:
+        once(file, make)
+    except FAILURES as error:
+        reason = error.what if isinstance(error, SaltlmError) else str(error)
+        logger.warning("%s failed: %s", file.stem, reason)
+        return reason
+    return None

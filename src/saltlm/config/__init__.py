@@ -1,0 +1,1 @@
+"""Options of each verb, and how options are read and checked."""

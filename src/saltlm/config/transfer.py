@@ -1,0 +1,140 @@
+"""The options of a run: what ``--config run.yaml`` and ``--set key=value`` may say.
+
+Every field's description is its help text.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ByteSize, Field, model_validator
+
+from saltlm.config.reading import Section, read_values, validated
+
+Match = Literal["exact", "symbols", "casefold"]
+Mode = Literal["replace", "extend"]
+Dtype = Literal["bfloat16", "float16", "float32"]
+
+
+class SpecialTokensConfig(Section):
+    """Which special tokens the new model has."""
+
+    carry_plm: tuple[str, ...] = Field((), description="PLM specials to keep as new tokens")
+    drop: tuple[str, ...] = Field((), description="source specials not to carry")
+    roles: dict[str, str] = Field(
+        default_factory=dict, description="role (bos, eos, pad, unk, ...) -> token that plays it"
+    )
+
+
+class TensorNames(Section):
+    """Where the per-token tables lie, for a layout that is not recognised."""
+
+    source_embedding: str | None = Field(None, description="the source LLM's input embedding")
+    source_head: str | None = Field(None, description="the source LLM's output head")
+    plm_embedding: str | None = Field(None, description="the PLM's input embedding")
+
+
+class FasttextConfig(Section):
+    """How ``--aux train`` trains fastText."""
+
+    units: Literal["words", "tokens"] = Field(
+        "words", description="what counts as a word: words, or the new model's tokens as in FOCUS"
+    )
+    compose: bool = Field(
+        True, description="of n-grams, the vectors of what is not in the dictionary; FOCUS: false"
+    )
+    dimension: int = Field(300, ge=1, description="width of the vectors")
+    epochs: int = Field(3, ge=1, description="passes over the corpus")
+    model: Literal["skipgram", "cbow"] = Field("skipgram", description="fastText's objective")
+    min_count: int = Field(5, ge=1, description="rarer words are left out of the dictionary")
+    minn: int = Field(3, ge=1, description="shortest character n-gram")
+    maxn: int = Field(6, ge=1, description="longest character n-gram")
+    bucket: int = Field(300_000, ge=1, description="rows that all n-grams share by hash")
+    negatives: int = Field(5, ge=1, description="samples of negative sampling")
+    learning_rate: float = Field(0.1, gt=0, description="at the start; falls to zero")
+
+
+class CalibrationConfig(Section):
+    """What is done to any method's rows afterwards; off unless asked for."""
+
+    norms: bool = Field(False, description="give every new row the shared rows' mean norm")
+    unigrams: tuple[Path, ...] = Field(
+        (),
+        description="text of the source's own language: then mean logits of new rows fit how often "
+        "the tokens occur in the corpus",
+    )
+
+
+class TransferConfig(Section):
+    """Options of ``saltlm transfer``; the defaults are those of the Python API too."""
+
+    method: str = Field(
+        "salt", description="how new rows are made: a method, or method:option=value:..."
+    )
+    aux: str = Field(
+        "plm", description="auxiliary space: plm | train | fasttext:FILE.bin | vectors:FILE"
+    )
+    plm_vectors: str | None = Field(
+        None,
+        pattern="^(vectors|fasttext):.",
+        description="vectors:FILE or fasttext:FILE.bin to take as the PLM's rows; PLM is then a "
+        "directory with a tokenizer",
+    )
+    corpus: tuple[Path, ...] = Field((), description="target-language text, one document a line")
+    mode: Mode = Field(
+        "replace", description="the PLM's vocabulary instead of the source's, or behind it (extend)"
+    )
+    prune_to: int | None = Field(
+        None,
+        ge=1,
+        description="cut the vocabulary to the tokens that the corpus needs most, and where it "
+        "needs fewer, to the PLM's most frequent ones that look like them",
+    )
+    target_tokenizer: str | None = Field(
+        None, description="directory or Hub id of a tokenizer to use instead of the PLM's"
+    )
+    source_corpus: tuple[Path, ...] = Field(
+        (), description="text that mode=extend must not cut in a new way; default: some English"
+    )
+    match: Match = Field("exact", description="what counts as the same token")
+    copy_shared: bool = Field(
+        True, description="false: the method makes the shared tokens' rows too, as in WECHSEL"
+    )
+    min_shared: int = Field(20, ge=1, description="refuse a pair that shares fewer tokens")
+    seed: int = Field(0, ge=0, description="of the rows that are sampled, and of fastText")
+    dtype: Dtype | None = Field(None, description="of the new model's weights; else the source's")
+    max_shard_size: ByteSize | None = Field(
+        None, gt=0, description="of a weight file, such as 5GB; else sharded as the source"
+    )
+    pad_to_multiple_of: int | None = Field(
+        None, ge=1, description="rows are added until the vocabulary is a multiple of this"
+    )
+    trust_remote_code: bool = Field(False, description="run code that a model repository ships")
+    special_tokens: SpecialTokensConfig = SpecialTokensConfig()
+    tensors: TensorNames = TensorNames()
+    fasttext: FasttextConfig = FasttextConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
+
+    @model_validator(mode="after")
+    def _fits(self) -> "TransferConfig":
+        if self.mode == "extend" and not self.copy_shared:
+            raise ValueError("mode=extend keeps the source's rows, copy_shared=false does not")
+        return self
+
+
+def load_config(
+    file: Path | None = None, assignments: Iterable[str] = (), **options: Any
+) -> TransferConfig:
+    """Return the options of a run; later sources win: file, assignments, keyword options.
+
+    Args:
+        file: a YAML file with the fields of `TransferConfig`.
+        assignments: ``key=value`` or ``section.key=value``; the value is read as YAML.
+        **options: fields given as flags; None means not given.
+
+    Raises:
+        ConfigError: a file that cannot be read, an unknown key, or a value that does not fit.
+    """
+    values = read_values(file, assignments)
+    values.update({key: value for key, value in options.items() if value is not None})
+    return validated(TransferConfig, values)

@@ -1,0 +1,116 @@
+"""What a suite consists of: the fields of ``saltlm evaluate --suite FILE.yaml``.
+
+Every field's description is its help text.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from saltlm.config.reading import Section, read_yaml, validated
+from saltlm.errors import ConfigError
+from saltlm.evaluation.paper import paper_tasks
+
+
+def _as_files(value: Any) -> Any:
+    return [value] if isinstance(value, str | Path) else value
+
+
+def _as_task(value: Any) -> Any:
+    return {"task": value} if isinstance(value, str) else value
+
+
+PROMPT = "Context: {context}\n\nQuestion: {question}\n\nAnswer:"
+Files = Annotated[tuple[Path, ...], BeforeValidator(_as_files)]
+
+
+class QuickConfig(Section):
+    """The measurements that need no network, from files of the user."""
+
+    heldout: Files = Field((), description="text of the target language, one document a line")
+    english: Files = Field((), description="English text, to see what is kept")
+    parallel: Path | None = Field(None, description="English, a tab, the target language")
+    prompts: int = Field(8, ge=1, description="beginnings of the held-out text to go on with")
+    distractors: int = Field(3, ge=1, description="wrong translations beside the right one")
+
+
+class QuestionsConfig(Section):
+    """Questions on texts, from a file in SQuAD's layout."""
+
+    file: Path = Field(description="the questions, .json or .json.gz")
+    context: str = Field(description="language of the contexts and answers: de, ar, vi, zh, ...")
+    question: str | None = Field(None, description="language of the questions, if another")
+    name: str | None = Field(None, description="in the table; default: the file's")
+    prompt: str = Field(PROMPT, description="with {context} and {question}")
+    shots: int = Field(0, ge=0, description="answered examples before each question")
+    examples: Path | None = Field(None, description="where these are taken from")
+
+    @field_validator("prompt")
+    @classmethod
+    def _has_both(cls, prompt: str) -> str:
+        marks = [f"<{name}>" for name in ("context", "question")]
+        try:
+            filled = prompt.format(context=marks[0], question=marks[1])
+        except (IndexError, KeyError, ValueError):
+            filled = ""
+        if not all(mark in filled for mark in marks):
+            raise ValueError("it needs {context} and {question}, and no other braces")
+        return prompt
+
+
+class HarnessConfig(Section):
+    """A benchmark of the harness, written ``name`` or with shots."""
+
+    task: str = Field(description="a task, group or tag of the harness, or a task's YAML file")
+    shots: int | None = Field(None, ge=0, description="few-shot examples; default: the task's")
+
+
+class SuiteConfig(Section):
+    """All that is measured."""
+
+    limit: int | None = Field(
+        None, ge=1, description="of each task, so many documents, pairs or questions"
+    )
+    seed: int = Field(0, ge=0, description="of distractors, intervals and few-shot examples")
+    batch: int = Field(8, ge=1, description="questions at once; changes no result")
+    quick: QuickConfig = QuickConfig()
+    questions: tuple[QuestionsConfig, ...] = Field((), description="questions in files of yours")
+    harness: tuple[Annotated[HarnessConfig, BeforeValidator(_as_task)], ...] = Field(
+        (), description="benchmarks of the lm-evaluation-harness"
+    )
+
+
+def suite_named(name: str, language: str | None = None) -> SuiteConfig:
+    """Return a suite.
+
+    Args:
+        name: ``quick``, ``paper``, or a YAML file.
+        language: of ``paper``.
+
+    Raises:
+        ConfigError: there is no such suite, it cannot be read, has an unknown key, or a value that
+            does not fit.
+    """
+    if name == "quick":
+        return SuiteConfig()
+    if name == "paper":
+        tasks = [task for purpose in paper_tasks(language).values() for task in purpose]
+        return SuiteConfig(harness=tuple(HarnessConfig(task=task) for task in tasks))
+    if not name.endswith((".yaml", ".yml")):
+        raise ConfigError(f"there is no suite {name!r}", "--suite takes quick, paper or FILE.yaml")
+    return validated(SuiteConfig, read_yaml(Path(name)))
+
+
+def with_options(suite: SuiteConfig, **options: Any) -> SuiteConfig:
+    """Return the suite with what was given as flags; None or empty means not given.
+
+    Args:
+        suite: as it was.
+        **options: ``limit`` and ``seed``, and fields of `QuickConfig`.
+    """
+    given = {key: value for key, value in options.items() if value not in (None, ())}
+    quick = {key: given.pop(key) for key in list(given) if key in QuickConfig.model_fields}
+    values = suite.model_dump(exclude_unset=True) | given
+    values["quick"] = values.get("quick", {}) | quick
+    return validated(SuiteConfig, values)

@@ -1,0 +1,214 @@
+"""Run tasks on models: ``saltlm evaluate``. What is done already is not done again."""
+
+import gc
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from saltlm.errors import CheckpointError, ConfigError, OutputError
+from saltlm.evaluation.config import SuiteConfig
+from saltlm.evaluation.quick import quick_tasks
+from saltlm.evaluation.results import (
+    SCHEMA,
+    Evaluation,
+    Failure,
+    ModelRecord,
+    Result,
+    model_hash,
+    read_result,
+    write_result,
+)
+from saltlm.evaluation.task import Subject, Task, planned, result_file
+from saltlm.models.hub import resolve_model
+from saltlm.record.manifest import environment
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate(
+    models: Sequence[str],
+    suite: SuiteConfig,
+    out: Path,
+    *,
+    device: str | None = None,
+    trust_remote_code: bool = False,
+) -> Evaluation:
+    """Measure models, a file in ``out`` for each result.
+
+    Args:
+        models: Hub ids or directories.
+        suite: what to measure.
+        out: where results are kept; those that are there already are read.
+        device: where models run; by default the first GPU, or else the CPU.
+        trust_remote_code: run code that a model brings along.
+
+    Raises:
+        ConfigError: the suite is empty.
+        MissingExtraError: it needs the harness, which is not installed.
+        CheckpointError: a model is not there.
+        OutputError: ``out`` cannot be written.
+    """
+    plan = plan_tasks(suite)
+    directories = [resolve_model(model) for model in models]
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    _make(out)
+    records = [
+        ModelRecord(name=model, sha256=model_hash(directory))
+        for model, directory in zip(models, directories, strict=True)
+    ]
+    failures = [item for item in plan if isinstance(item, Failure)]
+    for failure in failures:
+        logger.warning("%s cannot be measured: %s", failure.task, failure.reason)
+    tasks = [item for item in plan if isinstance(item, Task)]
+    results = []
+    for record, directory in zip(records, directories, strict=True):
+        done = _evaluate_one(record, directory, tasks, out, device, trust_remote_code)
+        results.append(tuple(item for item in done if not isinstance(item, Failure)))
+        failures += [item for item in done if isinstance(item, Failure)]
+    return Evaluation(tuple(records), tuple(results), tuple(failures))
+
+
+def _evaluate_one(
+    record: ModelRecord,
+    directory: Path,
+    tasks: Sequence[Task],
+    out: Path,
+    device: str,
+    trust_remote_code: bool,
+) -> list[Result | Failure]:
+    """Return the results that are there; make and keep the others, and name what fails."""
+    done: list[Result | Failure] = []
+    loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase] | CheckpointError | None = None
+    for task in tasks:
+        file = result_file(out, record, task, device)
+        if file.is_file():
+            logger.info("%s of %s: already there", task.name, record["name"])
+            done.append(read_result(file))
+            continue
+        if loaded is None:
+            loaded = _try_to_load(directory, device, trust_remote_code)
+        if isinstance(loaded, CheckpointError):
+            done.append(Failure(task.name, loaded.what, record["name"]))
+            continue
+        file.parent.mkdir(parents=True, exist_ok=True)
+        result = attempt(task, record, Subject(*loaded, cache=file.with_suffix(".answers")))
+        if not isinstance(result, Failure):
+            write_result(file, result)
+        done.append(result)
+    del loaded
+    gc.collect()
+    return done
+
+
+def _try_to_load(
+    directory: Path, device: str, trust_remote_code: bool
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase] | CheckpointError:
+    """Return a model and its tokenizer, or why transformers cannot load them."""
+    options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory, **options)
+        model = AutoModelForCausalLM.from_pretrained(directory, dtype="auto", **options)
+    except Exception as error:  # what transformers raises on a broken directory is not listed
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        logger.warning("%s does not load: %s", directory, reason)
+        return CheckpointError(f"{directory} does not load: {reason}", f"saltlm check {directory}")
+    return model.to(device).eval(), tokenizer
+
+
+def attempt(task: Task, record: ModelRecord, subject: Subject) -> Result | Failure:
+    """Return the result of a task, or why there is none: hours of others are not lost to one."""
+    logger.info("%s of %s", task.name, record["name"])
+    try:
+        return _measure(task, record, subject)
+    except Exception as error:
+        if os.environ.get("SALTLM_DEBUG"):
+            raise
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        logger.warning("%s of %s failed: %s", task.name, record["name"], reason)
+        return Failure(task.name, reason, record["name"])
+
+
+def _measure(task: Task, record: ModelRecord, subject: Subject) -> Result:
+    began, model = time.perf_counter(), subject.model
+    was_training = model.training
+    model.train(False)
+    try:
+        measured = task.measure(subject)
+    finally:
+        model.train(was_training)
+    for name, metric in measured.metrics.items():
+        if math.isnan(metric["value"]):
+            raise CheckpointError(f"{name} is not a number", f"saltlm check {record['name']}")
+    return Result(
+        schema=SCHEMA,
+        model=record,
+        task=task.name,
+        version=task.version,
+        engine=task.engine,
+        settings=task.settings,
+        data=task.data,
+        seed=task.seed,
+        metrics=measured.metrics,
+        details=measured.details,
+        seconds=round(time.perf_counter() - began, 3),
+        environment={**environment(), "device": str(model.device), "dtype": str(model.dtype)},
+    )
+
+
+def plan_tasks(suite: SuiteConfig) -> list[Task | Failure]:
+    """Return what a suite measures, and what of it cannot be measured.
+
+    Raises:
+        ConfigError: there is nothing in it, or two tasks have the same name.
+        MissingExtraError: it needs the harness, which is not installed.
+    """
+    plan = list(_plan(suite))
+    if not plan:
+        raise ConfigError(
+            "the suite measures nothing: no file was given",
+            "give --heldout, --english or --parallel",
+        )
+    names = [item.name for item in plan if isinstance(item, Task)]
+    if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise ConfigError(
+            f"the suite has more than one {', '.join(repeated)}",
+            "give questions a name of their own; measure a benchmark twice in two suites",
+        )
+    return plan
+
+
+def _plan(suite: SuiteConfig) -> Iterator[Task | Failure]:
+    options: dict[str, Any] = {"limit": suite.limit, "seed": suite.seed}
+    if suite.questions or suite.harness:
+        from saltlm.evaluation.harness import check_installed, harness_tasks
+        from saltlm.evaluation.questions import question_task
+
+        check_installed()
+    yield from quick_tasks(suite.quick, **options)
+    for item in suite.questions:
+        name = item.name or str(item.file)
+        yield planned(name, partial(question_task, item, batch=suite.batch, **options))
+    if suite.harness:
+        yield from harness_tasks(suite.harness, batch=suite.batch, **options)
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{out} cannot be made: {error.strerror}", "choose another place with --out"
+        ) from error

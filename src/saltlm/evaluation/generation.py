@@ -1,0 +1,145 @@
+"""A smoke test of generation: does a model go on with a text, and how fast?"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from saltlm.models.logits import document_start
+from saltlm.progress import progress
+from saltlm.tokenizer.fertility import encode
+
+N_NEW = 32
+_LONGEST_PROMPT = 200  # characters
+_REPEATED = 3  # tokens of which too many are the same make a loop
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What a model wrote after a prompt.
+
+    Attributes:
+        prompt: a text's beginning.
+        output: what came before the model ended the text, at most `N_NEW` tokens.
+        problem: what is wrong with it; empty if nothing is.
+        n_tokens: tokens made, those after the end of the text included.
+        seconds: that it took, the reading of the prompt included.
+    """
+
+    prompt: str
+    output: str
+    problem: str
+    n_tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What a model wrote after some prompts.
+
+    Attributes:
+        outputs: one for each prompt.
+        processor_share: processor time over elapsed time. Well below 1, the process had to wait for
+            others, and the seconds say more about these than about the model.
+    """
+
+    outputs: tuple[Continuation, ...]
+    processor_share: float
+
+
+def prompt_of(document: str) -> str:
+    """Return the first half of a document, at most 200 characters, cut between words."""
+    half = document[: min(_LONGEST_PROMPT, max(1, len(document) // 2))]
+    return half.rsplit(None, 1)[0] if len(half.split()) > 1 else half
+
+
+def generate(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]
+) -> Generated:
+    """Return what a model writes, greedily and one prompt at a time, as a reader waits for it.
+
+    Every prompt gets `N_NEW` tokens, so that models that end a text early take no less time; what
+    stands after the end that the model wanted is not looked at.
+    """
+    ends = _ends(model, tokenizer)
+    settings = GenerationConfig(
+        do_sample=False,
+        min_new_tokens=N_NEW,
+        max_new_tokens=N_NEW,
+        eos_token_id=sorted(ends) or None,
+        pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0,
+        output_logits=True,
+        return_dict_in_generate=True,
+    )
+    _generate(model, tokenizer, prompts[0], settings)  # the first call of all is slower
+    elapsed, used = time.perf_counter(), time.process_time()
+    outputs = tuple(
+        _continue(model, tokenizer, prompt, settings, ends)
+        for prompt in progress(prompts, desc="generation")
+    )
+    elapsed, used = time.perf_counter() - elapsed, time.process_time() - used
+    return Generated(outputs, used / elapsed)
+
+
+def _continue(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    settings: GenerationConfig,
+    ends: set[int],
+) -> Continuation:
+    began = time.perf_counter()
+    ids, wanted = _generate(model, tokenizer, prompt, settings)
+    seconds = time.perf_counter() - began
+    end = next((place for place, id in enumerate(wanted) if id in ends), len(ids))
+    text = tokenizer.decode(ids[:end], skip_special_tokens=True)
+    return Continuation(
+        prompt, text, problem_of(ids[:end], text, len(tokenizer)), len(ids), seconds
+    )
+
+
+@torch.no_grad()
+def _generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    settings: GenerationConfig,
+) -> tuple[list[int], list[int]]:
+    """Return the new tokens, and those that the model would have taken had it been free to end."""
+    start = document_start(model, tokenizer)
+    ids = torch.tensor([[start, *encode(tokenizer, [prompt])[0]]], device=model.device)
+    made: Any = model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings
+    )
+    new = made.sequences[0, ids.shape[1] :].tolist()
+    return new, [int(logits[0].argmax()) for logits in made.logits]
+
+
+def problem_of(ids: Sequence[int], text: str, n_tokens: int) -> str:
+    """Return what is wrong with an output, or nothing.
+
+    Args:
+        ids: the tokens.
+        text: that they stand for.
+        n_tokens: that the tokenizer has.
+    """
+    if not text.strip():
+        return "empty"
+    if any(id >= n_tokens for id in ids):
+        return "ids without a token"
+    if "\ufffd" in text.rstrip("\ufffd"):  # the last character may be cut
+        return "broken characters"
+    runs = [tuple(ids[i : i + _REPEATED]) for i in range(len(ids) - _REPEATED + 1)]
+    if len(runs) > _REPEATED and len(set(runs)) < len(runs) / 2:
+        return "repeats itself"
+    return ""
+
+
+def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Return the ids at which the model's texts end."""
+    configured = model.generation_config.eos_token_id
+    ids = configured if isinstance(configured, list) else [configured, tokenizer.eos_token_id]
+    return {id for id in ids if id is not None}

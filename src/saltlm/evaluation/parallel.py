@@ -1,0 +1,48 @@
+"""Sentences and their translations, from a file of two columns."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from saltlm.errors import ConfigError
+from saltlm.files.documents import lines
+
+
+class SentencePair(NamedTuple):
+    """An English sentence and its translation into the target language."""
+
+    english: str
+    target: str
+
+
+def read_pairs(file: Path) -> list[SentencePair]:
+    """Return the pairs of a ``.tsv`` or ``.tsv.gz``: English, a tab, the target language.
+
+    A pair whose sentences are the same, and one of which a sentence has occurred before, are left
+    out: what is its translation could not be told.
+
+    Raises:
+        ConfigError: the file cannot be read, rows are not two texts, or too few pairs are left.
+    """
+    pairs, bad, seen = [], [], set[str]()
+    for number, line in enumerate(lines(file), start=1):
+        columns = [column.strip() for column in line.split("\t")]
+        if columns == [""]:
+            continue
+        if len(columns) != 2 or not all(columns):
+            bad.append((number, sum(map(bool, columns))))
+        elif columns[0] != columns[1] and not seen.intersection(columns):
+            seen.update(columns)
+            pairs.append(SentencePair(*columns))
+    if bad:
+        number, n_texts = bad[0]
+        others = f" (and {len(bad) - 1} more lines like it)" if len(bad) > 1 else ""
+        raise ConfigError(
+            f"line {number} of {file} is not two texts but {n_texts}{others}",
+            "write English, a tab and the translation into each line",
+        )
+    if len(pairs) < 2:
+        raise ConfigError(
+            f"{file} has {len(pairs)} usable pairs: there is nothing to tell a translation from",
+            "give a file with more",
+        )
+    return pairs

@@ -1,0 +1,205 @@
+"""The result of one task for one model: its schema, its file, and how sure it is.
+
+Every value is a ratio of two sums over items (documents, sentences, questions): bits over bytes,
+right answers over questions. The items are kept, so that intervals, and differences between models
+that saw the same items, can be had from the files alone.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+
+from saltlm.files.atomic import replace_text
+from saltlm.files.hashes import sha256
+
+SCHEMA = 1
+LEVEL = 0.95
+BUSY = 0.8  # a process that got less processor time than this share of the time had to wait
+_SAMPLES = 1000
+_MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.model", "*.txt", "*.jinja", "*.py")
+
+
+class Metric(TypedDict):
+    """A number and how sure it is.
+
+    Attributes:
+        value: the number.
+        better: whether more of it is better; None: neither.
+        n: items that it is over.
+        stderr: its standard error; None if nobody knows.
+        interval: its 95 % interval, from a bootstrap over the items; None likewise.
+        items: per item, what is added up above and below the line; None if the value is no ratio.
+    """
+
+    value: float
+    better: Literal["higher", "lower"] | None
+    n: int
+    stderr: float | None
+    interval: list[float] | None
+    items: list[list[float]] | None
+
+
+class ModelRecord(TypedDict):
+    """Which model it was.
+
+    Attributes:
+        name: as the user typed it.
+        sha256: over its weights, settings and tokenizer.
+    """
+
+    name: str
+    sha256: str
+
+
+class Result(TypedDict):
+    """What is in a result file.
+
+    Attributes:
+        schema: version of this layout.
+        model: that was measured.
+        task: its name.
+        version: of the task; with another one, numbers do not compare.
+        engine: what computed it, with its version.
+        settings: all that the numbers depend on beside model and data.
+        data: hash of the texts; results of the same data have the same items.
+        seed: of everything random, the bootstrap included.
+        metrics: by name.
+        details: what is worth a look, by task.
+        seconds: that it took.
+        environment: versions of libraries, and the machine.
+    """
+
+    schema: int
+    model: ModelRecord
+    task: str
+    version: str
+    engine: str
+    settings: dict[str, Any]
+    data: str
+    seed: int
+    metrics: dict[str, Metric]
+    details: dict[str, Any]
+    seconds: float
+    environment: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A task that could not be done.
+
+    Attributes:
+        task: its name.
+        reason: in one line.
+        model: with which; None if with any.
+    """
+
+    task: str
+    reason: str
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All results of some models, and what failed.
+
+    Attributes:
+        models: in the order they were given.
+        results: those of each model, in the order of the suite.
+        failures: tasks that could not be done.
+    """
+
+    models: tuple[ModelRecord, ...]
+    results: tuple[tuple[Result, ...], ...]
+    failures: tuple[Failure, ...]
+
+
+def ratio(
+    above: Sequence[float],
+    below: Sequence[float] | None = None,
+    *,
+    better: Literal["higher", "lower"] | None,
+    seed: int,
+) -> Metric:
+    """Return a metric of the items' values; without ``below``, their mean."""
+    items = np.array([above, below if below is not None else np.ones(len(above))], np.float64)
+    values = bootstrap(items, seed) if items.shape[1] > 1 else None  # one item says nothing of it
+    return Metric(
+        value=float(items[0].sum() / items[1].sum()),
+        better=better,
+        n=items.shape[1],
+        stderr=None if values is None else float(values.std(ddof=1)),
+        interval=None if values is None else _quantiles(values),
+        items=items.tolist(),
+    )
+
+
+def bootstrap(items: np.ndarray, seed: int) -> np.ndarray:
+    """Return the ratios of the sums of items drawn with repetition, whole items at a time.
+
+    Args:
+        items: of shape ``[..., 2, n]``; what is drawn is the same for all leading dimensions.
+        seed: of the draws: the same items and seed give the same draws.
+    """
+    sums = items @ _draws(items.shape[-1], seed)
+    ratios: np.ndarray = sums[..., 0, :] / sums[..., 1, :]
+    return ratios
+
+
+@lru_cache(maxsize=1)  # models and metrics that are compared have the same items
+def _draws(n: int, seed: int) -> np.ndarray:
+    """Return how often each of ``n`` items is in each sample, of shape ``[n, samples]``."""
+    generator = np.random.default_rng(seed)
+    drawn = (generator.integers(n, size=n) for _ in range(_SAMPLES))
+    return np.stack([np.bincount(places, minlength=n) for places in drawn], 1).astype(np.float64)
+
+
+def difference_interval(one: Metric, other: Metric, seed: int) -> tuple[float, float] | None:
+    """Return the 95 % interval of ``one - other``, items drawn for both at once.
+
+    Both are of the same items. Where these were not kept, the two are taken for independent; None
+    if the standard error of one is not known.
+    """
+    if one["items"] and other["items"] and one["n"] == other["n"] > 1:
+        ratios = bootstrap(np.array([one["items"], other["items"]]), seed)
+        low, high = _quantiles(ratios[0] - ratios[1])
+        return low, high
+    if one["stderr"] is None or other["stderr"] is None:
+        return None
+    middle = one["value"] - other["value"]
+    reach = 1.96 * float(np.hypot(one["stderr"], other["stderr"]))
+    return middle - reach, middle + reach
+
+
+def _quantiles(values: np.ndarray) -> list[float]:
+    found: list[float] = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+    return found
+
+
+def hash_of(value: Any) -> str:
+    """Return the hash of anything that JSON can hold."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def model_hash(directory: Path) -> str:
+    """Return the hash of all that decides what a model does: not of its card or its record."""
+    files = {file for pattern in _MODEL_FILES for file in directory.glob(pattern)}
+    return hash_of({file.name: sha256(file) for file in sorted(files) if file.is_file()})
+
+
+def read_result(file: Path) -> Result:
+    """Return what `write_result` wrote."""
+    result: Result = json.loads(file.read_text(encoding="utf-8"))
+    return result
+
+
+def write_result(file: Path, result: Result) -> None:
+    """Write a result into its folder."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    replace_text(file, json.dumps(result, ensure_ascii=False) + "\n")

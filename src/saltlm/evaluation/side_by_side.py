@@ -1,0 +1,197 @@
+"""Several models side by side: which is best at what, and whether that is beyond chance."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from saltlm.errors import ConfigError
+from saltlm.evaluation.results import BUSY, Evaluation, Failure, Metric, Result, difference_interval
+from saltlm.files.atomic import replace_text
+from saltlm.record.card import with_evaluation
+from saltlm.record.manifest import FOLDER
+
+LEGEND = (
+    "Brackets: 95 % bootstrap intervals over documents, sentences or questions. **Bold**: the best;"
+    " ≈: not distinguishable from it (paired bootstrap of the difference, 95 %)."
+)
+_SPEED = "bytes per second"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model at one metric.
+
+    Attributes:
+        metric: what was measured; None if it was not.
+        place: whether it is the best, as good as the best within chance, or worse; None if there
+            is nothing to compare with, no better and worse, or no difference at all.
+    """
+
+    metric: Metric | None
+    place: Literal["best", "level", "behind"] | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """All models at one metric of a task."""
+
+    task: str
+    metric: str
+    cells: tuple[Cell, ...]
+
+
+def rows_of(evaluation: Evaluation) -> Iterator[Row]:
+    """Yield a row for each metric, in the order of the model that most was measured of."""
+    by_task = [{result["task"]: result for result in results} for results in evaluation.results]
+    names = dict.fromkeys(
+        (task, metric)
+        for results in sorted(evaluation.results, key=len, reverse=True)
+        for result in results
+        for task, metric in [(result["task"], name) for name in result["metrics"]]
+    )
+    for task, metric in names:
+        found = [results.get(task) for results in by_task]
+        yield Row(task, metric, tuple(_cells(found, metric)))
+
+
+def _cells(results: Sequence[Result | None], name: str) -> Iterator[Cell]:
+    metrics = [result["metrics"].get(name) if result else None for result in results]
+    there = [metric for metric in metrics if metric]
+    if len({metric["value"] for metric in there}) < 2 or there[0]["better"] is None:
+        yield from (Cell(metric, None) for metric in metrics)
+        return
+    pick = max if there[0]["better"] == "higher" else min
+    best = pick(there, key=lambda metric: metric["value"])
+    seed = next(result["seed"] for result in results if result)
+    for metric in metrics:
+        if metric is None or metric is best:
+            yield Cell(metric, "best" if metric else None)
+            continue
+        interval = difference_interval(metric, best, seed)
+        is_level = interval is None or interval[0] <= 0 <= interval[1]
+        yield Cell(metric, "level" if is_level else "behind")
+
+
+def speed_notes(evaluation: Evaluation) -> Iterator[str]:
+    """Yield how many times faster than the first model each other one answers."""
+    found = [
+        next((result for result in results if _SPEED in result["metrics"]), None)
+        for results in evaluation.results
+    ]
+    first, *others = found
+    names = [model["name"] for model in evaluation.models]
+    for name, other in zip(names[1:], others, strict=True):
+        if first is None or other is None:
+            continue
+        times = other["metrics"][_SPEED]["value"] / first["metrics"][_SPEED]["value"]
+        note = f"{name} writes the same text {times:.2f} times as fast as {names[0]}."
+        if min(both["details"]["processor share"] for both in (first, other)) < BUSY:
+            note += " The machine was busy with other work meanwhile: measure again."
+        yield note
+
+
+def text_of(cell: Cell, *, bold: str) -> str:
+    """Return a cell as text: value, interval, and ≈ if it is level with the best.
+
+    Args:
+        cell: one model at one metric.
+        bold: what stands around the best value.
+    """
+    metric = cell.metric
+    if metric is None:
+        return ""
+    digits = 1 if abs(metric["value"]) >= 100 else 2 if abs(metric["value"]) >= 10 else 3
+    text = f"{metric['value']:.{digits}f}"
+    if cell.place == "best":
+        text = f"{bold}{text}{bold}"
+    elif cell.place == "level":
+        text = f"≈ {text}"
+    if metric["interval"] is not None:
+        low, high = metric["interval"]
+        text += f" ({low:.{digits}f} to {high:.{digits}f})"
+    return text
+
+
+def labels_of(evaluation: Evaluation) -> list[str]:
+    """Return short names of the models: the last part of a path where that tells them apart."""
+    names = [model["name"] for model in evaluation.models]
+    short = [Path(name).name or name for name in names]
+    return short if len(set(short)) == len(short) else names
+
+
+def markdown(evaluation: Evaluation, *, heading: str = "# Evaluation") -> str:
+    """Return the table, what it means, and what failed."""
+    labels = labels_of(evaluation)
+    lines = [
+        "| task | metric | n | " + " | ".join(labels) + " |",
+        "|---" * (3 + len(labels)) + "|",
+    ]
+    for row in rows_of(evaluation):
+        n = next(cell.metric["n"] for cell in row.cells if cell.metric)
+        cells = " | ".join(text_of(cell, bold="**") for cell in row.cells)
+        lines.append(f"| {row.task} | {row.metric} | {n:,} | {cells} |")
+    parts = [heading, "\n".join(lines), LEGEND, *speed_notes(evaluation)]
+    if evaluation.failures:
+        parts.append("\n".join(f"- {failure_text(failure)}" for failure in evaluation.failures))
+    return "\n\n".join(parts) + "\n"
+
+
+def failure_text(failure: Failure) -> str:
+    """Return what failed, with which model, and why."""
+    model = f" of {failure.model}" if failure.model else ""
+    return f"not measured: {failure.task}{model}: {failure.reason}"
+
+
+def as_json(evaluation: Evaluation) -> dict[str, Any]:
+    """Return everything but the items and the details, which the results' own files have."""
+    results: list[dict[str, Any]] = []
+    for found in evaluation.results:
+        for result in found:
+            metrics = {
+                name: {key: value for key, value in metric.items() if key != "items"}
+                for name, metric in result["metrics"].items()
+            }
+            results.append({**result, "metrics": metrics, "details": {}})
+    return {
+        "models": list(evaluation.models),
+        "results": results,
+        "places": [
+            {"task": row.task, "metric": row.metric, "places": [cell.place for cell in row.cells]}
+            for row in rows_of(evaluation)
+        ],
+        "failures": [asdict(failure) for failure in evaluation.failures],
+    }
+
+
+def own_directories(models: Sequence[str]) -> list[Path]:
+    """Return those of some models that saltlm has made: their cards may be changed.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    directories = [Path(model).expanduser() for model in models]
+    own = [path for path in directories if (path / FOLDER / "manifest.json").is_file()]
+    if not own:
+        raise ConfigError(
+            f"saltlm made none of {', '.join(models)}, so no card of theirs is changed",
+            "leave out --card; the table is in evaluation.md",
+        )
+    return own
+
+
+def write_cards(evaluation: Evaluation, directories: Sequence[Path]) -> None:
+    """Put the table into the ``README.md`` of each directory."""
+    section = markdown(evaluation, heading="## Evaluation")
+    for directory in directories:
+        card = directory / "README.md"
+        text = card.read_text(encoding="utf-8") if card.is_file() else f"# {directory.name}\n"
+        replace_text(card, with_evaluation(text, section))
+
+
+def write_summary(evaluation: Evaluation, out: Path) -> None:
+    """Write ``evaluation.md`` and ``evaluation.json`` over all results."""
+    text = json.dumps(as_json(evaluation), indent=2, ensure_ascii=False) + "\n"
+    replace_text(out / "evaluation.json", text)
+    replace_text(out / "evaluation.md", markdown(evaluation))

@@ -1,0 +1,205 @@
+"""Is a model directory sound? Opened as anybody would open it, with plain transformers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedConfig
+
+from saltlm.errors import CheckpointError, SaltlmError
+from saltlm.inspection.downstream import handover_findings
+from saltlm.inspection.finding import Finding, advice, verdict
+from saltlm.models.architecture import read_config
+from saltlm.models.checkpoint import open_checkpoint
+from saltlm.models.token_tables import Tables, read_tables
+from saltlm.record.manifest import read_manifest
+
+_BLOCK = 8192  # rows looked at together
+_SAMPLE_WORDS = 200
+
+
+def check_directory(directory: Path, *, trust_remote_code: bool = False) -> list[Finding]:
+    """Return what was found, in the order of the checks.
+
+    The first check that makes later ones pointless ends the list.
+
+    Args:
+        directory: a causal language model in the Hugging Face layout, made by saltlm or not.
+        trust_remote_code: run code that the directory brings along.
+    """
+    findings = []
+    try:
+        for finding in _checks(directory, trust_remote_code):
+            findings.append(finding)
+    except SaltlmError as error:
+        findings.append(Finding("readable", "failed", error.what))
+    except Exception as error:  # what transformers raises on a broken directory is not listed
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        findings.append(Finding("loads in transformers", "failed", reason))
+    return findings
+
+
+def _checks(directory: Path, trust_remote_code: bool) -> Iterator[Finding]:
+    if not directory.is_dir():
+        raise CheckpointError(f"{directory} is not a directory")
+    config = read_config(directory, trust_remote_code=trust_remote_code)
+    names = _named_tensors(directory)
+    tables = read_tables(
+        open_checkpoint(directory),
+        config,
+        side="source",
+        embedding=names.get("source_embedding"),
+        head=names.get("source_head"),
+    )
+    yield from _table_findings(tables)
+    if not (directory / "tokenizer.json").is_file():
+        raise CheckpointError(f"{directory} has no tokenizer.json")
+
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(
+        directory, local_files_only=True, trust_remote_code=trust_remote_code
+    )
+    yield from _tokenizer_findings(directory, tokenizer)
+    model, info = _auto_class(config).from_pretrained(
+        directory,
+        local_files_only=True,
+        trust_remote_code=trust_remote_code,
+        dtype="auto",
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+    )
+    kinds = ("missing", "unexpected", "mismatched")
+    strays = [f"{kind} {key}" for kind in kinds for key in sorted(info[f"{kind}_keys"])]
+    yield verdict("every weight in its place", not strays, ", ".join(strays) or "all")
+    yield from _model_findings(tables, model)
+    yield from _id_findings(tokenizer, model, len(tables.embedding))
+    yield _forward_finding(tokenizer, model)
+    yield from handover_findings(directory, tokenizer, model, trust_remote_code=trust_remote_code)
+
+
+def _auto_class(config: PreTrainedConfig) -> Any:
+    """Return the class that opens a language model, also one that sees images."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers.models.auto import modeling_auto as known
+
+    is_causal = config.model_type in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    if config.model_type in known.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES and not is_causal:
+        return AutoModelForImageTextToText
+    return AutoModelForCausalLM
+
+
+def _named_tensors(directory: Path) -> dict[str, Any]:
+    """Return the tensor names that the transfer was given, for a layout of its own."""
+    try:
+        names: dict[str, Any] = read_manifest(directory)["options"]["tensors"]
+    except (CheckpointError, KeyError):
+        return {}
+    return names
+
+
+def _table_findings(tables: Tables) -> Iterator[Finding]:
+    """Every row is finite (reading refuses others), and none is zero."""
+    for name, table in (("embedding", tables.embedding), ("head", tables.head)):
+        if table is None:
+            continue
+        zero = torch.cat([~(part != 0).any(1) for part in table.split(_BLOCK)]).nonzero().flatten()
+        rows, width = table.shape
+        seen = f"{rows} x {width} {str(table.dtype).removeprefix('torch.')}"
+        detail = (
+            f"{seen}, {len(zero)} zero rows, the first is {int(zero[0])}" if len(zero) else seen
+        )
+        yield verdict(f"{name} rows finite and not zero", not len(zero), detail)
+
+
+def _tokenizer_findings(directory: Path, tokenizer: Any) -> Iterator[Finding]:
+    """What transformers loads is the tokenizer of the file, and text survives it."""
+    from tokenizers import Tokenizer
+
+    plain = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    text = _sample_text(plain)
+    ids = plain.encode(text, add_special_tokens=False).ids
+    loaded = tokenizer(text, add_special_tokens=False)["input_ids"]
+    yield verdict(
+        "transformers loads this tokenizer",
+        loaded == ids and len(tokenizer) == plain.get_vocab_size(),
+        f"{len(tokenizer)} tokens, {tokenizer.__class__.__name__}",
+    )
+    back = plain.decode(ids)
+    is_same = " ".join(back.split()) == " ".join(text.split())
+    detail = f"{len(ids)} tokens of its own words"
+    yield advice("text survives the tokenizer", is_same, detail)
+
+
+def _sample_text(tokenizer: Any) -> str:
+    """Return a text in the tokenizer's own words, spread over the vocabulary."""
+    size = tokenizer.get_vocab_size()
+    step = max(1, size // (4 * _SAMPLE_WORDS))
+    words = (tokenizer.decode([id]).strip() for id in range(0, size, step))
+    return " ".join([word for word in words if word.isalpha()][:_SAMPLE_WORDS]) or "text"
+
+
+def _model_findings(tables: Tables, model: Any) -> Iterator[Finding]:
+    """The loaded model holds the file's tables, tied as in the file."""
+    embedding = model.get_input_embeddings()
+    head = model.get_output_embeddings()
+    pairs: list[tuple[str, Tensor, Tensor | None]] = [
+        ("embedding", embedding.weight, tables.embedding),
+        ("head", head.weight, tables.embedding if tables.head is None else tables.head),
+    ]
+    for name, loaded, stored in pairs:
+        is_same = stored is not None and torch.equal(loaded.detach(), stored.to(loaded.dtype))
+        yield verdict(f"loaded {name} equals the file", is_same, f"{tuple(loaded.shape)}")
+    is_tied = head.weight.data_ptr() == embedding.weight.data_ptr()
+    said = "tied" if is_tied else "untied"
+    yield verdict("tied as in the file", is_tied == tables.is_tied, said)
+    padding = getattr(embedding, "padding_idx", None)
+    is_inside = padding is None or 0 <= padding < len(tables.embedding)
+    yield verdict("padding_idx inside the table", is_inside, str(padding))
+
+
+def _id_findings(tokenizer: Any, model: Any, rows: int) -> Iterator[Finding]:
+    """Every special token id exists, and the three places that name one agree."""
+    size = model.config.get_text_config().vocab_size
+    yield verdict("vocab_size is the number of rows", size == rows, f"{size} and {rows}")
+    yield verdict(
+        "every token has a row", len(tokenizer) <= rows, f"{len(tokenizer)} tokens, {rows} rows"
+    )
+    for place, owner in (
+        ("config", model.config.get_text_config()),
+        ("generation_config", model.generation_config),
+    ):
+        ids = _special_ids(owner.to_dict())
+        outside = {name: id for name, id in ids if not 0 <= id < len(tokenizer)}
+        listed = ", ".join(f"{name} {id}" for name, id in (outside.items() or ids)) or "none"
+        yield verdict(f"special token ids of {place}", not outside, listed)
+    for role in ("bos", "eos", "pad"):
+        own = getattr(tokenizer, f"{role}_token_id")
+        stated = getattr(model.generation_config, f"{role}_token_id")
+        stated = stated if isinstance(stated, list) or stated is None else [stated]
+        if own is not None and stated is not None and own not in stated:
+            detail = f"tokenizer {own}, generation_config {stated}"
+            yield Finding(f"{role} token agrees", "warning", detail)
+
+
+def _special_ids(values: dict[str, Any]) -> list[tuple[str, int]]:
+    return [
+        (name.removesuffix("_token_id"), id)
+        for name, value in values.items()
+        if name.endswith("_token_id")
+        for id in (value if isinstance(value, list) else [value])
+        if isinstance(id, int)
+    ]
+
+
+def _forward_finding(tokenizer: Any, model: Any) -> Finding:
+    """One forward pass gives a finite logit for every row."""
+    batch = tokenizer(_sample_text(tokenizer.backend_tokenizer), return_tensors="pt")
+    with torch.inference_mode():
+        logits = model.eval()(input_ids=batch["input_ids"][:, :64]).logits
+    is_good = bool(logits.isfinite().all()) and logits.shape[-1] == len(
+        model.get_output_embeddings().weight
+    )
+    return verdict("forward pass", is_good, f"logits {tuple(logits.shape)}")

@@ -1,0 +1,149 @@
+"""What tools that take a model further trip over: settings, chat, generating, saving it again."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoTokenizer
+
+from saltlm.inspection.finding import Finding, advice, verdict
+from saltlm.models.architecture import read_config
+from saltlm.models.checkpoint import Checkpoint, open_checkpoint
+from saltlm.models.config_json import read_json
+
+_MARKER = re.compile(r"<[|｜][^|｜\s]+[|｜]>|<(?:start|end)_of_\w+>|</?s>")  # noqa: RUF001
+_QUESTION = "How are you?"
+
+
+def handover_findings(
+    directory: Path, tokenizer: Any, model: Any, *, trust_remote_code: bool = False
+) -> Iterator[Finding]:
+    """Yield what was found in a model that loads.
+
+    Saving it again takes the weights' size on the disk of temporary files for a moment; without
+    that much room it is left out, with a warning.
+
+    Args:
+        directory: where the model was loaded from.
+        tokenizer: as transformers loads it.
+        model: likewise.
+        trust_remote_code: run code that the directory brings along.
+    """
+    yield _class_finding(directory, tokenizer)
+    yield from _setting_findings(tokenizer, model)
+    if tokenizer.chat_template is not None:
+        yield from _chat_findings(tokenizer)
+    yield _generation_finding(tokenizer, model)
+    checkpoint = open_checkpoint(directory)
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    if free < 1.1 * checkpoint.nbytes:
+        room = f"not tried: {checkpoint.nbytes / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free"
+        yield advice("saved again", False, f"{room} in {tempfile.gettempdir()}")
+        return
+    with tempfile.TemporaryDirectory(prefix="saltlm-check-") as temporary:
+        again = Path(temporary)
+        model.save_pretrained(again)
+        yield from _weight_findings(checkpoint, open_checkpoint(again))
+        is_tied, still = (
+            read_config(path, trust_remote_code=trust_remote_code).tie_word_embeddings
+            for path in (directory, again)
+        )
+        detail = f"tie_word_embeddings {is_tied}, saved again {still}"
+        yield verdict("tied flag saved again", is_tied == still, detail)
+        tokenizer.save_pretrained(again)
+        reloaded = AutoTokenizer.from_pretrained(
+            again, local_files_only=True, trust_remote_code=trust_remote_code
+        )
+        yield _tokenizer_finding(tokenizer, reloaded)
+
+
+def _class_finding(directory: Path, tokenizer: Any) -> Finding:
+    """Clients other than transformers take the class from this one file."""
+    settings = read_json(directory / "tokenizer_config.json")
+    name = settings.get("tokenizer_class")
+    detail = f"{name}, loaded as {type(tokenizer).__name__}"
+    is_known = hasattr(transformers, str(name)) or "auto_map" in settings
+    if name is None:
+        detail = "tokenizer_config.json names none, so clients guess it from model_type"
+    elif not is_known:
+        detail = f"transformers has no {name}"
+    return advice("tokenizer_class", name is not None and is_known, detail)
+
+
+def _setting_findings(tokenizer: Any, model: Any) -> Iterator[Finding]:
+    """What fine-tuning reads: the generation settings, and the row that no gradient reaches."""
+    try:
+        model.generation_config.validate(strict=True)
+        reason = ""
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+    yield advice("generation_config is consistent", not reason, reason or "no flag contradicts")
+    padding = getattr(model.get_input_embeddings(), "padding_idx", None)
+    pad = tokenizer.pad_token_id
+    is_same = padding is None or pad is None or padding == pad
+    yield advice("padding_idx is the pad token", is_same, f"padding_idx {padding}, pad token {pad}")
+
+
+def _chat_findings(tokenizer: Any) -> Iterator[Finding]:
+    """The template renders, and each of its markers is one token."""
+    try:
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": _QUESTION}], tokenize=False, add_generation_prompt=True
+        )
+    except Exception as error:  # jinja2's, and whatever the template raises itself
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        yield verdict("chat template renders", False, reason)
+        return
+    yield verdict("chat template renders", _QUESTION in text, repr(text[-80:]))
+    markers = dict.fromkeys(_MARKER.findall(text))
+    lengths = {m: len(tokenizer(m, add_special_tokens=False)["input_ids"]) for m in markers}
+    split = [f"{marker} is {length} tokens" for marker, length in lengths.items() if length != 1]
+    seen = ", ".join(split or markers) or "no markers"
+    yield advice("each chat marker is one token", not split, seen)
+
+
+def _generation_finding(tokenizer: Any, model: Any) -> Finding:
+    """A few tokens, greedily; each of them is one of the tokenizer's."""
+    batch = tokenizer(_QUESTION, return_tensors="pt", return_token_type_ids=False)
+    with torch.inference_mode():
+        ids = model.eval().generate(**batch, max_new_tokens=8, do_sample=False)[0].tolist()
+    new = ids[batch["input_ids"].shape[1] :]
+    beyond = [id for id in new if id >= len(tokenizer)]
+    detail = f"ids without a token: {beyond}" if beyond else repr(tokenizer.decode(new))
+    return verdict("generates", bool(new) and not beyond, detail)
+
+
+def _weight_findings(old: Checkpoint, new: Checkpoint) -> Iterator[Finding]:
+    """Saving what was loaded gives the same tensors, to the bit."""
+    both = sorted(old.tensors.keys() & new.tensors.keys())
+    alike = [name for name in both if old.tensors[name].dtype == new.tensors[name].dtype]
+    changed = [name for name in alike if old.sha256(name) != new.sha256(name)]
+    detail = ", ".join(changed[:3]) or f"{len(alike)} of {len(old.tensors)} tensors compared"
+    yield verdict("weights saved again are the same bytes", not changed, detail)
+    other = [f"{name} lost" for name in sorted(old.tensors.keys() - new.tensors.keys())]
+    other += [f"{name} added" for name in sorted(new.tensors.keys() - old.tensors.keys())]
+    other += [f"{name} in another dtype" for name in both if name not in alike]
+    detail = ", ".join(other[:3]) or "all"
+    yield advice("weights saved again have their names and dtypes", not other, detail)
+
+
+def _tokenizer_finding(tokenizer: Any, again: Any) -> Finding:
+    """What transformers writes of the tokenizer is the same one."""
+    texts = [tokenizer.decode([id]) for id in range(0, len(tokenizer), len(tokenizer) // 500 + 1)]
+    differing = [
+        name
+        for name, is_same in {
+            "ids of text": tokenizer(texts)["input_ids"] == again(texts)["input_ids"],
+            "vocabulary": tokenizer.get_vocab() == again.get_vocab(),
+            "special tokens": tokenizer.special_tokens_map == again.special_tokens_map,
+            "chat template": tokenizer.chat_template == again.chat_template,
+        }.items()
+        if not is_same
+    ]
+    detail = f"other {', '.join(differing)}" if differing else f"{len(texts)} texts, vocabulary"
+    return verdict("tokenizer saved again is the same", not differing, detail)

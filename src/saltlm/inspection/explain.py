@@ -1,0 +1,146 @@
+"""Why a row looks as it does: the neighbours of a token and their signed weights."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from saltlm.errors import CheckpointError, VocabularyError
+from saltlm.record.provenance import Origin, Provenance
+
+
+@dataclass(frozen=True)
+class Influence:
+    """One neighbour of a token.
+
+    Attributes:
+        token: as the new tokenizer writes it.
+        id: in the new vocabulary.
+        coefficient: what its source row is multiplied with.
+        cosine: in the auxiliary space.
+        weight: by sparsemax; above zero for every neighbour.
+    """
+
+    token: str
+    id: int
+    coefficient: float
+    cosine: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How the row of one token was made.
+
+    Attributes:
+        token: as the new tokenizer writes it.
+        text: the token as people read it.
+        id: in the new vocabulary.
+        origin: as in `rows.Origin`, in lower case.
+        plm_id: the PLM's id, None if the token is not the PLM's.
+        plm_pieces: the PLM's ids whose mean stands for the row that it lacks; else none.
+        source_id: the source's id that was copied, None if none was.
+        residual: share of the PLM row that the neighbours cannot express; None without neighbours.
+        norm_ratio: norm of the row over the mean norm of the anchors'; None unless linear.
+        influences: the neighbours, by the size of their coefficient.
+    """
+
+    token: str
+    text: str
+    id: int
+    origin: str
+    plm_id: int | None
+    source_id: int | None
+    plm_pieces: tuple[int, ...] = ()
+    residual: float | None = None
+    norm_ratio: float | None = None
+    influences: tuple[Influence, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+
+def explain(directory: Path, tokens: list[str]) -> list[Explanation]:
+    """Return how the rows of the given tokens were made.
+
+    Args:
+        directory: as `saltlm transfer` wrote it.
+        tokens: each a text, which stands for the tokens that the tokenizer makes of it, a token as
+            the tokenizer writes it (``▁Haus``), or ``#`` and an id (``#812``).
+
+    Raises:
+        CheckpointError: the directory has no record.
+        VocabularyError: an id beyond the vocabulary, or a text that gives no token.
+    """
+    provenance = Provenance.load(directory)
+    file = directory / "tokenizer.json"
+    if not file.is_file():
+        raise CheckpointError(f"{directory} has no tokenizer.json", f"saltlm check {directory}")
+    tokenizer = Tokenizer.from_file(str(file))
+    place_of = {int(id): place for place, id in enumerate(provenance.new_ids.tolist())}
+    return [
+        _explain_id(id, provenance, place_of.get(id), tokenizer)
+        for token in tokens
+        for id in _ids(token, tokenizer, len(provenance.origin))
+    ]
+
+
+def _ids(token: str, tokenizer: Tokenizer, size: int) -> list[int]:
+    if token.startswith("#") and token[1:].isdecimal():
+        ids = [int(token[1:])]
+    else:
+        ids = tokenizer.encode(token, add_special_tokens=False).ids
+        exact = tokenizer.token_to_id(token)
+        if len(ids) != 1 and exact is not None:
+            ids = [exact]
+    if not ids:
+        raise VocabularyError(
+            f"the tokenizer makes no token of {token!r}", "give a token, a word, or #ID"
+        )
+    if max(ids) >= size:
+        raise VocabularyError(
+            f"{token} is beyond the {size} tokens that the record knows",
+            f"give an id from #0 to #{size - 1}",
+        )
+    return ids
+
+
+def _explain_id(
+    id: int, provenance: Provenance, place: int | None, tokenizer: Tokenizer
+) -> Explanation:
+    plm_id, source_id = int(provenance.plm_ids[id]), int(provenance.source_ids[id])
+    head = Explanation(
+        token=tokenizer.id_to_token(id) or "",
+        text=tokenizer.decode([id], skip_special_tokens=False),
+        id=id,
+        origin=Origin(int(provenance.origin[id])).name.lower(),
+        plm_id=plm_id if plm_id >= 0 else None,
+        source_id=source_id if source_id >= 0 else None,
+        plm_pieces=tuple(provenance.pieces(id)),
+    )
+    if place is None:
+        return head
+    neighbours, fit = provenance.neighbours, provenance.fit
+    part = slice(int(neighbours.offsets[place]), int(neighbours.offsets[place + 1]))
+    anchors = provenance.shared_ids[neighbours.indices[part]].tolist()
+    influences = [
+        Influence(tokenizer.id_to_token(anchor) or "", anchor, c, cosine, weight)
+        for anchor, c, cosine, weight in zip(
+            anchors,
+            fit.coefficients[part].tolist(),
+            neighbours.cosines[part].tolist(),
+            neighbours.weights[part].tolist(),
+            strict=True,
+        )
+    ]
+    return Explanation(
+        **{
+            **vars(head),
+            "residual": residual if math.isfinite(residual := float(fit.residual[place])) else None,
+            "norm_ratio": float(provenance.norm_ratio[place]),
+            "influences": tuple(sorted(influences, key=lambda i: -abs(i.coefficient))),
+        }
+    )

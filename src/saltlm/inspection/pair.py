@@ -1,0 +1,301 @@
+"""What a pair of models promises, before anything is spent on it."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from saltlm.alignment.align import Meeting
+from saltlm.config.transfer import TransferConfig
+from saltlm.files.documents import check_corpus, documents
+from saltlm.models.token_tables import Tables
+from saltlm.tokenizer.fertility import Fertility
+from saltlm.tokenizer.kinds import script_of, token_kind
+from saltlm.tokenizer.target import role_table
+from saltlm.tokenizer.vocabulary import SPECIAL, Vocabulary
+from saltlm.vocabulary_transfer.parents import Side, read_pair
+
+_MAX_DOCUMENTS = 5000  # of the corpus are looked at
+_BLOCK = 8192  # rows looked at together
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # of a number, by its size in bytes
+_OVERHEAD_BYTES = 1200 * 2**20  # libraries and working blocks beside the tables
+_WRITE_BYTES_PER_SECOND = 200 * 2**20
+_COSINE_MULTIPLE = 4  # all of the maps take about as long as so many cosine products
+
+
+@dataclass(frozen=True)
+class OnText:
+    """What a tokenizer makes of the corpus.
+
+    Attributes:
+        tokens_per_word: fertility; a word stands between white space.
+        bytes_per_token: UTF-8 bytes of the text per token.
+        round_trip: share of the documents that come back letter for letter, but for white space.
+        lost: share of the characters, white space aside, that do not come back.
+    """
+
+    tokens_per_word: float
+    bytes_per_token: float
+    round_trip: float
+    lost: float
+
+
+@dataclass(frozen=True)
+class Vocabularies:
+    """How many tokens fall where.
+
+    Attributes:
+        n_new_model: tokens of the new vocabulary.
+        n_shared: of those, how many copy a row of the source's and have one of the PLM's (special
+            tokens not counted).
+        n_new: of those, how many have a row of the PLM's only.
+        shared_by_kind: kind of token -> (shared, shared and new).
+        shared_by_script: script -> (shared, shared and new).
+    """
+
+    n_new_model: int
+    n_shared: int
+    n_new: int
+    shared_by_kind: dict[str, tuple[int, int]]
+    shared_by_script: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class SideReport:
+    """One of the two models."""
+
+    name: str
+    family: str
+    n_tokens: int
+    n_rows: int
+    n_padding_rows: int
+    width: int
+    on_corpus: OnText | None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Everything `saltlm inspect` has to say.
+
+    Attributes:
+        source: the LLM.
+        plm: the target-language model.
+        vocabularies: how the two overlap.
+        new_on_corpus: what the new model's tokenizer makes of the corpus; None without one.
+        coverage: share of the corpus' tokens, of that tokenizer, that copy a row; likewise.
+        roles: (role, token, new id, source id, note) of every special token.
+        zero_rows: source ids whose row is zero.
+        repeated_rows: source ids whose row equals that of a lower id.
+        memory_bytes: expected peak of a transfer.
+        seconds: expected duration on this machine.
+        warnings: what to know before going on.
+    """
+
+    source: SideReport
+    plm: SideReport
+    vocabularies: Vocabularies
+    new_on_corpus: OnText | None
+    coverage: float | None
+    roles: tuple[tuple[Any, ...], ...]
+    zero_rows: tuple[int, ...]
+    repeated_rows: tuple[int, ...]
+    memory_bytes: int
+    seconds: float
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+
+def inspect_pair(
+    source: str | Path,
+    plm: str | Path,
+    *,
+    corpus: Sequence[Path] = (),
+    config: TransferConfig | None = None,
+) -> Inspection:
+    """Return what a transfer between two models promises.
+
+    Reads the tokenizers and the embedding tables, and writes nothing.
+
+    Args:
+        source: Hub id or directory of the LLM.
+        plm: Hub id or directory of the target-language model.
+        corpus: text of the target language; its first 5,000 documents are looked at. By default
+            the corpus of ``config``.
+        config: options of the transfer that is being considered.
+
+    Raises:
+        SaltlmError: the pair cannot be transferred, for the reason given.
+    """
+    config = config or TransferConfig()
+    corpus = corpus or config.corpus
+    if corpus:
+        check_corpus(corpus)
+    texts = list(islice(documents(corpus), _MAX_DOCUMENTS))
+    config = config.model_copy(update={"corpus": tuple(corpus)})
+    pair = read_pair(str(source), str(plm), config)
+    left, right, meeting = pair.source, pair.plm, pair.meeting
+    tables, plm_tables = pair.tables, pair.plm_tables
+    zero, repeated = suspicious_rows(tables.embedding[: len(meeting.source)])
+    vocabularies = _overlap(meeting)
+    tokenizers = (left.tokenizer, right.tokenizer, meeting.target.tokenizer)
+    on_text = [_on_text(tokenizer, texts) for tokenizer in tokenizers]
+    return Inspection(
+        source=_report(left, meeting.source, tables, on_text[0]),
+        plm=_report(right, meeting.plm, plm_tables, on_text[1]),
+        vocabularies=vocabularies,
+        new_on_corpus=on_text[2],
+        coverage=_coverage(meeting, texts),
+        roles=tuple(map(tuple, role_table(meeting.target))),
+        zero_rows=tuple(zero.tolist()),
+        repeated_rows=tuple(repeated.tolist()),
+        memory_bytes=_memory(tables, plm_tables, vocabularies.n_new_model),
+        seconds=_seconds(left, vocabularies, plm_tables),
+        warnings=tuple(_warnings(meeting, config, vocabularies, on_text[2], zero)),
+    )
+
+
+def suspicious_rows(
+    table: Float[Tensor, "rows h"],
+) -> tuple[Int64[Tensor, " zero"], Int64[Tensor, " repeated"]]:
+    """Return the ids of zero rows, and of rows that equal one of a lower id."""
+    is_zero, keys = [], []
+    generator = torch.Generator().manual_seed(0)
+    mix = torch.randint(-(2**62), 2**62, (table.shape[1],), generator=generator)
+    for part in table.split(_BLOCK):
+        is_zero.append(~(part != 0).any(1))
+        # A hash of the row's bits: equal rows have equal sums, which may wrap. Converted to a wider
+        # float first, the numbers would end in zeros, and so would the sums.
+        keys.append((part.contiguous().view(_BITS[part.element_size()]).long() * mix).sum(1))
+    zero, key = torch.cat(is_zero), torch.cat(keys)
+    order = key.argsort(stable=True)
+    is_repeat = torch.zeros_like(zero)
+    is_repeat[order[1:]] = key[order][1:] == key[order][:-1]
+    return zero.nonzero().squeeze(1), (is_repeat & ~zero).nonzero().squeeze(1)
+
+
+def _report(
+    side: Side, vocabulary: Vocabulary, tables: Tables, on_corpus: OnText | None
+) -> SideReport:
+    rows, width = tables.embedding.shape
+    tokens = len(vocabulary)
+    return SideReport(
+        side.name, vocabulary.family, tokens, rows, max(0, rows - tokens), width, on_corpus
+    )
+
+
+def _on_text(tokenizer: Tokenizer, texts: Sequence[str]) -> OnText | None:
+    if not texts:
+        return None
+    ids = [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
+    size = Fertility(
+        n_tokens=sum(map(len, ids)),
+        n_words=sum(len(text.split()) for text in texts),
+        n_bytes=sum(len(text.encode()) for text in texts),
+    )
+    same = lost = total = 0
+    for text, decoded in zip(texts, tokenizer.decode_batch(ids), strict=True):
+        wanted, found = "".join(text.split()), "".join(decoded.split())
+        same += wanted == found
+        lost += (Counter(wanted) - Counter(found)).total()
+        total += len(wanted)
+    return OnText(size.tokens_per_word, size.bytes_per_token, same / len(texts), lost / total)
+
+
+def _overlap(meeting: Meeting) -> Vocabularies:
+    kinds: dict[str, list[int]] = {}
+    scripts: dict[str, list[int]] = {}
+    forms, token_kinds, match = meeting.forms, meeting.kinds, meeting.match
+    plm_ids, source_ids = match.plm_ids.tolist(), match.source_ids.tolist()
+    n_shared = 0
+    for plm_id, source_id, is_special in zip(
+        plm_ids, source_ids, match.is_special.tolist(), strict=True
+    ):
+        if plm_id < 0 or is_special or token_kinds[plm_id] == SPECIAL:
+            continue
+        is_shared = source_id >= 0
+        n_shared += is_shared
+        form = forms[plm_id]
+        for tally, key in (
+            (kinds, token_kind(form, token_kinds[plm_id])),
+            (scripts, script_of(form)),
+        ):
+            counts = tally.setdefault(key, [0, 0])
+            counts[0] += is_shared
+            counts[1] += 1
+    n_new = int(((match.plm_ids >= 0) & (match.source_ids < 0)).sum())
+    return Vocabularies(len(plm_ids), n_shared, n_new, _by_size(kinds), _by_size(scripts))
+
+
+def _by_size(tally: dict[str, list[int]]) -> dict[str, tuple[int, int]]:
+    return {
+        key: (shared, total)
+        for key, (shared, total) in sorted(tally.items(), key=lambda item: -item[1][1])
+    }
+
+
+def _coverage(meeting: Meeting, texts: Sequence[str]) -> float | None:
+    """Return the share of the corpus' tokens that copy a row."""
+    used: Counter[int] = Counter()
+    for encoding in meeting.target.tokenizer.encode_batch(list(texts), add_special_tokens=False):
+        used.update(encoding.ids)
+    copied = set((meeting.match.source_ids >= 0).nonzero().flatten().tolist())
+    total = used.total()
+    return sum(count for id, count in used.items() if id in copied) / total if total else None
+
+
+def _memory(tables: Tables, plm_tables: Tables, n_new_model: int) -> int:
+    held = [tables.embedding, tables.head, plm_tables.embedding]
+    present = [table for table in held if table is not None]
+    n_source_tables = len(present) - 1
+    row = tables.embedding.element_size() * tables.embedding.shape[1]
+    new = n_source_tables * n_new_model * row
+    return sum(table.nbytes for table in present) + new + _OVERHEAD_BYTES
+
+
+def _seconds(source: Side, vocabularies: Vocabularies, plm_tables: Tables) -> float:
+    """Return the expected duration: cosines at the speed measured now, and the writing."""
+    side = 1024
+    probe = torch.ones(side, side)
+    begun = time.perf_counter()
+    probe @ probe
+    per_product = (time.perf_counter() - begun) / side**3
+    products = vocabularies.n_new * vocabularies.n_shared * plm_tables.embedding.shape[1]
+    written = sum(entry.nbytes for entry in source.checkpoint.tensors.values())
+    return _COSINE_MULTIPLE * products * per_product + 2 * written / _WRITE_BYTES_PER_SECOND
+
+
+def _warnings(
+    meeting: Meeting,
+    config: TransferConfig,
+    vocabularies: Vocabularies,
+    on_text: OnText | None,
+    zero: Tensor,
+) -> list[str]:
+    found = list(meeting.target.notes)
+    if vocabularies.n_shared < config.min_shared:
+        found.append(
+            f"only {vocabularies.n_shared} shared tokens: a transfer needs {config.min_shared}"
+        )
+    if len(zero):
+        found.append(f"{len(zero)} rows of the source are zero, the first is {int(zero[0])}")
+    if on_text is not None and on_text.lost > 0.001:
+        owner = (
+            "PLM" if (config.mode, config.target_tokenizer) == ("replace", None) else "NEW MODEL"
+        )
+        found.append(
+            f"THE {owner}'S TOKENIZER LOSES TEXT: {on_text.lost:.1%} of the corpus' characters do "
+            "not come back (lower-casing, accents stripped, or unknown characters); the new model "
+            "can neither read nor write them"
+        )
+    return found

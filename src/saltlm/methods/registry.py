@@ -1,0 +1,154 @@
+"""The methods by name. To add one: a file with a function, and a line in `METHODS`.
+
+A method is a function from a `task.Task` and keyword options to a `task.Fitted`. Its defaults are
+the published method; every option is a departure from it that a record can name.
+"""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from saltlm.errors import ConfigError
+
+
+class Method(NamedTuple):
+    """Where a method is, and what it does in half a line."""
+
+    module: str
+    function: str
+    description: str
+
+
+METHODS = {
+    "salt": Method("salt", "salt", "a least-squares map per token, over its sparsemax neighbours"),
+    "random": Method("sampled", "random", "drawn with the source's mean and deviation"),
+    "mean": Method("sampled", "mean", "the mean source row"),
+    "multivariate": Method("sampled", "multivariate", "drawn with mean and full covariance"),
+    "fvt": Method("pieces", "fvt", "the mean of the token's pieces in the source's tokenizer"),
+    "clp": Method("averages", "clp", "the cosine-weighted mean of all shared rows"),
+    "clp+": Method("averages", "clp_plus", "the sparsemax mean of the rows nearest in the PLM"),
+    "wechsel": Method(
+        "words", "wechsel", "the softmax mean over word vectors aligned by dictionary"
+    ),
+    "focus": Method("averages", "focus", "the sparsemax mean of the nearest shared rows"),
+    "ofa": Method("words", "ofa", "the softmax mean over multilingual vectors, rows factorised"),
+    "omp": Method("least_squares", "omp", "orthogonal matching pursuit in the PLM's rows"),
+    "least-squares": Method("least_squares", "least_squares", "a fit on the k nearest shared rows"),
+    "global": Method("maps", "global_affine", "one affine map for all tokens"),
+    "procrustes": Method("maps", "procrustes", "one orthogonal map for all tokens"),
+    "global-residual": Method(
+        "maps", "global_residual", "one affine map, and the sparsemax mean of what it leaves"
+    ),
+    "kernel-ridge": Method("kernel", "kernel_ridge", "kernel ridge regression from the PLM's rows"),
+}
+
+
+class Choice(NamedTuple):
+    """A method with all its options, those that were given and the defaults."""
+
+    name: str
+    options: dict[str, Any]
+
+    def __str__(self) -> str:
+        """Write the method as `parse_method` reads it, without the defaults."""
+        defaults = option_defaults(self.name)
+        given = [f"{key}={value}" for key, value in self.options.items() if value != defaults[key]]
+        return ":".join([self.name, *given])
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that the options name."""
+        return [value for value in self.options.values() if isinstance(value, Path)]
+
+
+def plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as JSON has them: paths as text."""
+    return {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
+
+
+def parse_method(text: str) -> Choice:
+    """Read ``name`` or ``name:option=value:option=value``; the values are read as YAML.
+
+    Raises:
+        ConfigError: an unknown method or option, or a value that it cannot have.
+    """
+    name, *assignments = text.split(":")
+    options = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise ConfigError(
+                f"method {text!r}: {assignment!r} is not option=value",
+                "for instance: --method salt:ridge=0.1:centred=true",
+            )
+        options[key] = yaml.safe_load(value)
+    return choose_method(name, options)
+
+
+def choose_method(name: str, options: Mapping[str, Any] | None = None) -> Choice:
+    """Check a method's options and fill in its defaults.
+
+    Raises:
+        ConfigError: an unknown method or option, or a value that it cannot have.
+    """
+    parameters = _parameters(name)
+    values = option_defaults(name)
+    for key, value in (options or {}).items():
+        if key not in parameters:
+            raise ConfigError(f"{name} has no option {key!r}", _nearest(key, parameters))
+        try:
+            values[key] = TypeAdapter(parameters[key].annotation).validate_python(value)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise ConfigError(f"option {key}={value!r} of {name}: {reason}") from error
+    return Choice(name, values)
+
+
+def option_defaults(name: str) -> dict[str, Any]:
+    """Return the options of a method as it was published."""
+    return {key: parameter.default for key, parameter in _parameters(name).items()}
+
+
+def describe_options(name: str) -> dict[str, str]:
+    """Return what each option of a method is, in half a line."""
+    fields = {
+        key: FieldInfo.from_annotation(parameter.annotation)
+        for key, parameter in _parameters(name).items()
+    }
+    return {key: field.description or "" for key, field in fields.items()}
+
+
+def fit_method(choice: Choice, task: Any) -> Any:
+    """Return the `task.Fitted` of a method on a `task.Task`.
+
+    Raises:
+        ConfigError: options that do not go together, or files and texts that are missing.
+    """
+    return _load(choice.name)(task, **choice.options)
+
+
+def _load(name: str) -> Callable[..., Any]:
+    if name not in METHODS:
+        raise ConfigError(f"there is no method {name!r}", _nearest(name, METHODS))
+    module = importlib.import_module(f"saltlm.methods.{METHODS[name].module}")
+    function: Callable[..., Any] = getattr(module, METHODS[name].function)
+    return function
+
+
+def _parameters(name: str) -> dict[str, inspect.Parameter]:
+    found = inspect.signature(_load(name)).parameters.values()
+    return {item.name: item for item in found if item.kind is item.KEYWORD_ONLY}
+
+
+def _nearest(word: str, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    if near:
+        return f"did you mean {near[0]}?"
+    return "there are: " + ", ".join(known) if known else "it has none"

@@ -1,0 +1,1 @@
+"""A model directory: found, read tensor by tensor, written like another."""

@@ -1,0 +1,94 @@
+"""Turn what the user typed, a directory, a GGUF file or a Hub id, into a model directory."""
+
+import logging
+from pathlib import Path
+
+from saltlm.errors import CheckpointError
+
+_LOG = logging.getLogger(__name__)
+
+# Code is fetched with them; it runs only where the user trusts it.
+_TEXT_SUFFIXES = (".json", ".jinja", ".model", ".txt", ".md", ".py")
+_LICENCES = ("LICENSE", "NOTICE")
+
+
+def resolve_model(ref: str, *, with_weights: bool = True) -> Path:
+    """Find a model on disk, or fetch it from the Hugging Face Hub into its cache.
+
+    Of a Hub repository only the top-level text files and the safetensors are fetched; ``.bin``
+    weights only if there are no safetensors. A GGUF file is dequantised once, into saltlm's cache.
+
+    Args:
+        ref: a local directory, a GGUF file, or a Hub id such as ``HuggingFaceTB/SmolLM2-135M``.
+        with_weights: False fetches the text files alone, which hold the tokenizer.
+
+    Returns:
+        The model directory.
+
+    Raises:
+        CheckpointError: a path that is no directory, a GGUF file that cannot be read, or a model
+            that is neither cached nor reachable.
+        MissingExtraError: a GGUF file needs the ``gguf`` extra.
+    """
+    path = Path(ref).expanduser()
+    if path.is_dir():
+        return path
+    if path.suffix.lower() == ".gguf":
+        from saltlm.models.gguf import cached_directory
+
+        return cached_directory(path)
+    if path.exists():
+        raise CheckpointError(
+            f"{ref} is a file, not a model directory", f"give its directory: {path.parent}"
+        )
+    if ref.startswith((".", "/", "~")) or ref.count("/") > 1:
+        raise CheckpointError(
+            f"{ref} does not exist", "check the path, or give a Hub id such as owner/name"
+        )
+    return _fetch(ref, with_weights=with_weights)
+
+
+def revision_of(directory: Path) -> str | None:
+    """The commit of a directory in the Hub cache; None for any other directory."""
+    return directory.name if directory.parent.name == "snapshots" else None
+
+
+def _fetch(ref: str, *, with_weights: bool) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HFValidationError
+
+    hint = f"where there is network: hf download {ref} --local-dir DIR; then give DIR here"
+    try:
+        info = HfApi().model_info(ref, files_metadata=True)
+        sizes = {item.rfilename: item.size or 0 for item in info.siblings or []}
+        files = _wanted(list(sizes), with_weights=with_weights)
+        total = sum(sizes[name] for name in files)
+        _LOG.info("%s at %s: %d files, %.2f GB", ref, info.sha, len(files), total / 1e9)
+        return Path(snapshot_download(ref, allow_patterns=files))
+    except HFValidationError:
+        raise CheckpointError(
+            f"{ref!r} is neither a directory nor a Hub id", "give a directory, or owner/name"
+        ) from None
+    except Exception as error:  # requests and httpx, one per hub version, share no parent
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        if isinstance(error, GatedRepoError):
+            hint = f"accept its terms at https://huggingface.co/{ref}, then: hf auth login"
+    try:
+        return Path(snapshot_download(ref, local_files_only=True))
+    except OSError:
+        raise CheckpointError(
+            f"cannot fetch config.json and the weights of {ref} from the Hub, and no copy is"
+            f" cached: {reason}",
+            hint,
+        ) from None
+
+
+def _wanted(files: list[str], *, with_weights: bool) -> list[str]:
+    top = [name for name in files if "/" not in name]
+    text = [name for name in top if name.endswith(_TEXT_SUFFIXES) or name.startswith(_LICENCES)]
+    if not with_weights:
+        return text
+    weights = [name for name in top if name.startswith("model") and name.endswith(".safetensors")]
+    if not weights:
+        weights = [name for name in top if name.startswith("pytorch_") and name.endswith(".bin")]
+    return text + weights

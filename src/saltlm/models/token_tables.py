@@ -1,0 +1,341 @@
+"""The per-token tables of a model: its embedding, its head and the bias of its head.
+
+They are found by shape (one row per token) and by the words of their names, not by a list of
+architectures. What has one row per token and is not understood stops a SOURCE: left at its old
+size it would make the new model useless.
+"""
+
+import difflib
+import logging
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedConfig
+
+from saltlm.errors import CheckpointError
+from saltlm.models.checkpoint import Checkpoint, TensorEntry
+
+_LOG = logging.getLogger(__name__)
+
+_FLOATING = ("F16", "BF16", "F32", "F64")
+_HEAD = re.compile(r"head|decoder|predictions|logits|lm_loss|projector|pred_layer|(^|_)out")
+_EMBEDDING = re.compile(r"emb(?!.*per_layer)|wte|shared|^w$")
+_NOT_PER_TOKEN = re.compile(r"position|pos_emb|wpe|token_type|relative")
+_BLOCK_NUMBERS = 2**22
+
+Side = Literal["source", "plm"]
+_ROLES = ("embedding", "head", "head_bias")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The per-token tables of a model, as stored.
+
+    Attributes:
+        embedding: one row per token (v, h), in the file's dtype.
+        head: the output rows (v, h); None if the head is the embedding, or for a PLM.
+        head_bias: one number per token (v); None without one, or for a PLM.
+        names: the tensors that hold each table; several where a checkpoint stores it twice.
+        is_tied: the head is the embedding.
+    """
+
+    embedding: Float[Tensor, "v h"]
+    head: Float[Tensor, "v h"] | None
+    head_bias: Float[Tensor, " v"] | None
+    names: dict[str, tuple[str, ...]]
+    is_tied: bool
+
+
+def read_tables(
+    checkpoint: Checkpoint,
+    config: PreTrainedConfig,
+    *,
+    side: Side,
+    embedding: str | None = None,
+    head: str | None = None,
+) -> Tables:
+    """Find and read the per-token tables, and nothing else.
+
+    A table that is stored under several names (a tied copy) is recognised by its content, so that
+    the writer can replace all of them. Tying follows transformers: a head that is stored and
+    differs from the embedding is a head of its own, whatever ``tie_word_embeddings`` says.
+
+    Args:
+        checkpoint: the model's weights.
+        config: its configuration as loaded by transformers, with the defaults of its class.
+        side: a ``source`` must be understood to the last table; of a ``plm`` only the embedding
+            is read.
+        embedding: the embedding's tensor, when its name says too little.
+        head: the head's tensor, likewise.
+
+    Returns:
+        The tables in the file's dtype.
+
+    Raises:
+        CheckpointError: a table is missing, ambiguous, not floating point, not finite, or not
+            understood.
+    """
+    rows = _count_rows(checkpoint, config, embedding)
+    names = _sort_by_role(checkpoint, config, rows)
+    is_tied = bool(getattr(config, "tie_word_embeddings", False))
+    if not names["embedding"] and not embedding and is_tied:
+        names["embedding"], names["head"] = names["head"], []  # transformers ties either way
+    rivals = _settle(checkpoint, names, rows, "embedding", embedding)
+    if not names["embedding"]:
+        raise _missing(checkpoint, rows, side, "embedding", "embed, wte or shared")
+    if side == "plm":
+        if rivals and embedding is None:
+            raise _ambiguous(checkpoint, names["embedding"] + rivals)
+        only = tuple(names["embedding"])
+        return Tables(
+            _read_finite(checkpoint, only[0], rows), None, None, {"embedding": only}, is_tied
+        )
+
+    _settle(checkpoint, names, rows, "head", head)
+    _settle(checkpoint, names, rows, "head_bias")
+    if is_tied and _head_is_a_copy(checkpoint, names):
+        names["embedding"] += names["head"]
+        names["head"] = []
+    elif not names["head"]:
+        raise _missing(checkpoint, rows, side, "head", "head, embed_out or output")
+    _check_all_understood(checkpoint, config, names, side)
+    kept = {role: tuple(names[role]) for role in _ROLES if names[role]}
+    tables = {role: _read_finite(checkpoint, same[0], rows) for role, same in kept.items()}
+    bias = tables.get("head_bias")
+    return Tables(
+        embedding=tables["embedding"],
+        head=tables.get("head"),
+        head_bias=None if bias is None else bias.reshape(-1),
+        names=kept,
+        is_tied="head" not in tables,
+    )
+
+
+def per_token_tensors(checkpoint: Checkpoint, config: PreTrainedConfig) -> tuple[str, ...]:
+    """Name every tensor with one row per token: what has to follow a change of the vocabulary.
+
+    Args:
+        checkpoint: the model's weights.
+        config: its configuration as loaded by transformers.
+
+    Returns:
+        The embedding, then heads and their biases, copies included.
+
+    Raises:
+        CheckpointError: there is no embedding, or a tensor is not understood.
+    """
+    rows = _count_rows(checkpoint, config, None)
+    names = _sort_by_role(checkpoint, config, rows)
+    if not names["embedding"]:
+        raise _missing(checkpoint, rows, "plm", "embedding", "embed, wte or shared")
+    _check_all_understood(checkpoint, config, names, "plm")
+    return tuple(name for role in _ROLES for name in names[role])
+
+
+def replacements(
+    checkpoint: Checkpoint,
+    tables: Tables,
+    embedding: Float[Tensor, "v h"],
+    head: Float[Tensor, "v h"] | None,
+    head_bias: Float[Tensor, " v"] | None,
+) -> dict[str, Tensor]:
+    """The new table for every tensor of the source that held an old one.
+
+    Args:
+        checkpoint: the source's weights.
+        tables: the source's tables.
+        embedding: the new embedding.
+        head: the new head, None exactly if the source's is.
+        head_bias: the new bias, None exactly if the source's is.
+
+    Returns:
+        A tensor by name, for `write_checkpoint`.
+    """
+    new = {"embedding": embedding, "head": head, "head_bias": head_bias}
+    present = {role: table for role, table in new.items() if table is not None}
+    if present.keys() != tables.names.keys():
+        raise ValueError(f"new tables {sorted(present)} for the old {sorted(tables.names)}")
+    return {
+        name: table.reshape(1, -1) if checkpoint.tensors[name].shape[0] == 1 else table
+        for role, table in present.items()
+        for name in tables.names[role]
+    }
+
+
+def _count_rows(checkpoint: Checkpoint, config: PreTrainedConfig, embedding: str | None) -> int:
+    if embedding is not None:
+        return _named_table(checkpoint, embedding, None).shape[0]
+    rows = getattr(config.get_text_config(), "vocab_size", None)
+    if not isinstance(rows, int) or rows < 1:
+        raise CheckpointError(
+            f"config.json of {checkpoint.directory} gives vocab_size {rows}",
+            "put the number of rows of the embedding there",
+        )
+    return rows
+
+
+def _named_table(checkpoint: Checkpoint, name: str, rows: int | None) -> TensorEntry:
+    """Return the entry of a tensor that the user named, which must be a table of these rows."""
+    if name not in checkpoint.tensors:
+        close = difflib.get_close_matches(name, checkpoint.tensors, n=3, cutoff=0.3)
+        raise CheckpointError(
+            f"{checkpoint.directory} has no tensor {name!r}",
+            f"the closest names are: {', '.join(close) or 'none'}",
+        )
+    entry = checkpoint.tensors[name]
+    if len(entry.shape) != 2 or rows not in (None, entry.shape[0]):
+        raise CheckpointError(
+            f"{name} of {checkpoint.directory} has shape {list(entry.shape)}, but a table has two"
+            f" dimensions and {rows or 'v'} rows",
+            "name a tensor with one row per token",
+        )
+    return entry
+
+
+def _sort_by_role(
+    checkpoint: Checkpoint, config: PreTrainedConfig, rows: int
+) -> dict[str, list[str]]:
+    """Put every tensor that seems to have one row per token under its role, or `unknown`."""
+    text = config.get_text_config().to_dict()
+    sizes = {rows} | {size for key, size in text.items() if key.startswith("vocab_size")}
+    is_also_a_width = any(
+        size == rows
+        for key, size in text.items()
+        if "vocab" not in key and not key.endswith(("token_id", "token_index"))
+    )
+    names: dict[str, list[str]] = {"embedding": [], "head": [], "head_bias": [], "unknown": []}
+    for entry in checkpoint.tensors.values():
+        if sizes.isdisjoint(entry.shape) or _NOT_PER_TOKEN.search(entry.name):
+            continue
+        is_layer_weight = entry.dtype in _FLOATING and re.search(r"\.\d+\.", entry.name) is not None
+        role = None if is_layer_weight and is_also_a_width else _role(entry, rows)
+        if role is not None:
+            names[role].append(entry.name)
+        elif not (is_layer_weight or is_also_a_width):
+            names["unknown"].append(entry.name)
+    return names
+
+
+def _role(entry: TensorEntry, rows: int) -> str | None:
+    path, _, kind = entry.name.rpartition(".")
+    word = path.rpartition(".")[2] or kind
+    if entry.shape in {(rows,), (1, rows)} and kind.endswith("bias") and _HEAD.search(word):
+        return "head_bias"
+    if len(entry.shape) == 2 and entry.shape[0] == rows:
+        if _HEAD.search(word):
+            return "head"
+        if _EMBEDDING.search(word):
+            return "embedding"
+    return None
+
+
+def _settle(
+    checkpoint: Checkpoint,
+    names: dict[str, list[str]],
+    rows: int,
+    role: str,
+    chosen: str | None = None,
+) -> list[str]:
+    """Leave under `role` only names of one and the same table, the user's choice first.
+
+    Names of other tables move to `unknown` and are returned.
+    """
+    if chosen is not None:
+        _named_table(checkpoint, chosen, rows)
+        for found in names.values():
+            if chosen in found:
+                found.remove(chosen)
+        names[role].insert(0, chosen)
+    found = names[role]
+    if len(found) < 2:
+        return []
+    digests = {name: checkpoint.sha256(name) for name in found}
+    others = [name for name in found if digests[name] != digests[found[0]]]
+    names[role] = [name for name in found if name not in others]
+    names["unknown"] += others
+    return others
+
+
+def _head_is_a_copy(checkpoint: Checkpoint, names: dict[str, list[str]]) -> bool:
+    if not names["head"]:
+        return True
+    embedding, head = names["embedding"][0], names["head"][0]
+    if checkpoint.sha256(embedding) == checkpoint.sha256(head):
+        return True
+    _LOG.warning(
+        "%s says tie_word_embeddings, but %s and %s differ: they are kept apart, as transformers"
+        " does",
+        checkpoint.directory / "config.json",
+        embedding,
+        head,
+    )
+    return False
+
+
+def _check_all_understood(
+    checkpoint: Checkpoint, config: PreTrainedConfig, names: dict[str, list[str]], side: Side
+) -> None:
+    if not names["unknown"]:
+        return
+    listed = ", ".join(_describe(checkpoint.tensors[name]) for name in names["unknown"])
+    taken = ", ".join(f"{name} as {role}" for role in _ROLES for name in names[role])
+    raise CheckpointError(
+        f"{checkpoint.directory} has tensors with one row per token that saltlm does not"
+        f" understand: {listed} (taken: {taken})",
+        f"{_yaml_lines(side)}; else {config.model_type} models cannot be the SOURCE",
+    )
+
+
+def _missing(
+    checkpoint: Checkpoint, rows: int, side: Side, role: str, words: str
+) -> CheckpointError:
+    matrices = [entry for entry in checkpoint.tensors.values() if len(entry.shape) == 2]
+    nearest = sorted(matrices, key=lambda entry: (abs(entry.shape[0] - rows), entry.name))[:3]
+    return CheckpointError(
+        f"{checkpoint.directory} has no {role}: looked for a tensor of {rows} rows (vocab_size)"
+        f" with {words} in its name; the nearest are"
+        f" {', '.join(map(_describe, nearest)) or 'none'}",
+        _yaml_lines(side),
+    )
+
+
+def _ambiguous(checkpoint: Checkpoint, names: list[str]) -> CheckpointError:
+    listed = ", ".join(_describe(checkpoint.tensors[name]) for name in names)
+    return CheckpointError(
+        f"{checkpoint.directory} has several embeddings, and they differ: {listed}",
+        _yaml_lines("plm"),
+    )
+
+
+def _describe(entry: TensorEntry) -> str:
+    return f"{entry.name} {list(entry.shape)}"
+
+
+def _yaml_lines(side: Side) -> str:
+    lines = [f"{side}_embedding: NAME"] + ["source_head: NAME"] * (side == "source")
+    return f"name the tensors in the YAML, tensors: {{{', '.join(lines)}}}"
+
+
+def _read_finite(checkpoint: Checkpoint, name: str, rows: int) -> Tensor:
+    entry = checkpoint.tensors[name]
+    if entry.dtype not in _FLOATING:
+        raise CheckpointError(
+            f"{name} of {checkpoint.directory} is stored as {entry.dtype}, but a table must be one"
+            f" of {', '.join(_FLOATING)}",
+            "use a copy of the model that is not quantised",
+        )
+    table = checkpoint.read(name)
+    per_block = max(1, _BLOCK_NUMBERS * rows // max(1, table.numel()))
+    blocks = table.reshape(rows, -1).split(per_block)
+    bad = torch.cat([~block.isfinite().all(dim=1) for block in blocks])
+    if bad.any():
+        raise CheckpointError(
+            f"{name} of {checkpoint.directory} has NaN or inf in {int(bad.sum())} of {rows}"
+            f" rows, the first is row {int(bad.nonzero()[0])}",
+            "fetch the model again; if it is still so, the model is broken",
+        )
+    return table

@@ -1,0 +1,1 @@
+"""What a directory says of how it was made: provenance, manifest, card."""

@@ -1,0 +1,157 @@
+"""The model card of a new model: ``README.md`` with both parents and their licences."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from saltlm.methods.registry import METHODS
+
+_TEMPLATE = """\
+---
+{{ metadata }}---
+
+# {{ name }}
+
+{{ source.name }} with {{ choice }}, made by saltlm {{ version }}.
+Method: {{ method }}, {{ methods[method].description }}; see
+[SALT](https://arxiv.org/abs/2505.10945) and the documents of saltlm.
+
+{% for run in adaptations -%}
+Adapted on {{ "{:,}".format(run.tokens) }} tokens of {{ run.options.data | join(", ") }}
+{%- for name, bits in run.bits_per_byte.items() %}
+{{- "; bits per byte at the end: " if loop.first else ", " }}{{ name }} {{ "%.3f" | format(bits) }}
+{%- endfor %}.
+{% else -%}
+**This model has not been adapted yet.** Its new rows are initial values: continue pre-training on
+text of the target language before use.
+{% endfor %}
+| | from | licence |
+|---|---|---|
+| layers, shared and special token rows | {{ source.name }} | {{ source.licence or "not stated" }} |
+| {{ "what" if tokenizer else "vocabulary, and what" }} the new rows are mapped from | \
+{{ plm.name }} | {{ plm.licence or "not stated" }} |
+{%- if tokenizer %}
+| vocabulary | {{ tokenizer.name }} | {{ tokenizer.licence or "not stated" }} |
+{%- endif %}
+
+A licence that is not stated has to be looked up before the model is passed on.
+
+{% for parent in (source, plm) if parent.get("dequantised_from") -%}
+{{ parent.name }} was read **dequantised**, from `{{ parent.dequantised_from.file }}` (\
+{% for type, count in parent.dequantised_from.ggml_types | dictsort(false, "value", true) -%}
+{{ count }} {{ type }}{{ " tensors" if loop.last else ", " }}{% endfor %}): what
+quantisation rounded away is lost.
+
+{% endfor -%}
+| tokens | origin of the row |
+|---|---|
+{% for origin, count in counts.items() -%}
+| {{ "{:,}".format(count) }} | {{ origins[origin] }} |
+{% endfor %}
+Auxiliary space: {{ auxiliary }}.
+{%- if yardstick and yardstick.r2 %}
+
+Of {{ "{:,}".format(yardstick.n_tokens) }} shared tokens that it was not shown, the method predicts
+the source's rows with an r2 of {{ "%.3f" | format(yardstick.r2.value) }} (95 % interval \
+{{ "%.3f to %.3f" | format(yardstick.r2.low, yardstick.r2.high) }}),
+a centred cosine of {{ "%.3f" | format(yardstick.cosine.value) }} and a norm ratio of \
+{{ "%.3f" | format(yardstick.norm_ratio.value) }}; {{ "%.1f" | format(
+100 * yardstick.retrieval.value) }} % of the predictions
+are nearest to their own row.
+{%- endif %}
+{%- for note in notes %}
+{{- "\n" if loop.first }}
+- {{ note }}
+{%- endfor %}
+
+```yaml
+{{ options }}```
+
+Every row's origin, neighbours and coefficients are in `saltlm/provenance.safetensors`
+(`saltlm explain DIR TOKEN`), the inputs' hashes in `saltlm/manifest.json`.
+"""
+
+_ORIGINS = {
+    "shared": "copied from the source: the token stands in both vocabularies",
+    "linear": "new: made by the method",
+    "sampled": "drawn: the token has no auxiliary vector",
+    "special": "copied from the source: a special token",
+    "kept": "copied from the source: the token is not the PLM's",
+    "padding": "of no token: the mean of all others, up to a round number of rows",
+}
+_BEGIN, _END = "<!-- saltlm evaluate -->", "<!-- /saltlm evaluate -->"
+_FRONT_MATTER = re.compile(r"\A---\s*\n(.*?\n)---\s*$", re.DOTALL | re.MULTILINE)
+
+
+def licence_of(directory: Path) -> str | None:
+    """Return the licence that a model directory's card states, None if it states none."""
+    card = directory / "README.md"
+    if not card.is_file():
+        return None
+    front = _FRONT_MATTER.match(card.read_text(encoding="utf-8", errors="replace"))
+    try:
+        metadata = yaml.safe_load(front[1]) if front else None
+    except yaml.YAMLError:
+        return None
+    licence = metadata.get("license") if isinstance(metadata, dict) else None
+    return str(licence) if licence else None
+
+
+def model_card(name: str, manifest: dict[str, Any]) -> str:
+    """Return the card of a model.
+
+    Args:
+        name: of the new model.
+        manifest: its record; see `saltlm.record.manifest`.
+    """
+    vocabulary = manifest.get("vocabulary", {})  # models made by earlier versions have none
+    tokenizer = vocabulary.get("tokenizer")
+    owner = (tokenizer or manifest["plm"])["name"]
+    taken = "new tokens" if vocabulary.get("mode") == "extend" else "the vocabulary"
+    parents = [manifest["source"], manifest["plm"], *([tokenizer] if tokenizer else [])]
+    metadata = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "base_model": [parent["name"] for parent in parents[:2]],
+        "tags": ["saltlm", "embedding-transfer"],
+    }
+    licences = {parent["licence"] for parent in parents}
+    if len(licences) == 1 and None not in licences:
+        metadata["license"] = licences.pop()
+    environment = jinja2.Environment(keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(_TEMPLATE).render(
+        name=name,
+        metadata=yaml.safe_dump(metadata, sort_keys=False),
+        source=manifest["source"],
+        plm=manifest["plm"],
+        choice=f"{taken} of {owner}",
+        tokenizer=tokenizer,
+        notes=manifest.get("notes", ()),
+        version=manifest["environment"]["libraries"]["saltlm"],
+        counts={
+            origin: count for origin, count in manifest["counts"].items() if origin in _ORIGINS
+        },
+        origins=_ORIGINS,
+        auxiliary=manifest["auxiliary"],
+        yardstick=manifest.get("yardstick"),
+        method=manifest["method"]["name"],
+        methods=METHODS,
+        adaptations=manifest.get("adaptations", ()),
+        options=yaml.safe_dump(manifest["options"], sort_keys=False),
+    )
+
+
+def with_evaluation(card: str, section: str) -> str:
+    """Return a card with a section of results at its end; an earlier one gives way.
+
+    Args:
+        card: any text in Markdown.
+        section: heading and table.
+    """
+    rest, begin, after = card.partition(_BEGIN)
+    tail = after.partition(_END)[2].strip("\n") if begin else ""
+    parts = [rest.rstrip("\n"), f"{_BEGIN}\n{section.rstrip()}\n{_END}", tail]
+    return "\n\n".join(part for part in parts if part) + "\n"

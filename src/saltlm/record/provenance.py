@@ -1,0 +1,106 @@
+"""How every row of a model came about: ``DIR/saltlm/provenance.safetensors``."""
+
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from pathlib import Path
+
+from jaxtyping import Float, Int64, UInt8
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from saltlm.errors import CheckpointError
+from saltlm.methods.linear import Fit
+from saltlm.methods.neighbours import Neighbours
+from saltlm.record.manifest import FOLDER
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How every row of a model came about, one entry per id or per LINEAR token.
+
+    Attributes:
+        origin: a `rows.Origin` per id.
+        plm_ids: the PLM's id of the token, -1 if it has none.
+        source_ids: the source's id that the row was copied from, -1 if it was not.
+        shared_ids: ids of the anchors; the neighbours' indices point into this.
+        new_ids: ids of the LINEAR tokens, in the order of ``neighbours`` and ``fit``.
+        neighbours: of each LINEAR token.
+        fit: coefficients and residual of each LINEAR token.
+        norm_ratio: norm of each LINEAR row over the mean norm of the anchors' rows.
+        piece_offsets: where the pieces of each id begin in ``piece_ids``; the last entry is their
+            number. None if every token has a PLM row of its own or none.
+        piece_ids: the PLM's tokens whose mean stands for the PLM row that a token does not have.
+    """
+
+    origin: UInt8[Tensor, " v"]
+    plm_ids: Int64[Tensor, " v"]
+    source_ids: Int64[Tensor, " v"]
+    shared_ids: Int64[Tensor, " n"]
+    new_ids: Int64[Tensor, " m"]
+    neighbours: Neighbours
+    fit: Fit
+    norm_ratio: Float[Tensor, " m"]
+    piece_offsets: Int64[Tensor, " v_plus_1"] | None = None
+    piece_ids: Int64[Tensor, " pieces"] | None = None
+
+    def pieces(self, id: int) -> list[int]:
+        """Return the PLM's tokens that a token's PLM row is the mean of; none if it has its own."""
+        if self.piece_offsets is None or self.piece_ids is None:
+            return []
+        return self.piece_ids[self.piece_offsets[id] : self.piece_offsets[id + 1]].tolist()
+
+    def save(self, directory: Path) -> None:
+        """Write ``provenance.safetensors`` into the record folder of ``directory``."""
+        flat = {
+            field.name: value
+            for part in (self, self.neighbours, self.fit)
+            for field in fields(part)
+            if isinstance(value := getattr(part, field.name), Tensor)
+        }
+        folder = directory / FOLDER
+        folder.mkdir(exist_ok=True)
+        file = _provenance_file(directory)
+        # Clones: with FOCUS the coefficients are the weights, and a file holds no tensor twice.
+        file.write_bytes(save({name: tensor.clone() for name, tensor in flat.items()}))
+
+    @classmethod
+    def load(cls, directory: Path) -> "Provenance":
+        """Read it back.
+
+        Raises:
+            CheckpointError: the directory was not made by saltlm, or its record is damaged.
+        """
+        file = _provenance_file(directory)
+        if not file.is_file():
+            raise CheckpointError(
+                f"{directory} has no {file.relative_to(directory)}: saltlm did not make it",
+                "saltlm transfer SOURCE PLM --out DIR makes a directory with a record",
+            )
+        try:
+            with safe_open(file, "pt") as opened:
+                flat = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            neighbours = Neighbours(
+                **{field.name: flat.pop(field.name) for field in fields(Neighbours)}
+            )
+            fit = Fit(**{field.name: flat.pop(field.name) for field in fields(Fit)})
+            return cls(neighbours=neighbours, fit=fit, **flat)
+        except (SafetensorError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{file} is damaged: {error}", "run saltlm transfer again with --force"
+            ) from error
+
+
+def _provenance_file(directory: Path) -> Path:
+    return directory / FOLDER / "provenance.safetensors"
+
+
+class Origin(IntEnum):
+    """Where a row of the new model comes from."""
+
+    SHARED = 0  # copied: the token stands in both vocabularies
+    LINEAR = 1  # made by the method: with SALT, the linear map of its PLM row
+    SAMPLED = 2  # drawn: the token has no auxiliary vector, or no PLM row
+    SPECIAL = 3  # copied: a special token of the source
+    PADDING = 4  # of no token: the mean of the others, up to a round number of rows
+    KEPT = 5  # copied: the source has the token, and the PLM does not (extended vocabularies)

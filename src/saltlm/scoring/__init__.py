@@ -1,0 +1,1 @@
+"""How well a method predicts held-out shared rows, without training."""

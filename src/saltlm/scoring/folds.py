@@ -1,0 +1,111 @@
+"""Which shared tokens to hold out: seeded folds, alike in script and frequency."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from saltlm.methods.inputs import Task
+from saltlm.tokenizer.kinds import script_of
+from saltlm.tokenizer.vocabulary import Form
+
+_FREQUENCY_BANDS = 4
+
+
+def strata_of(task: Task, counts: Int64[Tensor, " v_t"] | None = None) -> Int64[Tensor, " n"]:
+    """Return the stratum of each shared token: its script and its quarter by frequency.
+
+    Args:
+        task: the pair. Without texts all tokens count as one script.
+        counts: occurrences of each PLM id in a corpus. Without them the ids stand in: vocabularies
+            list frequent pieces first.
+    """
+    n = len(task.shared_ids)
+    forms: Sequence[Form | None] = [None] * n
+    rank = torch.arange(n)
+    if task.texts is not None:
+        forms = [task.texts.plm_forms[id] for id in task.texts.shared_plm_ids]
+        rank = torch.tensor(task.texts.shared_plm_ids)
+        if counts is not None:
+            rank = -counts[rank]
+    place = torch.empty_like(rank)
+    place[rank.argsort(stable=True)] = torch.arange(n)
+    names = [script_of(form) for form in forms]
+    number = {name: index for index, name in enumerate(sorted(set(names)))}
+    scripts = torch.tensor([number[name] for name in names], dtype=torch.int64)
+    return scripts * _FREQUENCY_BANDS + place * _FREQUENCY_BANDS // max(1, n)
+
+
+def draw_folds(
+    strata: Int64[Tensor, " n"], n_folds: int, seed: int
+) -> list[Int64[Tensor, " fold"]]:
+    """Divide tokens into folds that differ by at most one token per stratum.
+
+    Every token is in one fold. Small strata are dealt out in turn, so folds are of like size.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = torch.randperm(len(strata), generator=generator)
+    dealt = shuffled[strata[shuffled].argsort(stable=True)]
+    return [dealt[first::n_folds].sort().values for first in range(n_folds)]
+
+
+def hold_out(task: Task, held: Int64[Tensor, " fold"]) -> Task:
+    """Return the task of making some shared tokens' rows from the others'.
+
+    Args:
+        task: the pair; none of its shared tokens copies the same row as another.
+        held: positions among the shared tokens.
+    """
+    is_held = torch.zeros(len(task.shared_ids), dtype=torch.bool)
+    is_held[held] = True
+    plm = task.plm_shared[~is_held], task.plm_shared[is_held]
+    aux = plm
+    if not task.is_one_space:
+        aux = task.aux_shared[~is_held], task.aux_shared[is_held]
+    texts = task.texts
+    if texts is not None:
+        ids = torch.tensor(texts.shared_plm_ids)
+        texts = dataclasses.replace(
+            texts, shared_plm_ids=ids[~is_held].tolist(), new_plm_ids=ids[is_held].tolist()
+        )
+    return Task(
+        plm[0],
+        plm[1],
+        aux[0],
+        aux[1],
+        task.shared_ids[~is_held],
+        n_source_tokens=task.n_source_tokens,
+        held_out_ids=task.shared_ids[is_held],
+        texts=texts,
+        seed=task.seed,
+    )
+
+
+def first_copies(shared_ids: Int64[Tensor, " n"]) -> Int64[Tensor, " distinct"]:
+    """Return the positions of shared tokens that copy another source row than any earlier one.
+
+    Else the row of a held-out token could be among those it is predicted from.
+    """
+    order = shared_ids.argsort(stable=True)
+    is_first = torch.ones_like(order, dtype=torch.bool)
+    ordered = shared_ids[order]
+    is_first[order[1:]] = ordered[1:] != ordered[:-1]
+    return is_first.nonzero().squeeze(1)
+
+
+def distinct(task: Task) -> Task:
+    """Return the task without shared tokens that copy the same source row as an earlier one."""
+    first = first_copies(task.shared_ids)
+    if len(first) == len(task.shared_ids):
+        return task
+    whole = hold_out(task, all_but(first, len(task.shared_ids)))
+    return dataclasses.replace(whole, held_out_ids=torch.zeros(0, dtype=torch.int64))
+
+
+def all_but(positions: Int64[Tensor, " some"], n: int) -> Int64[Tensor, " others"]:
+    """Return the positions below n that are not among the given ones."""
+    is_other = torch.ones(n, dtype=torch.bool)
+    is_other[positions] = False
+    return is_other.nonzero().squeeze(1)

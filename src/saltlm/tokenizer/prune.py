@@ -1,0 +1,213 @@
+"""A tokenizer cut to the tokens that a corpus needs.
+
+While every token that the corpus uses stays, cutting the others changes nothing about how the
+corpus is cut into tokens: Unigram's best path, BPE's merges and WordPiece's longest match are all
+still there.
+
+Where more tokens are wanted than the corpus uses, the others are the donor's most frequent ones
+that look like the corpus: they serve other texts of the language, and of its neighbours.
+"""
+
+import json
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from tokenizers import Tokenizer
+from tokenizers.pre_tokenizers import ByteLevel
+from torch import Tensor
+
+from saltlm.errors import VocabularyError
+from saltlm.tokenizer.bpe import Ranks, apply_merges, merge_ranks
+from saltlm.tokenizer.definition import (
+    Definition,
+    is_byte_level,
+    keep_tokens,
+    model_pieces,
+    unknown_piece,
+)
+
+
+@dataclass(frozen=True)
+class PrunedTokenizer:
+    """A smaller tokenizer, and where its tokens were.
+
+    Attributes:
+        tokenizer: the new tokenizer; the tokens keep their order.
+        kept: the donor's id of each new id.
+        n_used: how many of them the corpus needs; the others fill up the size that was asked for.
+    """
+
+    tokenizer: Tokenizer
+    kept: Int64[Tensor, " v"]
+    n_used: int
+
+
+def prune_tokenizer(
+    tokenizer: Tokenizer,
+    counts: Int64[Tensor, " v"],
+    *,
+    size: int | None = None,
+    special: Iterable[str] = (),
+) -> PrunedTokenizer:
+    """Return the tokenizer with the most frequent tokens only.
+
+    With them stay the special tokens, the letters of every token that occurs, so that no text of
+    the corpus becomes unknown, the bytes that stand for all other letters, and what a kept token of
+    a BPE is merged from. When all that occurs is in, those follow that look like it, in the donor's
+    order, which is that of their frequency in what it was trained on.
+
+    Args:
+        tokenizer: a BPE, Unigram or WordPiece tokenizer.
+        counts: occurrences of each id in the corpus, from `count_tokens`.
+        size: tokens to keep, fewer only if no others look like those that occur; None keeps every
+            token that occurs.
+        special: tokens to keep beside those that the tokenizer itself marks as special.
+
+    Raises:
+        VocabularyError: ``size`` is too small for what has to stay.
+    """
+    definition = json.loads(tokenizer.to_str())
+    order = counts.argsort(descending=True, stable=True)[: int((counts > 0).sum())]
+    strings = {id: token for token, id in tokenizer.get_vocab().items()}
+    used = [strings[id] for id in order.tolist()]
+    specials = _special_tokens(definition, special)
+    kept = specials | _letters(definition, used)
+    if size is not None and size < len(kept):
+        raise VocabularyError(
+            f"{size:,} tokens cannot hold what has to stay: {len(specials)} special tokens and "
+            f"{len(kept) - len(specials)} letters and bytes",
+            f"prune to {len(kept)} tokens or more",
+        )
+    merges = merge_ranks(definition["model"])
+    prefix = definition["model"].get("continuing_subword_prefix") or ""
+
+    def keep(tokens: Iterable[str]) -> None:
+        for token in tokens:
+            needed = {token, *_merged_from(token, merges, prefix)} - kept
+            if size is None or len(kept) + len(needed) <= size:
+                kept.update(needed)
+
+    keep(used)
+    n_used = len(kept)
+    if size is not None and n_used < size:
+        keep(_alike(definition, used, kept))
+    return _cut(definition, kept, n_used)
+
+
+def _alike(definition: Definition, used: Iterable[str], kept: Collection[str]) -> Iterator[str]:
+    """Yield the pieces beside the kept ones that look like the used ones, in the order of ids.
+
+    All their pairs of letters occur in used pieces. A single letter is one of theirs in the other
+    case or with other accents: a text that has it would be unknown without.
+    """
+    prefix = definition["model"].get("continuing_subword_prefix") or ""
+    stems = {piece.removeprefix(prefix) for piece in used}
+    pairs = {pair for stem in stems for pair in pairwise(stem)}
+    letters = {_base(letter) for stem in stems for letter in stem}
+    for _, piece in sorted(model_pieces(definition["model"])):
+        stem = piece.removeprefix(prefix)
+        looks_alike = pairs.issuperset(pairwise(stem)) if len(stem) > 1 else _base(stem) in letters
+        if looks_alike and piece not in kept:
+            yield piece
+
+
+def _base(letter: str) -> str:
+    return unicodedata.normalize("NFD", letter)[:1].casefold()
+
+
+def _special_tokens(definition: Definition, special: Iterable[str]) -> set[str]:
+    """Return what is no text: tokens marked special, put around texts, unknown, or named so."""
+    known = {piece for _, piece in model_pieces(definition["model"])}
+    known |= {token["content"] for token in definition["added_tokens"]}
+    marked = {token["content"] for token in definition["added_tokens"] if token["special"]}
+    framing = set(_framing_tokens(definition["post_processor"]))
+    return known & {*special, *marked, *framing, unknown_piece(definition["model"])}
+
+
+def _framing_tokens(processor: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield the tokens that a post-processor puts around texts."""
+    if processor is None:
+        return
+    for child in processor.get("processors", ()):
+        yield from _framing_tokens(child)
+    for token in processor.get("special_tokens", {}).values():
+        yield from token["tokens"]
+    yield from (processor[end][0] for end in ("cls", "sep") if end in processor)
+
+
+def _letters(definition: Definition, used: Iterable[str]) -> set[str]:
+    """Return the pieces that spell any used token, and any other text as far as there are bytes.
+
+    A token whose letters are no pieces themselves cannot be spelled: it stands for itself.
+    """
+    model = definition["model"]
+    pieces = {piece for _, piece in model_pieces(model)}
+    prefix = model.get("continuing_subword_prefix") or ""
+    letters: set[str] = set()
+    for token in pieces.intersection(used):
+        spelling = set(_spell(token, prefix))
+        letters |= spelling if spelling <= pieces else {token}
+    if is_byte_level(definition):
+        letters |= pieces.intersection(ByteLevel.alphabet())
+    if model.get("byte_fallback"):
+        letters |= pieces.intersection(f"<0x{byte:02X}>" for byte in range(256))
+    return letters
+
+
+def _spell(piece: str, prefix: str) -> list[str]:
+    """Return the pieces of one character that a piece consists of."""
+    stem = piece.removeprefix(prefix)
+    continues = stem != piece
+    return [prefix + char if at or continues else char for at, char in enumerate(stem)]
+
+
+def _merged_from(token: str, ranks: Ranks, prefix: str) -> list[str]:
+    """Return every piece that BPE goes through when it builds a token, its letters included.
+
+    Merges that a text has executed lie within its tokens, each as if the token stood alone. So
+    with these pieces kept, the token is built wherever it was. Nothing if merges do not build it.
+    """
+    pieces = _spell(token, prefix)
+    passed = [*pieces, *apply_merges(pieces, ranks, prefix)]
+    return passed if len(pieces) == 1 else []
+
+
+def _cut(definition: Definition, kept: set[str], n_used: int) -> PrunedTokenizer:
+    """Return the tokenizer with the kept tokens only; edits the definition."""
+    model = definition["model"]
+    everything = {piece for _, piece in model_pieces(model)}
+    everything |= {token["content"] for token in definition["added_tokens"]}
+    prefix = model.get("continuing_subword_prefix") or ""
+    if "merges" in model:
+        model["merges"] = [
+            [a, b] for a, b in model["merges"] if {a, b, a + b.removeprefix(prefix)} <= kept
+        ]
+    tokens = keep_tokens(definition, everything - kept, unknown_piece(model))
+    ids = {token: id for id, (token, _) in enumerate(tokens)}
+    for token in definition["added_tokens"]:
+        token["id"] = ids[token["content"]]
+    _renumber_post_processor(definition["post_processor"], ids)
+    definition["truncation"] = definition["padding"] = None
+    return PrunedTokenizer(
+        tokenizer=Tokenizer.from_str(json.dumps(definition)),
+        kept=torch.tensor([old for _, old in tokens], dtype=torch.int64),
+        n_used=n_used,
+    )
+
+
+def _renumber_post_processor(processor: Definition | None, ids: Mapping[str, int]) -> None:
+    """Put new ids where a post-processor repeats a token's id; edits it."""
+    if processor is None:
+        return
+    for child in processor.get("processors", ()):
+        _renumber_post_processor(child, ids)
+    for token in processor.get("special_tokens", {}).values():
+        token["ids"] = [ids[piece] for piece in token["tokens"]]
+    for end in ("cls", "sep"):
+        if end in processor:
+            processor[end] = [processor[end][0], ids[processor[end][0]]]

@@ -1,0 +1,104 @@
+"""What pruning a tokenizer does to text, and whether every token that was kept is of use."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from tokenizers import Tokenizer
+
+from saltlm.tokenizer.counts import batches
+from saltlm.tokenizer.definition import unknown_piece
+from saltlm.tokenizer.vocabulary import TEXT, read_vocabulary
+
+
+@dataclass(frozen=True)
+class PruningLoss:
+    """What pruning does to a corpus.
+
+    Attributes:
+        n_documents: lines of the corpus.
+        n_changed: of those, how many do not come back as the donor gives them back.
+        donor_tokens: tokens of the corpus before.
+        tokens: tokens of the corpus after.
+        resegmented: of the tokens before, how many are cut differently after.
+        donor_unknown: how many of them were unknown before.
+        unknown: how many are unknown after.
+        unreachable: kept pieces that the donor can produce, and the pruned tokenizer cannot.
+    """
+
+    n_documents: int
+    n_changed: int
+    donor_tokens: int
+    tokens: int
+    resegmented: int
+    donor_unknown: int
+    unknown: int
+    unreachable: tuple[str, ...]
+
+
+def pruning_loss(donor: Tokenizer, pruned: Tokenizer, texts: Iterable[str]) -> PruningLoss:
+    """Return what some texts lose by pruning, and check that every kept piece has a use."""
+    n_documents = n_changed = resegmented = 0
+    both = (donor, pruned)
+    unknown_ids = [_unknown_id(tokenizer) for tokenizer in both]
+    tokens, unknown = [0, 0], [0, 0]
+    for batch in batches(texts, "compare tokenizers"):
+        decoded, places = [], []
+        for i, tokenizer in enumerate(both):
+            encodings = tokenizer.encode_batch(batch, add_special_tokens=False)
+            ids = [encoding.ids for encoding in encodings]
+            tokens[i] += sum(map(len, ids))
+            unknown[i] += sum(document.count(unknown_ids[i]) for document in ids)
+            decoded.append(tokenizer.decode_batch(ids))
+            places.append([Counter(zip(e.tokens, e.offsets, strict=True)) for e in encodings])
+        n_documents += len(batch)
+        n_changed += sum(before != after for before, after in zip(*decoded, strict=True))
+        resegmented += sum((old - new).total() for old, new in zip(*places, strict=True))
+    return PruningLoss(
+        n_documents=n_documents,
+        n_changed=n_changed,
+        donor_tokens=tokens[0],
+        tokens=tokens[1],
+        resegmented=resegmented,
+        donor_unknown=unknown[0],
+        unknown=unknown[1],
+        unreachable=tuple(unreachable_pieces(donor, pruned)),
+    )
+
+
+def unreachable_pieces(donor: Tokenizer, pruned: Tokenizer) -> Iterator[str]:
+    """Yield the pieces that the donor's model makes of their own spelling, and the pruned not.
+
+    Special tokens and bytes have no spelling, and count as reachable.
+    """
+    vocabulary = read_vocabulary(pruned)
+    added = {token.content for token in pruned.get_added_tokens_decoder().values()}
+    pieces = [
+        piece
+        for piece, kind in zip(vocabulary.strings, vocabulary.kinds, strict=True)
+        if kind == TEXT and piece not in added
+    ]
+    prefix = getattr(pruned.model, "continuing_subword_prefix", None) or ""
+    # What continues a word has to stand behind a word's first letter.
+    letters = [piece for piece in pieces if len(piece) == 1] if prefix else []
+    for piece in pieces:
+        continues = bool(prefix) and piece.startswith(prefix) and piece != prefix
+        fronts = letters if continues else [""]
+        stem = piece.removeprefix(prefix) if continues else piece
+        if _makes(donor, piece, stem, fronts) and not _makes(pruned, piece, stem, fronts):
+            yield piece
+
+
+def _makes(tokenizer: Tokenizer, piece: str, stem: str, fronts: Iterable[str]) -> bool:
+    model = tokenizer.model
+    expected = [[front, piece] if front else [piece] for front in fronts]
+    return any(
+        [token.value for token in model.tokenize(front + stem)] == pieces
+        for front, pieces in zip(fronts, expected, strict=True)
+    )
+
+
+def _unknown_id(tokenizer: Tokenizer) -> int:
+    unknown = unknown_piece(json.loads(tokenizer.to_str())["model"])
+    return -1 if unknown is None else tokenizer.get_vocab()[unknown]

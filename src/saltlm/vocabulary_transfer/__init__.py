@@ -1,0 +1,1 @@
+"""SALT steps 1 to 4 on two models."""

@@ -1,0 +1,115 @@
+"""The new model's tables, and how every row came about."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from saltlm.methods.calibration import Bias
+from saltlm.methods.linear import no_fit
+from saltlm.methods.neighbours import no_neighbours
+from saltlm.methods.registry import Choice, fit_method
+from saltlm.record.provenance import Origin, Provenance
+from saltlm.scoring.holdout import Score
+from saltlm.tokenizer.target import TargetTokenizer
+from saltlm.vocabulary_transfer.problem import Problem
+from saltlm.vocabulary_transfer.rows import new_table, norm_ratio
+
+
+@dataclass(frozen=True)
+class TransferResult:
+    """The tables of the new model, its tokenizer, and how every row came about.
+
+    Attributes:
+        target: the new tokenizer and its roles.
+        embedding: one row per token of the new tokenizer, then padding rows if asked for; in the
+            source's dtype, or that of the options.
+        head: of an untied source; None otherwise.
+        head_bias: None if the source has none.
+        auxiliary: the space in which neighbours were sought, in words.
+        provenance: origin, neighbours, coefficients and residual of every row.
+        score: of the method on shared tokens that it was not shown, if that was measured.
+    """
+
+    target: TargetTokenizer
+    embedding: Float[Tensor, "v h_s"]
+    head: Float[Tensor, "v h_s"] | None
+    head_bias: Float[Tensor, " v"] | None
+    auxiliary: str
+    provenance: Provenance
+    score: Score | None = None
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The new tokenizer."""
+        return self.target.tokenizer
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many rows have each origin."""
+        origin = self.provenance.origin
+        count = {kind: int((origin == kind).sum()) for kind in Origin}
+        rare = (Origin.PADDING, Origin.KEPT)
+        return {kind.name.lower(): n for kind, n in count.items() if n or kind not in rare}
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count:,} {origin}" for origin, count in self.counts.items())
+        return f"TransferResult({len(self.embedding):,} tokens: {counts})"
+
+
+def solve(problem: Problem, method: Choice) -> TransferResult:
+    """Return the new model's tables, the new rows made by a method (SALT: steps 3 and 4)."""
+    meeting, tables, plan = problem.meeting, problem.tables, problem.plan
+    fitted = fit_method(method, problem.task)
+
+    shared = meeting.match.source_ids[plan.shared_ids]
+    column = None if tables.head_bias is None else tables.head_bias.unsqueeze(1)
+    bias = None if column is None else Bias(fitted.fill(column), column[shared].squeeze(1))
+
+    def table_of(
+        source: Float[Tensor, "v_s h"], *, makes_logits: bool = False, is_bias: bool = False
+    ) -> Float[Tensor, "v h"]:
+        rows = fitted.fill(source)
+        if not is_bias:
+            rows = problem.calibration(rows, source[shared], makes_logits=makes_logits, bias=bias)
+        return new_table(
+            source,
+            min(len(source), len(meeting.source)),
+            plan,
+            meeting.match,
+            rows,
+            seed=problem.task.seed,
+            dtype=problem.dtype,
+            padding=problem.padding,
+        )
+
+    def per_row(values: Tensor, padding: int) -> Tensor:
+        return torch.cat([values, values.new_full((problem.padding,), padding)])
+
+    embedding = table_of(tables.embedding, makes_logits=tables.head is None)
+    rows, composition = per_row(meeting.match.plm_ids, -1), meeting.composition
+    offsets, pieces = composition.pieces_of(rows)
+    provenance = Provenance(
+        origin=per_row(plan.origin, Origin.PADDING),
+        plm_ids=torch.where(rows < composition.n_plm, rows, -1),
+        source_ids=per_row(
+            meeting.match.source_ids.masked_fill(plan.origin == Origin.LINEAR, -1), -1
+        ),
+        shared_ids=plan.shared_ids,
+        new_ids=plan.new_ids,
+        neighbours=fitted.neighbours or no_neighbours(len(plan.new_ids)),
+        fit=fitted.fit or no_fit(len(plan.new_ids)),
+        norm_ratio=norm_ratio(embedding, plan),
+        piece_offsets=offsets if len(pieces) else None,
+        piece_ids=pieces if len(pieces) else None,
+    )
+    return TransferResult(
+        target=meeting.target,
+        embedding=embedding,
+        head=None if tables.head is None else table_of(tables.head, makes_logits=True),
+        head_bias=None if column is None else table_of(column, is_bias=True).squeeze(1),
+        auxiliary=problem.auxiliary,
+        provenance=provenance,
+    )

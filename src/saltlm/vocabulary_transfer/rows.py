@@ -1,0 +1,156 @@
+"""The rows of the new model: copied where the token is shared, mapped or sampled where it is new.
+
+Shape letters, used in every signature of the package:
+
+    v_s v_t v   rows of the source LLM, of the PLM, of the new model
+    n m         shared tokens (anchors), new tokens
+    k nnz       neighbours of one token, of all tokens
+    h_s h_t d   widths of the source LLM, of the PLM, of the auxiliary space
+"""
+
+import logging
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+
+from saltlm.alignment.match import VocabularyMatch
+from saltlm.auxiliary.vectors import AuxiliaryVectors
+from saltlm.errors import VocabularyError
+from saltlm.methods.inputs import Rows
+from saltlm.record.provenance import Origin
+
+_CHUNK = 8192  # new tokens at a time: bounds what is held in float32 beside the tables
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done with each token of the new vocabulary, before any row is made.
+
+    Attributes:
+        origin: an `Origin` per id.
+        shared_ids: ids of the anchors, which neighbours are taken from.
+        new_ids: ids of the LINEAR tokens.
+    """
+
+    origin: UInt8[Tensor, " v"]
+    shared_ids: Int64[Tensor, " n"]
+    new_ids: Int64[Tensor, " m"]
+
+    def count(self, origin: Origin) -> int:
+        """How many tokens have this origin."""
+        return int((self.origin == origin).sum())
+
+
+def plan_rows(
+    match: VocabularyMatch,
+    plm_embedding: Float[Tensor, "v_t h_t"],
+    auxiliary: AuxiliaryVectors,
+    *,
+    min_shared: int,
+    copy_shared: bool = True,
+) -> Plan:
+    """Return the origin of every row (SALT steps 1 and 2).
+
+    A token takes part in the geometry, as an anchor or as a new token, when it has an auxiliary
+    vector and a PLM row that is not zero. Without ``copy_shared`` the anchors are made anew, each
+    from all of them.
+
+    Raises:
+        VocabularyError: fewer than ``min_shared`` anchors.
+    """
+    has_plm = match.plm_ids >= 0
+    plm_ids = match.plm_ids.clamp_min(0)
+    is_usable = has_plm & (auxiliary.represented & _is_nonzero(plm_embedding))[plm_ids]
+    is_copied = match.source_ids >= 0
+    origin = torch.full_like(match.plm_ids, Origin.SAMPLED, dtype=torch.uint8)
+    origin[is_usable] = Origin.LINEAR
+    origin[is_copied] = Origin.KEPT
+    origin[is_copied & has_plm] = Origin.SHARED
+    origin[is_copied & match.is_special] = Origin.SPECIAL
+    shared_ids = (is_usable & (origin == Origin.SHARED)).nonzero().squeeze(1)
+    if len(shared_ids) < min_shared:
+        raise VocabularyError(
+            f"the two vocabularies share {int((origin == Origin.SHARED).sum())} tokens, "
+            f"{len(shared_ids)} of them with an auxiliary vector; {min_shared} are needed",
+            "compare them with: saltlm inspect SOURCE PLM; then try --set match=casefold, "
+            "another PLM, or a lower --set min_shared=N",
+        )
+    if not copy_shared:
+        origin[shared_ids] = Origin.LINEAR
+    return Plan(origin, shared_ids, (origin == Origin.LINEAR).nonzero().squeeze(1))
+
+
+def _is_nonzero(table: Float[Tensor, "rows h"]) -> Bool[Tensor, " rows"]:
+    return torch.cat([(part != 0).any(1) for part in table.split(_CHUNK)])
+
+
+def new_table(
+    source: Float[Tensor, "v_s h_s"],
+    n_source_tokens: int,
+    plan: Plan,
+    match: VocabularyMatch,
+    new: Rows,
+    *,
+    seed: int,
+    dtype: torch.dtype | None = None,
+    padding: int = 0,
+) -> Float[Tensor, "rows h_s"]:
+    """Return the new model's table for one of the source's: embedding, head, or bias as a column.
+
+    Copied rows are bit-equal to the source's, unless another dtype is asked for. The arithmetic of
+    the others is float32, rounded once. Padding rows are the mean of all others: the logit of the
+    mean is the mean of the logits, so it is never the largest, as that of a zero row can be.
+
+    Args:
+        source: the source's table.
+        n_source_tokens: rows at or beyond this are padding and count for nothing.
+        plan: what is to be done with each token.
+        match: which source row a token copies.
+        new: makes the LINEAR ones.
+        seed: of the SAMPLED ones.
+        dtype: of the new table; the source's if None.
+        padding: rows after the last token.
+    """
+    v = len(plan.origin)
+    padded = source.new_empty(v + padding, source.shape[1], dtype=dtype)
+    table = padded[:v]
+    is_copied = match.source_ids >= 0
+    table[is_copied] = source[match.source_ids[is_copied]].to(table.dtype)
+    m = len(plan.new_ids)
+    for start in range(0, m, _CHUNK):
+        part = slice(start, min(start + _CHUNK, m))
+        table[plan.new_ids[part]] = new(part).to(table.dtype)
+    sampled = (plan.origin == Origin.SAMPLED).nonzero().squeeze(1)
+    table[sampled] = sample_rows(source[:n_source_tokens], len(sampled), seed).to(table.dtype)
+    if padding:
+        total = sum(part.double().sum(0) for part in table.split(_CHUNK))
+        padded[v:] = (total / v).to(table.dtype)
+    return padded
+
+
+def sample_rows(
+    source: Float[Tensor, "rows h_s"], count: int, seed: int
+) -> Float[Tensor, "count h_s"]:
+    """Return rows drawn from a normal with the source's mean and deviation, per dimension."""
+    total, squares = source.new_zeros(2, source.shape[1], dtype=torch.float64)
+    for part in source.split(_CHUNK):
+        total += part.double().sum(0)
+    mean = total / len(source)
+    for part in source.split(_CHUNK):
+        squares += (part.double() - mean).square().sum(0)
+    deviation = (squares / len(source)).sqrt()
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(count, source.shape[1], generator=generator)
+    rows: Tensor = mean.float() + deviation.float() * noise
+    return rows
+
+
+def norm_ratio(table: Float[Tensor, "v h_s"], plan: Plan) -> Float[Tensor, " m"]:
+    """Return the norm of each LINEAR row over the mean norm of the anchors' rows."""
+    parts = [torch.linalg.vector_norm(part.float(), dim=1) for part in table.split(_CHUNK)]
+    norms = torch.cat(parts)
+    return norms[plan.new_ids] / norms[plan.shared_ids].mean()

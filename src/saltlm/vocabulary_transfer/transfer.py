@@ -1,0 +1,212 @@
+"""SALT: from an English LLM and a target-language PLM to the LLM with the PLM's vocabulary.
+
+`transfer` works on names and paths, `transfer_embeddings` on objects in memory; the defaults of
+both are those of `TransferConfig`.
+"""
+
+import itertools
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from saltlm.alignment.align import meet
+from saltlm.auxiliary.vectors import (
+    AuxiliaryVectors,
+    auxiliary_vectors,
+    check_auxiliary_spec,
+    from_plm,
+)
+from saltlm.config.transfer import TransferConfig, load_config
+from saltlm.errors import ConfigError, OutputError
+from saltlm.files.atomic import check_place, new_directory
+from saltlm.files.documents import check_corpus
+from saltlm.methods.registry import parse_method
+from saltlm.models.token_tables import Tables
+from saltlm.record.manifest import peak_memory_bytes
+from saltlm.scoring.holdout import score_briefly
+from saltlm.tokenizer.load import check_ids
+from saltlm.tokenizer.special_tokens import LoadedTokenizer, special_tokens_of
+from saltlm.vocabulary_transfer.parents import Pair, read_pair
+from saltlm.vocabulary_transfer.problem import Problem, pose
+from saltlm.vocabulary_transfer.result import TransferResult, solve
+from saltlm.vocabulary_transfer.unigrams import unigrams_of
+from saltlm.vocabulary_transfer.write_model import (
+    expected_bytes,
+    finish_model,
+    input_files,
+    write_model,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def transfer_embeddings(
+    source_embedding: Float[Tensor, "v_s h_s"],
+    plm_embedding: Float[Tensor, "v_t h_t"],
+    *,
+    source_tokenizer: Tokenizer | LoadedTokenizer,
+    plm_tokenizer: Tokenizer | LoadedTokenizer,
+    head: Float[Tensor, "v_s h_s"] | None = None,
+    head_bias: Float[Tensor, " v_s"] | None = None,
+    auxiliary: AuxiliaryVectors | None = None,
+    target_tokenizer: Tokenizer | LoadedTokenizer | None = None,
+    config: TransferConfig | None = None,
+) -> TransferResult:
+    """Return the source's tables in the PLM's vocabulary (SALT steps 1 to 4).
+
+    Args:
+        source_embedding: rows of the LLM; those beyond its tokenizer count as padding.
+        plm_embedding: rows of the PLM.
+        source_tokenizer: of the LLM: a fast tokenizer of transformers, or a plain one.
+        plm_tokenizer: of the PLM, likewise.
+        head: of an untied LLM.
+        head_bias: of the LLM's head, if it has one.
+        auxiliary: where tokens lie when neighbours are sought; by default the PLM's own rows.
+        target_tokenizer: one to take the tokens of, instead of the PLM's.
+        config: options; ``aux`` and ``target_tokenizer`` are not looked at.
+
+    Raises:
+        VocabularyError: a tokenizer cannot be read or has tokens without rows, or too few tokens
+            are shared.
+    """
+    config = config or TransferConfig()
+    source, plm = _plain(source_tokenizer), _plain(plm_tokenizer)
+    check_ids("the source", source, len(source_embedding))
+    check_ids("the PLM", plm, len(plm_embedding))
+    meeting = meet(
+        source,
+        special_tokens_of(source_tokenizer),
+        plm,
+        special_tokens_of(plm_tokenizer),
+        config,
+        n_source_rows=len(source_embedding),
+        other=(
+            None
+            if target_tokenizer is None
+            else (_plain(target_tokenizer), special_tokens_of(target_tokenizer))
+        ),
+    )
+    tables = Tables(source_embedding, head, head_bias, {}, head is None)
+    auxiliary = meeting.composition.auxiliary(auxiliary or from_plm(plm_embedding))
+    problem = pose(meeting, tables, plm_embedding, auxiliary, config)
+    return solve(problem, parse_method(config.method))
+
+
+def _plain(tokenizer: Tokenizer | LoadedTokenizer) -> Tokenizer:
+    return tokenizer if isinstance(tokenizer, Tokenizer) else tokenizer.backend_tokenizer
+
+
+def transfer(
+    source: str | Path,
+    plm: str | Path,
+    out: str | Path,
+    *,
+    config: TransferConfig | None = None,
+    force: bool = False,
+    **options: Any,
+) -> TransferResult:
+    """Write the source LLM with the PLM's vocabulary into a new directory (SALT steps 1 to 4).
+
+    The directory loads in transformers as any other. Its ``saltlm`` folder records how it was made.
+    What is computed is that of `transfer_embeddings`.
+
+    Args:
+        source: Hub id or directory of an LLM.
+        plm: Hub id or directory of a model of the target language.
+        out: the directory to make.
+        config: options; see `TransferConfig`.
+        force: replace ``out`` if it exists.
+        **options: fields of `TransferConfig`, in place of a ``config``: ``aux="train"``, ...
+
+    Raises:
+        SaltlmError: the pair cannot be transferred, or the output not written.
+    """
+    if config is not None and options:
+        raise ConfigError(
+            f"transfer() was given a config and beside it {', '.join(options)}",
+            "put all options into the config, or give none",
+        )
+    config = config or load_config(**options)
+    laps = [("begin", time.perf_counter())]
+    method = parse_method(config.method)
+    check_auxiliary_spec(config.aux, config.corpus, config.fasttext)
+    if config.plm_vectors is not None:
+        check_auxiliary_spec(config.plm_vectors)
+    _check_apart(Path(out), [Path(source), Path(plm), *input_files(config, method)])
+    if config.target_tokenizer is not None:
+        _check_apart(Path(out), [Path(config.target_tokenizer)])
+    if config.calibration.unigrams:
+        check_corpus(config.calibration.unigrams)
+        check_corpus(config.corpus)
+    check_place(Path(out), force=force)
+    pair = read_pair(str(source), str(plm), config)
+    laps.append(("read", time.perf_counter()))
+    size = expected_bytes(pair, config)
+    with new_directory(Path(out), force=force, expected_bytes=size) as directory:
+        auxiliary = auxiliary_of(pair, config)
+        laps.append(("auxiliary vectors", time.perf_counter()))
+        problem = pose_pair(pair, auxiliary, config)
+        # Before the new tables are there, so that memory does not add up.
+        score = score_briefly(
+            problem.task,
+            pair.tables.embedding,
+            method,
+            calibration=problem.embedding_calibration,
+            seed=config.seed,
+        )
+        laps.append(("yardstick", time.perf_counter()))
+        result = replace(solve(problem, method), score=score)
+        laps.append(("rows", time.perf_counter()))
+        manifest = write_model(directory, pair, result, config, method)
+        laps.append(("write", time.perf_counter()))
+        manifest["seconds"] = {
+            name: round(end - begin, 3) for (_, begin), (name, end) in itertools.pairwise(laps)
+        }
+        manifest["peak_memory_bytes"] = peak_memory_bytes()
+        finish_model(directory, Path(out).resolve().name, manifest)
+    logger.info("%s: %r", out, result)
+    return result
+
+
+def pose_pair(pair: Pair, auxiliary: AuxiliaryVectors, config: TransferConfig) -> Problem:
+    """Return the problem of two models that have been read; see `pose`."""
+    return pose(
+        pair.meeting,
+        pair.tables,
+        pair.plm_tables.embedding,
+        auxiliary,
+        config,
+        (lambda plan: unigrams_of(pair, plan, config)) if config.calibration.unigrams else None,
+    )
+
+
+def auxiliary_of(pair: Pair, config: TransferConfig) -> AuxiliaryVectors:
+    """Return the auxiliary vectors that the options ask for."""
+    meeting, by_token = pair.meeting, config.fasttext.units == "tokens" and config.aux == "train"
+    return auxiliary_vectors(
+        config.aux,
+        meeting.composition.rows(pair.plm_tables.embedding),
+        meeting.native if by_token else meeting.surface,
+        corpus=config.corpus,
+        settings=config.fasttext,
+        seed=config.seed,
+        tokenizer=meeting.target.tokenizer if by_token else None,
+    )
+
+
+def _check_apart(out: Path, inputs: Sequence[Path]) -> None:
+    """Refuse an output whose making would touch what it is made from; Hub ids are no paths."""
+    out = out.expanduser().resolve()
+    for path in (path.expanduser().resolve() for path in inputs):
+        if path.exists() and (out == path or out in path.parents or path in out.parents):
+            relation = "is" if out == path else "lies in" if path in out.parents else "holds"
+            raise OutputError(
+                f"--out {out} {relation} {path}, which is an input", "choose another --out"
+            )

@@ -1,0 +1,71 @@
+"""What unigram calibration needs: a mean hidden state, and frequencies."""
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from saltlm.config.transfer import TransferConfig
+from saltlm.files.documents import documents
+from saltlm.methods.calibration import Unigrams, log_frequencies
+from saltlm.models.logits import (
+    document_start,
+    logit_transform,
+    output_head,
+    short_head,
+)
+from saltlm.tokenizer.counts import count_tokens_in
+from saltlm.tokenizer.fertility import encode
+from saltlm.vocabulary_transfer.parents import Pair
+from saltlm.vocabulary_transfer.rows import Plan
+
+_CALIBRATION_DOCUMENTS = 200  # of the source's own text, for the mean hidden state
+
+
+def unigrams_of(pair: Pair, plan: Plan, config: TransferConfig) -> Unigrams:
+    """Return the mean hidden state on the source's own text, and the corpus' frequencies.
+
+    Loads the whole source.
+
+    Raises:
+        ConfigError: there is no corpus to count in, or no text.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    texts = list(itertools.islice(documents(config.calibration.unigrams), _CALIBRATION_DOCUMENTS))
+    directory = pair.source.directory
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype="auto", local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    counts = count_tokens_in(config.corpus, pair.meeting.target.tokenizer, len(plan.origin))
+    logs = log_frequencies(counts)
+    hidden = mean_hidden(model.eval(), tokenizer, texts) * logit_transform(model.config).scale
+    return Unigrams(hidden, log_shared=logs[plan.shared_ids], log_new=logs[plan.new_ids])
+
+
+@torch.inference_mode()
+def mean_hidden(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    documents: Sequence[str],
+    *,
+    context: int = 512,
+) -> Float[Tensor, " h_s"]:
+    """Return the mean of what a model's head receives on text, for unigram calibration.
+
+    Args:
+        model: the source.
+        tokenizer: the source's.
+        documents: text of the source's own language; of each, the first ``context`` tokens count.
+        context: at least 1.
+    """
+    head, start = output_head(model), document_start(model, tokenizer)
+    total, n_tokens = torch.zeros(head.weight.shape[1], dtype=torch.float64), 0
+    for ids in encode(tokenizer, documents):
+        with short_head(head) as received:
+            model(input_ids=torch.tensor([[start, *ids][:context]]), use_cache=False)
+        total += received[0][0].double().sum(0)
+        n_tokens += received[0].shape[1]
+    return (total / max(1, n_tokens)).float()

@@ -1,0 +1,219 @@
+"""The directory of a new model: weights, settings, tokenizer, card and record."""
+
+import dataclasses
+import itertools
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+
+from saltlm.auxiliary.vectors import parse_auxiliary_spec
+from saltlm.config.transfer import TransferConfig
+from saltlm.files.atomic import left_by_killed_run
+from saltlm.files.hashes import sha256, table_hash
+from saltlm.methods.registry import Choice, plain
+from saltlm.models.architecture import pad_moves_positions
+from saltlm.models.checkpoint import dtype_name
+from saltlm.models.config_json import (
+    read_json,
+    renumber,
+    set_dtype,
+    set_vocabulary_size,
+    with_default_ids,
+    without_pad,
+)
+from saltlm.models.hub import resolve_model, revision_of
+from saltlm.models.shards import planned_bytes
+from saltlm.models.token_tables import Tables, replacements
+from saltlm.models.write import write_checkpoint
+from saltlm.record.card import licence_of, model_card
+from saltlm.record.manifest import environment, write_manifest
+from saltlm.scoring.holdout import Score
+from saltlm.tokenizer.definition import steps
+from saltlm.tokenizer.save import save_tokenizer
+from saltlm.tokenizer.sentencepiece import SENTENCEPIECE_FILES
+from saltlm.tokenizer.target import role_table
+from saltlm.vocabulary_transfer.parents import Pair, Side
+from saltlm.vocabulary_transfer.result import TransferResult
+
+_ALSO_COPIED = ("LICENSE*", "NOTICE*", "*processor_config.json")
+
+
+def input_files(config: TransferConfig, method: Choice) -> list[Path]:
+    """Return the files beside the two models that a transfer reads."""
+    specs = [config.aux, *([config.plm_vectors] if config.plm_vectors else [])]
+    vectors = [file for spec in specs if (file := parse_auxiliary_spec(spec)[1])]
+    texts = [*config.corpus, *config.source_corpus, *config.calibration.unigrams]
+    return [*texts, *vectors, *method.files]
+
+
+def expected_bytes(pair: Pair, config: TransferConfig) -> int:
+    """Return the size of the new model's weights, but for padding rows."""
+    checkpoint, rows = pair.source.checkpoint, len(pair.meeting.match.plm_ids)
+    shapes = {}
+    for name in itertools.chain(*pair.tables.names.values()):
+        shape = checkpoint.tensors[name].shape
+        shapes[name] = (1, rows) if shape[0] == 1 else (rows, *shape[1:])
+    return planned_bytes(checkpoint, shapes, _stored_dtype(config))
+
+
+def _stored_dtype(config: TransferConfig) -> str | None:
+    """Return the safetensors name of the dtype that the user wants."""
+    return None if config.dtype is None else dtype_name(getattr(torch, config.dtype))
+
+
+def write_model(
+    directory: Path,
+    pair: Pair,
+    result: TransferResult,
+    config: TransferConfig,
+    method: Choice,
+) -> dict[str, Any]:
+    """Write everything but the card and the manifest, which `finish_model` writes.
+
+    Args:
+        directory: an empty one.
+        pair: the two parents.
+        result: the new rows and the new tokenizer.
+        config: options of the run.
+        method: that made the new rows.
+
+    Returns:
+        The manifest, without times.
+    """
+    source, tables = pair.source, pair.tables
+    new = replacements(source.checkpoint, tables, result.embedding, result.head, result.head_bias)
+    hashes = write_checkpoint(
+        source.checkpoint,
+        directory,
+        new,
+        dtype=_stored_dtype(config),
+        max_shard_bytes=config.max_shard_size,
+        earlier=left_by_killed_run(directory),
+    )
+    _write_settings(directory, source, result, config)
+    notes = save_tokenizer(result.target, directory, model_type=source.config.model_type)
+    result.provenance.save(directory)
+    return {
+        "source": _describe(source, tables),
+        "plm": _describe(pair.plm, pair.plm_tables),
+        "files": {str(file): sha256(file) for file in input_files(config, method)},
+        "vocabulary": {**pair.meeting.record, "tokenizer": _describe_tokenizer(config)},
+        "auxiliary": result.auxiliary,
+        "yardstick": _describe_score(result.score),
+        "method": {"name": method.name, "options": plain(method.options)},
+        "options": config.model_dump(mode="json"),
+        "counts": {**result.counts, **_more_counts(result, pair)},
+        "roles": [row._asdict() for row in role_table(result.target)],
+        "notes": [*result.target.notes, *notes, conversion_note(result.tokenizer)],
+        "tensors": {name: dataclasses.asdict(both) for name, both in hashes.items()},
+        "environment": environment(),
+    }
+
+
+def finish_model(directory: Path, name: str, manifest: dict[str, Any]) -> None:
+    """Write the manifest and the card that is made of it."""
+    write_manifest(directory, manifest)
+    (directory / "README.md").write_text(model_card(name, manifest), encoding="utf-8")
+
+
+def _write_settings(
+    directory: Path, source: Side, result: TransferResult, config: TransferConfig
+) -> None:
+    """Write config.json and generation_config.json with the new ids, and copy what has none."""
+    target = result.target
+    for name in ("config.json", "generation_config.json"):
+        values = read_json(source.directory / name)
+        if name == "config.json":
+            values = with_default_ids(values, source.config.to_dict())
+        values = renumber(
+            values,
+            source.tokenizer,
+            target.tokenizer,
+            target.roles,
+            overridden=frozenset(config.special_tokens.roles),
+            keeps_ids=config.mode == "extend",
+        )
+        if name == "config.json":
+            values = set_vocabulary_size(values, len(result.embedding))
+            if pad_moves_positions(source.config):
+                values = without_pad(values)
+            if config.dtype is not None:
+                values = set_dtype(values, config.dtype)
+        if values:
+            text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+            (directory / name).write_text(text, encoding="utf-8")
+    for pattern in (*_ALSO_COPIED, *(["*.py"] if config.trust_remote_code else [])):
+        for file in sorted(source.directory.glob(pattern)):
+            if file.is_file():
+                shutil.copyfile(file, directory / file.name)
+
+
+def _describe(side: Side, tables: Tables) -> dict[str, Any]:
+    """Return what the manifest says of a parent."""
+    return {
+        "name": side.name,
+        "revision": side.revision,
+        "licence": licence_of(side.directory),
+        "dequantised_from": getattr(side.config, "dequantised_from", None),
+        "files": _hashes(side.directory),
+        "tables": {
+            role: {"tensors": list(names), "sha256": table_hash(getattr(tables, role))}
+            for role, names in tables.names.items()
+        },
+        "is_tied": tables.is_tied,
+    }
+
+
+def _describe_tokenizer(config: TransferConfig) -> dict[str, Any] | None:
+    """Return what the manifest says of a tokenizer that is neither parent's."""
+    if config.target_tokenizer is None:
+        return None
+    directory = resolve_model(config.target_tokenizer, with_weights=False)
+    return {
+        "name": config.target_tokenizer,
+        "revision": revision_of(directory),
+        "licence": licence_of(directory),
+        "files": _hashes(directory),
+    }
+
+
+def _hashes(directory: Path) -> dict[str, str]:
+    names = ("config.json", "tokenizer.json", *SENTENCEPIECE_FILES)
+    files = [directory / name for name in names]
+    return {file.name: sha256(file) for file in files if file.is_file()}
+
+
+def _describe_score(score: Score | None) -> dict[str, Any] | None:
+    """Return what the manifest says of the method's score; None if there is none."""
+    if score is None or score.error:
+        return None
+    found = score.to_json()
+    return {key: found[key] for key in ("n_tokens", "r2", "cosine", "norm_ratio", "retrieval")}
+
+
+def _more_counts(result: TransferResult, pair: Pair) -> dict[str, Any]:
+    """Return the counts of the manifest beside those of the origins."""
+    rows, k = len(pair.tables.embedding), result.provenance.neighbours.k.double()
+    points = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
+    spread = k.quantile(points).tolist() if len(k) else []
+    return {
+        "anchors": len(result.provenance.shared_ids),
+        "source_padding_rows": max(0, rows - len(pair.meeting.source)),
+        "source_duplicate_forms": len(pair.meeting.source.duplicates),
+        "k": dict(zip(("min", "median", "max"), spread, strict=False)),
+    }
+
+
+def conversion_note(tokenizer: Tokenizer) -> str:
+    """Say what llama.cpp's converter does with a new tokenizer, and what it would have to know."""
+    definition = json.loads(tokenizer.to_str())
+    parts = ", ".join(step["type"] for step in steps(definition["pre_tokenizer"])) or "none"
+    return (
+        "llama.cpp's converter knows tokenizers by a hash and refuses this one "
+        f"({definition['model']['type']}, pre-tokenizer {parts}); before a conversion to GGUF read "
+        "docs/handover.md"
+    )

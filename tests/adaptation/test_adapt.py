@@ -1,0 +1,347 @@
+"""A whole run on a tiny model: what it leaves, and how it goes on."""
+
+import gc
+import io
+import json
+import logging
+import os
+import re
+import runpy
+import shutil
+import sys
+
+import pytest
+import torch
+from accelerate import tracking
+from accelerate.state import AcceleratorState
+from accelerate.utils import LoggerType
+from click.testing import CliRunner
+from transformers import AutoModelForCausalLM
+
+from adapt_models import N_SHARED, N_TOKENS, read_model, save_model, save_text, tiny_config
+from saltlm.adaptation import checkpoints, loss, training
+from saltlm.adaptation.adapt import adapt
+from saltlm.adaptation.metrics import flatten, read_metrics
+from saltlm.cli.adapt import command
+from saltlm.errors import TrainingError
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """One thread is faster for so small a model; there is no power to fail, and memory enough."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+    monkeypatch.setattr(gc, "collect", lambda: 0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def text(tmp_path):
+    return save_text(tmp_path / "text.txt")
+
+
+def load(directory):
+    return AutoModelForCausalLM.from_pretrained(directory, dtype="auto")
+
+
+def metrics(out):
+    return read_metrics(out / "saltlm" / "metrics.jsonl")
+
+
+def test_a_run_leaves_a_plain_model_directory_and_its_metrics(tmp_path, text):
+    model, out = save_model(tmp_path / "model"), tmp_path / "out"
+    heldout = {"target": text, "english": text}
+    config = tiny_config(tmp_path, heldout=heldout, steps=10, stages=[], eval_every=4)
+    result = adapt(model, out, config)
+    assert (result.directory, result.n_steps, result.n_tokens) == (out, 10, 10 * 64)
+
+    before, after = load(model), load(out)
+    assert after.lm_head.weight is after.model.embed_tokens.weight
+    for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True):
+        assert not torch.equal(old, new), name
+    old_files, new_files = read_model(model), read_model(out)
+    assert old_files.keys() == new_files.keys()
+    changed = {name for name in old_files if old_files[name] != new_files[name]}
+    assert changed == {"model.safetensors"}
+
+    manifest = json.loads((out / "saltlm" / "manifest.json").read_text())
+    assert manifest["source"] == {"name": "tiny"}
+    (adaptation,) = manifest["adaptations"]
+    assert adaptation["steps"] == 10
+    assert adaptation["bits_per_byte"] == result.bits_per_byte
+    assert [stage["kind"] for stage in adaptation["stages"]] == ["embeddings", "full"]
+    assert (out / "saltlm" / "provenance.safetensors").exists()
+
+    rows = metrics(out)
+    assert [row["step"] for row in rows] == list(range(11))
+    assert [row["tokens"] for row in rows] == [64 * step for step in range(11)]
+    assert all(a["bytes"] < b["bytes"] for a, b in zip(rows, rows[1:], strict=False))
+    assert all(a["seconds"] < b["seconds"] for a, b in zip(rows, rows[1:], strict=False))
+    measured = {row["step"]: row["bits_per_byte"] for row in rows if "bits_per_byte" in row}
+    assert list(measured) == [0, 4, 8, 10]
+    assert measured[10]["target"] == measured[10]["english"] < measured[0]["target"]
+    assert rows[10]["loss"] < rows[1]["loss"]
+    for row in rows[1:]:
+        assert row["gradient_norm"] > 0
+        assert row["tokens_per_second"] > 0
+        body = 0 if row["stage"] == "embeddings" else 0.3 * row["learning_rates"]["new"]
+        assert row["learning_rates"]["body"] == pytest.approx(body)
+
+
+def test_bytes_are_those_of_the_text(tmp_path, text):
+    adapt(save_model(tmp_path / "model"), tmp_path / "out", tiny_config(tmp_path, steps=40))
+    last = metrics(tmp_path / "out")[-1]
+    lines = text.read_text("utf-8").splitlines()
+    n_bytes = sum(len(line.strip().encode()) for line in lines)
+    n_tokens = sum(1 + len(ids) for ids in _tokenize(tmp_path / "model", lines))
+    assert last["bytes"] / last["tokens"] == pytest.approx(n_bytes / n_tokens, rel=0.01)
+
+
+def _tokenize(model, lines):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(model)(lines, add_special_tokens=False)["input_ids"]
+
+
+@pytest.mark.parametrize("is_tied", [True, False])
+def test_the_stage_embeddings_leaves_all_but_new_rows_bit_for_bit(tmp_path, text, is_tied):
+    model = save_model(tmp_path / "model", is_tied=is_tied)
+    config = tiny_config(tmp_path, stages=["embeddings"], weight_decay=0.5, save_every=9)
+    adapt(model, tmp_path / "out", config)
+    before, after = load(model), load(tmp_path / "out")
+    for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True):
+        if "embed" in name or "head" in name:
+            assert torch.equal(old[:N_SHARED], new[:N_SHARED])
+            assert torch.equal(old[N_TOKENS:], new[N_TOKENS:])
+            assert (old[N_SHARED:N_TOKENS] != new[N_SHARED:N_TOKENS]).any()
+        else:
+            assert torch.equal(old, new)
+
+
+def test_adapters_and_ends_leave_a_plain_model(tmp_path, text):
+    model = save_model(tmp_path / "model", num_hidden_layers=3)
+    stages = ["lora:0.3", "top-bottom:0.3", "lora"]
+    adapt(model, tmp_path / "out", tiny_config(tmp_path, stages=stages, ends=1, save_every=3))
+    before, after = load(model), load(tmp_path / "out")
+    assert before.state_dict().keys() == after.state_dict().keys()
+    assert after.lm_head.weight is after.model.embed_tokens.weight
+    middle = "model.layers.1.mlp.up_proj.weight"
+    assert not torch.equal(before.get_parameter(middle), after.get_parameter(middle))
+    norm = "model.layers.1.input_layernorm.weight"
+    assert torch.equal(before.get_parameter(norm), after.get_parameter(norm))
+
+
+@pytest.mark.parametrize("is_said", [True, False])
+def test_the_stored_dtype_is_kept_but_training_is_not_in_it(tmp_path, text, is_said):
+    model = save_model(tmp_path / "model", dtype=torch.bfloat16)
+    if not is_said:
+        config = json.loads((model / "config.json").read_text())
+        del config["dtype"]
+        (model / "config.json").write_text(json.dumps(config))
+    adapt(model, tmp_path / "out", tiny_config(tmp_path, steps=1))
+    assert load(tmp_path / "out").dtype == torch.bfloat16
+    (kept,) = checkpoints.find(tmp_path / "out" / "saltlm" / "checkpoints")
+    weights = checkpoints._read(kept / "weights.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("kind", ["embeddings", "lora", "top-bottom"])
+def test_a_run_goes_on_inside_every_kind_of_stage(tmp_path, text, monkeypatch, kind):
+    model = save_model(tmp_path / "model", attention_dropout=0.3)  # so random numbers matter
+    config = tiny_config(tmp_path, stages=[kind])
+    adapt(model, tmp_path / "whole", config)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "learning_rate_factor", lambda step, *_: 1.0 if step < 3 else 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            adapt(model, tmp_path / "broken", config)
+    adapt(model, tmp_path / "broken", config)
+    assert read_model(tmp_path / "broken") == read_model(tmp_path / "whole")
+
+
+@pytest.fixture
+def new_accelerator_state():
+    """accelerate keeps the dtype of a process."""
+    AcceleratorState._reset_state()
+    yield
+    AcceleratorState._reset_state()
+
+
+@pytest.mark.usefixtures("new_accelerator_state")
+def test_bfloat16_is_that_of_activations_only(tmp_path, text, monkeypatch, caplog):
+    seen, real = set(), loss._ChunkedCrossEntropy.apply
+
+    def apply(hidden, weight, *others):
+        seen.add((hidden.dtype, weight.dtype))
+        return real(hidden, weight, *others)
+
+    model = save_model(tmp_path / "model", attention_dropout=0.3)
+    config = tiny_config(tmp_path, dtype="bfloat16", heldout={"german": text}, steps=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(loss._ChunkedCrossEntropy, "apply", apply)
+        adapt(model, tmp_path / "out", config)
+    assert seen == {(torch.bfloat16, torch.float32)}
+    assert "cannot keep attention inside a document" not in caplog.text
+    (kept,) = checkpoints.find(tmp_path / "out" / "saltlm" / "checkpoints")
+    for file in ("weights", "optimizer"):
+        tensors = checkpoints._read(kept / f"{file}.safetensors").values()
+        assert {tensor.dtype for tensor in tensors} == {torch.float32}
+    AcceleratorState._reset_state()
+    adapt(model, tmp_path / "exact", tiny_config(tmp_path, heldout={"german": text}, steps=2))
+    rows, exact = metrics(tmp_path / "out"), metrics(tmp_path / "exact")
+    assert rows[1]["loss"] != exact[1]["loss"]
+    assert rows[1]["loss"] == pytest.approx(exact[1]["loss"], rel=1e-2)
+    assert rows[2]["bits_per_byte"]["german"] == pytest.approx(
+        exact[2]["bits_per_byte"]["german"], rel=1e-2
+    )
+
+
+@pytest.mark.parametrize("options", [{"micro_batch": 3}, {"checkpointing": True}])
+def test_what_fits_into_memory_changes_nothing(tmp_path, text, options):
+    model = save_model(tmp_path / "model")
+    losses = []
+    for name, more in {"a": {}, "b": options}.items():
+        adapt(model, tmp_path / name, tiny_config(tmp_path, steps=3, **more))
+        losses.append([row["loss"] for row in metrics(tmp_path / name)[1:]])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_a_model_that_ignores_documents_is_told_of(tmp_path, text, monkeypatch, caplog):
+    given, real = [], training.causal_loss
+
+    def causal_loss(model, ids, positions, **named):
+        given.append(positions)
+        return real(model, ids, positions, **named)
+
+    monkeypatch.setattr(training, "causal_loss", causal_loss)
+    for can_mask in (True, False):
+        with monkeypatch.context() as patch:
+            if not can_mask:
+                patch.setattr(training, "separates_documents", lambda *_: False)
+            config = tiny_config(tmp_path, steps=1, micro_batch=8)
+            adapt(save_model(tmp_path / f"model-{can_mask}"), tmp_path / f"{can_mask}", config)
+        warning = "LlamaForCausalLM cannot keep attention inside a document (flash attention can,"
+        assert (warning in caplog.text) != can_mask
+    with_positions, without = given
+    assert (with_positions[:, 1:] == 0).any()  # a document begins inside of a sequence
+    assert without is None
+
+
+def test_a_finished_run_is_left_alone_or_made_longer(tmp_path, text):
+    model, out = save_model(tmp_path / "model", has_record=False), tmp_path / "out"
+    adapt(model, out, tiny_config(tmp_path, steps=2))
+    first = read_model(out)
+    rows = metrics(out)
+    assert adapt(model, out, tiny_config(tmp_path, steps=2)).n_steps == 2
+    assert (read_model(out), metrics(out)) == (first, rows)
+    adapt(model, out, tiny_config(tmp_path, steps=7))
+    assert read_model(out) != first
+    assert [row["step"] for row in metrics(out)] == list(range(8))
+    names = [path.name for path in checkpoints.find(out / "saltlm" / "checkpoints")]
+    assert names == ["step-00000006", "step-00000007"]
+
+
+def test_other_settings_are_refused_unless_a_checkpoint_is_named(tmp_path, text):
+    model, out = save_model(tmp_path / "model"), tmp_path / "out"
+    adapt(model, out, tiny_config(tmp_path))
+    other = tiny_config(tmp_path, seed=1, lr={"new": 0.5})
+    message = "run with other settings: lr.body was 0.003, is 0.0003, lr.new was 0.01, is 0.5"
+    with pytest.raises(TrainingError, match=message):
+        adapt(model, out, other)
+    first, last = checkpoints.find(out / "saltlm" / "checkpoints")
+    assert adapt(model, out, other, resume=str(first)).n_steps == 4
+    assert {row["learning_rates"]["body"] for row in metrics(out)[1:3]} == {3e-3}
+    assert {row["learning_rates"]["body"] for row in metrics(out)[3:]} == {3e-4, 1.5e-4}
+    with pytest.raises(
+        TrainingError, match=r"there is no checkpoint \S+nowhere\nhint: --resume auto"
+    ):
+        adapt(model, out, other, resume=str(tmp_path / "nowhere"))
+    assert adapt(model, out, tiny_config(tmp_path, steps=1), resume="never").n_steps == 1
+    assert [path.name for path in checkpoints.find(last.parent)] == ["step-00000001"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_the_bar_shows_speed_loss_and_the_time_that_is_left(tmp_path, text, monkeypatch):
+    terminal = Terminal()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", terminal)
+        patch.setenv("TQDM_DISABLE", "")
+        config = tiny_config(tmp_path, heldout={"german": text})
+        adapt(save_model(tmp_path / "model"), tmp_path / "out", config)
+    bar = next(line for line in reversed(terminal.getvalue().split("\r")) if "full:" in line)
+    last = metrics(tmp_path / "out")[-1]
+    shown = (
+        f"loss {last['loss']:.3f}, {last['train_bits_per_byte']:.3f} bits/byte,"
+        f" german {last['bits_per_byte']['german']:.3f}, {last['tokens_per_second']:,.0f} tokens/s"
+    )
+    assert re.search(r"full: 100%.* 4/4 \[\d\d:\d\d<\d\d:\d\d, .*" + re.escape(shown), bar)
+
+
+def test_every_line_of_the_metrics_reaches_a_tracker(tmp_path, text, monkeypatch):
+    package = tmp_path / "packages" / "trackio"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(TRACKIO)
+    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.setattr(tracking, "_available_trackers", [LoggerType.TRACKIO])  # seen at import
+    config = tiny_config(tmp_path, heldout={"german": text}, trackers=["trackio"])
+    adapt(save_model(tmp_path / "model"), tmp_path / "out", config)
+    trackio = sys.modules.pop("trackio")
+    rows = metrics(tmp_path / "out")
+    assert trackio.logged == [(row["step"], flatten(row)) for row in rows]
+    assert rows[-1]["learning_rates"]["new"] == trackio.logged[-1][1]["learning_rates/new"]
+    assert trackio.logged[-1][1]["bits_per_byte/german"] > 0
+    assert trackio.config["lr/new"] == 1e-2
+    assert trackio.finished == [True]
+
+
+TRACKIO = """
+logged, finished = [], []
+
+class Config(dict):
+    def update(self, values, allow_val_change):
+        super().update(values)
+
+config = Config()
+
+class Run:
+    def log(self, values, step=None):
+        logged.append((step, values))
+
+    def finish(self):
+        finished.append(True)
+
+def init(project):
+    assert project == "saltlm"
+    return Run()
+"""
+
+
+def test_the_module_is_the_command(monkeypatch, capsys):
+    """As in ``accelerate launch -m saltlm adapt``."""
+    monkeypatch.setattr(sys, "argv", ["saltlm", "adapt", "--launch-config", "ddp"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("saltlm", run_name="__main__")
+    assert not ended.value.code
+    assert "distributed_type: MULTI_GPU" in capsys.readouterr().out
+
+
+def test_the_command(tmp_path, text, caplog):
+    caplog.set_level(logging.INFO, logger="saltlm")
+    shutil.copy(text, tmp_path / "more.txt")
+    model = save_model(tmp_path / "model", has_record=False)
+    arguments = [
+        *(str(model), "--data", str(text), "--data", f"{tmp_path / 'more.txt'}=0.25"),
+        *("--out", str(tmp_path / "out"), "--heldout", str(text), "--tokens", "0.2k"),
+        *("--set", "sequence_length=8", "--set", "batch_tokens=64", "--set", f"cache={tmp_path}"),
+    ]
+    outcome = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert outcome.exit_code == 0
+    assert outcome.stdout.startswith(f"{tmp_path / 'out'}: 256 tokens; bits per byte: target ")
+    assert "4 steps of 64 tokens: full to step 4" in caplog.text
+    assert "25.0 % from" in caplog.text
+    assert re.search(r"step 4 of 4, 0:00:00 left: loss \d.*, target \d.* tokens/s", caplog.text)

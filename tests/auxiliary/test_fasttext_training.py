@@ -1,0 +1,91 @@
+"""Training fastText: what is trained on, and that it can be repeated."""
+
+import gzip
+import importlib.util
+
+import fasttext_pybind
+import numpy as np
+import pytest
+
+from saltlm.auxiliary.fasttext_format import read_fasttext, token_vectors
+from saltlm.auxiliary.fasttext_training import binding_version, check_training, train_fasttext
+from saltlm.config.transfer import FasttextConfig
+from saltlm.errors import AuxiliaryVectorsError, ConfigError, MissingExtraError
+
+TEXT = "Der Hund läuft, die Katze schläft.\n__label__x </s> المُدرِّس می‌خواهم हिन्दी 3.14\n" * 40
+SMALL = FasttextConfig(dimension=16, bucket=2**19, min_count=2, epochs=1)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    file = tmp_path_factory.mktemp("corpus") / "text.txt"
+    file.write_text(TEXT, encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def model(corpus):
+    return train_fasttext([corpus], SMALL, seed=0)
+
+
+def test_words_and_punctuation_are_split_and_marks_and_joiners_are_not(model):
+    expected = {*"</>,.", "s", "3", "14", "Der", "Hund", "läuft", "die", "Katze", "schläft"}
+    expected |= {"</s>", "__label__x", "المُدرِّس", "می‌خواهم", "हिन्दी"}  # </s>: fastText's own
+    assert set(model.words()) == expected
+    assert model.n_words == len(expected)
+
+
+def test_the_same_text_gives_the_same_bytes(model, corpus, tmp_path):
+    packed = tmp_path / "text.gz"
+    packed.write_bytes(gzip.compress(TEXT.encode()))
+    again = train_fasttext([packed], SMALL, seed=0)
+    assert list(again.words()) == list(model.words())
+    assert again.matrix.tobytes() == model.matrix.tobytes()
+
+
+def test_neighbouring_seeds_differ(model, corpus):
+    for seed in (1, 2**31 - 2 + 1):
+        other = train_fasttext([corpus], SMALL, seed=seed)
+        assert not np.array_equal(other.matrix[: model.n_words], model.matrix[: model.n_words])
+
+
+def test_vectors_outlive_the_binding_and_equal_those_of_its_file(model, tmp_path):
+    model.owner.saveModel(str(tmp_path / "saved.bin"))
+    saved = read_fasttext(tmp_path / "saved.bin")
+    strings = [*model.words(), "Hunde", "läufer"]
+    np.testing.assert_array_equal(token_vectors(model, strings), token_vectors(saved, strings))
+
+
+def test_settings_reach_fasttext(corpus):
+    settings = FasttextConfig(
+        dimension=20, epochs=2, model="cbow", min_count=3, minn=2, maxn=4, bucket=500_000,
+        learning_rate=0.01, negatives=7,
+    )  # fmt: skip
+    arguments = train_fasttext([corpus], settings, seed=5).owner.getArgs()
+    assert (arguments.dim, arguments.epoch, arguments.minCount) == (20, 2, 3)
+    assert arguments.model == fasttext_pybind.model_name.cbow
+    assert (arguments.minn, arguments.maxn, arguments.bucket) == (2, 4, 500_000)
+    assert (arguments.lr, arguments.thread, arguments.seed) == (0.01, 1, 6)
+    assert arguments.neg == 7
+
+
+def small(**changes):
+    return SMALL.model_copy(update=changes)
+
+
+def test_refusals(corpus, tmp_path, monkeypatch):
+    with pytest.raises(
+        AuxiliaryVectorsError, match=r"no word .* occurs 999 times \(760 words in all"
+    ):
+        train_fasttext([corpus], small(min_count=999), seed=0)
+    with pytest.raises(ConfigError, match=r"bucket=9 with .*below 32 MiB.*\n.*bucket=524288"):
+        check_training(small(bucket=9))
+    with pytest.raises(AuxiliaryVectorsError, match=r"diverged .* rate 1e\+38\n.*rate=5e\+37"):
+        train_fasttext([corpus], small(learning_rate=1e38), seed=0)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"--aux train needs the 'fasttext' extra"):
+        train_fasttext([tmp_path / "is not read"], SMALL, seed=0)
+
+
+def test_version_names_the_distribution():
+    assert binding_version().startswith("fasttext-")

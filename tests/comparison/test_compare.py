@@ -1,0 +1,233 @@
+"""Several methods side by side: shared work, results that stay, failures that do not stop."""
+
+import importlib
+import json
+from collections import Counter
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import load_file
+
+from saltlm.cli.main import cli
+from saltlm.cli.render import donor_table
+from saltlm.comparison.compare import compare, evaluate_each
+from saltlm.comparison.score import PairScores, best, default_methods, score_pair
+from saltlm.comparison.show import markdown, rows_of
+from saltlm.comparison.store import directory_name
+from saltlm.config.transfer import TransferConfig
+from saltlm.errors import ConfigError
+from saltlm.evaluation.config import SuiteConfig
+from saltlm.evaluation.results import Evaluation
+from saltlm.methods.registry import parse_method
+from saltlm.record.manifest import read_manifest
+from saltlm.scoring.holdout import Interval, Score
+from saltlm.vocabulary_transfer.transfer import transfer
+from tiny_pairs import contents, write_pair
+
+
+@pytest.fixture
+def pair(tokenizers_by_family, tmp_path):
+    return write_pair(tmp_path, tokenizers_by_family)
+
+
+@pytest.fixture
+def heldout(corpus, tmp_path):
+    file = tmp_path / "heldout.txt"
+    file.write_text("\n".join(corpus[6:12]), encoding="utf-8")
+    return file
+
+
+def test_each_method_gives_the_model_of_its_own_transfer(pair, heldout, tmp_path):
+    found = compare(*pair, ["salt", "focus"], tmp_path / "cmp", heldout=[heldout])
+    assert list(found["results"]) == ["untouched", "focus", "salt"]  # by name
+    for method in ("salt", "focus"):
+        alone = tmp_path / f"alone-{method}"
+        transfer(*pair, alone, method=method)
+        mine, theirs = (
+            load_file(directory / "model.safetensors")
+            for directory in (tmp_path / "cmp" / method, alone)
+        )
+        assert mine.keys() == theirs.keys()
+        assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    assert found["results"]["salt"]["target"]["bits_per_byte"] > 0
+    assert found == json.loads((tmp_path / "cmp" / "comparison.json").read_text())
+
+
+def test_the_same_again_makes_only_what_is_missing(pair, heldout, tmp_path):
+    out = tmp_path / "cmp"
+    first = compare(*pair, ["salt"], out, heldout=[heldout])
+    before = contents(out / "salt")
+    second = compare(*pair, ["mean"], out, heldout=[heldout])
+    assert contents(out / "salt") == before
+    assert second["results"]["salt"] == first["results"]["salt"]  # of the earlier call
+    assert list(second["results"]) == ["untouched", "mean", "salt"]
+
+
+def test_a_method_that_fails_does_not_stop_the_rest(pair, heldout, tmp_path):
+    found = compare(*pair, ["wechsel", "salt"], tmp_path / "cmp", heldout=[heldout])
+    assert "error" in found["results"]["wechsel"]
+    assert "target" in found["results"]["salt"]
+    assert not (tmp_path / "cmp" / "wechsel.json").exists()  # it is tried again the next time
+    assert "failed: " in markdown(found)
+
+
+def test_a_method_without_enough_memory_does_not_stop_the_rest(
+    pair, heldout, tmp_path, monkeypatch
+):
+    def exhausted(*_):
+        raise RuntimeError("can't allocate memory")
+
+    monkeypatch.setattr("saltlm.methods.kernel._kernel", exhausted)
+    methods = ["kernel-ridge", "mean"]
+    found = compare(*pair, methods, tmp_path / "cmp", heldout=[heldout])["results"]
+    assert found["kernel-ridge"]["error"] == "can't allocate memory"
+    assert "target" in found["mean"]
+
+
+def test_what_methods_share_is_done_once(pair, heldout, tmp_path, monkeypatch):
+    done = Counter()
+
+    def count(place, what):
+        whole = f"saltlm.{place}.{what}"
+        original = getattr(importlib.import_module(f"saltlm.{place}"), what)
+        monkeypatch.setattr(whole, lambda *a, **o: done.update([what]) or original(*a, **o))
+
+    for place, what in (
+        ("comparison.compare", "read_pair"),
+        ("comparison.compare", "auxiliary_of"),
+        ("comparison.score", "count_tokens_in"),
+        ("methods.spaces", "nearest_shared"),
+    ):
+        count(place, what)
+    methods, out = ["salt", "focus", "clp+"], tmp_path / "cmp"
+    found = compare(
+        *pair, methods, out, heldout=[heldout], config=TransferConfig(corpus=[heldout])
+    )["results"]
+    for method in methods:
+        told = read_manifest(out / method)["yardstick"]
+        assert told["r2"] == found[method]["yardstick"]["r2"]
+        assert told["n_tokens"] > 40
+    assert done.pop("nearest_shared") == 1 + 5  # of the new tokens, and of each fold
+    assert set(done.values()) == {1}
+
+
+def test_results_of_other_inputs_are_not_mixed(pair, heldout, tmp_path):
+    out = tmp_path / "cmp"
+    compare(*pair, ["mean"], out, heldout=[heldout])
+    with pytest.raises(ConfigError, match="holds a comparison of other models, options or texts"):
+        compare(*pair, ["mean"], out, heldout=[heldout], config=TransferConfig(seed=1))
+
+
+def test_no_text_is_said_before_anything_is_made(pair, tmp_path):
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(ConfigError, match=r"no text in .*empty\.txt"):
+        compare(*pair, ["mean"], tmp_path / "cmp", heldout=[tmp_path / "empty.txt"])
+    assert not (tmp_path / "cmp").exists()
+
+
+def test_names_of_files_tell_options_apart():
+    names = [directory_name(parse_method(m)) for m in ("salt", "salt:ridge=0.1", "clp+")]
+    assert names == ["salt", "salt_ridge_0.1", "clp+"]
+
+
+def test_rows_have_a_cell_for_every_heading(pair, heldout, tmp_path):
+    found = compare(*pair, ["salt"], tmp_path / "cmp", heldout=[heldout], english=[heldout])
+    assert {len(row) for row in rows_of(found)} == {7}
+    rows = found["results"]["salt"]["rows"]
+    line = (tmp_path / "cmp" / "comparison.md").read_text().splitlines()[-1]
+    assert line.startswith("| salt | 0.") or line.startswith("| salt | -")
+    assert line.endswith(f"| {rows['new_rank']:.0f} ({rows['shared_rank']:.0f}) |")
+
+
+def test_scores_are_in_the_order_asked_for_and_the_best_is_found(pair):
+    found = score_pair(*pair, ["mean", "salt"], n_folds=2)
+    assert [score.method for score in found.scores] == ["mean", "salt"]
+    values = {score.method: score.r2.value for score in found.scores}
+    assert best(found.scores).name == max(values, key=values.get)
+
+
+def test_plms_are_ranked_by_their_best_methods():
+    def scored(plm, **values):
+        scores = [Score(name, {}, r2=Interval(r2, r2 - 1, r2 + 1)) for name, r2 in values.items()]
+        return PairScores("llm", plm, 7, "aux", (Score("clp", {}, error="x"), *scores))
+
+    shown = donor_table(
+        [scored("none"), scored("weak", salt=-0.5, mean=0.0), scored("good", a=0.3)]
+    )
+    plms, _, methods, r2, _ = ([str(cell) for cell in c.cells] for c in shown.columns)
+    assert plms == ["good", "weak", "none"]
+    assert methods == ["a", "mean", "none"]
+    assert r2[:2] == ["0.300", "0.000"]
+
+
+def test_no_method_stands_for_all_that_need_no_files():
+    assert {"salt", "focus", "fvt", "global-residual"} <= set(default_methods())
+    assert "wechsel" not in default_methods()
+
+
+def test_score_and_compare_from_the_command_line(pair, heldout, tmp_path):
+    run = CliRunner().invoke
+    listed = run(cli, ["score", "--list"])
+    assert listed.exit_code == 0
+    assert "global-residual" in listed.stdout
+    lonely = run(cli, ["score", str(pair[0])])
+    assert lonely.exit_code == 2
+    assert "SOURCE and at least one PLM are needed" in lonely.stderr
+    scored = run(cli, ["score", *map(str, pair), "--method", "salt", "--folds", "2", "--json"])
+    assert json.loads(scored.stdout)[0]["scores"][0]["method"] == "salt"
+    ranked = run(cli, ["score", *map(str, (*pair, pair[1])), "--method", "mean", "--folds", "2"])
+    assert ranked.stdout.count("retrieval") == 2
+    assert "best method" in ranked.stdout
+    options = tmp_path / "options.yaml"
+    options.write_text("min_shared: 100000\n")
+    words = ["score", *map(str, pair), "--method", "mean", "--folds", "2"]
+    shown = run(cli, words)
+    assert "mean" in shown.stdout
+    refused = run(cli, [*words, "--config", str(options)])
+    assert "100000 are needed" in str(refused.exception)
+    words = ["compare", *map(str, pair), "--methods", "mean", "--heldout", str(heldout)]
+    compared = run(cli, [*words, "--out", str(tmp_path / "cmp"), "--json"])
+    assert compared.exit_code == 0, compared.stderr
+    assert "mean" in json.loads(compared.stdout)["results"]
+
+
+def test_quick_runs_on_the_source_and_on_each_model(pair, heldout, tmp_path, monkeypatch):
+    monkeypatch.setattr("saltlm.evaluation.generation.N_NEW", 3)
+    parallel = tmp_path / "pairs.tsv"
+    parallel.write_text("a house\tein Haus\na dog\tein Hund\na fox\tein Fuchs\nsea\tMeer\n")
+    words = ["compare", *map(str, pair), "--methods", "mean", "--heldout", str(heldout)]
+    words += ["--out", str(tmp_path / "cmp"), "--parallel", str(parallel)]
+    refused = CliRunner().invoke(cli, words)
+    assert "--parallel needs --quick." in refused.stderr
+    shown = CliRunner().invoke(cli, [*words, "--quick"])
+    assert shown.exit_code == 0, shown.stderr
+    told = json.loads((tmp_path / "cmp" / "evaluation" / "evaluation.json").read_text())
+    models = [str(pair[0]), str(tmp_path / "cmp" / "mean")]
+    assert [model["name"] for model in told["models"]] == models
+    card = (tmp_path / "cmp" / "mean" / "README.md").read_text()
+    assert f"| task | metric | n | {pair[0].name} | mean |" in card
+    assert "ranking, 1 of 4" in shown.stdout
+    monkeypatch.setattr(
+        "saltlm.evaluation.evaluate._try_to_load", lambda *_: 1 / 0
+    )  # nothing is new
+    parallel.write_text("one column\n")
+    assert CliRunner().invoke(cli, [*words, "--quick"]).exit_code == 1
+
+
+def test_quick_takes_models_as_they_end_up(monkeypatch, tmp_path):
+    asked, nothing = [], Evaluation((), (), ())
+    monkeypatch.setattr(
+        "saltlm.evaluation.evaluate.evaluate", lambda *given: asked.append(given) or nothing
+    )
+    for name in ("write_summary", "write_cards"):
+        monkeypatch.setattr(f"saltlm.evaluation.side_by_side.{name}", lambda *_: None)
+    results = {
+        "untouched": {"adapted": [{"directory": "untouched-adapted-0"}]},
+        "salt": {"directory": "salt", "adapted": [{"error": "x"}, {"directory": "salt-adapted-1"}]},
+        "focus": {"directory": "focus", "adapted": [{"error": "x"}]},
+        "wechsel": {"error": "x"},
+    }
+    evaluate_each({"source": "org/llm", "results": results}, tmp_path, SuiteConfig())
+    names = ["untouched-adapted-0", "salt-adapted-1", "focus"]
+    assert asked[0][0] == ["org/llm", *(str(tmp_path / name) for name in names)]

@@ -1,0 +1,114 @@
+"""Options from files, assignments and flags, and what a wrong one is told."""
+
+from pathlib import Path
+
+import pytest
+
+from saltlm.config.transfer import TransferConfig, load_config
+from saltlm.errors import ConfigError
+
+
+def load(text, tmp_path, *assignments, **options):
+    (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
+    return load_config(tmp_path / "run.yaml", assignments, **options)
+
+
+def test_nothing_said_is_the_default(tmp_path):
+    assert load_config() == load("", tmp_path) == TransferConfig()
+    assert load_config(aux=None, seed=None) == TransferConfig()
+
+
+def test_later_sources_win(tmp_path):
+    text = "seed: 1\nmatch: symbols\nfasttext:\n  dimension: 10\n  epochs: 3\ncorpus: [a.txt]\n"
+    config = load(text, tmp_path, "seed=2", "fasttext.dimension=20", "aux=vectors:v=1.txt", seed=3)
+    assert (config.seed, config.match, config.aux) == (3, "symbols", "vectors:v=1.txt")
+    assert (config.fasttext.dimension, config.fasttext.epochs) == (20, 3)
+    assert config.corpus == (Path("a.txt"),)
+    assert load(text, tmp_path, "seed=2").seed == 2
+
+
+def test_values_are_read_as_yaml():
+    config = load_config(
+        None,
+        [
+            "fasttext.learning_rate=1e-2",
+            "trust_remote_code=true",
+            "corpus=[a.txt, b.txt]",
+            "special_tokens.roles.pad=</s>",
+            "special_tokens.drop=['<mask>']",
+        ],
+    )
+    assert config.fasttext.learning_rate == 0.01
+    assert config.trust_remote_code is True
+    assert config.corpus == (Path("a.txt"), Path("b.txt"))
+    assert config.special_tokens.roles == {"pad": "</s>"}
+    assert config.special_tokens.drop == ("<mask>",)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "what", "hint"),
+    [
+        ("min_shard=3", "there is no option 'min_shard'", "did you mean min_shared?"),
+        ("dimension=3", "there is no option 'dimension'", "did you mean fasttext.dimension?"),
+        (
+            "fasttext.dimention=3",
+            "there is no option 'fasttext.dimention'",
+            "did you mean fasttext.dimension?",
+        ),
+        ("zzzzzz=1", "there is no option 'zzzzzz'", "known: method, aux, "),
+        ("match=exakt", "option match='exakt': Input should be 'exact', 'symbols'", ""),
+        ("seed=-1", "option seed=-1: Input should be greater than or equal to 0", ""),
+        ("seed=1.5", "option seed=1.5: ", ""),
+        ("aux=", "option aux=None: Input should be a valid string", ""),
+        ("fasttext.model=glove", "option fasttext.model='glove': ", ""),
+        ("special_tokens.roles=7", "option special_tokens.roles=7: ", ""),
+        ("seed", "--set takes key=value, not 'seed'", "for instance: --set seed=1"),
+        ("=3", "--set takes key=value, not '=3'", "for instance: "),
+        ("seed.x.y=1", "'x' in --set seed.x.y=1 is not a section", ""),
+        ("corpus=[a", "--set corpus=[a: the value is not YAML (while parsing", ""),
+    ],
+)
+def test_a_wrong_assignment(assignment, what, hint):
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, ["seed.x=1", assignment] if assignment == "seed.x.y=1" else [assignment])
+    assert caught.value.what.startswith(what)
+    assert "\n" not in caught.value.what
+    assert caught.value.hint.startswith(hint)
+    assert bool(hint) == bool(caught.value.hint)
+
+
+def test_a_value_in_the_place_of_a_section(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"'fasttext' in --set fasttext.epochs=2 is not a section"
+    ):
+        load("fasttext: 3", tmp_path, "fasttext.epochs=2")
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("seed: [1", r"run\.yaml cannot be read as YAML: while parsing"),
+        ("- seed\n", r"run\.yaml holds a list, not options as 'key: value'"),
+        ("seed", r"run\.yaml holds a str, not options"),
+        ("sed: 1", "there is no option 'sed'"),
+        ("1: 2", "there is no option '1'"),
+        ("seed: many", "option seed='many': Input should be a valid integer"),
+    ],
+)
+def test_a_wrong_file(text, what, tmp_path):
+    with pytest.raises(ConfigError, match=what) as caught:
+        load(text, tmp_path)
+    assert "\n" not in caught.value.what
+
+
+def test_a_file_that_is_not_there_or_not_text(tmp_path):
+    with pytest.raises(ConfigError, match=r"no\.yaml cannot be read as YAML: .*No such file"):
+        load_config(tmp_path / "no.yaml")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="binary cannot be read as YAML"):
+        load_config(tmp_path / "binary")
+
+
+def test_options_cannot_change_under_way():
+    with pytest.raises(ValueError, match="frozen"):
+        TransferConfig().seed = 1

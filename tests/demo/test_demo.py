@@ -1,0 +1,127 @@
+import gzip
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
+
+from saltlm.cli.main import cli
+from saltlm.demo import run
+from saltlm.demo.assets import SMOLLM2
+from saltlm.errors import OutputError
+from saltlm.inspection.explain import explain
+
+CORPUS = files("saltlm.demo") / "corpus"
+ENGLISH = files("saltlm.alignment") / "english.txt.gz"  # what extended vocabularies leave alone
+LANGUAGES = ["ar", "de", "en", "vi"]
+
+
+def lines(name):
+    file = ENGLISH if name == "en.txt.gz" else CORPUS / name
+    return gzip.decompress(file.read_bytes()).decode().splitlines()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_shipped_text_is_clean_and_its_held_out_part_unseen(language):
+    training, held_out = lines(f"{language}.txt.gz"), lines(f"{language}.heldout.txt.gz")
+    assert len(set(training)) == len(training) > 400
+    assert len(held_out) >= 8
+    assert not set(training) & set(held_out)
+    if language != "en":
+        assert not set(training + held_out) & set(lines("en.txt.gz") + lines("en.heldout.txt.gz"))
+
+
+def test_shipped_text_is_small_and_attributed():
+    names = {file.name for file in CORPUS.iterdir()}
+    size = sum(len((CORPUS / name).read_bytes()) for name in names)
+    assert size + len(ENGLISH.read_bytes()) < 3_000_000
+    attribution = (CORPUS / "ATTRIBUTION.md").read_text()
+    for fact in (
+        "Debian Administrator's Handbook",
+        "Hertzog",
+        "Attribution-ShareAlike 3.0",
+        "11.2022",
+        "What was changed",
+    ):
+        assert fact in attribution
+
+
+@pytest.fixture
+def tiny_assets(monkeypatch, tokenizers_by_family, roles_by_family, save_tokenizer_dir, tmp_path):
+    """Stands in for the two real models."""
+    torch.manual_seed(0)
+    sizes = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    sizes |= {"hidden_size": 16, "max_position_embeddings": 1024}
+
+    def rows(family):
+        return tokenizers_by_family[family].get_vocab_size()
+
+    llama = LlamaForCausalLM(LlamaConfig(vocab_size=rows("bytelevel"), **sizes))
+    bert = BertModel(BertConfig(vocab_size=rows("unigram") + 3, **sizes))
+    directories = {}
+    for model, family in ((llama, "bytelevel"), (bert, "unigram")):
+        directory = tmp_path / "cache" / family
+        model.save_pretrained(directory)
+        save_tokenizer_dir(tokenizers_by_family[family], directory, **roles_by_family[family])
+        directories[family] = directory
+
+    def fetch(asset, cache):
+        return directories["bytelevel" if asset is SMOLLM2 else "unigram"]
+
+    monkeypatch.setattr(run, "fetch_asset", fetch)
+
+
+def test_the_demo_runs_through_and_replaces_an_earlier_one(tiny_assets, tmp_path):
+    out = tmp_path / "out"
+    for earlier in (out / "unigram-vi", out / "bytelevel-vi"):
+        earlier.mkdir(parents=True)
+        (earlier / "config.json").write_text("{}")
+    command = ["demo", "--lang", "vi", "--out", str(out), "--cache", str(tmp_path / "cache")]
+    result = CliRunner().invoke(cli, command, catch_exceptions=False)
+    assert result.exit_code == 0
+    made = out / "bytelevel-vi"
+    for part in ("shared tokens", "linear rows", "forward pass", "neighbour", "bits a byte"):
+        assert part in result.stdout
+    assert "failed" not in result.stdout
+    pair = f"{tmp_path}/cache/bytelevel {out}/unigram-vi"
+    assert f"$ saltlm score {pair} --method salt --method " in result.stdout
+    (method,) = re.findall(f"saltlm transfer {pair} --method (.*) --out {made}", result.stdout)
+    (scored,) = re.findall(r"shared tokens; the PLM.*\n.*method.*\n(\S+) ", result.stdout)
+    assert method == scored  # the first of the table
+    curve = result.stdout.partition("bits a byte in training")[2]
+    assert re.findall(r"^ *([\d,]+) .*█", curve, re.MULTILINE) == [
+        f"{tokens:,}" for tokens in range(0, 25_000, 4_096)
+    ]
+    again = run.measure({"again": Path(f"{made}-adapted")}, ["vi"])
+    last = [line for line in curve.splitlines() if "█" in line][-1]
+    assert f"{next(again).bits.value:.3f}" in last
+    model = AutoModelForCausalLM.from_pretrained(made)
+    assert len(AutoTokenizer.from_pretrained(made)) == len(model.lm_head.weight)
+    assert explain(made, [run.WORDS["vi"][0]])
+
+
+def test_an_out_that_cannot_be_made(tiny_assets, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="out cannot be made: Not a directory\nhint: .* --out"):
+        run.prepare_pair("vi", tmp_path / "file" / "out", tmp_path)
+
+
+def test_what_is_measured_is_the_models_own(tiny_assets, tmp_path):
+    pair = run.prepare_pair("vi", tmp_path, tmp_path)
+    (seen,) = run.measure({"untouched": pair.source}, ["vi"])
+    held_out = lines("vi.heldout.txt.gz")
+    assert (seen.model, seen.language) == ("untouched", "vi")
+    assert seen.fertility.n_bytes == sum(len(line.encode()) for line in held_out)
+    assert seen.bits.n_bytes == tuple(len(line.encode()) for line in held_out)
+    # A random model spends about log2 of its rows on each token.
+    assert seen.bits.value == pytest.approx(9.8 / seen.fertility.bytes_per_token, rel=0.02)

@@ -1,0 +1,227 @@
+"""``saltlm evaluate`` from the command line, on tiny models."""
+
+import gc
+import json
+import shutil
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
+
+from adapt_models import save_model
+from conftest import CORPUS
+from saltlm.cli.main import cli
+from saltlm.errors import ConfigError, OutputError
+from saltlm.evaluation import generation
+from saltlm.evaluation.config import QuickConfig, SuiteConfig, suite_named, with_options
+from saltlm.evaluation.evaluate import evaluate
+from saltlm.evaluation.side_by_side import rows_of
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return [
+        str(save_model(folder / "one")),
+        str(save_model(folder / "two", is_tied=False)),
+    ]
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr(generation, "N_NEW", 4)
+    monkeypatch.setattr(gc, "collect", lambda: 0)  # a second in a process with a big heap
+
+
+@pytest.fixture
+def files(tmp_path):
+    german, english = CORPUS[6:12], CORPUS[:6]
+    texts = {
+        "de.txt": german,
+        "en.txt": english,
+        "en-de.tsv": [f"{left}\t{right}" for left, right in zip(english, german, strict=True)],
+    }
+    for name, lines in texts.items():
+        (tmp_path / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return tmp_path
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(cli, ["evaluate", *map(str, arguments)])
+
+
+def flags(files):
+    return [
+        *("--heldout", files / "de.txt", "--english", files / "en.txt"),
+        *("--parallel", files / "en-de.tsv", "--out", files / "out"),
+    ]
+
+
+def results(out):
+    return {file: file.read_bytes() for file in sorted(out.glob("*/*.json"))}
+
+
+TASKS = ["target text", "English text", "generation", "retrieval, 1 of 6", "ranking, 1 of 4"]
+
+
+def test_all_of_quick_and_what_is_done_is_not_done_again(models, files, monkeypatch):
+    shown = invoke(*models, *flags(files))
+    assert shown.exit_code == 0, shown.stderr
+    assert "two" in shown.stdout
+    assert f"{models[1]} writes the same text " in shown.stdout
+    table = (files / "out" / "evaluation.md").read_text()
+    assert "| task | metric | n | one | two |" in table
+    for task in TASKS:
+        assert f"| {task} | " in table
+    before = results(files / "out")
+    assert len(before) == 2 * len(TASKS)
+
+    one = json.loads(next(iter(before.values())))
+    assert one.keys() == {
+        *("schema", "model", "task", "version", "engine", "settings", "data", "seed"),
+        *("metrics", "details", "seconds", "environment"),
+    }
+    by_task = {json.loads(text)["task"]: json.loads(text) for text in before.values()}
+    layers = by_task["retrieval, 1 of 6"]["details"]["layers"]
+    assert {len(values) for values in layers.values()} == {3}
+    outputs = by_task["generation"]["details"]["outputs"]
+    assert [output["n_tokens"] for output in outputs] == [4] * 6
+
+    with monkeypatch.context() as patch:
+        patch.setattr("saltlm.evaluation.evaluate._try_to_load", lambda *_: 1 / 0)
+        again = invoke(*models, *flags(files), "--json")
+    assert again.exit_code == 0, again.stderr
+    assert results(files / "out") == before
+    told = json.loads(again.stdout)
+    assert [result["task"] for result in told["results"]] == TASKS * 2
+    assert told["failures"] == []
+
+
+def test_another_text_setting_or_model_is_another_result(models, files, tmp_path):
+    model = str(shutil.copytree(models[0], tmp_path / "model"))
+    arguments = ["--heldout", files / "de.txt", "--out", files / "out"]
+    counts = []
+    for change in (
+        lambda: None,
+        lambda: arguments.extend(["--limit", "2"]),
+        lambda: arguments.extend(["--seed", "1"]),
+        lambda: (files / "de.txt").write_text("Das Haus\nDer Hund\n"),
+        lambda: shutil.copy(f"{models[1]}/model.safetensors", f"{model}/model.safetensors"),
+        lambda: (tmp_path / "model" / "README.md").write_text("a card"),
+    ):
+        change()
+        assert invoke(model, *arguments).exit_code == 0
+        counts.append(len(results(files / "out")))
+    assert counts == [2, 4, 6, 8, 10, 10]
+
+
+def test_what_is_missing_is_named_and_the_rest_goes_on(models, files):
+    (files / "en-de.tsv").write_text("only one column\n")
+    arguments = flags(files)
+    arguments[arguments.index(files / "en.txt")] = files / "no.txt"
+    shown = invoke(models[0], *arguments)
+    assert shown.exit_code == 1
+    assert "target text" in shown.stdout
+    assert f"not measured: English text: {files / 'no.txt'} cannot be read" in shown.stderr
+    assert f"not measured: retrieval: line 1 of {files / 'en-de.tsv'} is not two" in shown.stderr
+    assert len(results(files / "out")) == 2
+    assert "- not measured: English text: " in (files / "out" / "evaluation.md").read_text()
+
+
+def test_a_task_that_fails_does_not_stop_the_others(models, files, tmp_path, monkeypatch):
+    broken = shutil.copytree(models[0], tmp_path / "broken")
+    (broken / "model.safetensors").write_bytes(b"no weights")
+    shown = invoke(broken, models[1], "--heldout", files / "de.txt", "--out", files / "out")
+    assert shown.exit_code == 1
+    assert f"not measured: target text of {broken}: {broken} does not load: " in shown.stderr
+    assert (
+        "| target text | bits per byte | 6 |  | " in (files / "out" / "evaluation.md").read_text()
+    )
+    monkeypatch.setattr("saltlm.evaluation.quick.bits_per_byte", lambda *_: 1 / 0)
+    arguments = [models[0], "--heldout", files / "de.txt", "--out", files / "out"]
+    shown = invoke(*arguments)
+    assert f"not measured: target text of {models[0]}: division by zero" in shown.stderr
+    assert "sound outputs" in shown.stdout
+    monkeypatch.setenv("SALTLM_DEBUG", "1")
+    assert isinstance(invoke(*arguments).exception, ZeroDivisionError)
+
+
+def test_a_value_that_is_no_number_is_no_result(models, files, tmp_path):
+    broken = shutil.copytree(models[1], tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    tokenizer = AutoTokenizer.from_pretrained(broken)
+    (last,) = tokenizer(CORPUS[6], add_special_tokens=False).input_ids[-2:-1]
+    weights["model.embed_tokens.weight"][last] = torch.nan
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    suite = SuiteConfig(quick=QuickConfig(heldout=(files / "de.txt",)), limit=1)
+    found = evaluate([str(broken), models[0]], suite, files / "out")
+    (failure, *_) = found.failures
+    assert failure.reason == "bits per byte is not a number"
+    assert [result["task"] for result in found.results[1]] == ["target text", "generation"]
+    rows = [(row.task, row.metric) for row in rows_of(found)]
+    assert rows[0] == ("target text", "bits per byte")
+
+
+def test_mistakes_are_found_before_anything_is_measured(models, files):
+    suite = SuiteConfig(quick=QuickConfig(heldout=(files / "de.txt",)))
+    with pytest.raises(ConfigError, match="the suite measures nothing: no file was given"):
+        evaluate(models, SuiteConfig(), files / "out")
+    with pytest.raises(OutputError, match=r"de\.txt cannot be made: File exists"):
+        evaluate(models, suite, files / "de.txt")
+    assert "Missing argument 'MODEL...'" in invoke("--out", files / "out").stderr
+    few = SuiteConfig(quick=QuickConfig(parallel=files / "en-de.tsv", distractors=6), limit=6)
+    found = evaluate(models[:1], few, files / "out")
+    assert found.failures[0].reason == "6 pairs do not have 6 distractors for each"
+
+
+def test_the_card_of_saltlms_own_model_gets_the_table(models, files, tmp_path):
+    own = shutil.copytree(models[0], tmp_path / "own")
+    (own / "README.md").write_text("---\nlicense: mit\n---\n# Own\n\nText.\n")
+    foreign = shutil.copytree(models[1], tmp_path / "foreign")
+    shutil.rmtree(foreign / "saltlm")
+    arguments = ["--heldout", files / "de.txt", "--out", files / "out", "--card"]
+    refused = invoke(foreign, *arguments)
+    assert isinstance(refused.exception, ConfigError)
+    assert refused.exception.what.startswith(f"saltlm made none of {foreign}, so no card")
+    for _ in range(2):
+        assert invoke(foreign, own, *arguments).exit_code == 0
+    card = (own / "README.md").read_text()
+    assert card.startswith(
+        "---\nlicense: mit\n---\n# Own\n\nText.\n\n<!-- saltlm evaluate -->\n## Eval"
+    )
+    assert card.count("| task | metric | n | foreign | own |") == 1
+    assert card.endswith("<!-- /saltlm evaluate -->\n")
+    assert not (foreign / "README.md").exists()
+    assert not list(own.glob(".*"))
+
+
+def test_a_suite_from_a_file_with_flags_over_it(tmp_path):
+    file = tmp_path / "suite.yaml"
+    file.write_text("limit: 50\nseed: 3\nquick:\n  heldout: de.txt\n  distractors: 9\n")
+    suite = with_options(
+        suite_named(str(file)), limit=7, seed=None, english=("en.txt",), parallel=None
+    )
+    assert (suite.limit, suite.seed) == (7, 3)
+    assert [str(path) for path in suite.quick.heldout + suite.quick.english] == ["de.txt", "en.txt"]
+    assert suite.quick.distractors == 9
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("limt: 5", "there is no option 'limt'\nhint: did you mean limit"),
+        ("limit: 0", "option limit=0: Input should be greater than or equal to 1"),
+        (
+            "quick: {heldot: a}",
+            r"there is no option 'quick\.heldot'\nhint: did you mean quick\.heldout",
+        ),
+        ("- a", r"suite\.yaml holds a list, not options"),
+    ],
+)
+def test_a_suite_that_is_wrong(tmp_path, text, message):
+    file = tmp_path / "suite.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        suite_named(str(file))

@@ -1,0 +1,216 @@
+"""A sound directory passes, and each kind of damage is found by the check that is for it."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, normalizers
+
+from saltlm.inspection.check import check_directory
+from tiny_pairs import make_model
+
+PASSED = [
+    "embedding rows finite and not zero",
+    "transformers loads this tokenizer",
+    "text survives the tokenizer",
+    "every weight in its place",
+    "loaded embedding equals the file",
+    "loaded head equals the file",
+    "tied as in the file",
+    "padding_idx inside the table",
+    "vocab_size is the number of rows",
+    "every token has a row",
+    "special token ids of config",
+    "special token ids of generation_config",
+    "forward pass",
+    "tokenizer_class",
+    "generation_config is consistent",
+    "padding_idx is the pad token",
+    "chat template renders",
+    "each chat marker is one token",
+    "generates",
+    "weights saved again are the same bytes",
+    "weights saved again have their names and dtypes",
+    "tied flag saved again",
+    "tokenizer saved again is the same",
+]
+
+
+@pytest.fixture(scope="module")
+def sound(tokenizers_by_family, tmp_path_factory):
+    return make_model(tmp_path_factory.mktemp("sound"), tokenizers_by_family)
+
+
+@pytest.fixture
+def copy(sound, tmp_path):
+    """A copy of the sound directory, to be damaged."""
+    return shutil.copytree(sound, tmp_path / "copy")
+
+
+def bad(directory):
+    return {f.check: f.detail for f in check_directory(directory) if f.outcome != "ok"}
+
+
+def edit(file, **changes):
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps(values | changes))
+
+
+def edit_tensors(directory, change):
+    tensors = load_file(directory / "model.safetensors")
+    change(tensors)
+    save_file(tensors, directory / "model.safetensors", {"format": "pt"})
+
+
+def test_a_sound_directory_passes_every_check(sound):
+    findings = check_directory(sound)
+    assert [finding.check for finding in findings] == PASSED
+    assert {finding.outcome for finding in findings} == {"ok"}
+
+
+def test_an_untied_model_has_its_head_checked_too(tokenizers_by_family, tmp_path):
+    directory = make_model(tmp_path, tokenizers_by_family, source="Phi")
+    findings = check_directory(directory)
+    assert [f.check for f in findings] == [PASSED[0], PASSED[0].replace("embedding", "head")] + (
+        PASSED[1:]
+    )
+    assert {finding.outcome for finding in findings} == {"ok"}
+    edit_tensors(directory, lambda tensors: tensors["lm_head.weight"][5].zero_())
+    assert bad(directory)["head rows finite and not zero"].endswith("the first is 5")
+
+
+EMBEDDING = "model.embed_tokens.weight"
+
+
+def zero_row(tensors):
+    tensors[EMBEDDING][[7, 9]] = 0
+
+
+def nan_in_table(tensors):
+    tensors[EMBEDDING][7, 3] = torch.nan
+
+
+def nan_in_body(tensors):
+    tensors["model.norm.weight"][0] = torch.nan
+
+
+def stray(tensors):
+    tensors["model.extra.weight"] = torch.zeros(3)
+
+
+def missing(tensors):
+    del tensors["model.norm.weight"]
+
+
+def other_shape(tensors):
+    tensors["model.norm.weight"] = torch.ones(3)
+
+
+@pytest.mark.parametrize(
+    ("change", "check", "detail"),
+    [
+        (zero_row, "embedding rows finite and not zero", "2 zero rows, the first is 7"),
+        (nan_in_table, "readable", "has NaN or inf in 1 of"),
+        (nan_in_body, "forward pass", "logits"),
+        (stray, "every weight in its place", "unexpected model.extra.weight"),
+        (missing, "every weight in its place", "missing model.norm.weight"),
+        (other_shape, "every weight in its place", "mismatched ('model.norm.weight'"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_damaged_weights(change, check, detail, copy):
+    edit_tensors(copy, change)
+    assert detail in bad(copy)[check]
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "check", "detail"),
+    [
+        (
+            "config.json",
+            {"vocab_size": 7},
+            "readable",
+            "has no embedding: looked for a tensor of 7",
+        ),
+        ("config.json", {"tie_word_embeddings": False}, "readable", "has no head"),
+        ("config.json", {"bos_token_id": 10**6}, "special token ids of config", "bos 1000000"),
+        (
+            "generation_config.json",
+            {"eos_token_id": [1, 10**6, -1]},
+            "special token ids of generation_config",
+            "eos -1",
+        ),
+        (
+            "generation_config.json",
+            {"eos_token_id": 1},
+            "eos token agrees",
+            "generation_config [1]",
+        ),
+        ("config.json", {"model_type": "no-such"}, "readable", "config.json cannot be loaded"),
+        ("config.json", {"pad_token_id": 10**6}, "loads in transformers", "Padding_idx"),
+    ],
+)
+def test_damaged_settings(file, changes, check, detail, copy):
+    edit(copy / file, **changes)
+    assert detail in bad(copy)[check]
+
+
+def test_more_tokens_than_rows(copy):
+    tokenizer = Tokenizer.from_file(str(copy / "tokenizer.json"))
+    tokenizer.add_tokens(["neu", "alt"])
+    tokenizer.save(str(copy / "tokenizer.json"))
+    size = tokenizer.get_vocab_size()
+    assert bad(copy)["every token has a row"] == f"{size} tokens, {size - 2} rows"
+
+
+def test_a_tokenizer_that_transformers_loads_otherwise(copy):
+    edit(copy / "tokenizer_config.json", extra_special_tokens=["<extra>"])
+    assert "transformers loads this tokenizer" in bad(copy)
+
+
+def test_a_lossy_tokenizer_is_a_warning(copy):
+    tokenizer = Tokenizer.from_file(str(copy / "tokenizer.json"))
+    tokenizer.normalizer = normalizers.Replace("e", "")
+    tokenizer.save(str(copy / "tokenizer.json"))
+    (finding,) = [f for f in check_directory(copy) if f.outcome != "ok"]
+    assert (finding.check, finding.outcome) == ("text survives the tokenizer", "warning")
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("tokenizer.json", "has no tokenizer.json"),
+        ("config.json", "has no config.json"),
+        ("model.safetensors", "holds neither model.safetensors nor"),
+    ],
+)
+def test_missing_files(name, what, copy):
+    (copy / name).unlink()
+    assert what in bad(copy)["readable"]
+
+
+def test_truncated_weights(copy):
+    file = copy / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-9])
+    assert "is corrupt or truncated" in bad(copy)["readable"]
+
+
+def test_nothing_there(tmp_path):
+    assert bad(tmp_path / "no") == {"readable": f"{tmp_path / 'no'} is not a directory"}
+
+
+def test_the_record_says_where_the_tables_of_an_unknown_layout_are(copy):
+    edit_tensors(copy, lambda tensors: tensors.update(zzz=tensors.pop(EMBEDDING)))
+    assert "has no embedding" in bad(copy)["readable"]
+    record = json.loads((copy / "saltlm" / "manifest.json").read_text())
+    record["options"]["tensors"]["source_embedding"] = "zzz"
+    (copy / "saltlm" / "manifest.json").write_text(json.dumps(record))
+    # Now the tables are read; transformers, which knows nothing of the name, is what fails.
+    assert set(bad(copy)) == {
+        "every weight in its place",
+        "loaded embedding equals the file",
+        "loaded head equals the file",
+        "weights saved again have their names and dtypes",
+    }

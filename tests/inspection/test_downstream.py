@@ -1,0 +1,192 @@
+"""What tools downstream trip over: each kind of damage is found by the check that is for it."""
+
+import json
+import shutil
+from collections import namedtuple
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedTokenizerFast as Fast
+
+import saltlm.inspection.downstream
+from saltlm.inspection.downstream import handover_findings
+from saltlm.vocabulary_transfer.write_model import conversion_note
+from tiny_pairs import make_model
+
+CHECKS = [
+    "tokenizer_class",
+    "generation_config is consistent",
+    "padding_idx is the pad token",
+    "chat template renders",
+    "each chat marker is one token",
+    "generates",
+    "weights saved again are the same bytes",
+    "weights saved again have their names and dtypes",
+    "tied flag saved again",
+    "tokenizer saved again is the same",
+]
+
+
+@pytest.fixture(scope="module")
+def sound(tokenizers_by_family, tmp_path_factory):
+    return make_model(tmp_path_factory.mktemp("sound"), tokenizers_by_family)
+
+
+@pytest.fixture
+def copy(sound, tmp_path):
+    """A copy of the sound directory, to be damaged."""
+    return shutil.copytree(sound, tmp_path / "copy")
+
+
+def findings(directory):
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype="auto")
+    return list(handover_findings(directory, tokenizer, model))
+
+
+def bad(directory):
+    return {f.check: (f.outcome, f.detail) for f in findings(directory) if f.outcome != "ok"}
+
+
+def edit(file, **changes):
+    values = {**json.loads(file.read_text()), **changes}
+    file.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
+
+
+def test_what_a_converter_has_to_know_is_in_the_card(sound, tokenizers_by_family):
+    note = "(WordPiece, pre-tokenizer BertPreTokenizer); before a conversion to GGUF"
+    assert note in (sound / "README.md").read_text()
+    assert "(BPE, pre-tokenizer ByteLevel)" in conversion_note(tokenizers_by_family["bytelevel"])
+    assert "(BPE, pre-tokenizer none)" in conversion_note(tokenizers_by_family["sentencepiece"])
+    parts = "(Unigram, pre-tokenizer WhitespaceSplit, Metaspace)"
+    assert parts in conversion_note(tokenizers_by_family["unigram"])
+
+
+def test_a_sound_model_passes(sound):
+    assert [(f.check, f.outcome) for f in findings(sound)] == [(check, "ok") for check in CHECKS]
+
+
+def test_a_base_model_has_no_chat_template(copy):
+    (copy / "chat_template.jinja").unlink()
+    assert [f.check for f in findings(copy)] == CHECKS[:3] + CHECKS[5:]
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "check", "detail"),
+    [
+        ("tokenizer_config.json", {"tokenizer_class": None}, 0, "names none"),
+        ("tokenizer_config.json", {"tokenizer_class": "NoTokenizer"}, 0, "has no NoTokenizer"),
+        ("generation_config.json", {"do_sample": False, "temperature": 0.3}, 1, "temperature"),
+        ("config.json", {"pad_token_id": 5}, 2, "padding_idx 5, pad token 6"),
+    ],
+)
+def test_settings(file, changes, check, detail, copy):
+    tokenizer = AutoTokenizer.from_pretrained(copy)
+    edit(copy / "tokenizer_config.json", pad_token=tokenizer.convert_ids_to_tokens(6))
+    edit(copy / file, **changes)
+    outcome, seen = bad(copy)[CHECKS[check]]
+    assert outcome == "warning"
+    assert detail in seen
+
+
+@pytest.mark.parametrize(
+    ("template", "found"),
+    [
+        ("{{ raise_exception('no turns') }}", ("failed", "TemplateError: no turns")),
+        ("{% for m in messages %}{{ m }", ("failed", "TemplateSyntaxError")),
+        ("{% for m in messages %}<|im_start|>{% endfor %}", ("failed", "'<|im_start|>'")),
+    ],
+)
+def test_a_template_that_does_not_say_what_it_is_given(template, found, copy):
+    (copy / "chat_template.jinja").write_text(template)
+    outcome, detail = bad(copy)["chat template renders"]
+    assert outcome == found[0]
+    assert detail.startswith(found[1])
+
+
+def test_a_marker_that_is_no_token_of_this_vocabulary(copy):
+    template = "{% for m in messages %}<|im_start|><|user|>{{ m['content'] }}{% endfor %}"
+    (copy / "chat_template.jinja").write_text(template)
+    outcome, detail = bad(copy)["each chat marker is one token"]
+    assert outcome == "warning"
+    assert detail.startswith("<|user|> is ")
+
+
+def edit_tensors(directory, change):
+    tensors = load_file(directory / "model.safetensors")
+    change(tensors)
+    save_file(tensors, directory / "model.safetensors", {"format": "pt"})
+
+
+def test_a_row_without_a_token_that_the_model_writes(copy):
+    def add_two_long_rows(tensors):
+        table = tensors["model.embed_tokens.weight"]
+        row = 1e4 * torch.ones(1, table.shape[1])
+        tensors["model.embed_tokens.weight"] = torch.cat([table, row, -row])
+
+    edit_tensors(copy, add_two_long_rows)
+    size = json.loads((copy / "config.json").read_text())["vocab_size"]
+    edit(copy / "config.json", vocab_size=size + 2)
+    outcome, detail = bad(copy)["generates"]
+    assert outcome == "failed"
+    assert detail.startswith(f"ids without a token: [{size}")
+
+
+def test_a_tensor_of_another_dtype_does_not_stay_so(copy):
+    def halve(tensors):
+        tensors["model.norm.weight"] = tensors["model.norm.weight"].half()
+
+    edit_tensors(copy, halve)
+    found = {CHECKS[7]: ("warning", "model.norm.weight in another dtype")}
+    assert bad(copy) == found
+
+
+def break_weights(model, directory, save):
+    model.model.norm.weight.data[0] += 1
+    save(model, directory)
+
+
+def break_names(model, directory, save):
+    save(model, directory)
+    edit_tensors(directory, lambda tensors: tensors.update(extra=tensors.pop("model.norm.weight")))
+
+
+def break_tying(model, directory, save):
+    save(model, directory)
+    edit(directory / "config.json", tie_word_embeddings=False)
+
+
+@pytest.mark.parametrize(
+    ("breaks", "expected"),
+    [
+        (break_weights, {CHECKS[6]: ("failed", "model.norm.weight")}),
+        (break_names, {CHECKS[7]: ("warning", "model.norm.weight lost, extra added")}),
+        (break_tying, {CHECKS[8]: ("failed", "tie_word_embeddings True, saved again False")}),
+    ],
+)
+def test_a_model_that_is_saved_as_another(breaks, expected, sound, monkeypatch):
+    save = PreTrainedModel.save_pretrained
+    monkeypatch.setattr(
+        PreTrainedModel, "save_pretrained", lambda model, to, **_: breaks(model, to, save)
+    )
+    assert bad(sound) == expected
+
+
+def test_a_tokenizer_that_is_saved_as_another(sound, monkeypatch):
+    save = Fast.save_pretrained
+
+    def break_template(tokenizer, directory):
+        save(tokenizer, directory)
+        (directory / "chat_template.jinja").write_text("{{ messages }}")
+
+    monkeypatch.setattr(Fast, "save_pretrained", break_template)
+    assert bad(sound) == {CHECKS[9]: ("failed", "other chat template")}
+
+
+def test_without_room_nothing_is_saved(sound, monkeypatch):
+    disk = namedtuple("Disk", "free")(10**3)
+    monkeypatch.setattr(saltlm.inspection.downstream.shutil, "disk_usage", lambda _: disk)
+    monkeypatch.setattr(PreTrainedModel, "save_pretrained", None)
+    assert bad(sound)["saved again"][1].startswith("not tried: 0.0 GB needed, 0.0 GB free in")

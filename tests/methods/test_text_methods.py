@@ -1,0 +1,384 @@
+"""FVT, WECHSEL and OFA, which read the tokens' texts; calibrations."""
+
+import functools
+import math
+from collections import defaultdict
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from fasttext_files import write_fasttext
+from saltlm.auxiliary.fasttext_format import read_fasttext, seen_in_training, token_vectors
+from saltlm.errors import AuxiliaryVectorsError, ConfigError
+from saltlm.methods.calibration import Bias, Unigrams, log_frequencies, match_norms, match_unigrams
+from saltlm.methods.inputs import Task, Texts
+from saltlm.methods.pieces import source_pieces, without
+from saltlm.methods.registry import fit_method, parse_method
+from saltlm.tokenizer.vocabulary import read_vocabulary
+
+H = 6
+# Reading a vocabulary takes longer than any test here.
+_vocabulary = functools.cache(lambda tokenizer: read_vocabulary(Tokenizer.from_str(tokenizer)))
+
+
+def make_task(source: Tokenizer, plm: Tokenizer, new=None, held_out=()):
+    """Tokens of the PLM that the source lacks, or the given ones; a few anchors."""
+    left, right = _vocabulary(source.to_str()), _vocabulary(plm.to_str())
+    known = {form: id for id, form in enumerate(left.forms) if form is not None}
+    shared = [id for id, form in enumerate(right.forms) if form in known][:40]
+    if new is None:
+        new = [i for i, form in enumerate(right.forms) if form is not None and form not in known]
+        new = new[:60]
+    generator = torch.Generator().manual_seed(0)
+    plm_rows = torch.randn(len(right), 8, generator=generator)
+    texts = Texts(source, plm, left.forms, right.forms, shared, new)
+    return Task(
+        plm_rows[shared],
+        plm_rows[new],
+        plm_rows[shared],
+        plm_rows[new],
+        torch.tensor([known[right.forms[id]] for id in shared]),
+        n_source_tokens=len(left),
+        held_out_ids=torch.tensor(list(held_out), dtype=torch.int64),
+        texts=texts,
+    )
+
+
+def make_table(task):
+    return torch.randn(task.n_source_tokens, H, generator=torch.Generator().manual_seed(1))
+
+
+def rows_of(method, task, table):
+    return fit_method(parse_method(method), task).fill(table)(slice(0, len(task.plm_new)))
+
+
+FAMILIES = ["bytelevel", "sentencepiece", "metaspace", "unigram", "wordpiece"]
+PAIRS = [("bytelevel", "unigram"), ("bytelevel", "wordpiece"), ("sentencepiece", "bytelevel")]
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("word_start", [False, True])
+def test_fvt_is_the_mean_of_the_encoded_text(tokenizers_by_family, pair, word_start):
+    source, plm = (tokenizers_by_family[family] for family in pair)
+    task = make_task(source, plm)
+    table = make_table(task)
+    rows = rows_of(f"fvt:word_start={str(word_start).lower()}", task, table)
+    adds_space = pair[0] == "sentencepiece"
+    n_checked = 0
+    for form, row in zip(task.texts.new_forms, rows, strict=True):
+        try:
+            text = form.text.decode()
+        except UnicodeDecodeError:
+            continue
+        if word_start and form.begins_word and not adds_space:
+            text = " " + text
+        ids = source.encode(text, add_special_tokens=False).ids
+        ids = [id for id in ids if task.texts.source_forms[id] is not None]
+        torch.testing.assert_close(row, table[ids].mean(0))
+        n_checked += 1
+    assert n_checked > 20
+
+
+def test_fvt_by_length_weighs_pieces_by_their_bytes(tokenizers_by_family):
+    source, plm = tokenizers_by_family["bytelevel"], tokenizers_by_family["unigram"]
+    task = make_task(source, plm)
+    table = make_table(task)
+    pieces = source_pieces(task.texts, (), word_start=False)
+    rows = rows_of("fvt:weights=length", task, table)
+    for ids, row in zip(pieces, rows, strict=True):
+        sizes = [len(task.texts.source_forms[id].text) for id in ids]
+        wanted = np.average(table[ids].numpy(), axis=0, weights=sizes)
+        np.testing.assert_allclose(row, wanted, atol=1e-5)
+
+
+def test_half_characters_are_made_of_single_bytes(tokenizers_by_family):
+    byte_level = tokenizers_by_family["bytelevel"]
+    vocabulary = _vocabulary(byte_level.to_str())
+    half = next(
+        id
+        for id, form in enumerate(vocabulary.forms)
+        if form is not None and len(form.text) == 1 and form.text[0] >= 0x80
+    )
+    task = make_task(byte_level, byte_level, new=[half])
+    (ids,) = source_pieces(task.texts, (), word_start=True)
+    assert [vocabulary.forms[id].text for id in ids] == [vocabulary.forms[half].text]
+    (gone,) = source_pieces(task.texts, {half}, word_start=True)
+    assert gone == []
+
+
+def test_a_token_without_pieces_is_the_mean_row(tokenizers_by_family):
+    byte_level = tokenizers_by_family["bytelevel"]
+    half = byte_level.token_to_id("Ñ")
+    task = make_task(byte_level, byte_level, new=[half], held_out=[half])
+    table = make_table(task)
+    seen = torch.arange(len(table)) != half
+    torch.testing.assert_close(rows_of("fvt", task, table)[0], table[seen].mean(0))
+
+
+@pytest.mark.parametrize(
+    "family", ["bytelevel", "sentencepiece", "metaspace", "unigram", "wordpiece"]
+)
+def test_held_out_tokens_are_not_their_own_pieces(tokenizers_by_family, family):
+    source = tokenizers_by_family[family]
+    vocabulary = _vocabulary(source.to_str())
+    held = [i for i, form in enumerate(vocabulary.forms) if form is not None and len(form.text) > 3]
+    held = held[::3]
+    task = make_task(source, source, new=held, held_out=held)
+    pieces = source_pieces(task.texts, set(held), word_start=True)
+    assert not {id for ids in pieces for id in ids} & set(held)
+    whole = sum(
+        b"".join(vocabulary.forms[id].text for id in ids) == vocabulary.forms[token].text
+        for ids, token in zip(pieces, held, strict=True)
+    )
+    assert whole > 0.9 * len(held)
+    table = make_table(task)
+    before = rows_of("fvt", task, table)
+    table[held] = torch.nan
+    assert torch.equal(rows_of("fvt", task, table), before)
+
+
+def test_a_tokenizer_without_nothing_is_itself(tokenizers_by_family):
+    tokenizer = tokenizers_by_family["unigram"]
+    assert without(tokenizer, ()) is tokenizer
+    assert without(tokenizer, {50}).get_vocab_size() == tokenizer.get_vocab_size()
+
+
+SOURCE_WORDS = {"the": (1, 0, 0), "dog": (0, 1, 0), "house": (0, 0, 1), "file": (1, 1, 0)}
+TARGET_WORDS = {"der": (0, 1, 0), "Hund": (0, 0, 1), "Haus": (1, 0, 0), "Datei": (0, 1, 1)}
+
+
+@pytest.fixture
+def word_files(tmp_path):
+    files = {}
+    for name, words in (("source", SOURCE_WORDS), ("target", TARGET_WORDS)):
+        files[name] = tmp_path / f"{name}.vec"
+        lines = [f"{word} {' '.join(map(str, row))}" for word, row in words.items()]
+        files[name].write_text("\n".join(lines) + "\n")
+    files["dictionary"] = tmp_path / "en-de.txt"
+    files["dictionary"].write_text("The\tder\ndog\thund\nhouse haus\nfile\tDatei\nmoon\tMond\n")
+    return files
+
+
+def wechsel_text(files):
+    return (
+        f"wechsel:source_vectors={files['source']}:target_vectors={files['target']}"
+        f":dictionary={files['dictionary']}:k=2"
+    )
+
+
+def mean_word_vectors(words, tokenizer, weights):
+    """The weighted mean over the words that a token is a piece of, by id."""
+    total, weight = defaultdict(lambda: np.zeros(3)), defaultdict(float)
+    for share, (word, row) in zip(weights, words.items(), strict=True):
+        for text in (word, " " + word):
+            for id in set(tokenizer.encode(text, add_special_tokens=False).ids):
+                total[id] += share * np.array(row, dtype=float)
+                weight[id] += share
+    return {id: total[id] / weight[id] for id in total}
+
+
+def test_wechsel_equals_a_loop(tokenizers_by_family, word_files):
+    source, plm = tokenizers_by_family["bytelevel"], tokenizers_by_family["unigram"]
+    new = [id for word in TARGET_WORDS for id in plm.encode(word, add_special_tokens=False).ids]
+    task = make_task(source, plm, new=new)
+    table = make_table(task)
+    zipf = [1 / rank for rank in range(1, 5)]
+    # The dictionary sends x to y, y to z and z to x.
+    rotation = np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]])
+    found = sorted(mean_word_vectors(SOURCE_WORDS, source, zipf).items())
+    ids, vectors = np.array([id for id, _ in found]), np.array([row for _, row in found]) @ rotation
+    targets = mean_word_vectors(TARGET_WORDS, plm, zipf)
+    rows = rows_of(wechsel_text(word_files), task, table).numpy()
+    n_unique = 0
+    for plm_id, row in zip(new, rows, strict=True):
+        x = targets[plm_id]
+        cosines = vectors @ x / np.linalg.norm(vectors, axis=1) / np.linalg.norm(x)
+        best = np.argsort(-cosines, kind="stable")
+        if cosines[best[1]] - cosines[best[2]] < 1e-6:
+            continue  # which of two equals comes in is not told
+        p = np.exp(cosines[best[:2]] / 0.1)
+        wanted = p / p.sum() @ table[ids[best[:2]]].numpy()
+        np.testing.assert_allclose(row, wanted, atol=1e-4)
+        n_unique += 1
+    assert n_unique
+
+
+def test_wechsel_draws_what_has_no_vector(tokenizers_by_family, word_files):
+    source, plm = tokenizers_by_family["bytelevel"], tokenizers_by_family["unigram"]
+    new = [plm.token_to_id("▁quick") or 30, plm.encode("Hund", add_special_tokens=False).ids[0]]
+    task = make_task(source, plm, new=new)
+    table = make_table(task)
+    rows = rows_of(wechsel_text(word_files), task, table)
+    torch.testing.assert_close(rows[0], rows_of("random", task, table)[0])
+    assert not torch.allclose(rows[1], rows_of("random", task, table)[1])
+
+
+def test_wechsel_with_fasttext_models(tokenizers_by_family, tmp_path):
+    words = ["the", "dog", "house", "Haus", "schnell", "für", "river"]
+    file = write_fasttext(tmp_path / "both.bin", words, minn=2, dimension=8)
+    source, plm = tokenizers_by_family["bytelevel"], tokenizers_by_family["unigram"]
+    task = make_task(source, plm)
+    table = make_table(task)
+    rows = rows_of(f"wechsel:source_vectors={file}:target_vectors={file}:k=1", task, table)
+    drawn = rows_of("random", task, table)
+    model = read_fasttext(file)
+
+    def vectors(forms):
+        texts = [form.text.decode(errors="ignore").strip() if form else "" for form in forms]
+        seen = seen_in_training(model, texts) & np.array([bool(text) for text in texts])
+        return token_vectors(model, texts) * seen[:, None]
+
+    left, right = vectors(task.texts.source_forms), vectors(task.texts.new_forms)
+    known = np.flatnonzero(left.any(1))
+    left = left / np.linalg.norm(left, axis=1, keepdims=True).clip(1e-30)
+    n_known = 0
+    for x, row, other in zip(right, rows, drawn, strict=True):
+        if x.any():
+            cosines = left[known] @ x
+            ties = known[cosines > cosines.max() - 1e-5]
+            assert any(torch.allclose(row, table[id]) for id in ties.tolist())
+            n_known += 1
+        else:
+            torch.testing.assert_close(row, other)
+    assert 0 < n_known < len(rows)
+
+
+# As OFA's own code cuts them: a capital takes the place of the blank of a word's start.
+SPELLINGS = {
+    "$the$": (" the ", "  the ", "The "),
+    "deu:$der$": (" der ", "  der ", "Der "),
+    "deu:$Hund$": (" Hund ", "  Hund ", "Hund "),
+    "$dog$": (" dog ", "  dog ", "Dog "),
+    "deu:ung$": ("ung ", " ung ", " Ung "),
+}
+
+
+def test_ofa_over_multilingual_vectors(tokenizers_by_family, tmp_path):
+    words = {
+        "$the$": (1, 0, 0),
+        "deu:$der$": (0.9, 0.1, 0),
+        "deu:$Hund$": (0, 1, 0.2),
+        "$dog$": (0, 1, 0),
+        "deu:ung$": (0.5, 0, 1),
+    }
+    file = tmp_path / "both.vec"
+    file.write_text("".join(f"{w} {' '.join(map(str, v))}\n" for w, v in words.items()))
+    source, plm = tokenizers_by_family["bytelevel"], tokenizers_by_family["unigram"]
+    new = plm.encode("der", add_special_tokens=False).ids
+    task = make_task(source, plm, new=new)
+    table = make_table(task)
+
+    def vectors(tokenizer):
+        """By id, the mean of the words that have the token among their pieces."""
+        found = {}
+        for word, vector in words.items():
+            for text in SPELLINGS[word]:
+                for id in set(tokenizer.encode(text, add_special_tokens=False).ids):
+                    found.setdefault(id, []).append(vector)
+        return {id: np.mean(several, axis=0) for id, several in found.items()}
+
+    def unit(vector):
+        return vector / np.linalg.norm(vector)
+
+    everyone = rows_of(f"ofa:vectors={file}:k=1000", task, table)
+    one = rows_of(f"ofa:vectors={file}:k=1", task, table)
+    left, right = vectors(source), vectors(plm)
+    seen = [id for id in left if id in task.source_ids.tolist()]
+    for id, row, mixed in zip(new, one, everyone, strict=True):
+        cosines = np.array([unit(left[other]) @ unit(right[id]) for other in seen])
+        nearest = [other for other, c in zip(seen, cosines, strict=True) if c > max(cosines) - 1e-6]
+        assert any(torch.allclose(row, table[other]) for other in nearest)
+        weights = np.exp(cosines / 0.1) / np.exp(cosines / 0.1).sum()
+        np.testing.assert_allclose(mixed, weights @ table[seen].double().numpy(), atol=1e-4)
+    thin = rows_of(f"ofa:vectors={file}:k=1:rank=2", task, table)
+    leading = np.linalg.svd(table.double().numpy(), full_matrices=False)[2][:2]
+    np.testing.assert_allclose(thin, one.double().numpy() @ leading.T @ leading, atol=1e-4)
+    assert int(torch.linalg.matrix_rank(torch.cat([thin, thin]), tol=1e-4)) <= 2
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("wechsel", ConfigError, "source_vectors is not given"),
+        ("wechsel:source_vectors={source}", ConfigError, "target_vectors is not given"),
+        (
+            "wechsel:source_vectors={source}:target_vectors={target}:dictionary={missing}",
+            ConfigError,
+            "the dictionary .*missing.txt cannot be read",
+        ),
+        (
+            "wechsel:source_vectors={source}:target_vectors={target}:dictionary={long}",
+            ConfigError,
+            "line 1: 'a b c' is not a pair of words",
+        ),
+        (
+            "wechsel:source_vectors={source}:target_vectors={target}:dictionary={strange}",
+            AuxiliaryVectorsError,
+            "none of the 1 pairs of .* is in both",
+        ),
+        (
+            "wechsel:source_vectors={source}:target_vectors={wide}:dictionary={dictionary}",
+            AuxiliaryVectorsError,
+            "has 3 dimensions, .* 2",
+        ),
+    ],
+)
+def test_files_that_do_not_fit_are_told(
+    tokenizers_by_family, word_files, tmp_path, text, error, message
+):
+    contents = {"long": "a b c\n", "strange": "moon Mond\n", "wide": "der 1 0\nHund 0 1\n"}
+    for name, content in contents.items():
+        word_files[name] = tmp_path / f"{name}.txt"
+        word_files[name].write_text(content)
+    word_files["missing"] = tmp_path / "missing.txt"
+    task = make_task(tokenizers_by_family["bytelevel"], tokenizers_by_family["unigram"])
+    with pytest.raises(error, match=message):
+        rows_of(text.format(**word_files), task, make_table(task))
+
+
+def test_norm_calibration_gives_every_row_one_length():
+    rows = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
+    rows[3] = 0
+    found = match_norms(lambda part: rows[part], 2.5)(slice(0, 9))
+    lengths = found.norm(dim=1)
+    assert lengths[3] == 0
+    torch.testing.assert_close(lengths[lengths > 0], torch.full((8,), 2.5))
+    torch.testing.assert_close(found, rows * (lengths / rows.norm(dim=1).clamp_min(1e-9))[:, None])
+
+
+def test_unigram_calibration_equals_the_formula():
+    generator = torch.Generator().manual_seed(0)
+    rows, shared = torch.randn(9, 4, generator=generator), torch.randn(20, 4, generator=generator)
+    hidden = torch.randn(4, generator=generator)
+    log_shared = log_frequencies(torch.arange(20))
+    log_new = log_frequencies(torch.arange(9) * 3)
+    unigrams = Unigrams(hidden, log_shared, log_new)
+    found = match_unigrams(lambda part: rows[part], shared, unigrams)(slice(2, 9)).numpy()
+    e, s, h = (x.double().numpy() for x in (rows[2:], shared, hidden))
+    c = np.mean(s @ h - log_shared.double().numpy())
+    move = log_new[2:].double().numpy() + c - e @ h
+    np.testing.assert_allclose(found, e + np.outer(move, h) / (h @ h), atol=1e-5)
+    np.testing.assert_allclose(found @ h, log_new[2:].numpy() + c, atol=1e-4)
+
+
+def test_unigram_calibration_counts_the_heads_bias():
+    generator = torch.Generator().manual_seed(0)
+    rows, shared = torch.randn(9, 4, generator=generator), torch.randn(20, 4, generator=generator)
+    hidden, new_bias, bias = (torch.randn(n, generator=generator) for n in (4, 9, 20))
+    unigrams = Unigrams(hidden, log_frequencies(torch.arange(20)), log_frequencies(torch.arange(9)))
+    calibrated = match_unigrams(
+        lambda part: rows[part],
+        shared,
+        unigrams,
+        Bias(lambda part: new_bias[part].unsqueeze(1), bias),
+    )(slice(0, 9))
+    level = (shared @ hidden + bias - unigrams.log_shared).mean()
+    found = calibrated @ hidden + new_bias - unigrams.log_new
+    torch.testing.assert_close(found, level.expand(9), atol=1e-4, rtol=1e-4)
+
+
+def test_tokens_that_never_occur_have_a_frequency():
+    logs = log_frequencies(torch.tensor([0, 3]))
+    assert logs.tolist() == pytest.approx([math.log(0.125), math.log(0.875)])

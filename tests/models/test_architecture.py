@@ -1,0 +1,126 @@
+"""What may be a SOURCE, and what a broken config.json says."""
+
+import json
+from pathlib import Path
+
+import pytest
+import transformers as hf
+
+from saltlm.errors import CheckpointError
+from saltlm.models.architecture import (
+    check_convertible,
+    check_is_causal_lm,
+    pad_moves_positions,
+    read_config,
+)
+
+
+def config_of(directory: Path, config: hf.PreTrainedConfig, *architectures: str) -> Path:
+    config.architectures = list(architectures) or None
+    config.save_pretrained(directory)
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("config", "architecture"),
+    [
+        (hf.LlamaConfig(), "LlamaForCausalLM"),
+        (hf.GPT2Config(), "GPT2LMHeadModel"),
+        (hf.GPT2Config(), "GPT2Model"),
+        (hf.GPTNeoXConfig(), "GPTNeoXForCausalLM"),
+        (hf.BertConfig(is_decoder=True), "BertLMHeadModel"),
+        (hf.BartConfig(is_decoder=True, is_encoder_decoder=False), "BartForCausalLM"),
+        (hf.Gemma3Config(), "Gemma3ForConditionalGeneration"),
+        (hf.LlavaConfig(), "LlavaForConditionalGeneration"),
+    ],
+)
+def test_causal_language_models_pass(tmp_path, config, architecture):
+    config_of(tmp_path, config, architecture)
+    check_is_causal_lm(read_config(tmp_path), tmp_path)
+
+
+def test_a_config_without_architectures_goes_by_its_type(tmp_path):
+    check_is_causal_lm(read_config(config_of(tmp_path, hf.LlamaConfig())), tmp_path)
+    with pytest.raises(CheckpointError, match="bert model is an encoder"):
+        check_is_causal_lm(read_config(config_of(tmp_path, hf.BertConfig())), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "architecture", "reason"),
+    [
+        (hf.BertConfig(), "BertModel", "is an encoder, which fills in masked tokens"),
+        (hf.BertConfig(), "BertLMHeadModel", "is an encoder"),
+        (hf.XLMRobertaConfig(), "XLMRobertaForMaskedLM", "is an encoder"),
+        (hf.ModernBertConfig(), "ModernBertModel", "is an encoder"),
+        (hf.T5Config(), "T5ForConditionalGeneration", "is an encoder-decoder"),
+        (hf.T5Config(is_encoder_decoder=False), "T5EncoderModel", "is an encoder"),
+        (hf.BartConfig(), "BartForConditionalGeneration", "is an encoder-decoder"),
+        (hf.LlamaConfig(), "LlamaForSequenceClassification", "has a task head"),
+        (hf.ViTConfig(), "ViTModel", "is not a causal language model that transformers knows"),
+    ],
+)
+def test_other_models_are_refused_with_the_reason(tmp_path, config, architecture, reason):
+    config_of(tmp_path, config, architecture)
+    message = f"cannot be the SOURCE: {architecture} {reason}"
+    with pytest.raises(CheckpointError, match=message) as caught:
+        check_is_causal_lm(read_config(tmp_path), tmp_path)
+    assert f"saltlm transfer HuggingFaceTB/SmolLM2-135M {tmp_path}" in caught.value.hint
+
+
+def test_defaults_of_the_class_fill_what_the_file_leaves_out(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2", "n_embd": 8}))
+    assert read_config(tmp_path).tie_word_embeddings
+
+
+def test_a_directory_without_a_config_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match=r"has no config\.json"):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "{}",
+        '{"model_type": "no-such-model"}',
+        '{"model_type": "llama", "hidden_size": "many"}',
+        '{"model_type": "mine", "auto_map": {"AutoConfig": "mine.MyConfig"}}',
+    ],
+)
+def test_a_config_that_cannot_be_loaded_is_named(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"config\.json cannot be loaded: ."):
+        read_config(tmp_path)
+
+
+def test_quantised_weights_are_not_converted(tmp_path):
+    quantised = {"quant_method": "gptq", "bits": 4}
+    config_of(tmp_path, hf.LlamaConfig(quantization_config=quantised), "LlamaForCausalLM")
+    with pytest.raises(CheckpointError, match=r"is quantised \(gptq\), so its weights cannot be"):
+        check_convertible(read_config(tmp_path), tmp_path)
+    check_convertible(hf.LlamaConfig(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "moves"),
+    [
+        (hf.XGLMConfig(num_layers=1), True),
+        (hf.XGLMConfig(num_layers=1, pad_token_id=None), False),
+        (hf.RobertaConfig(is_decoder=True, num_hidden_layers=1), True),
+        (hf.OPTConfig(num_hidden_layers=1), False),
+        (hf.LlamaConfig(num_hidden_layers=1, pad_token_id=0), False),
+        (hf.Gemma3Config(), False),
+        (hf.ViTConfig(pad_token_id=0), False),
+    ],
+    ids=lambda value: getattr(value, "model_type", value),
+)
+def test_positions_that_are_counted_from_pad_are_noticed(config, moves):
+    assert pad_moves_positions(config) == moves
+
+
+def test_positions_that_need_the_old_pad_id_are_refused(tmp_path):
+    config_of(tmp_path, hf.RobertaConfig(is_decoder=True), "RobertaForCausalLM")
+    with pytest.raises(CheckpointError, match="counts its positions from pad_token_id"):
+        check_is_causal_lm(read_config(tmp_path), tmp_path)
+    config_of(tmp_path, hf.XGLMConfig(num_layers=1), "XGLMForCausalLM")
+    check_is_causal_lm(read_config(tmp_path), tmp_path)

@@ -1,0 +1,146 @@
+"""The model card names both parents and what may be done with the model."""
+
+import pytest
+import yaml
+
+from saltlm.record.card import licence_of, model_card, with_evaluation
+
+
+def manifest(**changes):
+    return {
+        "source": {"name": "org/source", "licence": "apache-2.0"},
+        "plm": {"name": "org/plm", "licence": "mit"},
+        "auxiliary": "the PLM's own rows, 16-d",
+        "method": {"name": "salt", "options": {}},
+        "options": {"seed": 7, "aux": "plm"},
+        "counts": {"shared": 1234, "linear": 56789, "sampled": 0, "special": 3, "anchors": 1200},
+        "environment": {"libraries": {"saltlm": "0.1.0"}},
+        **changes,
+    }
+
+
+def front_matter(card):
+    head, _, _ = card.removeprefix("---\n").partition("---\n")
+    return yaml.safe_load(head)
+
+
+def test_the_card_names_parents_licences_and_rows():
+    card = model_card("Mein Modell", manifest())
+    assert front_matter(card)["base_model"] == ["org/source", "org/plm"]
+    assert "\n# Mein Modell\n" in card
+    assert "| layers, shared and special token rows | org/source | apache-2.0 |" in card
+    assert "mapped from | org/plm | mit |" in card
+    assert "| 1,234 | copied from the source: the token stands in both vocabularies |" in card
+    assert "| 56,789 | " in card
+    assert "1,200" not in card
+    assert "Auxiliary space: the PLM's own rows, 16-d." in card
+    assert "```yaml\nseed: 7\naux: plm\n```" in card
+    assert "\norg/source with the vocabulary of org/plm, made by saltlm 0.1.0.\n" in card
+    assert "16-d.\n\n```" in card
+    assert "\nMethod: salt, a least-squares map per token, over its sparsemax neighbours; " in card
+    assert "**This model has not been adapted yet.**" in card
+
+
+def test_the_card_of_another_method_names_it():
+    card = model_card("m", manifest(method={"name": "focus", "options": {}}))
+    assert "\nMethod: focus, the sparsemax mean of the nearest shared rows; " in card
+
+
+def test_the_card_tells_what_the_yardstick_said():
+    value = {"value": 0.1234, "low": 0.1, "high": 0.2}
+    measures = ("r2", "cosine", "norm_ratio", "retrieval")
+    score = {"n_tokens": 1234, **dict.fromkeys(measures, value)}
+    card = model_card("m", manifest(yardstick=score))
+    assert "16-d.\n\nOf 1,234 shared tokens that it was not shown, the method predicts" in card
+    assert " an r2 of 0.123 (95 % interval 0.100 to 0.200),\na centred cosine of 0.123 and" in card
+    assert "; 12.3 % of the predictions\nare nearest to their own row.\n\n```" in card
+    assert model_card("m", manifest(yardstick=None)) == model_card("m", manifest())
+
+
+def test_the_card_of_an_adapted_model_says_on_what_and_how_far():
+    runs = [
+        {"tokens": 1234, "options": {"data": {"a": None, "b": 0.1}}, "bits_per_byte": {}},
+        {
+            "tokens": 7,
+            "options": {"data": {"c": None}},
+            "bits_per_byte": {"target": 1.9, "English": 2},
+        },
+    ]
+    card = model_card("m", manifest(adaptations=runs))
+    assert "not been adapted" not in card
+    assert "\nAdapted on 1,234 tokens of a, b.\n" in card
+    assert "tokens of c; bits per byte at the end: target 1.900, English 2.000.\n" in card
+
+
+def test_the_card_says_whose_tokens_they_are_and_what_was_decided():
+    other = {"name": "org/tokenizer", "licence": "cc0-1.0"}
+    changes = {
+        "vocabulary": {"mode": "extend", "tokenizer": other},
+        "counts": {"shared": 3, "kept": 4},
+        "notes": ["7 tokens are left out", "more"],
+        "source": {"name": "org/source", "licence": "mit"},
+    }
+    card = model_card("m", manifest(**changes))
+    assert "\norg/source with new tokens of org/tokenizer, made by saltlm 0.1.0.\n" in card
+    assert "| what the new rows are mapped from | org/plm | mit |\n| vocabulary | org/tok" in card
+    assert "| org/tokenizer | cc0-1.0 |\n\nA licence" in card
+    assert "| 4 | copied from the source: the token is not the PLM's |" in card
+    assert "16-d.\n\n- 7 tokens are left out\n- more\n\n```" in card
+    assert "license" not in front_matter(card)
+    assert front_matter(card)["base_model"] == ["org/source", "org/plm"]
+
+
+@pytest.mark.parametrize(
+    ("source", "plm", "licence"),
+    [
+        ("mit", "mit", "mit"),
+        ("apache-2.0", "mit", None),
+        (None, None, None),
+        ("mit", None, None),
+    ],
+)
+def test_a_licence_is_claimed_only_if_both_parents_have_it(source, plm, licence):
+    parents = {"source": {"name": "a/b", "licence": source}, "plm": {"name": "c/d", "licence": plm}}
+    card = model_card("m", manifest(**parents))
+    assert front_matter(card).get("license") == licence
+    assert card.count("not stated |") == [source, plm].count(None)
+
+
+@pytest.mark.parametrize(
+    ("text", "licence"),
+    [
+        (None, None),
+        ("# No front matter\nlicense: mit\n", None),
+        (
+            "---\nlicense: apache-2.0\ntags: [a]\n---\n# Title\n---\nlicense: mit\n---\n",
+            "apache-2.0",
+        ),
+        ("---\r\nlicense: mit\r\n---\r\n", "mit"),
+        ("---\nlicense:\n---\n", None),
+        ("---\ntags: [a]\n---\n", None),
+        ("---\n- license\n---\n", None),
+        ("---\nlicense: [\n---\n", None),
+        ("---\nlicense: mit\n", None),
+    ],
+)
+def test_the_licence_that_a_parent_states(text, licence, tmp_path):
+    if text is not None:
+        (tmp_path / "README.md").write_bytes(text.encode())
+    assert licence_of(tmp_path) == licence
+
+
+def test_a_card_that_is_not_utf_8(tmp_path):
+    (tmp_path / "README.md").write_bytes(b"---\nlicense: mit\n---\n\xff")
+    assert licence_of(tmp_path) == "mit"
+
+
+def test_an_evaluation_stands_once_and_nothing_else_changes():
+    card = model_card("m", manifest())
+    once = with_evaluation(card, "## Evaluation\n\n| 1 |\n")
+    assert once.startswith(
+        card.rstrip() + "\n\n<!-- saltlm evaluate -->\n## Evaluation\n\n| 1 |\n<!--"
+    )
+    more = once + "\nWritten by hand.\n"
+    twice = with_evaluation(more, "## Evaluation\n\n| 2 |")
+    assert twice == more.replace("| 1 |", "| 2 |")
+    assert with_evaluation("", "x") == "<!-- saltlm evaluate -->\nx\n<!-- /saltlm evaluate -->\n"
