@@ -27,7 +27,7 @@ import torch
 
 from saltlm.auxiliary.vectors import from_plm
 from saltlm.config.transfer import TransferConfig
-from saltlm.methods.inputs import Task
+from saltlm.methods.inputs import MethodInputs
 from saltlm.methods.registry import fit_method, parse_method
 from saltlm.record.manifest import environment
 from saltlm.vocabulary_transfer.parents import read_pair
@@ -98,38 +98,38 @@ def distance(ours, theirs):
     }
 
 
-def first(task, count):
-    """The task of the first few new tokens."""
-    count = min(count, len(task.plm_new))
-    return Task(
-        task.plm_shared,
-        task.plm_new[:count],
-        task.aux_shared,
-        task.aux_new[:count],
-        task.shared_ids,
-        n_source_tokens=task.n_source_tokens,
+def first(inputs, count):
+    """The inputs of the first few new tokens."""
+    count = min(count, len(inputs.plm_new))
+    return MethodInputs(
+        inputs.plm_shared,
+        inputs.plm_new[:count],
+        inputs.aux_shared,
+        inputs.aux_new[:count],
+        inputs.shared_ids,
+        n_source_tokens=inputs.n_source_tokens,
     )
 
 
-def rows_of(method, task, table):
-    """What is timed on our side: everything from the task to the rows."""
-    task.memo.clear()
-    fill = fit_method(parse_method(method), task).fill(table)
-    return fill(slice(0, len(task.plm_new))).numpy()
+def comparison_rows(method, inputs, table):
+    """What is timed on our side: everything from the inputs to the rows."""
+    inputs.memo.clear()
+    fill = fit_method(parse_method(method), inputs).fill(table)
+    return fill(slice(0, len(inputs.plm_new))).numpy()
 
 
-def focus(task, table, rounds):
+def focus(inputs, table, rounds):
     from deepfocus.focus import focus_additional_token_initialization
 
     def theirs():
-        anchors = table[task.shared_ids].float()
+        anchors = table[inputs.shared_ids].float()
         overlap = {
             i: SimpleNamespace(auxiliary_embedding=vector, source_embedding=row)
-            for i, (vector, row) in enumerate(zip(task.aux_shared.numpy(), anchors, strict=True))
+            for i, (vector, row) in enumerate(zip(inputs.aux_shared.numpy(), anchors, strict=True))
         }
         new = {
             i: SimpleNamespace(auxiliary_embedding=vector, target=SimpleNamespace(id=i))
-            for i, vector in enumerate(task.aux_new.numpy())
+            for i, vector in enumerate(inputs.aux_new.numpy())
         }
         rows = torch.zeros(len(new), table.shape[1])
         with torch.no_grad():
@@ -137,28 +137,28 @@ def focus(task, table, rounds):
         return rows.numpy()
 
     # The first call compiles fastdist; that is not part of the method.
-    small = first(task, 4)
+    small = first(inputs, 4)
     import fastdist.fastdist as compiled
 
-    compiled.cosine_matrix_to_matrix(small.aux_new.numpy(), task.aux_shared[:4].numpy())
-    return compared(lambda: rows_of("focus", task, table), theirs, rounds)
+    compiled.cosine_matrix_to_matrix(small.aux_new.numpy(), inputs.aux_shared[:4].numpy())
+    return compared(lambda: comparison_rows("focus", inputs, table), theirs, rounds)
 
 
-def omp(task, table, rounds):
+def omp(inputs, table, rounds):
     from mergekit.tokensurgeon.omp import batch_omp
 
     def theirs():
-        anchors = table[task.shared_ids].float()
+        anchors = table[inputs.shared_ids].float()
         rows = []
-        for block in task.plm_new.split(512):  # tokensurgeon's batch size
-            picked, weights = batch_omp(block, task.plm_shared, 64)
+        for block in inputs.plm_new.split(512):  # tokensurgeon's batch size
+            picked, weights = batch_omp(block, inputs.plm_shared, 64)
             rows.append(torch.bmm(weights.unsqueeze(1), anchors[picked]).squeeze(1))
         return torch.cat(rows).numpy()
 
-    return compared(lambda: rows_of("omp", task, table), theirs, rounds)
+    return compared(lambda: comparison_rows("omp", inputs, table), theirs, rounds)
 
 
-def least_squares(task, table, rounds):
+def least_squares(inputs, table, rounds):
     from mergekit.tokensurgeon.common_interpolation import (
         DistanceMetric,
         WeightingScheme,
@@ -166,12 +166,12 @@ def least_squares(task, table, rounds):
     )
 
     def theirs():
-        anchors = table[task.shared_ids].float()
+        anchors = table[inputs.shared_ids].float()
         rows = []
-        for block in task.plm_new.split(512):
+        for block in inputs.plm_new.split(512):
             picked, weights = common_interp_approximate(
                 block,
-                task.plm_shared,
+                inputs.plm_shared,
                 64,
                 DistanceMetric.EUCLIDEAN,
                 WeightingScheme.LEAST_SQUARES,
@@ -179,22 +179,22 @@ def least_squares(task, table, rounds):
             rows.append(torch.bmm(weights.unsqueeze(1), anchors[picked]).squeeze(1))
         return torch.cat(rows).numpy()
 
-    return compared(lambda: rows_of("least-squares", task, table), theirs, rounds)
+    return compared(lambda: comparison_rows("least-squares", inputs, table), theirs, rounds)
 
 
-def procrustes(task, table, rounds):
+def procrustes(inputs, table, rounds):
     from mergekit.tokensurgeon.pca import landmark_pca_approximate
 
     # With as many source dimensions as the PLM has, both rotate within the same space.
-    table = table[:, : task.plm_shared.shape[1]].contiguous()
+    table = table[:, : inputs.plm_shared.shape[1]].contiguous()
 
     def theirs():
         torch.manual_seed(0)
-        anchors = table[task.shared_ids].float()
-        return landmark_pca_approximate(task.plm_new, task.plm_shared, anchors).numpy()
+        anchors = table[inputs.shared_ids].float()
+        return landmark_pca_approximate(inputs.plm_new, inputs.plm_shared, anchors).numpy()
 
-    report = compared(lambda: rows_of("procrustes", task, table), theirs, rounds)
-    left, right = task.plm_shared.double(), table[task.shared_ids].double()
+    report = compared(lambda: comparison_rows("procrustes", inputs, table), theirs, rounds)
+    left, right = inputs.plm_shared.double(), table[inputs.shared_ids].double()
     left, right = left - left.mean(0), right - right.mean(0)
     u, _, v = torch.linalg.svd(left.T @ right)
     report["squared error on the shared tokens, over their variance"] = {
@@ -212,14 +212,14 @@ def relative(found, wanted):
     return float((found - wanted).square().sum() / wanted.square().sum())
 
 
-def wechsel(task, table, rounds, tokens=600):
+def wechsel(inputs, table, rounds, tokens=600):
     """On vectors that are given: the PLM's, and a rotated copy of them for the source's tokens."""
     from wechsel import create_target_embeddings
 
     generator = torch.Generator().manual_seed(0)
-    source = torch.randn(task.n_source_tokens, task.plm_shared.shape[1], generator=generator)
-    source[task.shared_ids] = task.plm_shared
-    target = task.plm_new[:tokens]
+    source = torch.randn(inputs.n_source_tokens, inputs.plm_shared.shape[1], generator=generator)
+    source[inputs.shared_ids] = inputs.plm_shared
+    target = inputs.plm_new[:tokens]
     vocabulary = {f"s{i}": i for i in range(len(source))}
 
     class Names:
@@ -248,8 +248,8 @@ def wechsel(task, table, rounds, tokens=600):
     def ours():
         from saltlm.methods.words import _softmax_mean
 
-        part = first(task, tokens)
-        ids = torch.arange(task.n_source_tokens)
+        part = first(inputs, tokens)
+        ids = torch.arange(inputs.n_source_tokens)
         fitted = _softmax_mean(part, ids, source, target, 10, 0.1)
         return fitted.fill(table)(slice(0, len(target))).numpy()
 
@@ -271,13 +271,13 @@ def main():
 
     config = TransferConfig()
     pair = read_pair(options.source, options.plm, config)
-    task = pose_pair(pair, from_plm(pair.plm_tables.embedding), config).task
-    table = pair.tables.embedding[: task.n_source_tokens].float()
-    part, few = first(task, options.tokens), first(task, options.pursued)
+    inputs = pose_pair(pair, from_plm(pair.plm_tables.embedding), config).inputs
+    table = pair.tables.embedding[: inputs.n_source_tokens].float()
+    part, few = first(inputs, options.tokens), first(inputs, options.pursued)
     report = {
         "source": Path(options.source).name,
         "plm": Path(options.plm).name,
-        "shared tokens": len(task.shared_ids),
+        "shared tokens": len(inputs.shared_ids),
         "new tokens": len(part.plm_new),
         "new tokens of OMP": len(few.plm_new),
         "peers": {name: importlib.metadata.version(name) for name in PEERS},

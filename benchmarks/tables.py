@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from saltlm.comparison.curves import convergence_rows
-from saltlm.comparison.show import rows_of
+from saltlm.comparison.show import comparison_rows
 from saltlm.evaluation.side_by_side import Cell, text_of
 
 RESULTS = Path(__file__).parent / "results"
@@ -64,13 +64,13 @@ def first_look():
                 language,
                 f"{new['tokens']:,}",
                 f"{counts['shared']:,}",
-                f"{counts['linear']:,}",
+                f"{counts['made']:,}",
                 f"**{target['tokens per word']:.2f}**",
                 f"{new['seconds']['wall']:.0f} s",
                 f"{target['bits per byte']:.2f}",
             ]
         )
-    heading = ["", "tokens", "shared", "mapped", "tokens a word", "time", "bits per byte"]
+    heading = ["", "tokens", "shared", "made", "tokens a word", "time", "bits per byte"]
     return table(heading, rows)
 
 
@@ -83,7 +83,7 @@ def real_pairs():
             if "counts" in run:
                 c = run["counts"]
                 cells = [
-                    f"{c['shared']:,} / {c['linear']:,} / {c['sampled']:,}",
+                    f"{c['shared']:,} / {c['made']:,} / {c['sampled']:,}",
                     f"{c['k']['median']:.0f} ({c['k']['max']:.0f})",
                     f"{run['residual']['0.5']:.2f}",
                     f"{run['norm ratio']['0.5']:.2f}",
@@ -98,7 +98,7 @@ def real_pairs():
                     f"{run['English']['bits per byte']:.2f}",
                 ]
             )
-    heading = ["", "tokens", "shared / mapped / sampled", "neighbours, median (most)", "residual"]
+    heading = ["", "tokens", "shared / made / sampled", "neighbours, median (most)", "residual"]
     heading += ["norm ratio", "tokens a word", "target bits per byte", "English"]
     return table(heading, rows)
 
@@ -134,7 +134,7 @@ def map_speed():
 
 
 def before_adaptation(code):
-    heading, *rows = rows_of(read(f"convergence_{code}.json"))
+    heading, *rows = comparison_rows(read(f"convergence_{code}.json"))
     return table(heading, rows)
 
 
@@ -262,7 +262,7 @@ def vocabularies():
             [
                 name,
                 f"{run['tokens']:,}",
-                *(f"{counts[key]:,}" if key in counts else "" for key in ("shared", "linear")),
+                *(f"{counts[key]:,}" if key in counts else "" for key in ("shared", "made")),
                 f"{run['parameters'] / 1e6:.1f} M",
                 f"{run['bytes on disk'] / 1e6:.0f} MB",
                 f"{run['target']['tokens per word']:.2f}",
@@ -273,7 +273,7 @@ def vocabularies():
                 f"{run['tokens a second'] * run['bytes a token']:.0f}",
             ]
         )
-    heading = ["", "tokens", "shared", "mapped", "parameters", "on disk", "tokens a word, German"]
+    heading = ["", "tokens", "shared", "made", "parameters", "on disk", "tokens a word, German"]
     heading += ["English", "bits per byte, German", "English", "tokens a second", "German bytes"]
     return table(heading, rows)
 

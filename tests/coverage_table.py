@@ -49,7 +49,7 @@ def coverage() -> str:
                 ),
             ),
             "",
-            "## Other vocabularies, files and donors",
+            "## Other vocabularies, files and PLMs",
             "",
             *table(["what", "source", "PLM", "result"], others()),
             "",

@@ -190,7 +190,7 @@ def test_only_adapters_and_tables_learn_in_the_stage_lora():
 def test_new_rows_are_those_that_the_transfer_made(tmp_path):
     assert not new_rows(tmp_path, 4).any()
     origin = torch.tensor(
-        [Origin.SHARED, Origin.LINEAR, Origin.SAMPLED, Origin.SPECIAL], dtype=torch.uint8
+        [Origin.SHARED, Origin.MADE, Origin.SAMPLED, Origin.SPECIAL], dtype=torch.uint8
     )
     (tmp_path / "saltlm").mkdir()
     save_file({"origin": origin}, tmp_path / "saltlm" / "provenance.safetensors")

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from saltlm.alignment.match import VocabularyMatch, match_vocabularies
 from saltlm.config.transfer import SpecialTokensConfig
-from saltlm.tokenizer.replace import compose_tokenizer
+from saltlm.tokenizer.replace import replace_vocabulary
 from saltlm.tokenizer.special_tokens import special_tokens_of
 from saltlm.tokenizer.vocabulary import HOLE, SPECIAL, Vocabulary, read_vocabulary
 
@@ -84,7 +84,7 @@ def test_model_with_its_permuted_copy_has_every_row_once(tokenizers_by_family, f
     tokenizer = tokenizers_by_family[family]
     copy, _ = permuted(tokenizer, seed=3)
     special = special_tokens_of(tokenizer)
-    target = compose_tokenizer(
+    target = replace_vocabulary(
         copy, special_tokens_of(copy), tokenizer, special, SpecialTokensConfig()
     )
     found = match_vocabularies(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from saltlm.alignment.piece_means import Composition, compose
+from saltlm.alignment.piece_means import PieceMeans, add_piece_means
 from saltlm.auxiliary.vectors import AuxiliaryVectors
 from saltlm.tokenizer.vocabulary import Form, read_vocabulary
 
@@ -16,16 +16,16 @@ def composed(plm: Tokenizer, other: Tokenizer) -> dict[str, list[str]]:
     lacking = [id for id, form in enumerate(vocabulary.forms) if form and form not in own.forms]
     rows, ids = torch.full((len(vocabulary),), -1), torch.full((len(vocabulary),), -1)
     ids[lacking] = torch.tensor(lacking, dtype=torch.int64)
-    found, composition = compose(vocabulary, rows, ids, plm, own)
+    found, piece_means = add_piece_means(vocabulary, rows, ids, plm, own)
     assert (found[ids < 0] == -1).all()
     places = {
         vocabulary.strings[id]: row - len(own) for id, row in enumerate(found.tolist()) if row >= 0
     }
-    assert sorted(places.values()) == list(range(len(composition.pieces)))
+    assert sorted(places.values()) == list(range(len(piece_means.pieces)))
     for token, place in places.items():
-        assert composition.forms[place] == vocabulary.forms[vocabulary.strings.index(token)]
+        assert piece_means.forms[place] == vocabulary.forms[vocabulary.strings.index(token)]
     return {
-        token: [plm.id_to_token(id) for id in composition.pieces[place]]
+        token: [plm.id_to_token(id) for id in piece_means.pieces[place]]
         for token, place in places.items()
     }
 
@@ -86,23 +86,23 @@ def test_byte_level_pieces_spell_anything_but_half_a_character(tokenizers_by_fam
 
 def test_rows_are_the_means_of_pieces_and_lie_behind_the_plms():
     table = torch.randn(9, 4, generator=torch.Generator().manual_seed(0)).bfloat16()
-    composition = Composition(7, (Form(b"ab", True), Form(b"c", False)), ((3, 0, 3), (6,)))
-    rows = composition.rows(table)
+    piece_means = PieceMeans(7, (Form(b"ab", True), Form(b"c", False)), ((3, 0, 3), (6,)))
+    rows = piece_means.rows(table)
     wide = table.double().numpy()
     expected = np.array([(2 * wide[3] + wide[0]) / 3, wide[6]])
     assert rows.dtype == torch.bfloat16
     assert torch.equal(rows[:7], table[:7])
     np.testing.assert_allclose(rows[7:].double().numpy(), expected, rtol=2**-8)
-    assert torch.equal(Composition(7).rows(table), table)
+    assert torch.equal(PieceMeans(7).rows(table), table)
 
     represented = torch.ones(7, dtype=torch.bool)
     represented[0] = False
     vectors = AuxiliaryVectors(table[:7].float(), represented, "some")
-    longer = composition.auxiliary(vectors)
+    longer = piece_means.auxiliary(vectors)
     assert longer.represented.tolist() == [False, *[True] * 6, False, True]
     assert torch.equal(longer.matrix[8], table[6].float())
     assert longer.description == "some"
-    offsets, pieces = composition.pieces_of(torch.tensor([8, 2, -1, 7]))
+    offsets, pieces = piece_means.pieces_of(torch.tensor([8, 2, -1, 7]))
     assert (offsets.tolist(), pieces.tolist()) == ([0, 1, 1, 1, 4], [6, 3, 0, 3])
 
 

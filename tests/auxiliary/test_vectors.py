@@ -18,7 +18,7 @@ from saltlm.auxiliary.vectors import (
     from_plm,
     from_vectors,
     parse_auxiliary_spec,
-    train,
+    train_auxiliary,
 )
 from saltlm.config.transfer import FasttextConfig
 from saltlm.errors import AuxiliaryVectorsError, ConfigError, MissingExtraError
@@ -97,7 +97,9 @@ def test_no_token_has_a_vector(tmp_path):
 
 def test_training_is_cached_by_content(corpus, trainings, tmp_path, caplog):
     def vectors(strings=STRINGS, settings=SMALL, seed=0):
-        return train(corpus, strings, settings=settings, seed=seed, cache_dir=tmp_path / "cache")
+        return train_auxiliary(
+            corpus, strings, settings=settings, seed=seed, cache_dir=tmp_path / "cache"
+        )
 
     first = vectors()
     moved = corpus[0].rename(tmp_path / "moved.txt")
@@ -121,13 +123,13 @@ def test_training_is_cached_by_content(corpus, trainings, tmp_path, caplog):
 
 
 def test_a_damaged_or_impossible_cache_only_costs_time(corpus, trainings, tmp_path, caplog):
-    first = train(corpus, STRINGS, settings=SMALL, cache_dir=tmp_path)
+    first = train_auxiliary(corpus, STRINGS, settings=SMALL, cache_dir=tmp_path)
     [file] = tmp_path.glob("*.safetensors")
     file.write_bytes(file.read_bytes()[:100])
-    again = train(corpus, STRINGS, settings=SMALL, cache_dir=tmp_path)
+    again = train_auxiliary(corpus, STRINGS, settings=SMALL, cache_dir=tmp_path)
     assert f"ignoring the damaged cache file {file}" in caplog.text
     assert torch.equal(again.matrix, first.matrix)
-    train(corpus, STRINGS, settings=SMALL, cache_dir=file)  # a file is no directory
+    train_auxiliary(corpus, STRINGS, settings=SMALL, cache_dir=file)  # a file is no directory
     assert "the auxiliary vectors are not cached: " in caplog.text
     assert len(trainings) == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == [file.name, "text.txt"]

@@ -10,10 +10,10 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from saltlm.cli.main import cli
-from saltlm.cli.render import donor_table
+from saltlm.cli.render import plm_table
 from saltlm.comparison.compare import compare, evaluate_each
 from saltlm.comparison.score import PairScores, best, default_methods, score_pair
-from saltlm.comparison.show import markdown, rows_of
+from saltlm.comparison.show import comparison_markdown, comparison_rows
 from saltlm.comparison.store import directory_name
 from saltlm.config.transfer import TransferConfig
 from saltlm.errors import ConfigError
@@ -69,7 +69,7 @@ def test_a_method_that_fails_does_not_stop_the_rest(pair, heldout, tmp_path):
     assert "error" in found["results"]["wechsel"]
     assert "target" in found["results"]["salt"]
     assert not (tmp_path / "cmp" / "wechsel.json").exists()  # it is tried again the next time
-    assert "failed: " in markdown(found)
+    assert "failed: " in comparison_markdown(found)
 
 
 def test_a_method_without_enough_memory_does_not_stop_the_rest(
@@ -133,7 +133,7 @@ def test_names_of_files_tell_options_apart():
 
 def test_rows_have_a_cell_for_every_heading(pair, heldout, tmp_path):
     found = compare(*pair, ["salt"], tmp_path / "cmp", heldout=[heldout], english=[heldout])
-    assert {len(row) for row in rows_of(found)} == {7}
+    assert {len(row) for row in comparison_rows(found)} == {7}
     rows = found["results"]["salt"]["rows"]
     line = (tmp_path / "cmp" / "comparison.md").read_text().splitlines()[-1]
     assert line.startswith("| salt | 0.") or line.startswith("| salt | -")
@@ -152,9 +152,7 @@ def test_plms_are_ranked_by_their_best_methods():
         scores = [Score(name, {}, r2=Interval(r2, r2 - 1, r2 + 1)) for name, r2 in values.items()]
         return PairScores("llm", plm, 7, "aux", (Score("clp", {}, error="x"), *scores))
 
-    shown = donor_table(
-        [scored("none"), scored("weak", salt=-0.5, mean=0.0), scored("good", a=0.3)]
-    )
+    shown = plm_table([scored("none"), scored("weak", salt=-0.5, mean=0.0), scored("good", a=0.3)])
     plms, _, methods, r2, _ = ([str(cell) for cell in c.cells] for c in shown.columns)
     assert plms == ["good", "weak", "none"]
     assert methods == ["a", "mean", "none"]

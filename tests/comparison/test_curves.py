@@ -22,7 +22,7 @@ from saltlm.comparison.curves import (
     read_curve,
 )
 from saltlm.comparison.plot import plot_curves
-from saltlm.comparison.show import markdown
+from saltlm.comparison.show import comparison_markdown
 from saltlm.errors import ConfigError
 from tiny_pairs import write_pair
 
@@ -140,7 +140,7 @@ def test_each_model_is_adapted_on_the_same_text_and_what_is_there_is_not_done_ag
     assert "Adapted on 96 tokens" in (out / "salt-adapted-0" / "README.md").read_text()
     assert not (out / "salt-adapted-0" / "saltlm" / "checkpoints").exists()
     assert len(read_curve(out / "salt-adapted-0" / "saltlm" / "metrics.jsonl")) == 3
-    assert "## Adapted" in markdown(found)
+    assert "## Adapted" in comparison_markdown(found)
     written = json.loads((out / "comparison.json").read_text())["levels"]
     assert set(written[0]["reached"]) == {"untouched", "salt"}
     assert "</svg>" in (out / "comparison.svg").read_text()

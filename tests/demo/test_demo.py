@@ -90,7 +90,7 @@ def test_the_demo_runs_through_and_replaces_an_earlier_one(tiny_assets, tmp_path
     result = CliRunner().invoke(cli, command, catch_exceptions=False)
     assert result.exit_code == 0
     made = out / "bytelevel-vi"
-    for part in ("shared tokens", "linear rows", "forward pass", "neighbour", "bits a byte"):
+    for part in ("shared tokens", "made rows", "forward pass", "neighbour", "bits a byte"):
         assert part in result.stdout
     assert "failed" not in result.stdout
     pair = f"{tmp_path}/cache/bytelevel {out}/unigram-vi"
@@ -102,7 +102,7 @@ def test_the_demo_runs_through_and_replaces_an_earlier_one(tiny_assets, tmp_path
     assert re.findall(r"^ *([\d,]+) .*█", curve, re.MULTILINE) == [
         f"{tokens:,}" for tokens in range(0, 25_000, 4_096)
     ]
-    again = run.measure({"again": Path(f"{made}-adapted")}, ["vi"])
+    again = run.measure_languages({"again": Path(f"{made}-adapted")}, ["vi"])
     last = [line for line in curve.splitlines() if "█" in line][-1]
     assert f"{next(again).bits.value:.3f}" in last
     model = AutoModelForCausalLM.from_pretrained(made)
@@ -118,7 +118,7 @@ def test_an_out_that_cannot_be_made(tiny_assets, tmp_path):
 
 def test_what_is_measured_is_the_models_own(tiny_assets, tmp_path):
     pair = run.prepare_pair("vi", tmp_path, tmp_path)
-    (seen,) = run.measure({"untouched": pair.source}, ["vi"])
+    (seen,) = run.measure_languages({"untouched": pair.source}, ["vi"])
     held_out = lines("vi.heldout.txt.gz")
     assert (seen.model, seen.language) == ("untouched", "vi")
     assert seen.fertility.n_bytes == sum(len(line.encode()) for line in held_out)

@@ -17,7 +17,7 @@ from saltlm.errors import ConfigError, OutputError
 from saltlm.evaluation import generation
 from saltlm.evaluation.config import QuickConfig, SuiteConfig, suite_named, with_options
 from saltlm.evaluation.evaluate import evaluate
-from saltlm.evaluation.side_by_side import rows_of
+from saltlm.evaluation.side_by_side import evaluation_rows
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +160,7 @@ def test_a_value_that_is_no_number_is_no_result(models, files, tmp_path):
     (failure, *_) = found.failures
     assert failure.reason == "bits per byte is not a number"
     assert [result["task"] for result in found.results[1]] == ["target text", "generation"]
-    rows = [(row.task, row.metric) for row in rows_of(found)]
+    rows = [(row.task, row.metric) for row in evaluation_rows(found)]
     assert rows[0] == ("target text", "bits per byte")
 
 

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from saltlm.evaluation.results import Evaluation, Failure, difference_interval, model_hash, ratio
-from saltlm.evaluation.side_by_side import as_json, labels_of, markdown, rows_of, speed_notes
+from saltlm.evaluation.side_by_side import (
+    as_json,
+    evaluation_markdown,
+    evaluation_rows,
+    labels_of,
+    speed_notes,
+)
 from saltlm.evaluation.task import Task, result_file
 
 
@@ -85,9 +91,9 @@ def test_the_best_is_marked_and_so_is_who_is_level_with_it():
         [result("a/right", {"right": measured(right)})],
         [result("a/wrong", {"right": measured(wrong)})],
     )
-    (row,) = rows_of(found)
+    (row,) = evaluation_rows(found)
     assert [cell.place for cell in row.cells] == ["level", "best", "behind"]
-    line = markdown(found).splitlines()[4]
+    line = evaluation_markdown(found).splitlines()[4]
     assert line.startswith("| task | right | 100 | ≈ 0.590 (0.")
     assert "| **0.600** (0." in line
     assert line.endswith("| 0.000 (0.000 to 0.000) |")
@@ -103,9 +109,9 @@ def test_the_best_may_be_the_lowest_or_nobody():
         found = evaluation(
             *([result(name, {"m": measured([x] * 3, better)})] for name, x in numbers.items())
         )
-        assert [cell.place for cell in next(rows_of(found)).cells] == places
+        assert [cell.place for cell in next(evaluation_rows(found)).cells] == places
     equal = evaluation(*([result(name, {"m": measured([1.0] * 3)})] for name in "ab"))
-    assert [cell.place for cell in next(rows_of(equal)).cells] == [None, None]
+    assert [cell.place for cell in next(evaluation_rows(equal)).cells] == [None, None]
 
 
 def test_what_one_model_lacks_leaves_a_gap():
@@ -114,10 +120,10 @@ def test_what_one_model_lacks_leaves_a_gap():
         [result("b", {"other": measured([1.0, 1.0])}, task="more")],
         failures=[Failure("task", "no such file", "b")],
     )
-    rows = list(rows_of(found))
+    rows = list(evaluation_rows(found))
     assert [(row.task, row.metric) for row in rows] == [("task", "m"), ("more", "other")]
     assert [cell.metric is None for cell in rows[0].cells] == [False, True]
-    text = markdown(found)
+    text = evaluation_markdown(found)
     assert "| more | other | 2 |  | 1.000 (1.000 to 1.000) |" in text
     assert "- not measured: task of b: no such file" in text
 

@@ -19,7 +19,7 @@ RECORD = Provenance(
     origin=torch.tensor([3, 0, 0, 0, 1, 1, 2], dtype=torch.uint8),
     plm_ids=torch.tensor([-1, 11, 12, 13, 14, 15, 16]),
     source_ids=torch.tensor([7, 21, 22, 23, -1, -1, -1]),
-    shared_ids=torch.tensor([1, 2, 3]),
+    anchor_ids=torch.tensor([1, 2, 3]),
     new_ids=torch.tensor([4, 5]),
     neighbours=Neighbours(
         torch.tensor([0, 3, 4]),
@@ -49,7 +49,7 @@ def test_a_mapped_row_names_its_neighbours_by_the_size_of_their_coefficient(dire
         token="maus",
         text="maus",
         id=4,
-        origin="linear",
+        origin="made",
         plm_id=14,
         source_id=None,
         residual=0.25,
@@ -95,7 +95,7 @@ def test_copied_and_drawn_rows_have_no_neighbours(directory):
 def test_a_method_without_neighbours_has_no_residual(directory):
     dataclasses.replace(RECORD, neighbours=no_neighbours(2), fit=no_fit(2)).save(directory)
     (found,) = explain(directory, ["maus"])
-    assert (found.origin, found.residual, found.norm_ratio) == ("linear", None, 0.5)
+    assert (found.origin, found.residual, found.norm_ratio) == ("made", None, 0.5)
     assert found.influences == ()
     assert "NaN" not in json.dumps(found.to_json())
 

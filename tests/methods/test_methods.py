@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from saltlm.errors import ConfigError
 from saltlm.methods import pursuit
-from saltlm.methods.inputs import Task
+from saltlm.methods.inputs import MethodInputs
 from saltlm.methods.linear import combine_rows
 from saltlm.methods.neighbours import nearest_shared
 from saltlm.methods.pursuit import pursue
@@ -29,7 +29,7 @@ def make_task(n=60, m=17, h_t=12, d=9, v_s=90, seed=0, aux_is_plm=False):
     aux = plm if aux_is_plm else draw(n + m, 4) @ draw(4, d) + 0.5 * draw(n + m, d)
     shared_ids = torch.randperm(v_s, generator=generator)[:n]
     shared, new = plm[:n], plm[n:]
-    return Task(
+    return MethodInputs(
         shared,
         new,
         shared if aux_is_plm else aux[:n],
@@ -46,8 +46,8 @@ def make_table(v_s=90, h=7, seed=1, padding=4):
     return table
 
 
-def rows_of(text, task, table):
-    return fit_method(parse_method(text), task).fill(table)(slice(0, len(task.plm_new)))
+def rows_of(text, inputs, table):
+    return fit_method(parse_method(text), inputs).fill(table)(slice(0, len(inputs.plm_new)))
 
 
 def f64(*tensors):
@@ -65,25 +65,25 @@ def sparsemax(z):
     return np.maximum(z - (total[size - 1] - 1) / size, 0)
 
 
-def spaces(task, space):
-    new, shared = f64(task.plm_new, task.plm_shared)
+def spaces(inputs, space):
+    new, shared = f64(inputs.plm_new, inputs.plm_shared)
     if space == "auxiliary":
-        return f64(task.aux_new, task.aux_shared)
+        return f64(inputs.aux_new, inputs.aux_shared)
     return (new - shared.mean(0), shared - shared.mean(0)) if space == "centred" else (new, shared)
 
 
-def weights_of(task, space, scale=1.0):
-    new, shared = spaces(task, space)
+def weights_of(inputs, space, scale=1.0):
+    new, shared = spaces(inputs, space)
     return np.array([sparsemax(scale * z) for z in unit(new) @ unit(shared).T])
 
 
-# The oracles: from a task and the source's rows (anchors; all real ones) to the new rows.
+# The oracles: from the inputs and the source's rows (anchors; all real ones) to the new rows.
 
 
-def salt(task, anchors, everyone, space="auxiliary", scale=1.0, ridge=0.0, centred=False):
-    new, shared = f64(task.plm_new, task.plm_shared)
+def salt(inputs, anchors, everyone, space="auxiliary", scale=1.0, ridge=0.0, centred=False):
+    new, shared = f64(inputs.plm_new, inputs.plm_shared)
     rows = []
-    for x, p in zip(new, weights_of(task, space, scale), strict=True):
+    for x, p in zip(new, weights_of(inputs, space, scale), strict=True):
         (kept,) = np.nonzero(p)
         left, right, base = shared[kept], anchors[kept], 0.0
         if centred:
@@ -98,19 +98,19 @@ def salt(task, anchors, everyone, space="auxiliary", scale=1.0, ridge=0.0, centr
     return np.array(rows)
 
 
-def focus(task, anchors, everyone, space="auxiliary", scale=1.0):
-    return weights_of(task, space, scale) @ anchors
+def focus(inputs, anchors, everyone, space="auxiliary", scale=1.0):
+    return weights_of(inputs, space, scale) @ anchors
 
 
-def clp(task, anchors, everyone):
+def clp(inputs, anchors, everyone):
     cosines = np.matmul(
-        *[unit(x) if i == 0 else unit(x).T for i, x in enumerate(spaces(task, "plm"))]
+        *[unit(x) if i == 0 else unit(x).T for i, x in enumerate(spaces(inputs, "plm"))]
     )
     return cosines / cosines.sum(1, keepdims=True) @ anchors
 
 
-def ofa(task, anchors, everyone, k=10, temperature=0.1, rank=None):
-    new, shared = spaces(task, "auxiliary")
+def ofa(inputs, anchors, everyone, k=10, temperature=0.1, rank=None):
+    new, shared = spaces(inputs, "auxiliary")
     rows = []
     for z in unit(new) @ unit(shared).T:
         best = np.argsort(-z)[:k]
@@ -122,8 +122,8 @@ def ofa(task, anchors, everyone, k=10, temperature=0.1, rank=None):
     return np.array(rows)
 
 
-def omp(task, anchors, everyone, k=64):
-    new, shared = f64(task.plm_new, task.plm_shared)
+def omp(inputs, anchors, everyone, k=64):
+    new, shared = f64(inputs.plm_new, inputs.plm_shared)
     rows = []
     for x in new:
         picked, residual = [], x
@@ -137,8 +137,8 @@ def omp(task, anchors, everyone, k=64):
     return np.array(rows)
 
 
-def least_squares(task, anchors, everyone, k=64, distance="euclidean"):
-    new, shared = f64(task.plm_new, task.plm_shared)
+def least_squares(inputs, anchors, everyone, k=64, distance="euclidean"):
+    new, shared = f64(inputs.plm_new, inputs.plm_shared)
     rows = []
     for x in new:
         far = np.linalg.norm(shared - x, axis=1)
@@ -149,8 +149,8 @@ def least_squares(task, anchors, everyone, k=64, distance="euclidean"):
     return np.array(rows)
 
 
-def affine(task, anchors, ridge=1e-6):
-    new, shared = f64(task.plm_new, task.plm_shared)
+def affine(inputs, anchors, ridge=1e-6):
+    new, shared = f64(inputs.plm_new, inputs.plm_shared)
     x, y = shared - shared.mean(0), anchors - anchors.mean(0)
     gram = x.T @ x
     gram += ridge * np.trace(gram) / len(gram) * np.eye(len(gram))
@@ -158,25 +158,25 @@ def affine(task, anchors, ridge=1e-6):
     return tuple((rows - shared.mean(0)) @ w + anchors.mean(0) for rows in (new, shared))
 
 
-def global_affine(task, anchors, everyone, ridge=1e-6):
-    return affine(task, anchors, ridge)[0]
+def global_affine(inputs, anchors, everyone, ridge=1e-6):
+    return affine(inputs, anchors, ridge)[0]
 
 
-def procrustes(task, anchors, everyone, scaled=False):
-    new, shared = f64(task.plm_new, task.plm_shared)
+def procrustes(inputs, anchors, everyone, scaled=False):
+    new, shared = f64(inputs.plm_new, inputs.plm_shared)
     x, y = shared - shared.mean(0), anchors - anchors.mean(0)
     u, s, v = np.linalg.svd(x.T @ y, full_matrices=False)
     factor = s.sum() / np.square(x).sum() if scaled else 1
     return factor * (new - shared.mean(0)) @ u @ v + anchors.mean(0)
 
 
-def global_residual(task, anchors, everyone, scale=1.0, local="mean"):
-    mapped, explained = affine(task, anchors)
+def global_residual(inputs, anchors, everyone, scale=1.0, local="mean"):
+    mapped, explained = affine(inputs, anchors)
     if local == "mean":
-        return mapped + weights_of(task, "centred", scale) @ (anchors - explained)
-    new, shared = spaces(task, "centred")
+        return mapped + weights_of(inputs, "centred", scale) @ (anchors - explained)
+    new, shared = spaces(inputs, "centred")
     rows = []
-    for x, p in zip(new, weights_of(task, "centred", scale), strict=True):
+    for x, p in zip(new, weights_of(inputs, "centred", scale), strict=True):
         (kept,) = np.nonzero(p)
         gram = shared[kept] @ shared[kept].T
         gram += 0.3 * np.trace(gram) / len(kept) * np.eye(len(kept))
@@ -184,8 +184,8 @@ def global_residual(task, anchors, everyone, scale=1.0, local="mean"):
     return mapped + np.array(rows)
 
 
-def kernel_ridge(task, anchors, everyone, ridge=0.03, gamma=1.0):
-    new, shared = (unit(x) for x in spaces(task, "centred"))
+def kernel_ridge(inputs, anchors, everyone, ridge=0.03, gamma=1.0):
+    new, shared = (unit(x) for x in spaces(inputs, "centred"))
     kernel = lambda a, b: np.exp(-gamma * (2 - 2 * a @ b.T))  # noqa: E731
     dual = np.linalg.solve(
         kernel(shared, shared) + ridge * np.eye(len(shared)), anchors - anchors.mean(0)
@@ -205,8 +205,8 @@ ORACLES = {
     "procrustes": procrustes,
     "global-residual": global_residual,
     "kernel-ridge": kernel_ridge,
-    "mean": lambda task, anchors, everyone: np.repeat(
-        everyone.mean(0, keepdims=True), len(task.plm_new), 0
+    "mean": lambda inputs, anchors, everyone: np.repeat(
+        everyone.mean(0, keepdims=True), len(inputs.plm_new), 0
     ),
 }
 
@@ -234,13 +234,13 @@ CASES = [
 @pytest.mark.parametrize("h_t", [12, 3])
 @pytest.mark.parametrize("text", CASES)
 def test_rows_equal_the_oracle(text, h_t):
-    task, table = make_task(h_t=h_t), make_table()
+    inputs, table = make_task(h_t=h_t), make_table()
     choice = parse_method(text)
     given = dict(part.split("=") for part in text.split(":")[1:])
     options = {key: choice.options[key] for key in given}
-    anchors, everyone = f64(table[task.shared_ids], table[: task.n_source_tokens])
-    wanted = ORACLES[choice.name](task, anchors, everyone, **options)
-    found = rows_of(text, task, table).double().numpy()
+    anchors, everyone = f64(table[inputs.shared_ids], table[: inputs.n_source_tokens])
+    wanted = ORACLES[choice.name](inputs, anchors, everyone, **options)
+    found = rows_of(text, inputs, table).double().numpy()
     np.testing.assert_allclose(found, wanted, rtol=2e-3, atol=2e-3 * np.abs(wanted).mean())
 
 
@@ -250,9 +250,9 @@ def test_every_method_but_those_that_read_texts_is_tested_here():
 
 @pytest.mark.parametrize("method", SAMPLED)
 def test_sampled_rows_have_the_moments_of_the_source(method):
-    task = make_task(m=6000, n=20)
+    inputs = make_task(m=6000, n=20)
     table = make_table(v_s=90, h=4) @ torch.randn(4, 4, generator=torch.Generator().manual_seed(3))
-    rows = rows_of(method, task, table).double()
+    rows = rows_of(method, inputs, table).double()
     source = table[:90].double()
     wanted = torch.cov(source.T, correction=0)
     if method == "random":
@@ -264,15 +264,15 @@ def test_sampled_rows_have_the_moments_of_the_source(method):
 
 
 def test_multivariate_with_transformers_scale_is_nearly_the_mean():
-    task, table = make_task(), make_table()
-    rows = rows_of("multivariate:scale=1e-9", task, table)
-    torch.testing.assert_close(rows, rows_of("mean", task, table), atol=1e-3, rtol=0)
+    inputs, table = make_task(), make_table()
+    rows = rows_of("multivariate:scale=1e-9", inputs, table)
+    torch.testing.assert_close(rows, rows_of("mean", inputs, table), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("method", SAMPLED)
 def test_sampled_rows_depend_on_the_seed_and_on_nothing_else(method):
-    task, table = make_task(m=2100), make_table()
-    rows = rows_of(method, task, table)
+    inputs, table = make_task(m=2100), make_table()
+    rows = rows_of(method, inputs, table)
     torch.manual_seed(99)
     fill = fit_method(parse_method(method), make_task(m=2100)).fill(table)
     parts = [fill(slice(start, min(start + 700, 2100))) for start in range(0, 2100, 700)]
@@ -284,8 +284,8 @@ def test_sampled_rows_depend_on_the_seed_and_on_nothing_else(method):
 
 @pytest.mark.parametrize("method", VECTORS_ONLY)
 def test_runs_of_rows_are_parts_of_the_whole(method):
-    task, table = make_task(), make_table()
-    fill = fit_method(parse_method(method), task).fill(table)
+    inputs, table = make_task(), make_table()
+    fill = fit_method(parse_method(method), inputs).fill(table)
     whole = fill(slice(0, 17))
     assert whole.dtype == torch.float32
     torch.testing.assert_close(torch.cat([fill(slice(0, 5)), fill(slice(5, 17))]), whole)
@@ -295,74 +295,74 @@ def test_runs_of_rows_are_parts_of_the_whole(method):
 # The rotation of procrustes depends on all columns at once.
 @pytest.mark.parametrize("method", [m for m in VECTORS_ONLY if m not in (*SAMPLED, "procrustes")])
 def test_a_bias_is_a_table_of_one_column(method):
-    task, table = make_task(), make_table()
-    whole = rows_of(method, task, table)
-    column = rows_of(method, task, table[:, 2:3].contiguous())
+    inputs, table = make_task(), make_table()
+    whole = rows_of(method, inputs, table)
+    column = rows_of(method, inputs, table[:, 2:3].contiguous())
     torch.testing.assert_close(column, whole[:, 2:3], atol=1e-4, rtol=1e-4)
 
 
 @given(st.integers(0, 10_000))
 @settings(max_examples=4, deadline=None)
 def test_the_order_of_tokens_changes_nothing_but_the_order(seed):
-    task, table = make_task(seed=seed), make_table()
+    inputs, table = make_task(seed=seed), make_table()
     generator = torch.Generator().manual_seed(seed)
-    shared = torch.randperm(len(task.plm_shared), generator=generator)
-    new = torch.randperm(len(task.plm_new), generator=generator)
-    moved = Task(
-        task.plm_shared[shared],
-        task.plm_new[new],
-        task.aux_shared[shared],
-        task.aux_new[new],
-        task.shared_ids[shared],
-        n_source_tokens=task.n_source_tokens,
+    shared = torch.randperm(len(inputs.plm_shared), generator=generator)
+    new = torch.randperm(len(inputs.plm_new), generator=generator)
+    moved = MethodInputs(
+        inputs.plm_shared[shared],
+        inputs.plm_new[new],
+        inputs.aux_shared[shared],
+        inputs.aux_new[new],
+        inputs.shared_ids[shared],
+        n_source_tokens=inputs.n_source_tokens,
     )
     for method in VECTORS_ONLY:
         if method in SAMPLED:
             continue
-        before, after = rows_of(method, task, table)[new], rows_of(method, moved, table)
+        before, after = rows_of(method, inputs, table)[new], rows_of(method, moved, table)
         scale = float(before.abs().mean())
         torch.testing.assert_close(after, before, atol=2e-2 * scale, rtol=1e-2)
 
 
 @pytest.mark.parametrize("method", VECTORS_ONLY)
 def test_held_out_rows_and_padding_are_never_looked_at(method):
-    task, table = make_task(), make_table()
+    inputs, table = make_task(), make_table()
     free = torch.ones(90, dtype=torch.bool)
-    free[task.shared_ids] = False
-    object.__setattr__(task, "held_out_ids", free.nonzero().squeeze(1)[:20])
-    before = rows_of(method, task, table)
-    table[task.held_out_ids] = torch.nan
+    free[inputs.shared_ids] = False
+    object.__setattr__(inputs, "held_out_ids", free.nonzero().squeeze(1)[:20])
+    before = rows_of(method, inputs, table)
+    table[inputs.held_out_ids] = torch.nan
     table[90:] = torch.nan
-    assert torch.equal(rows_of(method, task, table), before)
+    assert torch.equal(rows_of(method, inputs, table), before)
 
 
 @pytest.mark.parametrize(
     "method", ["salt", "salt:ridge=1:centred=true", "focus", "clp+", "ofa", "omp", "least-squares"]
 )
 def test_coefficients_explain_the_rows(method):
-    task, table = make_task(), make_table()
-    fitted = fit_method(parse_method(method), task)
-    rows = combine_rows(table[task.shared_ids], fitted.neighbours, fitted.fit.coefficients)
-    torch.testing.assert_close(rows, rows_of(method, task, table), atol=1e-4, rtol=1e-4)
-    made = combine_rows(task.plm_shared, fitted.neighbours, fitted.fit.coefficients)
-    residual = (task.plm_new - made).norm(dim=1) / task.plm_new.norm(dim=1)
+    inputs, table = make_task(), make_table()
+    fitted = fit_method(parse_method(method), inputs)
+    rows = combine_rows(table[inputs.shared_ids], fitted.neighbours, fitted.fit.coefficients)
+    torch.testing.assert_close(rows, rows_of(method, inputs, table), atol=1e-4, rtol=1e-4)
+    made = combine_rows(inputs.plm_shared, fitted.neighbours, fitted.fit.coefficients)
+    residual = (inputs.plm_new - made).norm(dim=1) / inputs.plm_new.norm(dim=1)
     torch.testing.assert_close(fitted.fit.residual, residual, atol=1e-4, rtol=1e-3)
 
 
 def test_the_plm_rows_as_auxiliary_vectors_are_one_space():
-    task = make_task(aux_is_plm=True)
-    assert nearest(task, "auxiliary") is nearest(task, "plm")
+    inputs = make_task(aux_is_plm=True)
+    assert nearest(inputs, "auxiliary") is nearest(inputs, "plm")
     assert nearest(make_task(), "auxiliary") is not nearest(make_task(), "plm")
 
 
 @given(st.integers(0, 10_000), st.floats(1, 30))
 @settings(max_examples=30, deadline=None)
 def test_sharpened_neighbourhoods_are_those_of_scaled_cosines(seed, scale):
-    task = make_task(seed=seed)
-    found = sharpen(nearest_shared(task.aux_new, task.aux_shared), scale)
-    wanted = weights_of(task, "auxiliary", scale)
+    inputs = make_task(seed=seed)
+    found = sharpen(nearest_shared(inputs.aux_new, inputs.aux_shared), scale)
+    wanted = weights_of(inputs, "auxiliary", scale)
     for row, start, end in zip(wanted, found.offsets, found.offsets[1:], strict=False):
-        dense = torch.zeros(len(task.aux_shared))
+        dense = torch.zeros(len(inputs.aux_shared))
         dense[found.indices[start:end]] = found.weights[start:end]
         np.testing.assert_allclose(dense, row, atol=1e-4)
 
@@ -401,10 +401,10 @@ def test_options_that_do_not_go_together():
 
 @pytest.mark.parametrize("method", ["kernel-ridge:ridge=1e-12", "salt:ridge=1e-30:scale=1"])
 def test_a_ridge_that_rounding_swallows_is_told(method):
-    task, table = make_task(aux_is_plm=True), make_table()
-    task.plm_shared[30:] = task.plm_shared[:30]
+    inputs, table = make_task(aux_is_plm=True), make_table()
+    inputs.plm_shared[30:] = inputs.plm_shared[:30]
     with pytest.raises(ConfigError, match="singular but for rounding\nhint: choose a larger ridge"):
-        rows_of(method, task, table)
+        rows_of(method, inputs, table)
 
 
 @pytest.mark.parametrize("method", ["fvt", "wechsel"])
@@ -414,10 +414,10 @@ def test_methods_that_read_texts_say_so(method):
 
 
 def test_kernel_ridge_on_a_part_of_the_anchors():
-    task, table = make_task(), make_table()
-    few = rows_of("kernel-ridge:anchors=40", task, table)
-    assert torch.equal(few, rows_of("kernel-ridge:anchors=40", task, table))
-    assert not torch.allclose(few, rows_of("kernel-ridge", task, table))
+    inputs, table = make_task(), make_table()
+    few = rows_of("kernel-ridge:anchors=40", inputs, table)
+    assert torch.equal(few, rows_of("kernel-ridge:anchors=40", inputs, table))
+    assert not torch.allclose(few, rows_of("kernel-ridge", inputs, table))
 
 
 def _saturated(left, right, **_):
@@ -461,18 +461,20 @@ def test_pursuit_picks_what_the_loop_picks(seed, width, offset):
 
 
 def test_pursuit_of_repeated_and_too_few_candidates():
-    task = make_task(n=6, m=4, h_t=12)
-    shared = torch.cat([task.plm_shared, task.plm_shared])
-    twice = Task(shared, task.plm_new, shared, task.plm_new, torch.arange(12), n_source_tokens=90)
+    inputs = make_task(n=6, m=4, h_t=12)
+    shared = torch.cat([inputs.plm_shared, inputs.plm_shared])
+    twice = MethodInputs(
+        shared, inputs.plm_new, shared, inputs.plm_new, torch.arange(12), n_source_tokens=90
+    )
     fitted = fit_method(parse_method("omp"), twice)
     assert fitted.neighbours.k.tolist() == [12] * 4
     picked = fitted.neighbours.indices.view(4, 12)
     assert all(len(set(row)) == 12 for row in picked.tolist())
     made = combine_rows(shared, fitted.neighbours, fitted.fit.coefficients)
     best = np.linalg.lstsq(
-        task.plm_shared.double().numpy().T, task.plm_new.double().numpy().T, rcond=None
+        inputs.plm_shared.double().numpy().T, inputs.plm_new.double().numpy().T, rcond=None
     )[0]
-    np.testing.assert_allclose(made, best.T @ task.plm_shared.double().numpy(), atol=1e-3)
+    np.testing.assert_allclose(made, best.T @ inputs.plm_shared.double().numpy(), atol=1e-3)
 
 
 def test_options_reach_what_they_name():
@@ -499,7 +501,7 @@ def test_options_reach_what_they_name():
         ("least-squares", "space"): {"k": 5},
         ("least-squares", "distance"): {"k": 5},
     }
-    task, table = make_task(), make_table()
+    inputs, table = make_task(), make_table()
     for name in VECTORS_ONLY:
         for option, value in choose_method(name).options.items():
             if option == "vectors":
@@ -510,7 +512,7 @@ def test_options_reach_what_they_name():
                 option: "auxiliary" if value in ("plm", "centred") else other[option],
             }
             before, after = (
-                fit_method(choose_method(name, options), task).fill(table)(slice(0, 17))
+                fit_method(choose_method(name, options), inputs).fill(table)(slice(0, 17))
                 for options in (given, changed)
             )
             assert not torch.equal(before, after), (name, option)

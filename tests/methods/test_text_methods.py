@@ -13,7 +13,7 @@ from fasttext_files import write_fasttext
 from saltlm.auxiliary.fasttext_format import read_fasttext, seen_in_training, token_vectors
 from saltlm.errors import AuxiliaryVectorsError, ConfigError
 from saltlm.methods.calibration import Bias, Unigrams, log_frequencies, match_norms, match_unigrams
-from saltlm.methods.inputs import Task, Texts
+from saltlm.methods.inputs import MethodInputs, Texts
 from saltlm.methods.pieces import source_pieces, without
 from saltlm.methods.registry import fit_method, parse_method
 from saltlm.tokenizer.vocabulary import read_vocabulary
@@ -34,7 +34,7 @@ def make_task(source: Tokenizer, plm: Tokenizer, new=None, held_out=()):
     generator = torch.Generator().manual_seed(0)
     plm_rows = torch.randn(len(right), 8, generator=generator)
     texts = Texts(source, plm, left.forms, right.forms, shared, new)
-    return Task(
+    return MethodInputs(
         plm_rows[shared],
         plm_rows[new],
         plm_rows[shared],
@@ -46,12 +46,12 @@ def make_task(source: Tokenizer, plm: Tokenizer, new=None, held_out=()):
     )
 
 
-def make_table(task):
-    return torch.randn(task.n_source_tokens, H, generator=torch.Generator().manual_seed(1))
+def make_table(inputs):
+    return torch.randn(inputs.n_source_tokens, H, generator=torch.Generator().manual_seed(1))
 
 
-def rows_of(method, task, table):
-    return fit_method(parse_method(method), task).fill(table)(slice(0, len(task.plm_new)))
+def rows_of(method, inputs, table):
+    return fit_method(parse_method(method), inputs).fill(table)(slice(0, len(inputs.plm_new)))
 
 
 FAMILIES = ["bytelevel", "sentencepiece", "metaspace", "unigram", "wordpiece"]
@@ -62,12 +62,12 @@ PAIRS = [("bytelevel", "unigram"), ("bytelevel", "wordpiece"), ("sentencepiece",
 @pytest.mark.parametrize("word_start", [False, True])
 def test_fvt_is_the_mean_of_the_encoded_text(tokenizers_by_family, pair, word_start):
     source, plm = (tokenizers_by_family[family] for family in pair)
-    task = make_task(source, plm)
-    table = make_table(task)
-    rows = rows_of(f"fvt:word_start={str(word_start).lower()}", task, table)
+    inputs = make_task(source, plm)
+    table = make_table(inputs)
+    rows = rows_of(f"fvt:word_start={str(word_start).lower()}", inputs, table)
     adds_space = pair[0] == "sentencepiece"
     n_checked = 0
-    for form, row in zip(task.texts.new_forms, rows, strict=True):
+    for form, row in zip(inputs.texts.new_forms, rows, strict=True):
         try:
             text = form.text.decode()
         except UnicodeDecodeError:
@@ -75,7 +75,7 @@ def test_fvt_is_the_mean_of_the_encoded_text(tokenizers_by_family, pair, word_st
         if word_start and form.begins_word and not adds_space:
             text = " " + text
         ids = source.encode(text, add_special_tokens=False).ids
-        ids = [id for id in ids if task.texts.source_forms[id] is not None]
+        ids = [id for id in ids if inputs.texts.source_forms[id] is not None]
         torch.testing.assert_close(row, table[ids].mean(0))
         n_checked += 1
     assert n_checked > 20
@@ -83,12 +83,12 @@ def test_fvt_is_the_mean_of_the_encoded_text(tokenizers_by_family, pair, word_st
 
 def test_fvt_by_length_weighs_pieces_by_their_bytes(tokenizers_by_family):
     source, plm = tokenizers_by_family["bytelevel"], tokenizers_by_family["unigram"]
-    task = make_task(source, plm)
-    table = make_table(task)
-    pieces = source_pieces(task.texts, (), word_start=False)
-    rows = rows_of("fvt:weights=length", task, table)
+    inputs = make_task(source, plm)
+    table = make_table(inputs)
+    pieces = source_pieces(inputs.texts, (), word_start=False)
+    rows = rows_of("fvt:weights=length", inputs, table)
     for ids, row in zip(pieces, rows, strict=True):
-        sizes = [len(task.texts.source_forms[id].text) for id in ids]
+        sizes = [len(inputs.texts.source_forms[id].text) for id in ids]
         wanted = np.average(table[ids].numpy(), axis=0, weights=sizes)
         np.testing.assert_allclose(row, wanted, atol=1e-5)
 
@@ -101,20 +101,20 @@ def test_half_characters_are_made_of_single_bytes(tokenizers_by_family):
         for id, form in enumerate(vocabulary.forms)
         if form is not None and len(form.text) == 1 and form.text[0] >= 0x80
     )
-    task = make_task(byte_level, byte_level, new=[half])
-    (ids,) = source_pieces(task.texts, (), word_start=True)
+    inputs = make_task(byte_level, byte_level, new=[half])
+    (ids,) = source_pieces(inputs.texts, (), word_start=True)
     assert [vocabulary.forms[id].text for id in ids] == [vocabulary.forms[half].text]
-    (gone,) = source_pieces(task.texts, {half}, word_start=True)
+    (gone,) = source_pieces(inputs.texts, {half}, word_start=True)
     assert gone == []
 
 
 def test_a_token_without_pieces_is_the_mean_row(tokenizers_by_family):
     byte_level = tokenizers_by_family["bytelevel"]
     half = byte_level.token_to_id("Ñ")
-    task = make_task(byte_level, byte_level, new=[half], held_out=[half])
-    table = make_table(task)
+    inputs = make_task(byte_level, byte_level, new=[half], held_out=[half])
+    table = make_table(inputs)
     seen = torch.arange(len(table)) != half
-    torch.testing.assert_close(rows_of("fvt", task, table)[0], table[seen].mean(0))
+    torch.testing.assert_close(rows_of("fvt", inputs, table)[0], table[seen].mean(0))
 
 
 @pytest.mark.parametrize(
@@ -125,18 +125,18 @@ def test_held_out_tokens_are_not_their_own_pieces(tokenizers_by_family, family):
     vocabulary = _vocabulary(source.to_str())
     held = [i for i, form in enumerate(vocabulary.forms) if form is not None and len(form.text) > 3]
     held = held[::3]
-    task = make_task(source, source, new=held, held_out=held)
-    pieces = source_pieces(task.texts, set(held), word_start=True)
+    inputs = make_task(source, source, new=held, held_out=held)
+    pieces = source_pieces(inputs.texts, set(held), word_start=True)
     assert not {id for ids in pieces for id in ids} & set(held)
     whole = sum(
         b"".join(vocabulary.forms[id].text for id in ids) == vocabulary.forms[token].text
         for ids, token in zip(pieces, held, strict=True)
     )
     assert whole > 0.9 * len(held)
-    table = make_table(task)
-    before = rows_of("fvt", task, table)
+    table = make_table(inputs)
+    before = rows_of("fvt", inputs, table)
     table[held] = torch.nan
-    assert torch.equal(rows_of("fvt", task, table), before)
+    assert torch.equal(rows_of("fvt", inputs, table), before)
 
 
 def test_a_tokenizer_without_nothing_is_itself(tokenizers_by_family):
@@ -182,15 +182,15 @@ def mean_word_vectors(words, tokenizer, weights):
 def test_wechsel_equals_a_loop(tokenizers_by_family, word_files):
     source, plm = tokenizers_by_family["bytelevel"], tokenizers_by_family["unigram"]
     new = [id for word in TARGET_WORDS for id in plm.encode(word, add_special_tokens=False).ids]
-    task = make_task(source, plm, new=new)
-    table = make_table(task)
+    inputs = make_task(source, plm, new=new)
+    table = make_table(inputs)
     zipf = [1 / rank for rank in range(1, 5)]
     # The dictionary sends x to y, y to z and z to x.
     rotation = np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]])
     found = sorted(mean_word_vectors(SOURCE_WORDS, source, zipf).items())
     ids, vectors = np.array([id for id, _ in found]), np.array([row for _, row in found]) @ rotation
     targets = mean_word_vectors(TARGET_WORDS, plm, zipf)
-    rows = rows_of(wechsel_text(word_files), task, table).numpy()
+    rows = rows_of(wechsel_text(word_files), inputs, table).numpy()
     n_unique = 0
     for plm_id, row in zip(new, rows, strict=True):
         x = targets[plm_id]
@@ -208,21 +208,21 @@ def test_wechsel_equals_a_loop(tokenizers_by_family, word_files):
 def test_wechsel_draws_what_has_no_vector(tokenizers_by_family, word_files):
     source, plm = tokenizers_by_family["bytelevel"], tokenizers_by_family["unigram"]
     new = [plm.token_to_id("▁quick") or 30, plm.encode("Hund", add_special_tokens=False).ids[0]]
-    task = make_task(source, plm, new=new)
-    table = make_table(task)
-    rows = rows_of(wechsel_text(word_files), task, table)
-    torch.testing.assert_close(rows[0], rows_of("random", task, table)[0])
-    assert not torch.allclose(rows[1], rows_of("random", task, table)[1])
+    inputs = make_task(source, plm, new=new)
+    table = make_table(inputs)
+    rows = rows_of(wechsel_text(word_files), inputs, table)
+    torch.testing.assert_close(rows[0], rows_of("random", inputs, table)[0])
+    assert not torch.allclose(rows[1], rows_of("random", inputs, table)[1])
 
 
 def test_wechsel_with_fasttext_models(tokenizers_by_family, tmp_path):
     words = ["the", "dog", "house", "Haus", "schnell", "für", "river"]
     file = write_fasttext(tmp_path / "both.bin", words, minn=2, dimension=8)
     source, plm = tokenizers_by_family["bytelevel"], tokenizers_by_family["unigram"]
-    task = make_task(source, plm)
-    table = make_table(task)
-    rows = rows_of(f"wechsel:source_vectors={file}:target_vectors={file}:k=1", task, table)
-    drawn = rows_of("random", task, table)
+    inputs = make_task(source, plm)
+    table = make_table(inputs)
+    rows = rows_of(f"wechsel:source_vectors={file}:target_vectors={file}:k=1", inputs, table)
+    drawn = rows_of("random", inputs, table)
     model = read_fasttext(file)
 
     def vectors(forms):
@@ -230,7 +230,7 @@ def test_wechsel_with_fasttext_models(tokenizers_by_family, tmp_path):
         seen = seen_in_training(model, texts) & np.array([bool(text) for text in texts])
         return token_vectors(model, texts) * seen[:, None]
 
-    left, right = vectors(task.texts.source_forms), vectors(task.texts.new_forms)
+    left, right = vectors(inputs.texts.source_forms), vectors(inputs.texts.new_forms)
     known = np.flatnonzero(left.any(1))
     left = left / np.linalg.norm(left, axis=1, keepdims=True).clip(1e-30)
     n_known = 0
@@ -267,8 +267,8 @@ def test_ofa_over_multilingual_vectors(tokenizers_by_family, tmp_path):
     file.write_text("".join(f"{w} {' '.join(map(str, v))}\n" for w, v in words.items()))
     source, plm = tokenizers_by_family["bytelevel"], tokenizers_by_family["unigram"]
     new = plm.encode("der", add_special_tokens=False).ids
-    task = make_task(source, plm, new=new)
-    table = make_table(task)
+    inputs = make_task(source, plm, new=new)
+    table = make_table(inputs)
 
     def vectors(tokenizer):
         """By id, the mean of the words that have the token among their pieces."""
@@ -282,17 +282,17 @@ def test_ofa_over_multilingual_vectors(tokenizers_by_family, tmp_path):
     def unit(vector):
         return vector / np.linalg.norm(vector)
 
-    everyone = rows_of(f"ofa:vectors={file}:k=1000", task, table)
-    one = rows_of(f"ofa:vectors={file}:k=1", task, table)
+    everyone = rows_of(f"ofa:vectors={file}:k=1000", inputs, table)
+    one = rows_of(f"ofa:vectors={file}:k=1", inputs, table)
     left, right = vectors(source), vectors(plm)
-    seen = [id for id in left if id in task.source_ids.tolist()]
+    seen = [id for id in left if id in inputs.source_ids.tolist()]
     for id, row, mixed in zip(new, one, everyone, strict=True):
         cosines = np.array([unit(left[other]) @ unit(right[id]) for other in seen])
         nearest = [other for other, c in zip(seen, cosines, strict=True) if c > max(cosines) - 1e-6]
         assert any(torch.allclose(row, table[other]) for other in nearest)
         weights = np.exp(cosines / 0.1) / np.exp(cosines / 0.1).sum()
         np.testing.assert_allclose(mixed, weights @ table[seen].double().numpy(), atol=1e-4)
-    thin = rows_of(f"ofa:vectors={file}:k=1:rank=2", task, table)
+    thin = rows_of(f"ofa:vectors={file}:k=1:rank=2", inputs, table)
     leading = np.linalg.svd(table.double().numpy(), full_matrices=False)[2][:2]
     np.testing.assert_allclose(thin, one.double().numpy() @ leading.T @ leading, atol=1e-4)
     assert int(torch.linalg.matrix_rank(torch.cat([thin, thin]), tol=1e-4)) <= 2
@@ -333,9 +333,9 @@ def test_files_that_do_not_fit_are_told(
         word_files[name] = tmp_path / f"{name}.txt"
         word_files[name].write_text(content)
     word_files["missing"] = tmp_path / "missing.txt"
-    task = make_task(tokenizers_by_family["bytelevel"], tokenizers_by_family["unigram"])
+    inputs = make_task(tokenizers_by_family["bytelevel"], tokenizers_by_family["unigram"])
     with pytest.raises(error, match=message):
-        rows_of(text.format(**word_files), task, make_table(task))
+        rows_of(text.format(**word_files), inputs, make_table(inputs))
 
 
 def test_norm_calibration_gives_every_row_one_length():

@@ -13,7 +13,7 @@ import saltlm.models.token_tables
 from saltlm.errors import CheckpointError
 from saltlm.models.architecture import read_config
 from saltlm.models.checkpoint import open_checkpoint
-from saltlm.models.token_tables import Side, Tables, read_tables, replacements
+from saltlm.models.token_tables import ParentKind, Tables, read_tables, replacements
 
 V = 100
 SMALL: dict[str, Any] = {
@@ -102,7 +102,7 @@ def save(model: Any, directory: Path) -> Any:
     return model
 
 
-def read(directory: Path, side: Side = "source", **names: str) -> Tables:
+def read(directory: Path, side: ParentKind = "source", **names: str) -> Tables:
     return read_tables(open_checkpoint(directory), read_config(directory), side=side, **names)
 
 

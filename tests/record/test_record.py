@@ -24,7 +24,7 @@ def provenance(neighbours, fit, m):
         origin=torch.tensor([0, 0, 1, 1, 2, 3], dtype=torch.uint8)[: 4 + m],
         plm_ids=torch.tensor([5, 4, 3, 2, 1, -1])[: 4 + m],
         source_ids=torch.tensor([9, 8, -1, -1, -1, 0])[: 4 + m],
-        shared_ids=torch.tensor([0, 1]),
+        anchor_ids=torch.tensor([0, 1]),
         new_ids=torch.tensor([2, 3])[:m],
         neighbours=neighbours,
         fit=fit,

@@ -12,7 +12,7 @@ from tokenizers.models import BPE
 
 from saltlm.errors import ConfigError
 from saltlm.methods.calibration import Calibration, Unigrams
-from saltlm.methods.inputs import Task, Texts
+from saltlm.methods.inputs import MethodInputs, Texts
 from saltlm.methods.registry import METHODS, Choice, choose_method, fit_method, parse_method
 from saltlm.scoring.folds import distinct, draw_folds, hold_out, strata_of
 from saltlm.scoring.holdout import judge, score_briefly, score_methods
@@ -28,7 +28,7 @@ def make_pair(n=120, h_t=6, h_s=5, noise=0.2, seed=0):
     ids = torch.randperm(200, generator=generator)[:n]
     table[ids] = plm[:n] @ torch.randn(h_t, h_s, generator=generator)
     table[ids] += noise * torch.randn(n, h_s, generator=generator)
-    return Task(plm[:n], plm[n:], plm[:n], plm[n:], ids, n_source_tokens=200), table
+    return MethodInputs(plm[:n], plm[n:], plm[:n], plm[n:], ids, n_source_tokens=200), table
 
 
 def choices(*texts):
@@ -53,34 +53,34 @@ def test_folds_of_another_seed_are_others():
     assert not torch.equal(draw_folds(strata, 5, 0)[0], draw_folds(strata, 5, 1)[0])
 
 
-def with_texts(task):
-    n = len(task.shared_ids)
+def with_texts(inputs):
+    n = len(inputs.shared_ids)
     forms = [Form((f"a{i}" if i % 3 else f"я{i}").encode(), True) for i in range(n + 10)]
     nothing = Tokenizer(BPE())
     texts = Texts(nothing, nothing, [None] * 200, forms, list(range(n)), list(range(n, n + 10)))
-    object.__setattr__(task, "texts", texts)
-    return task
+    object.__setattr__(inputs, "texts", texts)
+    return inputs
 
 
 def test_strata_are_scripts_and_quarters_by_frequency():
-    task, _ = make_pair(n=120)
-    task = with_texts(task)
-    strata = strata_of(task)
+    inputs, _ = make_pair(n=120)
+    inputs = with_texts(inputs)
+    strata = strata_of(inputs)
     is_latin = torch.arange(120) % 3 > 0
     assert len(strata[is_latin].unique()) == len(strata[~is_latin].unique()) == 4
     assert not set(strata[is_latin].tolist()) & set(strata[~is_latin].tolist())
     assert strata[is_latin].tolist() == sorted(strata[is_latin].tolist())
     counts = torch.arange(130)  # the later the more frequent
-    assert torch.equal(strata_of(task, counts)[is_latin], strata[is_latin].flip(0))
+    assert torch.equal(strata_of(inputs, counts)[is_latin], strata[is_latin].flip(0))
 
 
 def test_held_out_tokens_are_the_new_ones_and_their_rows_are_closed():
-    task, _ = make_pair()
-    task = with_texts(task)
+    inputs, _ = make_pair()
+    inputs = with_texts(inputs)
     held = torch.tensor([3, 50, 7])
-    part = hold_out(task, held)
-    assert torch.equal(part.plm_new, task.plm_shared[[3, 7, 50]])
-    assert torch.equal(part.held_out_ids, task.shared_ids[[3, 7, 50]])
+    part = hold_out(inputs, held)
+    assert torch.equal(part.plm_new, inputs.plm_shared[[3, 7, 50]])
+    assert torch.equal(part.held_out_ids, inputs.shared_ids[[3, 7, 50]])
     assert part.texts.new_plm_ids == [3, 7, 50]
     assert len(part.plm_shared) == len(part.shared_ids) == len(part.texts.shared_plm_ids) == 117
     assert not set(part.shared_ids.tolist()) & set(part.held_out_ids.tolist())
@@ -89,22 +89,22 @@ def test_held_out_tokens_are_the_new_ones_and_their_rows_are_closed():
 
 
 def test_a_row_that_two_tokens_copy_counts_once():
-    task, table = make_pair()
-    ids = task.shared_ids.clone()
+    inputs, table = make_pair()
+    ids = inputs.shared_ids.clone()
     ids[5], ids[9] = ids[2], ids[2]
-    object.__setattr__(task, "shared_ids", ids)
-    single = distinct(task)
+    object.__setattr__(inputs, "shared_ids", ids)
+    single = distinct(inputs)
     assert len(single.shared_ids) == 118 == len(single.shared_ids.unique())
     assert len(single.held_out_ids) == 0
-    assert torch.equal(single.plm_shared[5], task.plm_shared[6])
-    assert score_methods(task, table, choices("global"))[0].r2 is not None
+    assert torch.equal(single.plm_shared[5], inputs.plm_shared[6])
+    assert score_methods(inputs, table, choices("global"))[0].r2 is not None
 
 
 @pytest.mark.parametrize("name", [n for n in METHODS if n not in ("fvt", "wechsel")])
 def test_no_method_sees_what_it_is_asked_for(name):
     """Rows of held-out tokens are wrecked; what is predicted for them must not change."""
-    task, table = make_pair()
-    part = hold_out(task, torch.arange(0, 120, 5))
+    inputs, table = make_pair()
+    part = hold_out(inputs, torch.arange(0, 120, 5))
     wrecked = table.clone()
     wrecked[part.held_out_ids] = torch.nan
     before, after = (
@@ -135,8 +135,8 @@ def test_scores_equal_plain_numpy():
 
 
 def test_a_linear_source_is_what_a_linear_map_predicts():
-    task, table = make_pair(noise=0.0)
-    exact, mean, drawn = score_methods(task, table, choices("global", "mean", "multivariate"))
+    inputs, table = make_pair(noise=0.0)
+    exact, mean, drawn = score_methods(inputs, table, choices("global", "mean", "multivariate"))
     assert exact.r2.value > 0.999
     assert exact.cosine.value > 0.999
     assert exact.retrieval.value == 1
@@ -151,8 +151,8 @@ def test_a_linear_source_is_what_a_linear_map_predicts():
 def test_intervals_hold_the_value_and_shrink_with_more_tokens():
     widths = []
     for n in (120, 480):
-        task, table = make_pair(n=n) if n == 120 else make_big_pair()
-        (score,) = score_methods(task, table, choices("focus"))
+        inputs, table = make_pair(n=n) if n == 120 else make_big_pair()
+        (score,) = score_methods(inputs, table, choices("focus"))
         assert score.r2.low < score.r2.value < score.r2.high
         widths.append(score.r2.high - score.r2.low)
     assert widths[1] < 0.8 * widths[0]
@@ -165,42 +165,42 @@ def make_big_pair():
     table[:480] = plm[:480] @ torch.randn(6, 5, generator=generator)
     table[:480] += 0.2 * torch.randn(480, 5, generator=generator)
     ids = torch.arange(480)
-    return Task(plm[:480], plm[480:], plm[:480], plm[480:], ids, n_source_tokens=500), table
+    return MethodInputs(plm[:480], plm[480:], plm[:480], plm[480:], ids, n_source_tokens=500), table
 
 
 def test_scores_depend_on_the_seed_only():
-    task, table = make_pair()
+    inputs, table = make_pair()
     first, again, other = (
-        score_methods(task, table, choices("focus"), seed=seed)[0] for seed in (0, 0, 1)
+        score_methods(inputs, table, choices("focus"), seed=seed)[0] for seed in (0, 0, 1)
     )
     assert first.r2 == again.r2
     assert first.r2 != other.r2
 
 
 def test_repeats_and_single_folds():
-    task, table = make_pair()
-    once = score_methods(task, table, choices("focus"), n_used=1)[0].r2
-    often = score_methods(task, table, choices("focus"), repeats=4)[0].r2
+    inputs, table = make_pair()
+    once = score_methods(inputs, table, choices("focus"), n_used=1)[0].r2
+    often = score_methods(inputs, table, choices("focus"), repeats=4)[0].r2
     assert once.high - once.low > often.high - often.low
 
 
 def test_a_look_in_passing_is_one_fold_of_a_fifth_or_a_thousand_tokens(monkeypatch):
-    task, table = make_pair()
-    brief = score_briefly(task, table, choose_method("focus"))
-    (fold,) = score_methods(task, table, choices("focus"), n_used=1)
+    inputs, table = make_pair()
+    brief = score_briefly(inputs, table, choose_method("focus"))
+    (fold,) = score_methods(inputs, table, choices("focus"), n_used=1)
     assert brief.n_tokens == 24
     assert brief.r2 == fold.r2
-    assert score_methods(task, table, choices("focus"))[0].n_tokens == 120
+    assert score_methods(inputs, table, choices("focus"))[0].n_tokens == 120
     monkeypatch.setattr("saltlm.scoring.holdout._BRIEF", 12)
-    assert score_briefly(task, table, choose_method("focus")).n_tokens == 12
+    assert score_briefly(inputs, table, choose_method("focus")).n_tokens == 12
     few, table = make_pair(n=9)
     assert score_briefly(few, table, choose_method("focus")) is None
 
 
 def test_calibrations_are_done_to_what_is_scored():
-    task, table = make_pair(noise=1.0)
+    inputs, table = make_pair(noise=1.0)
     plain, scaled = (
-        score_methods(task, table, choices("focus"), calibration=Calibration(norms=norms))[0]
+        score_methods(inputs, table, choices("focus"), calibration=Calibration(norms=norms))[0]
         for norms in (False, True)
     )
     assert plain.norm_ratio.value < 0.9
@@ -208,10 +208,10 @@ def test_calibrations_are_done_to_what_is_scored():
 
 
 def test_unigrams_of_held_out_tokens_are_their_own(monkeypatch):
-    task, table = make_pair()
-    ids = task.shared_ids.clone()
+    inputs, table = make_pair()
+    ids = inputs.shared_ids.clone()
     ids[9] = ids[2]  # the yardstick leaves this token out
-    object.__setattr__(task, "shared_ids", ids)
+    object.__setattr__(inputs, "shared_ids", ids)
     hidden, logs = torch.linspace(-1, 2, 5), torch.linspace(0.1, 0.9, 120).log()
     seen = []
     monkeypatch.setattr(
@@ -219,7 +219,7 @@ def test_unigrams_of_held_out_tokens_are_their_own(monkeypatch):
         lambda rows, truth, mean: seen.append((rows, truth)) or judge(rows, truth, mean),
     )
     calibration = Calibration(unigrams=Unigrams(hidden, logs, torch.zeros(10)))
-    score_methods(task, table, choices("global"), calibration=calibration)
+    score_methods(inputs, table, choices("global"), calibration=calibration)
     assert len(seen) == 5
     for rows, truth in seen:
         held = (table[ids].unsqueeze(1) == truth).all(2).any(1)
@@ -231,9 +231,9 @@ def test_unigrams_of_held_out_tokens_are_their_own(monkeypatch):
 
 
 def test_one_failing_method_does_not_stop_the_rest(caplog):
-    task, table = make_pair()
+    inputs, table = make_pair()
     tried = [choose_method("fvt"), choose_method("salt", {"centred": True}), *choices("focus")]
-    fvt, salt, focus = score_methods(task, table, tried)
+    fvt, salt, focus = score_methods(inputs, table, tried)
     assert "fvt reads the tokens' texts" in fvt.error
     assert "needs a ridge" in salt.error
     assert focus.r2 is not None
@@ -243,17 +243,17 @@ def test_one_failing_method_does_not_stop_the_rest(caplog):
 
 
 def test_rows_that_are_not_finite_are_an_error():
-    task, table = make_pair()
-    table[task.shared_ids[0]] = torch.inf
-    (score,) = score_methods(task, table, choices("clp"))
+    inputs, table = make_pair()
+    table[inputs.shared_ids[0]] = torch.inf
+    (score,) = score_methods(inputs, table, choices("clp"))
     assert "predicted rows are not finite" in score.error
 
 
 @pytest.mark.parametrize("n_folds", [1, 61])
 def test_folds_that_cannot_be(n_folds):
-    task, table = make_pair()
+    inputs, table = make_pair()
     with pytest.raises(ConfigError, match=f"{n_folds} folds of 120 shared tokens"):
-        score_methods(task, table, choices("mean"), n_folds=n_folds)
+        score_methods(inputs, table, choices("mean"), n_folds=n_folds)
 
 
 def test_variants_begin_with_the_published_method():
@@ -265,7 +265,7 @@ def test_variants_begin_with_the_published_method():
 
 
 def test_select_takes_the_best_variant():
-    task, table = make_pair(noise=4.0)
-    (chosen,) = select_options(task, table, ["global"])
+    inputs, table = make_pair(noise=4.0)
+    (chosen,) = select_options(inputs, table, ["global"])
     assert isinstance(chosen, Choice)
     assert chosen.options["ridge"] == 0.1

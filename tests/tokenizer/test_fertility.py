@@ -1,7 +1,7 @@
 import pytest
 from transformers import AutoTokenizer
 
-from saltlm.tokenizer.fertility import encode, fertility, lost_bytes
+from saltlm.tokenizer.fertility import encode_documents, fertility, lost_bytes
 
 
 @pytest.fixture
@@ -34,11 +34,11 @@ def test_nothing_is_no_division_by_zero(load):
 
 def test_a_byte_level_tokenizer_loses_nothing(load, corpus):
     tokenizer = load("bytelevel")
-    assert lost_bytes(tokenizer, corpus, encode(tokenizer, corpus)) == [0] * len(corpus)
+    assert lost_bytes(tokenizer, corpus, encode_documents(tokenizer, corpus)) == [0] * len(corpus)
 
 
 def test_what_normalisation_and_unknown_tokens_lose(load):
     tokenizer = load("unigram")
     documents = ["ﬁne dogs", "the ꙮ dog"]
     # The ligature's three bytes come back as two other characters; the unknown letter does not.
-    assert lost_bytes(tokenizer, documents, encode(tokenizer, documents)) == [3, 3]
+    assert lost_bytes(tokenizer, documents, encode_documents(tokenizer, documents)) == [3, 3]

@@ -40,7 +40,7 @@ def test_every_used_token_kept_means_the_same_tokens(donor, corpus):
     for text in german:
         assert tokens(pruned.tokenizer, text) == tokens(donor, text)
     loss = pruning_loss(donor, pruned.tokenizer, german)
-    assert loss.tokens == loss.donor_tokens
+    assert loss.tokens == loss.tokens_before
     assert loss.resegmented == 0
     assert loss.n_documents == 6
     assert (loss.n_changed, loss.unreachable) == (0, ())
@@ -65,10 +65,10 @@ def test_a_small_vocabulary_still_spells_the_corpus(donor, corpus):
     pruned = prune_tokenizer(donor, counts, size=size)
     assert smallest <= len(pruned.kept) <= size
     loss = pruning_loss(donor, pruned.tokenizer, german)
-    assert loss.tokens > loss.donor_tokens
+    assert loss.tokens > loss.tokens_before
     gone = set(counts.nonzero().flatten().tolist()) - set(pruned.kept.tolist())
-    assert 0 < int(counts[list(gone)].sum()) <= loss.resegmented < loss.donor_tokens
-    assert loss.unknown == loss.donor_unknown == 0
+    assert 0 < int(counts[list(gone)].sum()) <= loss.resegmented < loss.tokens_before
+    assert loss.unknown == loss.unknown_before == 0
     assert (loss.n_changed, loss.unreachable) == (0, ())
 
 

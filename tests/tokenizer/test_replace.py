@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from saltlm.config.transfer import SpecialTokensConfig
 from saltlm.errors import VocabularyError
 from saltlm.tokenizer import replace, save
-from saltlm.tokenizer.replace import compose_tokenizer
+from saltlm.tokenizer.replace import replace_vocabulary
 from saltlm.tokenizer.save import save_tokenizer
 from saltlm.tokenizer.special_tokens import SpecialTokens, read_framing, special_tokens_of
 from saltlm.tokenizer.target import RoleRow, TargetTokenizer, role_table
@@ -38,7 +38,7 @@ def compose(tokenizers_by_family, special):
     """A function that composes a family's PLM with another family's source."""
 
     def run(plm: str, source: str, **config: object) -> TargetTokenizer:
-        return compose_tokenizer(
+        return replace_vocabulary(
             tokenizers_by_family[plm],
             special(plm),
             tokenizers_by_family[source],
@@ -58,7 +58,7 @@ def bpe(pieces: list[str], merges: list[tuple[str, str]], specials: list[str]) -
 
 
 def composed(plm: Tokenizer, source: Tokenizer, **config: object) -> TargetTokenizer:
-    return compose_tokenizer(
+    return replace_vocabulary(
         plm,
         special_tokens_of(plm),
         source,
@@ -149,7 +149,7 @@ def test_end_of_text_named_as_unk_is_no_unk(tokenizers_by_family):
         tokenizer_object=source, eos_token="<|endoftext|>", unk_token="<|endoftext|>"
     )
     plm = tokenizers_by_family["unigram"]
-    target = compose_tokenizer(
+    target = replace_vocabulary(
         plm, special_tokens_of(plm), source, special_tokens_of(loaded), SpecialTokensConfig()
     )
     assert roles(target) == {"eos": "<|endoftext|>", "unk": "<unk>"}
@@ -260,7 +260,7 @@ def test_notes_about_dropped_tokens(tokenizers_by_family, special):
     unigram = tokenizers_by_family["unigram"]
     source = special("unigram", chat_template="{{ '</s>' }}")
     config = SpecialTokensConfig(drop=["</s>"])
-    target = compose_tokenizer(unigram, special("unigram"), unigram, source, config)
+    target = replace_vocabulary(unigram, special("unigram"), unigram, source, config)
     assert target.notes == (
         "'</s>' is dropped, but the chat template writes it; text now spells it",
         "'</s>' is dropped, so it is no longer put around texts",
@@ -353,7 +353,7 @@ def test_chat_templates_and_settings_are_the_sources(tmp_path, tokenizers_by_fam
     source = special("bytelevel", model_max_length=77, padding_side="left")
     source.chat_templates.update(default=TEMPLATE, tools="{{ tools }}")
     source.chat_templates["../../outside"] = "{{ x }}"
-    target = compose_tokenizer(
+    target = replace_vocabulary(
         tokenizers_by_family["metaspace"],
         special("metaspace"),
         tokenizers_by_family["bytelevel"],

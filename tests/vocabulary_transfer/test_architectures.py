@@ -122,7 +122,7 @@ def check_rows(made):
     table, new_table = (model.get_input_embeddings().weight for model in (source, new))
     assert torch.equal(new_table[copied], table[place])
     assert torch.equal(new_head.weight[copied], head.weight[place])
-    assert made.result.counts["linear"] > 20
+    assert made.result.counts["made"] > 20
 
     offsets = record.neighbours.offsets.tolist()
     plm_table = array(made.plm.get_input_embeddings().weight)
@@ -132,7 +132,7 @@ def check_rows(made):
         columns.append((head.bias, new_head.bias))
     for number in range(0, len(record.new_ids), 60):
         id = int(record.new_ids[number])
-        near = record.shared_ids[record.neighbours.indices[offsets[number] : offsets[number + 1]]]
+        near = record.anchor_ids[record.neighbours.indices[offsets[number] : offsets[number + 1]]]
         bases = plm_table[record.plm_ids[near]]
         coefficients = plm_table[record.plm_ids[id]] @ np.linalg.pinv(bases, rcond=1e-5)
         for old, rows in columns:

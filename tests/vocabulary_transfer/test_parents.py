@@ -52,18 +52,18 @@ def test_word_vectors_stand_for_a_plm(source, donor, vectors, tmp_path):
     result = transfer(source, donor, tmp_path / "out", plm_vectors=spec)
     counts = result.counts
     assert counts["shared"] > 100
-    assert min(counts["linear"], counts["sampled"]) > 100
+    assert min(counts["made"], counts["sampled"]) > 100
     words = {line.split()[0] for line in vectors.read_text(encoding="utf-8").splitlines()[1:]}
     record = result.provenance
     tokens = [
         result.tokenizer.id_to_token(id).removeprefix("##") for id in range(len(record.origin))
     ]
     for id, token in enumerate(tokens):
-        if record.origin[id] == Origin.LINEAR:
+        if record.origin[id] == Origin.MADE:
             assert token in words
         elif record.origin[id] == Origin.SAMPLED:
             assert token not in words
-    assert all(tokens[id] in words for id in record.shared_ids.tolist())
+    assert all(tokens[id] in words for id in record.anchor_ids.tolist())
     manifest = read_manifest(tmp_path / "out")
     assert manifest["plm"]["tables"]["embedding"]["tensors"] == [spec]
     assert str(vectors) in manifest["files"]
@@ -106,9 +106,9 @@ def test_a_sentencepiece_model_is_converted(source, spiece, corpus, tmp_path):
         tokens = result.tokenizer.encode(line, add_special_tokens=False).tokens
         assert tokens == original.encode(line, out_type=str)
     table = T5EncoderModel.from_pretrained(spiece).get_input_embeddings().weight
-    anchors = result.provenance.plm_ids[result.provenance.shared_ids].tolist()
+    anchors = result.provenance.plm_ids[result.provenance.anchor_ids].tolist()
     pieces = [original.id_to_piece(id) for id in anchors]
-    shared = [result.tokenizer.id_to_token(id) for id in result.provenance.shared_ids.tolist()]
+    shared = [result.tokenizer.id_to_token(id) for id in result.provenance.anchor_ids.tolist()]
     assert pieces == shared
     assert len(table) == 448
     assert "spiece.model" in read_manifest(tmp_path / "out")["plm"]["files"]

@@ -11,7 +11,7 @@ from saltlm.record.provenance import Origin
 from saltlm.vocabulary_transfer import rows
 from saltlm.vocabulary_transfer.rows import new_table, norm_ratio, plan_rows, sample_rows
 
-S, L, D, C = Origin.SHARED, Origin.LINEAR, Origin.SAMPLED, Origin.SPECIAL
+S, L, D, C = Origin.SHARED, Origin.MADE, Origin.SAMPLED, Origin.SPECIAL
 
 # PLM id (-1: not the PLM's), source id (-1: not the source's), carried special?, expected origin.
 # PLM row 2 has no auxiliary vector, PLM row 5 is zero.
@@ -63,20 +63,20 @@ def test_every_token_has_the_origin_that_it_should():
 
 def test_anchors_that_are_made_anew_are_still_anchors():
     plain, anew = (plan_of(TOKENS.values(), copy_shared=copied) for copied in (True, False))
-    assert torch.equal(anew.shared_ids, plain.shared_ids)
-    assert anew.new_ids.tolist() == sorted([*plain.shared_ids.tolist(), *plain.new_ids.tolist()])
-    others = anew.origin != Origin.LINEAR
+    assert torch.equal(anew.anchor_ids, plain.anchor_ids)
+    assert anew.new_ids.tolist() == sorted([*plain.anchor_ids.tolist(), *plain.new_ids.tolist()])
+    others = anew.origin != Origin.MADE
     assert torch.equal(anew.origin[others], plain.origin[others])
 
 
 def test_anchors_are_shared_tokens_with_a_direction():
     names = list(TOKENS)
-    anchors = plan_of(TOKENS.values()).shared_ids.tolist()
+    anchors = plan_of(TOKENS.values()).anchor_ids.tolist()
     assert [names[id] for id in anchors] == ["shared"]
 
 
 def test_too_few_anchors_are_refused_with_the_counts():
-    assert len(plan_of(TOKENS.values(), min_shared=1).shared_ids) == 1
+    assert len(plan_of(TOKENS.values(), min_shared=1).anchor_ids) == 1
     with pytest.raises(VocabularyError) as caught:
         plan_of(TOKENS.values(), min_shared=2)
     assert caught.value.what == (
@@ -158,6 +158,6 @@ def test_the_seed_decides_what_is_drawn():
 
 def test_norm_ratio_is_over_the_anchors_mean_norm():
     plan = plan_of([(0, 1, False, S), (1, -1, False, L), (3, 2, False, S), (2, 5, False, S)])
-    assert plan.shared_ids.tolist() == [0, 2]  # the last has no vector, and does not count
+    assert plan.anchor_ids.tolist() == [0, 2]  # the last has no vector, and does not count
     table = torch.tensor([[3.0, 4.0], [0.0, 30.0], [15.0, 0.0], [900.0, 0.0]])
     assert norm_ratio(table, plan).tolist() == [3.0]

@@ -103,7 +103,7 @@ def noise(rows, width, seed):
 def naive_rows(record, plm, tables):
     """SALT steps 2 to 4 as the paper writes them, in float64, a new token at a time."""
     plm, *tables = (table.double().numpy() for table in (plm, *tables))
-    anchors = record.shared_ids.numpy()
+    anchors = record.anchor_ids.numpy()
     shared = plm[record.plm_ids.numpy()[anchors]]
     units = shared / np.linalg.norm(shared, axis=1, keepdims=True)
     made = [[] for _ in tables]
@@ -164,7 +164,7 @@ def test_the_order_of_the_vocabularies_changes_nothing(tokenizers_by_family):
     again, same_origins, same_rows = run(shuffled, moved)
     assert strings == again
     assert torch.equal(origins, same_origins)
-    assert (origins == Origin.LINEAR).any()
+    assert (origins == Origin.MADE).any()
     torch.testing.assert_close(rows, same_rows, atol=1e-4, rtol=1e-4)
 
 
@@ -203,10 +203,10 @@ def test_auxiliary_vectors_in_memory_decide_what_is_near(tokenizers_by_family):
         auxiliary=auxiliary,
     )
     record = result.provenance
-    assert is_known[record.plm_ids[record.shared_ids]].all()
+    assert is_known[record.plm_ids[record.anchor_ids]].all()
     assert is_known[record.plm_ids[record.new_ids]].all()
     assert not is_known[record.plm_ids[record.origin == Origin.SAMPLED]].any()
-    assert (record.neighbours.k == len(record.shared_ids)).all()  # all are equally far
+    assert (record.neighbours.k == len(record.anchor_ids)).all()  # all are equally far
 
 
 def test_tokens_without_rows_in_memory(tokenizers_by_family):
@@ -275,9 +275,9 @@ def test_objects_in_memory_give_what_directories_give(parents, made):
 def test_shared_tokens_can_be_made_anew_as_in_wechsel(parents, made, tmp_path):
     result = transfer(*parents, tmp_path / "out", method="mean", copy_shared=False)
     plain, origin = made[1].provenance, result.provenance.origin
-    is_anew = (origin == Origin.LINEAR) & (plain.origin == Origin.SHARED)
-    assert is_anew.nonzero().flatten().tolist() == plain.shared_ids.tolist()
-    rows = result.embedding[origin == Origin.LINEAR]
+    is_anew = (origin == Origin.MADE) & (plain.origin == Origin.SHARED)
+    assert is_anew.nonzero().flatten().tolist() == plain.anchor_ids.tolist()
+    rows = result.embedding[origin == Origin.MADE]
     assert torch.equal(rows, rows[:1].expand_as(rows))
     assert (result.provenance.source_ids[is_anew] == -1).all()
     copied = result.provenance.source_ids >= 0
@@ -338,7 +338,7 @@ def test_the_manifest_says_what_was_done(parents, made):
     counts = manifest["counts"]
     assert {key: counts[key] for key in result.counts} == result.counts
     assert sum(result.counts.values()) == len(result.embedding)
-    assert counts["anchors"] == len(result.provenance.shared_ids)
+    assert counts["anchors"] == len(result.provenance.anchor_ids)
     assert counts["source_padding_rows"] == PADDING
     assert 1 <= counts["k"]["min"] <= counts["k"]["median"] <= counts["k"]["max"]
     assert {"role": "eos", "token": "<|im_end|>"}.items() <= manifest["roles"][1].items()
@@ -387,7 +387,7 @@ def test_options_reach_what_they_name(parents, tmp_path):
         special_tokens={"roles": {"pad": "<|endoftext|>"}, "carry_plm": ["[MASK]"]},
     )
     result = transfer(*parents, tmp_path / "out", config=config)
-    assert result.counts["sampled"] > result.counts["linear"] > 0
+    assert result.counts["sampled"] > result.counts["made"] > 0
     record = result.provenance
     torch.testing.assert_close(record.fit.coefficients, record.neighbours.weights)  # FOCUS
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
@@ -421,7 +421,7 @@ def test_calibrations_fit_norms_and_frequencies(tokenizers_by_family, corpus, tm
     text.write_text("\n".join(corpus), encoding="utf-8")
     plain = transfer(*pair, tmp_path / "plain")
     level = transfer(*pair, tmp_path / "level", calibration={"norms": True})
-    new, shared = plain.provenance.new_ids, plain.provenance.shared_ids
+    new, shared = plain.provenance.new_ids, plain.provenance.anchor_ids
     wanted = plain.embedding[shared].norm(dim=1).mean()
     torch.testing.assert_close(level.embedding[new].norm(dim=1), wanted.expand(len(new)))
     assert torch.equal(level.embedding[shared], plain.embedding[shared])
@@ -481,7 +481,7 @@ def test_focus_as_published_knows_the_tokens_of_the_corpus_only(
     )
     origin = result.provenance.origin
     linear, sampled = (
-        (origin == kind).nonzero().flatten().tolist() for kind in (Origin.LINEAR, Origin.SAMPLED)
+        (origin == kind).nonzero().flatten().tolist() for kind in (Origin.MADE, Origin.SAMPLED)
     )
     assert linear
     assert all(counts[id] >= 2 for id in linear)

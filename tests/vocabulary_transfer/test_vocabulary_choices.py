@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from saltlm.alignment import align as meeting
+from saltlm.alignment import align as alignment
 from saltlm.cli.render import explanation_table
 from saltlm.config.transfer import load_config
 from saltlm.errors import ConfigError, OutputError, VocabularyError
@@ -112,13 +112,13 @@ def plm_rows(plm, result):
 
 
 def check_new_rows(old, new, rows, result):
-    """Rows are those of SALT in float64, of PLM rows that were worked out on the side."""
+    """Rows are those of SALT in float64, of PLM rows that were worked out on the parent."""
     record = result.provenance
     offsets = record.neighbours.offsets.tolist()
-    assert result.counts["linear"] > 50
+    assert result.counts["made"] > 50
     for number in range(0, len(record.new_ids), 25):
         id = int(record.new_ids[number])
-        near = record.shared_ids[record.neighbours.indices[offsets[number] : offsets[number + 1]]]
+        near = record.anchor_ids[record.neighbours.indices[offsets[number] : offsets[number + 1]]]
         bases = np.array([rows[anchor] for anchor in near.tolist()])
         coefficients = rows[id] @ np.linalg.pinv(bases, rcond=1e-5)
         for before, after in zip(tables_of(old), tables_of(new), strict=True):
@@ -206,7 +206,7 @@ def test_another_tokenizer(case, write_case, tmp_path, corpus, tokenizers_by_fam
     for word in ("Donaudampfschiff", "Preisdatei"):
         id = loaded.convert_tokens_to_ids(word)
         pieces = record.pieces(id)
-        assert record.origin[id] == Origin.LINEAR
+        assert record.origin[id] == Origin.MADE
         np.testing.assert_array_equal(rows[id], table[pieces].mean(0))
         # An added token is literal text, so it does not begin a word.
         if case.plm_family == "wordpiece":
@@ -259,7 +259,7 @@ def test_pruned(case, write_case, tmp_path, corpus, german_file, tokenizers_by_f
     assert [f for f in check_directory(tmp_path / "out") if f.outcome != "ok"] == []
     vocabulary = read_manifest(tmp_path / "out")["vocabulary"]
     assert (vocabulary["kept_tokens"], vocabulary["used_tokens"]) == (size, n_used)
-    assert vocabulary["donor_tokens"] == donor.get_vocab_size()
+    assert vocabulary["tokens_before"] == donor.get_vocab_size()
     loss = vocabulary["pruning"]
     assert (loss["n_documents"], loss["n_changed"], loss["resegmented"]) == (6, 0, 0)
     notes = "\n".join(result.target.notes)
@@ -292,7 +292,7 @@ def test_inspect_counts_the_tokens_of_the_choice(
     pair = tmp_path / "source", tmp_path / "plm"
     sample = tmp_path / "en.txt"
     sample.write_text("\n".join(corpus[ENGLISH]), encoding="utf-8")
-    monkeypatch.setattr(meeting, "_ENGLISH", sample)
+    monkeypatch.setattr(alignment, "_ENGLISH", sample)
     report = inspect_pair(*pair, config=load_config(mode="extend", corpus=[str(german_file)]))
     found = report.vocabularies
     n_source = len(AutoTokenizer.from_pretrained(pair[0]))

@@ -24,7 +24,7 @@ from saltlm.adaptation.prepare import Run, build_model, hashes_of, log_plan, rea
 from saltlm.adaptation.run_folder import RunFolder, choose_start, identity, only_run
 from saltlm.adaptation.stops import check_untouched, memory_errors
 from saltlm.adaptation.training import Training, measure, run_suite, set_up, train_step
-from saltlm.adaptation.write_model import write_model
+from saltlm.adaptation.write_model import write_adapted
 from saltlm.files.atomic import disk_errors
 from saltlm.models.hub import resolve_model
 from saltlm.progress import progress
@@ -158,7 +158,7 @@ def _finish(run: Run, saved: Saved, inputs: dict[str, Any], result: AdaptResult)
     config = run.config
     checkpoints.prune(run.folder.checkpoints, config.keep)  # unless killed, it is done already
     model = build_model(run, len(run.stages), saved)
-    write_model(
+    write_adapted(
         model.to(model.config.dtype),
         run.directory,
         run.folder,

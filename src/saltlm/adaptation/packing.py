@@ -31,7 +31,7 @@ from saltlm.files.atomic import disk_errors, sync
 from saltlm.files.corpus import Source, documents
 from saltlm.models.logits import document_start
 from saltlm.progress import progress
-from saltlm.tokenizer.fertility import encode
+from saltlm.tokenizer.fertility import encode_documents
 
 logger = logging.getLogger(__name__)
 
@@ -216,7 +216,7 @@ def _tokenize(
     end = [] if frame.end is None else [frame.end]
     with progress(desc="pack", unit=" documents") as bar:
         while batch := list(islice(texts, _DOCUMENTS_AT_ONCE)):
-            for text, ids in zip(batch, encode(tokenizer, batch), strict=True):
+            for text, ids in zip(batch, encode_documents(tokenizer, batch), strict=True):
                 yield [frame.start, *ids, *end], len(text.encode())
             bar.update(len(batch))
 

@@ -53,7 +53,7 @@ def new_rows(directory: Path, n_rows: int) -> Bool[Tensor, " v"]:
     if file.is_file():
         with safe_open(file, "pt") as opened:
             origin = opened.get_tensor("origin")
-        is_new[: len(origin)] = (origin == Origin.LINEAR) | (origin == Origin.SAMPLED)
+        is_new[: len(origin)] = (origin == Origin.MADE) | (origin == Origin.SAMPLED)
     return is_new
 
 

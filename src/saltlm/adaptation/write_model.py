@@ -33,7 +33,7 @@ _WEIGHT_FILES = (
 )
 
 
-def write_model(
+def write_adapted(
     model: PreTrainedModel,
     source: Path,
     folder: RunFolder,

@@ -12,14 +12,14 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from saltlm.alignment.match import VocabularyMatch, match_extension, match_vocabularies, same_tokens
-from saltlm.alignment.piece_means import Composition, compose
+from saltlm.alignment.piece_means import PieceMeans, add_piece_means
 from saltlm.config.transfer import TransferConfig
 from saltlm.files.documents import check_corpus, documents
 from saltlm.tokenizer.counts import count_tokens
 from saltlm.tokenizer.extend import extend_tokenizer
 from saltlm.tokenizer.prune import prune_tokenizer
 from saltlm.tokenizer.pruning_loss import pruning_loss
-from saltlm.tokenizer.replace import compose_tokenizer
+from saltlm.tokenizer.replace import replace_vocabulary
 from saltlm.tokenizer.special_tokens import SpecialTokens
 from saltlm.tokenizer.target import TargetTokenizer
 from saltlm.tokenizer.vocabulary import TEXT, Form, Vocabulary, read_vocabulary
@@ -29,7 +29,7 @@ _MAX_DOCUMENTS = 5000  # of the corpus are read to say what pruning loses
 
 
 @dataclass(frozen=True)
-class Meeting:
+class Alignment:
     """Two vocabularies put together.
 
     Attributes:
@@ -37,8 +37,8 @@ class Meeting:
         source: what the source's ids stand for.
         plm: what the PLM's ids stand for.
         match: where the new model's rows can come from; ``plm_ids`` beyond the PLM's are those of
-            the composition.
-        composition: PLM rows for tokens that the PLM does not have.
+            the piece means.
+        piece_means: PLM rows for tokens that the PLM does not have.
         source_tokenizer: the source's.
         plm_tokenizer: the PLM's.
         record: how the vocabulary was chosen, for the manifest.
@@ -48,20 +48,20 @@ class Meeting:
     source: Vocabulary
     plm: Vocabulary
     match: VocabularyMatch
-    composition: Composition
+    piece_means: PieceMeans
     source_tokenizer: Tokenizer
     plm_tokenizer: Tokenizer
     record: dict[str, Any]
 
     @property
     def forms(self) -> tuple[Form | None, ...]:
-        """What each PLM row stands for, those of the composition included."""
-        return self.plm.forms + self.composition.forms
+        """What each PLM row stands for, those of the piece means included."""
+        return self.plm.forms + self.piece_means.forms
 
     @property
     def kinds(self) -> bytes:
         """The kind of token that each of these rows stands for."""
-        return self.plm.kinds + bytes([TEXT]) * len(self.composition.forms)
+        return self.plm.kinds + bytes([TEXT]) * len(self.piece_means.forms)
 
     @property
     def surface(self) -> list[str | None]:
@@ -95,7 +95,7 @@ class _Choice(NamedTuple):
     ids: Int64[Tensor, " v"]
 
 
-def meet(
+def align(
     source: Tokenizer,
     source_special: SpecialTokens,
     plm: Tokenizer,
@@ -104,7 +104,7 @@ def meet(
     *,
     n_source_rows: int,
     other: tuple[Tokenizer, SpecialTokens] | None = None,
-) -> Meeting:
+) -> Alignment:
     """Make the new tokenizer and match its tokens with both models' (SALT steps 1 and 2).
 
     Args:
@@ -120,30 +120,30 @@ def meet(
         ConfigError: a corpus is missing or cannot be read, or special tokens cannot be as asked.
         VocabularyError: a tokenizer cannot be read, cut or extended.
     """
-    llm, donor = _read(source, source_special), _read(plm, plm_special)
-    plm_vocabulary, in_plm = donor.vocabulary, torch.arange(len(donor.vocabulary))
+    llm, wanted = _read(source, source_special), _read(plm, plm_special)
+    plm_vocabulary, in_plm = wanted.vocabulary, torch.arange(len(wanted.vocabulary))
     if other is not None:
-        donor = _read(*other)
-        everything = torch.arange(len(donor.vocabulary))
-        in_plm = same_tokens(donor.vocabulary, plm_vocabulary, ids=everything)
-    record: dict[str, Any] = {"mode": config.mode, "donor_tokens": len(donor.vocabulary)}
+        wanted = _read(*other)
+        everything = torch.arange(len(wanted.vocabulary))
+        in_plm = same_tokens(wanted.vocabulary, plm_vocabulary, ids=everything)
+    record: dict[str, Any] = {"mode": config.mode, "tokens_before": len(wanted.vocabulary)}
     if config.prune_to is not None:
-        donor, kept = _prune(donor, config.corpus, config.prune_to, record)
+        wanted, kept = _prune(wanted, config.corpus, config.prune_to, record)
         in_plm = in_plm[kept]
     if config.mode == "extend":
-        choice = _extend(llm, donor, plm_vocabulary, config, n_source_rows, record)
+        choice = _extend(llm, wanted, plm_vocabulary, config, n_source_rows, record)
     else:
-        choice = _replace(llm, donor, in_plm, config, n_source_rows)
-    rows, composition = compose(
+        choice = _replace(llm, wanted, in_plm, config, n_source_rows)
+    rows, piece_means = add_piece_means(
         choice.vocabulary, choice.match.plm_ids, choice.ids, plm, plm_vocabulary
     )
-    record["composed_rows"] = len(composition.pieces)
-    return Meeting(
+    record["composed_rows"] = len(piece_means.pieces)
+    return Alignment(
         target=replace(choice.target, notes=(*choice.target.notes, *_notes(record))),
         source=llm.vocabulary,
         plm=plm_vocabulary,
         match=replace(choice.match, plm_ids=rows),
-        composition=composition,
+        piece_means=piece_means,
         source_tokenizer=source,
         plm_tokenizer=plm,
         record=record,
@@ -155,40 +155,40 @@ def _read(tokenizer: Tokenizer, special: SpecialTokens) -> Tokens:
 
 
 def _prune(
-    donor: Tokens, corpus: Sequence[Path], size: int, record: dict[str, Any]
+    wanted: Tokens, corpus: Sequence[Path], size: int, record: dict[str, Any]
 ) -> tuple[Tokens, Int64[Tensor, " v"]]:
     """Cut a tokenizer to a corpus; return it with the old ids of its tokens, and record the loss.
 
     Before and after are compared on documents from all over the corpus.
     """
     check_corpus(corpus)
-    counts = count_tokens(donor.tokenizer, documents(corpus))
-    pruned = prune_tokenizer(donor.tokenizer, counts, size=size, special=donor.special.tokens)
+    counts = count_tokens(wanted.tokenizer, documents(corpus))
+    pruned = prune_tokenizer(wanted.tokenizer, counts, size=size, special=wanted.special.tokens)
     step = 1 + sum(1 for _ in documents(corpus)) // _MAX_DOCUMENTS
     texts = islice(documents(corpus), 0, None, step)
-    loss = pruning_loss(donor.tokenizer, pruned.tokenizer, texts)
+    loss = pruning_loss(wanted.tokenizer, pruned.tokenizer, texts)
     record |= {
         "wanted_tokens": size,
         "kept_tokens": len(pruned.kept),
         "used_tokens": pruned.n_used,
         "pruning": asdict(loss),
     }
-    return _read(pruned.tokenizer, donor.special), pruned.kept
+    return _read(pruned.tokenizer, wanted.special), pruned.kept
 
 
 def _replace(
     source: Tokens,
-    donor: Tokens,
+    wanted: Tokens,
     in_plm: Int64[Tensor, " v_d"],
     config: TransferConfig,
     n_source_rows: int,
 ) -> _Choice:
-    """Choose the donor's tokens, with the special tokens of the source."""
-    target = compose_tokenizer(
-        donor.tokenizer, donor.special, source.tokenizer, source.special, config.special_tokens
+    """Choose the PLM's tokens, with the special tokens of the source."""
+    target = replace_vocabulary(
+        wanted.tokenizer, wanted.special, source.tokenizer, source.special, config.special_tokens
     )
     match = match_vocabularies(
-        donor.vocabulary,
+        wanted.vocabulary,
         source.vocabulary,
         plm_ids=target.plm_ids,
         source_special_ids=target.source_special_ids,
@@ -196,23 +196,23 @@ def _replace(
         mode=config.match,
     )
     plm_ids = torch.where(target.plm_ids >= 0, in_plm[target.plm_ids], -1)
-    return _Choice(target, replace(match, plm_ids=plm_ids), donor.vocabulary, target.plm_ids)
+    return _Choice(target, replace(match, plm_ids=plm_ids), wanted.vocabulary, target.plm_ids)
 
 
 def _extend(
     source: Tokens,
-    donor: Tokens,
+    wanted: Tokens,
     plm_vocabulary: Vocabulary,
     config: TransferConfig,
     n_source_rows: int,
     record: dict[str, Any],
 ) -> _Choice:
-    """Choose the source's tokens, and behind them those of the donor that are new; record how."""
+    """Choose the source's tokens, and behind them those of the PLM that are new; record how."""
     extension = extend_tokenizer(
         source.tokenizer,
         source.special,
         source.vocabulary,
-        donor.vocabulary,
+        wanted.vocabulary,
         config.special_tokens,
         list(documents(config.source_corpus or (_ENGLISH,))),
     )
@@ -235,15 +235,15 @@ def _notes(record: Mapping[str, Any]) -> Iterator[str]:
     if "pruning" in record:
         loss = record["pruning"]
         yield (
-            f"{record['kept_tokens']:,} of {record['donor_tokens']:,} tokens are kept: "
-            f"{loss['resegmented'] / max(1, loss['donor_tokens']):.1%} of the corpus' tokens are "
+            f"{record['kept_tokens']:,} of {record['tokens_before']:,} tokens are kept: "
+            f"{loss['resegmented'] / max(1, loss['tokens_before']):.1%} of the corpus' tokens are "
             f"cut differently, {loss['n_changed']} of {loss['n_documents']} documents do not come "
             f"back as before, {len(loss['unreachable'])} kept tokens are out of reach"
         )
         if (n_further := record["kept_tokens"] - record["used_tokens"]) > 0:
             yield (
                 f"the corpus needs {record['used_tokens']:,} of the kept tokens; the other "
-                f"{n_further:,} are the donor's most frequent ones with the corpus' pairs of "
+                f"{n_further:,} are the PLM's most frequent ones with the corpus' pairs of "
                 "letters"
             )
         if record["kept_tokens"] < record["wanted_tokens"]:

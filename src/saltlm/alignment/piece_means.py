@@ -15,7 +15,7 @@ from saltlm.tokenizer.vocabulary import Form, Vocabulary, cut_words, word_mark
 
 
 @dataclass(frozen=True)
-class Composition:
+class PieceMeans:
     """Rows behind those of the PLM's tokens: row ``n_plm + i`` is the mean of ``pieces[i]``.
 
     Attributes:
@@ -66,13 +66,13 @@ class Composition:
         return torch.repeat_interleave(offsets.diff()), pieces
 
 
-def compose(
+def add_piece_means(
     vocabulary: Vocabulary,
     rows: Int64[Tensor, " n"],
     ids: Int64[Tensor, " n"],
     plm: Tokenizer,
     plm_vocabulary: Vocabulary,
-) -> tuple[Int64[Tensor, " n"], Composition]:
+) -> tuple[Int64[Tensor, " n"], PieceMeans]:
     """Give a composed row to every token that the PLM lacks and can spell.
 
     Args:
@@ -83,11 +83,11 @@ def compose(
         plm_vocabulary: what its ids stand for.
 
     Returns:
-        the rows, now with those of the composition, and the composition.
+        the rows, now with those of the piece_means, and the piece means.
     """
     lacking = ((rows < 0) & (ids >= 0)).nonzero().flatten().tolist()
     if not lacking:
-        return rows, Composition(len(plm_vocabulary))
+        return rows, PieceMeans(len(plm_vocabulary))
     pieces_of = _cutter(plm)
     forms: list[Form] = []
     pieces: list[tuple[int, ...]] = []
@@ -98,7 +98,7 @@ def compose(
             rows[place] = len(plm_vocabulary) + len(pieces)
             forms.append(form)
             pieces.append(tuple(found))
-    return rows, Composition(len(plm_vocabulary), tuple(forms), tuple(pieces))
+    return rows, PieceMeans(len(plm_vocabulary), tuple(forms), tuple(pieces))
 
 
 def _cutter(tokenizer: Tokenizer) -> Callable[[Form], list[int]]:

@@ -60,7 +60,7 @@ def binding_version() -> str:
     return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(set(names)))
 
 
-def cut_words(document: str) -> list[str]:
+def words_of(document: str) -> list[str]:
     """Return the words of a text, and what stands between them one by one."""
     return [word for word, _ in _WORDS.pre_tokenize_str(document)]
 
@@ -69,7 +69,7 @@ def train_fasttext(
     corpus: Sequence[Path],
     settings: FasttextConfig,
     seed: int,
-    cut: Callable[[str], list[str]] = cut_words,
+    cut: Callable[[str], list[str]] = words_of,
 ) -> SubwordModel:
     """Train on the words of text files, on one thread.
 

@@ -32,8 +32,8 @@ from saltlm.auxiliary.fasttext_format import (
 from saltlm.auxiliary.fasttext_training import (
     binding_version,
     check_training,
-    cut_words,
     train_fasttext,
+    words_of,
 )
 from saltlm.auxiliary.word2vec_format import check_vectors_file, read_word_vectors
 from saltlm.config.transfer import FasttextConfig
@@ -124,7 +124,7 @@ def auxiliary_vectors(
     strings = [*strings, *[None] * (len(plm_embedding) - len(strings))]
     origin, file = parse_auxiliary_spec(spec)
     if origin == "train":
-        return train(
+        return train_auxiliary(
             corpus,
             strings,
             settings=settings or FasttextConfig(),
@@ -184,7 +184,7 @@ def from_vectors(path: Path, strings: Sequence[str | None]) -> AuxiliaryVectors:
     return _describe(matrix, strings, origin, found.first_words)
 
 
-def train(
+def train_auxiliary(
     corpus: Sequence[Path],
     strings: Sequence[str | None],
     *,
@@ -219,7 +219,7 @@ def train(
     if cached is not None:
         logger.info("auxiliary vectors from the cache: %s (%s)", cached.description, file)
         return cached
-    cut = cut_words if tokenizer is None else partial(_cut_tokens, tokenizer)
+    cut = words_of if tokenizer is None else partial(_cut_tokens, tokenizer)
     model = train_fasttext(corpus, settings, seed, cut)
     origin = (
         f"fastText {settings.model} trained on {'the tokens of ' if tokenizer else ''}"

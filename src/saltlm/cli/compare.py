@@ -112,7 +112,7 @@ def command(
     if parallel is not None and not quick:
         raise click.UsageError("--parallel needs --quick.")
     from saltlm.comparison.compare import compare, evaluate_each
-    from saltlm.comparison.show import rows_of
+    from saltlm.comparison.show import comparison_rows
 
     comparison = compare(
         source,
@@ -138,7 +138,7 @@ def command(
     else:
         from saltlm.cli.render import show, show_evaluation, table
 
-        heading, *lines = rows_of(comparison)
+        heading, *lines = comparison_rows(comparison)
         show(table(f"comparison, in {out}", heading, lines))
         if adaptation is not None:
             from saltlm.comparison.curves import convergence_rows

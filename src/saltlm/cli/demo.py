@@ -69,14 +69,14 @@ def command(out: Path, language: str, cache: Path | None) -> None:
     )
     from saltlm.demo.assets import default_cache
     from saltlm.demo.run import (
-        METHODS,
+        CANDIDATES,
         TRAINING,
         WORDS,
-        choose_method,
         held_out,
-        measure,
+        measure_languages,
+        pick_method,
         prepare_pair,
-        train,
+        train_briefly,
     )
     from saltlm.inspection.check import check_directory
     from saltlm.inspection.explain import explain
@@ -87,8 +87,8 @@ def command(out: Path, language: str, cache: Path | None) -> None:
     _say(f"saltlm inspect {pair.source} {pair.plm} --corpus {pair.corpus}")
     for part in inspection_tables(inspect_pair(pair.source, pair.plm, corpus=[pair.corpus])):
         show(part)
-    _say(" --method ".join([f"saltlm score {pair.source} {pair.plm}", *METHODS]))
-    scores, method = choose_method(pair)
+    _say(" --method ".join([f"saltlm score {pair.source} {pair.plm}", *CANDIDATES]))
+    scores, method = pick_method(pair)
     show(score_table(scores))
     made, adapted = (out / f"{pair.source.name}-{language}{end}" for end in ("", "-adapted"))
     _say(f"saltlm transfer {pair.source} {pair.plm} --method {method} --out {made}")
@@ -100,13 +100,13 @@ def command(out: Path, language: str, cache: Path | None) -> None:
         show(explanation_table(explanation, top=6))
     settings = " --set ".join([f"--heldout {held_out(language)}", *TRAINING])
     _say(f"saltlm adapt {made} --data {pair.corpus} {settings} --out {adapted}")
-    curve = train(made, adapted, language, pair.corpus)
+    curve = train_briefly(made, adapted, language, pair.corpus)
     models = {
         "SmolLM2-135M": pair.source,
         f"with {language} vocabulary": made,
         "adapted": adapted,
     }
-    seen = list(measure(models, [language, "en"]))
+    seen = list(measure_languages(models, [language, "en"]))
     show(table("held-out text", _COLUMNS, [_cells(one) for one in seen]))
     show(curve_table(curve, seen[0].bits.value))
     click.echo(

@@ -12,7 +12,7 @@ from rich.text import Text
 from saltlm.comparison.curves import Point
 from saltlm.comparison.score import PairScores
 from saltlm.evaluation.results import Evaluation
-from saltlm.evaluation.side_by_side import labels_of, rows_of, speed_notes, text_of
+from saltlm.evaluation.side_by_side import evaluation_rows, labels_of, speed_notes, text_of
 from saltlm.inspection.explain import Explanation
 from saltlm.inspection.finding import Finding
 from saltlm.inspection.pair import Inspection, OnText
@@ -95,7 +95,7 @@ def transfer_table(result: TransferResult) -> Table:
     return table(f"rows; auxiliary space: {result.auxiliary}", ("", ""), rows)
 
 
-def role_table(rows: Sequence[Sequence[object]]) -> Table:
+def special_tokens_table(rows: Sequence[Sequence[object]]) -> Table:
     """Return the special tokens of the new model and where their rows come from."""
     cells = [tuple("" if cell is None else cell for cell in row) for row in rows]
     return table("special tokens", ("role", "token", "new id", "source id", "row"), cells)
@@ -143,7 +143,7 @@ def inspection_tables(inspection: Inspection) -> list[Table]:
     ]
     return [
         *tables,
-        role_table(inspection.roles),
+        special_tokens_table(inspection.roles),
         table("suspicious rows of the source", ("", "count", "ids"), suspicious),
         table("a transfer takes about", ("", ""), cost),
     ]
@@ -190,7 +190,7 @@ def curve_table(curve: Sequence[Point], untouched: float) -> Table:
     return table("bits a byte in training", ("tokens", "seconds", "bits a byte", ""), rows)
 
 
-def donor_table(pairs: Sequence[PairScores]) -> Table:
+def plm_table(pairs: Sequence[PairScores]) -> Table:
     """Return which PLM is worth most, each by its best method, the best first."""
     found: list[tuple[float, tuple[object, ...]]] = []
     for pair in pairs:
@@ -206,7 +206,7 @@ def donor_table(pairs: Sequence[PairScores]) -> Table:
 def show_evaluation(found: Evaluation, out: Path) -> None:
     """Print all models side by side: the best in green, what is level with it marked."""
     rows = []
-    for row in rows_of(found):
+    for row in evaluation_rows(found):
         n = next(cell.metric["n"] for cell in row.cells if cell.metric)
         cells = [
             Text(text_of(cell, bold="*"), style="green" if cell.place == "best" else "")

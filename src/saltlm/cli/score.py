@@ -82,9 +82,9 @@ def command(
     if as_json:
         click.echo(json.dumps([scores.to_json() for scores in found], indent=2))
         return
-    from saltlm.cli.render import donor_table, score_table, show
+    from saltlm.cli.render import plm_table, score_table, show
 
     for scores in found:
         show(score_table(scores))
     if len(found) > 1:
-        show(donor_table(found))
+        show(plm_table(found))

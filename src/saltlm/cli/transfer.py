@@ -91,10 +91,10 @@ def command(
 
     result = transfer(source, plm, out, config=options, force=force)
 
-    from saltlm.cli.render import role_table, show, transfer_table
-    from saltlm.tokenizer.target import role_table as roles_of
+    from saltlm.cli.render import show, special_tokens_table, transfer_table
+    from saltlm.tokenizer.target import role_table
 
-    show(role_table(roles_of(result.target)))
+    show(special_tokens_table(role_table(result.target)))
     show(transfer_table(result))
     logger = logging.getLogger(__name__)
     for note in result.target.notes:

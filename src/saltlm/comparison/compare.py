@@ -22,7 +22,7 @@ from saltlm.auxiliary.vectors import check_auxiliary_spec
 from saltlm.comparison.curves import adapt_and_follow, check_adapt_extra, curves_of, levels_reached
 from saltlm.comparison.plot import plot_curves, require_matplotlib
 from saltlm.comparison.score import corpus_counts
-from saltlm.comparison.show import markdown
+from saltlm.comparison.show import comparison_markdown
 from saltlm.comparison.store import UNTOUCHED, claim, collect, directory_name, once, try_once
 from saltlm.config.transfer import TransferConfig
 from saltlm.errors import ConfigError
@@ -113,7 +113,7 @@ def compare(
     if curves:
         comparison["levels"] = levels_reached(comparison)
     replace_text(out / "comparison.json", json.dumps(comparison, indent=2) + "\n")
-    replace_text(out / "comparison.md", markdown(comparison))
+    replace_text(out / "comparison.md", comparison_markdown(comparison))
     if curves:
         seen = comparison["results"][UNTOUCHED]
         drawn = next(iter(curves.values()))[0][0].bits_per_byte.keys() & texts.keys()
@@ -143,7 +143,7 @@ def _transfer_each(
             "method": str(choice),
             "directory": directory.name,
             "yardstick": scores[str(choice)].to_json(),
-            **_measure(directory, texts, problem.plan.origin == Origin.LINEAR),
+            **_measure(directory, texts, problem.plan.origin == Origin.MADE),
         }
 
     once(out / f"{UNTOUCHED}.json", untouched)
@@ -227,7 +227,7 @@ def _yardstick(
         return {}
     counts = corpus_counts(pair, config.corpus)
     scores = score_methods(
-        problem.task,
+        problem.inputs,
         pair.tables.embedding,
         choices,
         calibration=problem.embedding_calibration,

@@ -74,17 +74,17 @@ def score_pair(
     pair = read_pair(str(source), str(plm), config)
     auxiliary = auxiliary_of(pair, config)
     problem = pose_pair(pair, auxiliary, config)
-    task, calibration = problem.task, problem.embedding_calibration
+    inputs, calibration = problem.inputs, problem.embedding_calibration
     table = pair.tables.embedding
     counts = corpus_counts(pair, config.corpus)
     if select:
         names = dict.fromkeys(choice.name for choice in choices)
         selected = select_options(
-            task, table, names, calibration=calibration, counts=counts, seed=config.seed
+            inputs, table, names, calibration=calibration, counts=counts, seed=config.seed
         )
         choices = list({str(choice): choice for choice in (*choices, *selected)}.values())
     scores = score_methods(
-        task,
+        inputs,
         table,
         choices,
         calibration=calibration,
@@ -94,7 +94,7 @@ def score_pair(
         seed=config.seed,
     )
     return PairScores(
-        str(source), str(plm), len(task.shared_ids), auxiliary.description, tuple(scores)
+        str(source), str(plm), len(inputs.shared_ids), auxiliary.description, tuple(scores)
     )
 
 

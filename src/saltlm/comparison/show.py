@@ -6,7 +6,7 @@ from typing import Any
 from saltlm.comparison.curves import convergence_rows, curves_of
 
 
-def rows_of(comparison: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+def comparison_rows(comparison: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     """Yield a heading and then a line per method: yardstick, bits per byte, and the new rows."""
     yield (
         *("method", "yardstick r2", "target bits per byte", "English"),
@@ -28,10 +28,10 @@ def rows_of(comparison: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         )
 
 
-def markdown(comparison: dict[str, Any]) -> str:
+def comparison_markdown(comparison: dict[str, Any]) -> str:
     """Return the comparison as a Markdown table."""
     title = f"{comparison['source']} with {comparison['plm']}; {comparison['auxiliary']}"
-    parts = ["# Comparison", title, _table(rows_of(comparison))]
+    parts = ["# Comparison", title, _table(comparison_rows(comparison))]
     if curves_of(comparison):
         what = "Bits per byte after the adaptation, and the tokens (text, time) to reach a value:"
         parts += ["## Adapted", what, _table(convergence_rows(comparison))]

@@ -18,7 +18,7 @@ from saltlm.models.logits import (
     output_head,
     short_head,
 )
-from saltlm.tokenizer.fertility import encode
+from saltlm.tokenizer.fertility import encode_documents
 
 _LOGITS_AT_ONCE = 2**24
 
@@ -174,7 +174,7 @@ def _logits(
     rows = max(1, _LOGITS_AT_ONCE // head.weight.shape[0])
     start = document_start(model, tokenizer)
     is_checked = False
-    for ids in encode(tokenizer, documents):
+    for ids in encode_documents(tokenizer, documents):
         tokens = torch.tensor([[start, *ids][:context]])
         if tokens.shape[1] < 2:
             continue

@@ -22,7 +22,7 @@ _CORPUS = Path(__file__).parent / "corpus"
 _DOCUMENTS = 24  # held out in each language: enough to see the difference in a minute
 
 # What the yardstick chooses from: the paper's method, its strongest rival, and what led our trials.
-METHODS = (
+CANDIDATES = (
     "salt",
     "salt:ridge=1.0:centred=True",
     "focus",
@@ -88,16 +88,16 @@ def prepare_pair(language: str, out: Path, cache: Path) -> DemoPair:
         OutputError: there is no place to write.
     """
     make_directory(out, "--out")
-    source, donor = (fetch_asset(asset, cache) for asset in (SMOLLM2, E5_SMALL))
+    source, multilingual = (fetch_asset(asset, cache) for asset in (SMOLLM2, E5_SMALL))
     corpus = _CORPUS / f"{language}.txt.gz"
-    plm = out / f"{donor.name}-{language}"
-    prune_model(donor, plm, [corpus], force=True)
+    plm = out / f"{multilingual.name}-{language}"
+    prune_model(multilingual, plm, [corpus], force=True)
     return DemoPair(source, plm, corpus)
 
 
-def choose_method(pair: DemoPair) -> tuple[PairScores, str]:
+def pick_method(pair: DemoPair) -> tuple[PairScores, str]:
     """Return what methods are worth on the pair, and the one that predicts rows best."""
-    scores = score_pair(pair.source, pair.plm, METHODS)
+    scores = score_pair(pair.source, pair.plm, CANDIDATES)
     return scores, str(best(scores.scores))
 
 
@@ -106,7 +106,7 @@ def held_out(language: str) -> Path:
     return _CORPUS / f"{language}.heldout.txt.gz"
 
 
-def train(model: Path, out: Path, language: str, corpus: Path) -> list[Point]:
+def train_briefly(model: Path, out: Path, language: str, corpus: Path) -> list[Point]:
     """Continue the pre-training of a model and return its curve on the held-out text.
 
     Args:
@@ -123,7 +123,7 @@ def train(model: Path, out: Path, language: str, corpus: Path) -> list[Point]:
     return read_curve(RunFolder(result.directory).metrics)
 
 
-def measure(models: dict[str, Path], languages: list[str]) -> Iterator[Measurement]:
+def measure_languages(models: dict[str, Path], languages: list[str]) -> Iterator[Measurement]:
     """Yield how finely each model cuts held-out text, and its bits per byte.
 
     Args:

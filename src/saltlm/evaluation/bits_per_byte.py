@@ -27,7 +27,7 @@ from saltlm.models.logits import (
     short_head,
 )
 from saltlm.progress import progress
-from saltlm.tokenizer.fertility import encode, lost_bytes
+from saltlm.tokenizer.fertility import encode_documents, lost_bytes
 
 # Logits that exist at once: 2^24 float32 values are 64 MiB.
 _LOGITS_AT_ONCE = 2**24
@@ -121,7 +121,10 @@ def bits_per_byte(
         stride = max(1, context // 2)
     _check_options(model, documents, context, stride, batch)
     head = output_head(model)
-    given, ids = encode(tokenizer, [prompt for prompt, _ in both]), encode(tokenizer, documents)
+    given, ids = (
+        encode_documents(tokenizer, [prompt for prompt, _ in both]),
+        encode_documents(tokenizer, documents),
+    )
     _check_ids(head, [*given, *ids])
     start = document_start(model, tokenizer)
     sequences = [

@@ -10,7 +10,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from saltlm.models.logits import document_start
 from saltlm.progress import progress
-from saltlm.tokenizer.fertility import encode
+from saltlm.tokenizer.fertility import encode_documents
 
 N_NEW = 32
 _LONGEST_PROMPT = 200  # characters
@@ -110,7 +110,7 @@ def _generate(
 ) -> tuple[list[int], list[int]]:
     """Return the new tokens, and those that the model would have taken had it been free to end."""
     start = document_start(model, tokenizer)
-    ids = torch.tensor([[start, *encode(tokenizer, [prompt])[0]]], device=model.device)
+    ids = torch.tensor([[start, *encode_documents(tokenizer, [prompt])[0]]], device=model.device)
     made: Any = model.generate(
         input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings
     )

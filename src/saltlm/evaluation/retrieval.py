@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm.models.logits import document_start, output_head, short_head
 from saltlm.progress import progress
-from saltlm.tokenizer.fertility import encode
+from saltlm.tokenizer.fertility import encode_documents
 
 _MOST_TOKENS = 1024  # at once: the states of all layers exist together
 _LONGEST = 512  # tokens of a sentence that are read
@@ -34,7 +34,7 @@ def sentence_vectors(
     start, head = document_start(model, tokenizer), output_head(model)
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     longest = min(_LONGEST, positions or _LONGEST)
-    ids = [[start, *sentence][:longest] for sentence in encode(tokenizer, sentences)]
+    ids = [[start, *sentence][:longest] for sentence in encode_documents(tokenizer, sentences)]
     lengths = list(map(len, ids))
     made: list[tuple[list[int], Tensor]] = []
     for group in progress(list(_length_groups(lengths)), desc="hidden states"):

@@ -42,7 +42,7 @@ class Row:
     cells: tuple[Cell, ...]
 
 
-def rows_of(evaluation: Evaluation) -> Iterator[Row]:
+def evaluation_rows(evaluation: Evaluation) -> Iterator[Row]:
     """Yield a row for each metric, in the order of the model that most was measured of."""
     by_task = [{result["task"]: result for result in results} for results in evaluation.results]
     names = dict.fromkeys(
@@ -121,14 +121,14 @@ def labels_of(evaluation: Evaluation) -> list[str]:
     return short if len(set(short)) == len(short) else names
 
 
-def markdown(evaluation: Evaluation, *, heading: str = "# Evaluation") -> str:
+def evaluation_markdown(evaluation: Evaluation, *, heading: str = "# Evaluation") -> str:
     """Return the table, what it means, and what failed."""
     labels = labels_of(evaluation)
     lines = [
         "| task | metric | n | " + " | ".join(labels) + " |",
         "|---" * (3 + len(labels)) + "|",
     ]
-    for row in rows_of(evaluation):
+    for row in evaluation_rows(evaluation):
         n = next(cell.metric["n"] for cell in row.cells if cell.metric)
         cells = " | ".join(text_of(cell, bold="**") for cell in row.cells)
         lines.append(f"| {row.task} | {row.metric} | {n:,} | {cells} |")
@@ -159,7 +159,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         "results": results,
         "places": [
             {"task": row.task, "metric": row.metric, "places": [cell.place for cell in row.cells]}
-            for row in rows_of(evaluation)
+            for row in evaluation_rows(evaluation)
         ],
         "failures": [asdict(failure) for failure in evaluation.failures],
     }
@@ -183,7 +183,7 @@ def own_directories(models: Sequence[str]) -> list[Path]:
 
 def write_cards(evaluation: Evaluation, directories: Sequence[Path]) -> None:
     """Put the table into the ``README.md`` of each directory."""
-    section = markdown(evaluation, heading="## Evaluation")
+    section = evaluation_markdown(evaluation, heading="## Evaluation")
     for directory in directories:
         card = directory / "README.md"
         text = card.read_text(encoding="utf-8") if card.is_file() else f"# {directory.name}\n"
@@ -194,4 +194,4 @@ def write_summary(evaluation: Evaluation, out: Path) -> None:
     """Write ``evaluation.md`` and ``evaluation.json`` over all results."""
     text = json.dumps(as_json(evaluation), indent=2, ensure_ascii=False) + "\n"
     replace_text(out / "evaluation.json", text)
-    replace_text(out / "evaluation.md", markdown(evaluation))
+    replace_text(out / "evaluation.md", evaluation_markdown(evaluation))

@@ -125,7 +125,7 @@ def _explain_id(
         return head
     neighbours, fit = provenance.neighbours, provenance.fit
     part = slice(int(neighbours.offsets[place]), int(neighbours.offsets[place + 1]))
-    anchors = provenance.shared_ids[neighbours.indices[part]].tolist()
+    anchors = provenance.anchor_ids[neighbours.indices[part]].tolist()
     influences = [
         Influence(tokenizer.id_to_token(anchor) or "", anchor, c, cosine, weight)
         for anchor, c, cosine, weight in zip(

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from saltlm.alignment.align import Meeting
+from saltlm.alignment.align import Alignment
 from saltlm.config.transfer import TransferConfig
 from saltlm.files.documents import check_corpus, documents
 from saltlm.models.token_tables import Tables
@@ -21,7 +21,7 @@ from saltlm.tokenizer.fertility import Fertility
 from saltlm.tokenizer.kinds import script_of, token_kind
 from saltlm.tokenizer.target import role_table
 from saltlm.tokenizer.vocabulary import SPECIAL, Vocabulary
-from saltlm.vocabulary_transfer.parents import Side, read_pair
+from saltlm.vocabulary_transfer.parents import Parent, read_pair
 
 _MAX_DOCUMENTS = 5000  # of the corpus are looked at
 _BLOCK = 8192  # rows looked at together
@@ -144,24 +144,24 @@ def inspect_pair(
     texts = list(islice(documents(corpus), _MAX_DOCUMENTS))
     config = config.model_copy(update={"corpus": tuple(corpus)})
     pair = read_pair(str(source), str(plm), config)
-    left, right, meeting = pair.source, pair.plm, pair.meeting
+    left, right, alignment = pair.source, pair.plm, pair.alignment
     tables, plm_tables = pair.tables, pair.plm_tables
-    zero, repeated = suspicious_rows(tables.embedding[: len(meeting.source)])
-    vocabularies = _overlap(meeting)
-    tokenizers = (left.tokenizer, right.tokenizer, meeting.target.tokenizer)
+    zero, repeated = suspicious_rows(tables.embedding[: len(alignment.source)])
+    vocabularies = _overlap(alignment)
+    tokenizers = (left.tokenizer, right.tokenizer, alignment.target.tokenizer)
     on_text = [_on_text(tokenizer, texts) for tokenizer in tokenizers]
     return Inspection(
-        source=_report(left, meeting.source, tables, on_text[0]),
-        plm=_report(right, meeting.plm, plm_tables, on_text[1]),
+        source=_report(left, alignment.source, tables, on_text[0]),
+        plm=_report(right, alignment.plm, plm_tables, on_text[1]),
         vocabularies=vocabularies,
         new_on_corpus=on_text[2],
-        coverage=_coverage(meeting, texts),
-        roles=tuple(map(tuple, role_table(meeting.target))),
+        coverage=_coverage(alignment, texts),
+        roles=tuple(map(tuple, role_table(alignment.target))),
         zero_rows=tuple(zero.tolist()),
         repeated_rows=tuple(repeated.tolist()),
         memory_bytes=_memory(tables, plm_tables, vocabularies.n_new_model),
         seconds=_seconds(left, vocabularies, plm_tables),
-        warnings=tuple(_warnings(meeting, config, vocabularies, on_text[2], zero)),
+        warnings=tuple(_warnings(alignment, config, vocabularies, on_text[2], zero)),
     )
 
 
@@ -185,12 +185,12 @@ def suspicious_rows(
 
 
 def _report(
-    side: Side, vocabulary: Vocabulary, tables: Tables, on_corpus: OnText | None
+    parent: Parent, vocabulary: Vocabulary, tables: Tables, on_corpus: OnText | None
 ) -> SideReport:
     rows, width = tables.embedding.shape
     tokens = len(vocabulary)
     return SideReport(
-        side.name, vocabulary.family, tokens, rows, max(0, rows - tokens), width, on_corpus
+        parent.name, vocabulary.family, tokens, rows, max(0, rows - tokens), width, on_corpus
     )
 
 
@@ -212,10 +212,10 @@ def _on_text(tokenizer: Tokenizer, texts: Sequence[str]) -> OnText | None:
     return OnText(size.tokens_per_word, size.bytes_per_token, same / len(texts), lost / total)
 
 
-def _overlap(meeting: Meeting) -> Vocabularies:
+def _overlap(alignment: Alignment) -> Vocabularies:
     kinds: dict[str, list[int]] = {}
     scripts: dict[str, list[int]] = {}
-    forms, token_kinds, match = meeting.forms, meeting.kinds, meeting.match
+    forms, token_kinds, match = alignment.forms, alignment.kinds, alignment.match
     plm_ids, source_ids = match.plm_ids.tolist(), match.source_ids.tolist()
     n_shared = 0
     for plm_id, source_id, is_special in zip(
@@ -244,12 +244,12 @@ def _by_size(tally: dict[str, list[int]]) -> dict[str, tuple[int, int]]:
     }
 
 
-def _coverage(meeting: Meeting, texts: Sequence[str]) -> float | None:
+def _coverage(alignment: Alignment, texts: Sequence[str]) -> float | None:
     """Return the share of the corpus' tokens that copy a row."""
     used: Counter[int] = Counter()
-    for encoding in meeting.target.tokenizer.encode_batch(list(texts), add_special_tokens=False):
+    for encoding in alignment.target.tokenizer.encode_batch(list(texts), add_special_tokens=False):
         used.update(encoding.ids)
-    copied = set((meeting.match.source_ids >= 0).nonzero().flatten().tolist())
+    copied = set((alignment.match.source_ids >= 0).nonzero().flatten().tolist())
     total = used.total()
     return sum(count for id, count in used.items() if id in copied) / total if total else None
 
@@ -263,7 +263,7 @@ def _memory(tables: Tables, plm_tables: Tables, n_new_model: int) -> int:
     return sum(table.nbytes for table in present) + new + _OVERHEAD_BYTES
 
 
-def _seconds(source: Side, vocabularies: Vocabularies, plm_tables: Tables) -> float:
+def _seconds(source: Parent, vocabularies: Vocabularies, plm_tables: Tables) -> float:
     """Return the expected duration: cosines at the speed measured now, and the writing."""
     side = 1024
     probe = torch.ones(side, side)
@@ -276,13 +276,13 @@ def _seconds(source: Side, vocabularies: Vocabularies, plm_tables: Tables) -> fl
 
 
 def _warnings(
-    meeting: Meeting,
+    alignment: Alignment,
     config: TransferConfig,
     vocabularies: Vocabularies,
     on_text: OnText | None,
     zero: Tensor,
 ) -> list[str]:
-    found = list(meeting.target.notes)
+    found = list(alignment.target.notes)
     if vocabularies.n_shared < config.min_shared:
         found.append(
             f"only {vocabularies.n_shared} shared tokens: a transfer needs {config.min_shared}"

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from saltlm.methods.inputs import Fitted, Rows, Task, explained
+from saltlm.methods.inputs import Fitted, MethodInputs, Rows, explained
 from saltlm.methods.linear_algebra import cross_product
 from saltlm.methods.neighbours import unit_rows
 from saltlm.methods.spaces import Scale, Space, nearest, vectors
@@ -14,28 +14,28 @@ from saltlm.methods.spaces import Scale, Space, nearest, vectors
 SpaceOption = Annotated[Space, Field(description="where cosines are taken")]
 
 
-def focus(task: Task, *, space: SpaceOption = "auxiliary", scale: Scale = 1.0) -> Fitted:
+def focus(inputs: MethodInputs, *, space: SpaceOption = "auxiliary", scale: Scale = 1.0) -> Fitted:
     """Return the sparsemax mean of the neighbours' rows (FOCUS, Dobler & de Melo 2023)."""
-    neighbours = nearest(task, space, scale)
-    return explained(task, neighbours, neighbours.weights)
+    neighbours = nearest(inputs, space, scale)
+    return explained(inputs, neighbours, neighbours.weights)
 
 
-def clp_plus(task: Task, *, space: SpaceOption = "plm", scale: Scale = 1.0) -> Fitted:
+def clp_plus(inputs: MethodInputs, *, space: SpaceOption = "plm", scale: Scale = 1.0) -> Fitted:
     """Return the sparsemax mean of the rows nearest in the PLM's space (CLP+, Yamaguchi 2024)."""
-    return focus(task, space=space, scale=scale)
+    return focus(inputs, space=space, scale=scale)
 
 
-def clp(task: Task, *, space: SpaceOption = "plm") -> Fitted:
+def clp(inputs: MethodInputs, *, space: SpaceOption = "plm") -> Fitted:
     """Return the mean of all shared rows, weighted by cosine (CLP, Ostendorff & Rehm 2023).
 
     Negative cosines are kept, as in the original. Cosines are products of unit rows, so the sum
     over all shared tokens is one matrix for all new tokens, and no weight is ever written down.
     """
-    new, shared = (unit_rows(rows) for rows in vectors(task, space))
+    new, shared = (unit_rows(rows) for rows in vectors(inputs, space))
     total = shared.double().sum(0)
 
     def fill(table: Float[Tensor, "v_s h"]) -> Rows:
-        products = cross_product(shared, table, task.shared_ids)
+        products = cross_product(shared, table, inputs.shared_ids)
 
         def take(part: slice) -> Float[Tensor, "b h"]:
             directions = new[part].double()

@@ -1,7 +1,7 @@
 """What a method sees and what it gives back.
 
-A method works in two stages. ``method(task)`` does what depends on the pair of models only, such as
-neighbours and coefficients. The `Fitted` it returns is then applied to each table of the source
+A method works in two stages. ``method(inputs)`` does what depends on the pair of models only, such
+as neighbours and coefficients. The `Fitted` it returns is then applied to each table of the source
 (embedding, untied head, head bias as a column), a run of new tokens at a time.
 """
 
@@ -53,7 +53,7 @@ class Texts:
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class MethodInputs:
     """All that a method may look at, except the source's tables.
 
     Attributes:
@@ -108,15 +108,15 @@ class Task:
         """
         if self.texts is None:
             raise ConfigError(
-                f"{method} reads the tokens' texts, and this task has none",
-                "give Task(texts=...), or choose a method that only compares vectors",
+                f"{method} reads the tokens' texts, and these inputs have none",
+                "give MethodInputs(texts=...), or choose a method that only compares vectors",
             )
         return self.texts
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A method that has seen the task.
+    """A method that has seen its inputs.
 
     Attributes:
         fill: takes a table of the source, with all its rows, and gives the new tokens' rows.
@@ -171,9 +171,11 @@ def bag_rows(
     return take
 
 
-def explained(task: Task, neighbours: Neighbours, coefficients: Float[Tensor, " nnz"]) -> Fitted:
+def explained(
+    inputs: MethodInputs, neighbours: Neighbours, coefficients: Float[Tensor, " nnz"]
+) -> Fitted:
     """Return rows that are sums of a few shared tokens' rows, and how well that fits the PLM's."""
-    left_over = task.plm_new - combine_rows(task.plm_shared, neighbours, coefficients)
-    residual = left_over.norm(dim=1) / task.plm_new.norm(dim=1).clamp_min(1e-30)
-    fill = combination(task.shared_ids, neighbours, coefficients)
+    left_over = inputs.plm_new - combine_rows(inputs.plm_shared, neighbours, coefficients)
+    residual = left_over.norm(dim=1) / inputs.plm_new.norm(dim=1).clamp_min(1e-30)
+    fill = combination(inputs.shared_ids, neighbours, coefficients)
     return Fitted(fill, neighbours, Fit(coefficients, residual))

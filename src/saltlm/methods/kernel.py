@@ -7,7 +7,7 @@ from jaxtyping import Float, Int64
 from pydantic import Field
 from torch import Tensor
 
-from saltlm.methods.inputs import Fitted, Rows, Task
+from saltlm.methods.inputs import Fitted, MethodInputs, Rows
 from saltlm.methods.linear_algebra import cholesky, column_mean
 from saltlm.methods.neighbours import unit_rows
 from saltlm.methods.spaces import Space, vectors
@@ -16,7 +16,7 @@ _BLOCK_BYTES = 64 * 2**20  # of the kernel between new and shared tokens at a ti
 
 
 def kernel_ridge(
-    task: Task,
+    inputs: MethodInputs,
     *,
     ridge: Annotated[float, Field(gt=0, description="added to the kernel's diagonal")] = 0.03,
     gamma: Annotated[float, Field(gt=0, description="1 / the kernel's squared width")] = 1.0,
@@ -30,9 +30,9 @@ def kernel_ridge(
     K(u, w) = exp(-gamma (2 - 2 cos(u, w))), and mu is the mean shared row of the source. Memory
     grows with the square, time with the cube of the number of anchors.
     """
-    new, shared = (unit_rows(rows) for rows in vectors(task, space))
-    chosen = _draw(len(shared), anchors, task.seed)
-    shared, ids = shared[chosen], task.shared_ids[chosen]
+    new, shared = (unit_rows(rows) for rows in vectors(inputs, space))
+    chosen = _draw(len(shared), anchors, inputs.seed)
+    shared, ids = shared[chosen], inputs.shared_ids[chosen]
     gram = _kernel(shared, shared, gamma)
     gram.diagonal().add_(ridge)
     lower = cholesky(gram)

@@ -4,29 +4,27 @@ from typing import Annotated
 
 from pydantic import Field
 
-from saltlm.methods.inputs import Fitted, Task, combination
+from saltlm.methods.inputs import Fitted, MethodInputs, combination
 from saltlm.methods.linear import fit_rows
 from saltlm.methods.pursuit import pursue
-from saltlm.methods.spaces import Distance, Space, k_nearest, vectors
-
-K = Annotated[int, Field(ge=1, description="neighbours of each token")]
+from saltlm.methods.spaces import Distance, NeighbourCount, Space, k_nearest, vectors
 
 
 def least_squares(
-    task: Task,
+    inputs: MethodInputs,
     *,
-    k: K = 64,
+    k: NeighbourCount = 64,
     distance: Annotated[Distance, Field(description="what nearness is")] = "euclidean",
     space: Annotated[Space, Field(description="where neighbours are looked for")] = "plm",
 ) -> Fitted:
     """Return the least-squares fit of the PLM row on its k nearest (tokensurgeon, Goddard 2025)."""
-    new, shared = vectors(task, space)
+    new, shared = vectors(inputs, space)
     neighbours = k_nearest(new, shared, k, distance=distance)
-    fit = fit_rows(task.plm_new, task.plm_shared, neighbours)
-    return Fitted(combination(task.shared_ids, neighbours, fit.coefficients), neighbours, fit)
+    fit = fit_rows(inputs.plm_new, inputs.plm_shared, neighbours)
+    return Fitted(combination(inputs.shared_ids, neighbours, fit.coefficients), neighbours, fit)
 
 
-def omp(task: Task, *, k: K = 64) -> Fitted:
+def omp(inputs: MethodInputs, *, k: NeighbourCount = 64) -> Fitted:
     """Return the fit of orthogonal matching pursuit in the PLM's rows (tokensurgeon)."""
-    neighbours, fit = task.once(("omp", k), lambda: pursue(task.plm_new, task.plm_shared, k))
-    return Fitted(combination(task.shared_ids, neighbours, fit.coefficients), neighbours, fit)
+    neighbours, fit = inputs.once(("omp", k), lambda: pursue(inputs.plm_new, inputs.plm_shared, k))
+    return Fitted(combination(inputs.shared_ids, neighbours, fit.coefficients), neighbours, fit)

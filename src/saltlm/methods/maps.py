@@ -8,7 +8,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from saltlm.methods.inputs import Fitted, Rows, Task, bag_rows, explained
+from saltlm.methods.inputs import Fitted, MethodInputs, Rows, bag_rows, explained
 from saltlm.methods.linear_algebra import CHUNK, cholesky, column_mean, cross_product, gram
 from saltlm.methods.ridge import ridge_coefficients
 from saltlm.methods.spaces import Scale, Space, nearest
@@ -31,37 +31,37 @@ class AffineMap:
         return ((plm_rows.double() - self.centre) @ self.matrix + self.offset).float()
 
 
-def global_affine(task: Task, *, ridge: Ridge = 1e-6) -> Fitted:
+def global_affine(inputs: MethodInputs, *, ridge: Ridge = 1e-6) -> Fitted:
     """Return [E_t[v], 1] W with W = argmin ||[E_t, 1] W - E_s||^2 over the shared tokens."""
 
     def fill(table: Float[Tensor, "v_s h"]) -> Rows:
-        affine = fit_affine(task, table, ridge)
-        return lambda part: affine(task.plm_new[part])
+        affine = fit_affine(inputs, table, ridge)
+        return lambda part: affine(inputs.plm_new[part])
 
     return Fitted(fill)
 
 
 def procrustes(
-    task: Task,
+    inputs: MethodInputs,
     *,
     scaled: Annotated[bool, Field(description="stretch by the best factor as well")] = False,
 ) -> Fitted:
     """Return (E_t[v] - mean) R + mean, R the best matrix with orthonormal rows or columns."""
-    centre = task.plm_shared.double().mean(0)
-    offsets = task.plm_shared - centre.float()
+    centre = inputs.plm_shared.double().mean(0)
+    offsets = inputs.plm_shared - centre.float()
 
     def fill(table: Float[Tensor, "v_s h"]) -> Rows:
-        products = cross_product(offsets, table, task.shared_ids)
+        products = cross_product(offsets, table, inputs.shared_ids)
         u, singular, v = torch.linalg.svd(products, full_matrices=False)
         factor = singular.sum() / offsets.double().square().sum() if scaled else 1.0
-        affine = AffineMap(centre, factor * u @ v, column_mean(table, task.shared_ids))
-        return lambda part: affine(task.plm_new[part])
+        affine = AffineMap(centre, factor * u @ v, column_mean(table, inputs.shared_ids))
+        return lambda part: affine(inputs.plm_new[part])
 
     return Fitted(fill)
 
 
 def global_residual(
-    task: Task,
+    inputs: MethodInputs,
     *,
     ridge: Ridge = 1e-6,
     space: Annotated[Space, Field(description="where neighbours are looked for")] = "centred",
@@ -76,43 +76,43 @@ def global_residual(
 
     With ``local=ridge`` the residuals are weighted by a ridge fit of the PLM rows instead.
     """
-    neighbours = nearest(task, space, scale)
+    neighbours = nearest(inputs, space, scale)
     weights = neighbours.weights
     if local == "ridge":
-        centre = task.plm_shared.mean(0)
+        centre = inputs.plm_shared.mean(0)
         weights = ridge_coefficients(
-            task.plm_new - centre, task.plm_shared - centre, neighbours, ridge=local_ridge
+            inputs.plm_new - centre, inputs.plm_shared - centre, neighbours, ridge=local_ridge
         )
 
     def fill(table: Float[Tensor, "v_s h"]) -> Rows:
-        affine = fit_affine(task, table, ridge)
+        affine = fit_affine(inputs, table, ridge)
         left_over = torch.cat(
             [
                 table[ids].float() - affine(rows)
                 for rows, ids in zip(
-                    task.plm_shared.split(CHUNK), task.shared_ids.split(CHUNK), strict=True
+                    inputs.plm_shared.split(CHUNK), inputs.shared_ids.split(CHUNK), strict=True
                 )
             ]
         )
         correction = bag_rows(left_over, neighbours.offsets, neighbours.indices, weights)
-        return lambda part: affine(task.plm_new[part]) + correction(part)
+        return lambda part: affine(inputs.plm_new[part]) + correction(part)
 
-    return Fitted(fill, neighbours, explained(task, neighbours, weights).fit)
+    return Fitted(fill, neighbours, explained(inputs, neighbours, weights).fit)
 
 
-def fit_affine(task: Task, table: Float[Tensor, "v_s h"], ridge: float) -> AffineMap:
+def fit_affine(inputs: MethodInputs, table: Float[Tensor, "v_s h"], ridge: float) -> AffineMap:
     """Return the affine map from PLM rows to source rows with the least squared error.
 
     The intercept is not shrunk. ``ridge`` is relative, so it means the same for every PLM.
     """
-    centre = task.plm_shared.double().mean(0)
+    centre = inputs.plm_shared.double().mean(0)
 
     def factor() -> Float[Tensor, "h_t h_t"]:
-        squares = gram(task.plm_shared, torch.arange(len(task.plm_shared)), centre)
+        squares = gram(inputs.plm_shared, torch.arange(len(inputs.plm_shared)), centre)
         squares.diagonal().add_(ridge * squares.diagonal().mean() + 1e-30)
         return cholesky(squares)
 
-    offsets = task.plm_shared - centre.float()
-    products = cross_product(offsets, table, task.shared_ids)
-    matrix = torch.cholesky_solve(products, task.once(("affine", ridge), factor))
-    return AffineMap(centre, matrix, column_mean(table, task.shared_ids))
+    offsets = inputs.plm_shared - centre.float()
+    products = cross_product(offsets, table, inputs.shared_ids)
+    matrix = torch.cholesky_solve(products, inputs.once(("affine", ridge), factor))
+    return AffineMap(centre, matrix, column_mean(table, inputs.shared_ids))

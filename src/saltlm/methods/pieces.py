@@ -10,14 +10,14 @@ from pydantic import Field
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from saltlm.methods.inputs import Fitted, Rows, Task, Texts, bag_rows
+from saltlm.methods.inputs import Fitted, MethodInputs, Rows, Texts, bag_rows
 from saltlm.methods.linear_algebra import column_mean
 from saltlm.tokenizer.definition import model_pieces
 from saltlm.tokenizer.vocabulary import Form
 
 
 def fvt(
-    task: Task,
+    inputs: MethodInputs,
     *,
     word_start: Annotated[
         bool, Field(description="cut ' Haus' and 'Haus' apart, where the tokenizer tells them")
@@ -33,16 +33,16 @@ def fvt(
     mean source row.
 
     Raises:
-        ConfigError: the task has no texts.
+        ConfigError: the inputs have no texts.
     """
-    texts = task.read_texts("fvt")
-    pieces = source_pieces(texts, set(task.held_out_ids.tolist()), word_start=word_start)
+    texts = inputs.read_texts("fvt")
+    pieces = source_pieces(texts, set(inputs.held_out_ids.tolist()), word_start=word_start)
     sizes = [[_length(texts.source_forms[id]) for id in ids] for ids in pieces]
     shares = [
         [size / sum(row) if weights == "length" else 1 / len(row) for size in row] for row in sizes
     ]
     # One more row than the source has, which stands for the mean.
-    nothing = task.n_source_tokens
+    nothing = inputs.n_source_tokens
     filled = [ids or [nothing] for ids in pieces]
     flat = torch.tensor([id for ids in filled for id in ids], dtype=torch.int64)
     coefficients = torch.tensor([share for row in shares for share in (row or [1.0])])
@@ -51,7 +51,7 @@ def fvt(
 
     def fill(table: Float[Tensor, "v_s h"]) -> Rows:
         rows = table[used.clamp_max(len(table) - 1)].float()
-        rows[used == nothing] = column_mean(table, task.source_ids).float()
+        rows[used == nothing] = column_mean(table, inputs.source_ids).float()
         return bag_rows(rows, offsets, indices, coefficients)
 
     return Fitted(fill)

@@ -1,7 +1,7 @@
 """The methods by name. To add one: a file with a function, and a line in `METHODS`.
 
-A method is a function from a `task.Task` and keyword options to a `task.Fitted`. Its defaults are
-the published method; every option is a departure from it that a record can name.
+A method is a function from `inputs.MethodInputs` and keyword options to `inputs.Fitted`. Its
+defaults are the published method; every option is a departure from it that a record can name.
 """
 
 import difflib
@@ -125,13 +125,13 @@ def describe_options(name: str) -> dict[str, str]:
     return {key: field.description or "" for key, field in fields.items()}
 
 
-def fit_method(choice: Choice, task: Any) -> Any:
-    """Return the `task.Fitted` of a method on a `task.Task`.
+def fit_method(choice: Choice, inputs: Any) -> Any:
+    """Return the `inputs.Fitted` of a method on `inputs.MethodInputs`.
 
     Raises:
         ConfigError: options that do not go together, or files and texts that are missing.
     """
-    return _load(choice.name)(task, **choice.options)
+    return _load(choice.name)(inputs, **choice.options)
 
 
 def _load(name: str) -> Callable[..., Any]:

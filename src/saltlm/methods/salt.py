@@ -5,14 +5,14 @@ from typing import Annotated
 from pydantic import Field
 
 from saltlm.errors import ConfigError
-from saltlm.methods.inputs import Fitted, Task, combination, explained
+from saltlm.methods.inputs import Fitted, MethodInputs, combination, explained
 from saltlm.methods.linear import RCOND, fit_rows
 from saltlm.methods.ridge import ridge_coefficients
 from saltlm.methods.spaces import Scale, Space, nearest
 
 
 def salt(
-    task: Task,
+    inputs: MethodInputs,
     *,
     space: Annotated[Space, Field(description="where neighbours are looked for")] = "auxiliary",
     scale: Scale = 1.0,
@@ -32,14 +32,14 @@ def salt(
     Raises:
         ConfigError: ``centred`` without a ridge.
     """
-    neighbours = nearest(task, space, scale)
+    neighbours = nearest(inputs, space, scale)
     if ridge == 0:
         if centred:
             raise ConfigError("salt: centred=true needs a ridge above 0", "try ridge=1")
-        fit = fit_rows(task.plm_new, task.plm_shared, neighbours, rcond=rcond)
-        fill = combination(task.shared_ids, neighbours, fit.coefficients)
+        fit = fit_rows(inputs.plm_new, inputs.plm_shared, neighbours, rcond=rcond)
+        fill = combination(inputs.shared_ids, neighbours, fit.coefficients)
         return Fitted(fill, neighbours, fit)
     coefficients = ridge_coefficients(
-        task.plm_new, task.plm_shared, neighbours, ridge=ridge, centred=centred
+        inputs.plm_new, inputs.plm_shared, neighbours, ridge=ridge, centred=centred
     )
-    return explained(task, neighbours, coefficients)
+    return explained(inputs, neighbours, coefficients)

@@ -9,40 +9,40 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from saltlm.methods.inputs import Fitted, Rows, Task
+from saltlm.methods.inputs import Fitted, MethodInputs, Rows
 from saltlm.methods.linear_algebra import CHUNK, cholesky, column_mean, gram
 
 _BLOCK = 1024  # rows that one generator draws
 _JITTER = 1e-10  # of the mean variance, so that a covariance without full rank has a factor
 
 
-def random(task: Task) -> Fitted:
+def random(inputs: MethodInputs) -> Fitted:
     """Return rows drawn from a normal with the source's mean and deviation, per dimension."""
 
     def fill(table: Float[Tensor, "v_s h"]) -> Rows:
-        ids = task.source_ids
+        ids = inputs.source_ids
         mean = column_mean(table, ids)
         squares = torch.zeros_like(mean)
         for part in ids.split(CHUNK):
             squares += (table[part].double() - mean).square().sum(0)
         deviation = (squares / len(ids)).sqrt()
-        return _drawn(mean, lambda noise: noise * deviation, task.seed)
+        return _drawn(mean, lambda noise: noise * deviation, inputs.seed)
 
     return Fitted(fill)
 
 
-def mean(task: Task) -> Fitted:
+def mean(inputs: MethodInputs) -> Fitted:
     """Return the mean source row."""
 
     def fill(table: Float[Tensor, "v_s h"]) -> Rows:
-        row = column_mean(table, task.source_ids).float()
-        return lambda part: row.repeat(len(task.plm_new[part]), 1)
+        row = column_mean(table, inputs.source_ids).float()
+        return lambda part: row.repeat(len(inputs.plm_new[part]), 1)
 
     return Fitted(fill)
 
 
 def multivariate(
-    task: Task,
+    inputs: MethodInputs,
     *,
     scale: Annotated[
         float, Field(ge=0, description="of the covariance; transformers' own resizing has 1e-9")
@@ -51,12 +51,12 @@ def multivariate(
     """Return rows drawn from a normal with the source's mean and full covariance."""
 
     def fill(table: Float[Tensor, "v_s h"]) -> Rows:
-        ids = task.source_ids
+        ids = inputs.source_ids
         mean = column_mean(table, ids)
         covariance = gram(table, ids, mean) * scale / len(ids)
         covariance.diagonal().add_(_JITTER * covariance.diagonal().mean() + 1e-30)
         factor = cholesky(covariance).mT
-        return _drawn(mean, lambda noise: noise @ factor, task.seed)
+        return _drawn(mean, lambda noise: noise @ factor, inputs.seed)
 
     return Fitted(fill)
 

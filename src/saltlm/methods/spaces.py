@@ -7,7 +7,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from saltlm.methods.inputs import Task
+from saltlm.methods.inputs import MethodInputs
 from saltlm.methods.neighbours import Neighbours, nearest_shared, score_blocks
 
 Space = Literal["auxiliary", "plm", "centred"]
@@ -15,30 +15,34 @@ Space = Literal["auxiliary", "plm", "centred"]
 
 Distance = Literal["cosine", "euclidean"]
 
+NeighbourCount = Annotated[int, Field(ge=1, description="neighbours of each token")]
+
 Scale = Annotated[
     float, Field(ge=1, description="what cosines are multiplied with before sparsemax")
 ]
 
 
-def vectors(task: Task, space: Space) -> tuple[Float[Tensor, "m d"], Float[Tensor, "n d"]]:
+def vectors(
+    inputs: MethodInputs, space: Space
+) -> tuple[Float[Tensor, "m d"], Float[Tensor, "n d"]]:
     """Return where the new and the shared tokens lie in a space."""
     if space == "auxiliary":
-        return task.aux_new, task.aux_shared
-    centre = task.plm_shared.mean(0) if space == "centred" else 0.0
-    return task.plm_new - centre, task.plm_shared - centre
+        return inputs.aux_new, inputs.aux_shared
+    centre = inputs.plm_shared.mean(0) if space == "centred" else 0.0
+    return inputs.plm_new - centre, inputs.plm_shared - centre
 
 
-def nearest(task: Task, space: Space, scale: float = 1.0) -> Neighbours:
+def nearest(inputs: MethodInputs, space: Space, scale: float = 1.0) -> Neighbours:
     """Return the sparsemax neighbourhoods in a space, made once for all methods.
 
     Args:
-        task: the tokens.
+        inputs: the tokens.
         space: where their cosines are taken.
         scale: what the cosines are multiplied with before sparsemax, at least 1.
     """
-    if space == "auxiliary" and task.is_one_space:
+    if space == "auxiliary" and inputs.is_one_space:
         space = "plm"
-    found = task.once(("neighbours", space), lambda: nearest_shared(*vectors(task, space)))
+    found = inputs.once(("neighbours", space), lambda: nearest_shared(*vectors(inputs, space)))
     return found if scale == 1 else sharpen(found, scale)
 
 

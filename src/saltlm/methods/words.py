@@ -16,19 +16,18 @@ from torch import Tensor
 from saltlm.auxiliary.fasttext_format import read_fasttext, seen_in_training, token_vectors
 from saltlm.auxiliary.word2vec_format import read_word_vectors
 from saltlm.errors import AuxiliaryVectorsError, ConfigError
-from saltlm.methods.inputs import Fitted, Rows, Task, combination, explained
+from saltlm.methods.inputs import Fitted, MethodInputs, Rows, combination, explained
 from saltlm.methods.linear_algebra import CHUNK, gram
 from saltlm.methods.neighbours import Neighbours
 from saltlm.methods.sampled import random
-from saltlm.methods.spaces import k_nearest
+from saltlm.methods.spaces import NeighbourCount, k_nearest
 from saltlm.tokenizer.vocabulary import Form
 
-K = Annotated[int, Field(ge=1, description="neighbours of each token")]
 Temperature = Annotated[float, Field(gt=0, description="what cosines are divided by")]
 
 
 @dataclass(frozen=True)
-class Side:
+class TextsInVectors:
     """One vocabulary beside a file of word vectors."""
 
     file: Path
@@ -38,14 +37,14 @@ class Side:
 
 
 def wechsel(
-    task: Task,
+    inputs: MethodInputs,
     *,
     source_vectors: Annotated[Path | None, Field(description="of the source's language")] = None,
     target_vectors: Annotated[Path | None, Field(description="of the target language")] = None,
     dictionary: Annotated[
         Path | None, Field(description="a source and a target word a line; none: aligned already")
     ] = None,
-    k: K = 10,
+    k: NeighbourCount = 10,
     temperature: Temperature = 0.1,
 ) -> Fitted:
     """Return the softmax mean of the nearest of all source tokens (WECHSEL, Minixhofer 2022).
@@ -56,32 +55,35 @@ def wechsel(
     The original makes shared tokens anew, too: that is the transfer's ``copy_shared=false``.
 
     Raises:
-        ConfigError: a file is missing, or the task has no texts.
+        ConfigError: a file is missing, or the inputs have no texts.
         AuxiliaryVectorsError: a file cannot be used, or the dictionary has nothing in common with
             the vectors.
     """
-    texts = task.read_texts("wechsel")
+    texts = inputs.read_texts("wechsel")
     source_file = _given("wechsel", "source_vectors", source_vectors)
     target_file = _given("wechsel", "target_vectors", target_vectors)
-    ids = task.source_ids.tolist()
+    ids = inputs.source_ids.tolist()
     ids = [id for id in ids if id < len(texts.source_forms)]
     forms = [texts.source_forms[id] for id in ids]
-    source = _token_vectors(Side(source_file, texts.source_tokenizer, ids, forms), zipf=True)
+    source = _token_vectors(
+        TextsInVectors(source_file, texts.source_tokenizer, ids, forms), zipf=True
+    )
     target = _token_vectors(
-        Side(target_file, texts.plm_tokenizer, texts.new_plm_ids, texts.new_forms), zipf=True
+        TextsInVectors(target_file, texts.plm_tokenizer, texts.new_plm_ids, texts.new_forms),
+        zipf=True,
     )
     if dictionary is not None:
         source = source @ _rotation(dictionary, source_file, target_file)
-    return _softmax_mean(task, torch.tensor(ids), source, target, k, temperature)
+    return _softmax_mean(inputs, torch.tensor(ids), source, target, k, temperature)
 
 
 def ofa(
-    task: Task,
+    inputs: MethodInputs,
     *,
     vectors: Annotated[
         Path | None, Field(description="of words of both languages, in one space; none: --aux")
     ] = None,
-    k: K = 10,
+    k: NeighbourCount = 10,
     temperature: Temperature = 0.1,
     rank: Annotated[
         int | None, Field(ge=1, description="of the factorised source table; none: its width")
@@ -95,30 +97,32 @@ def ofa(
     source's coordinates along the table's leading singular vectors.
 
     Raises:
-        ConfigError: ``vectors`` for a task without texts.
+        ConfigError: ``vectors`` for inputs without texts.
         AuxiliaryVectorsError: the file cannot be used.
     """
     if vectors is None:
-        found = k_nearest(task.aux_new, task.aux_shared, k)
-        fitted = explained(task, found, _softmax(found, temperature))
+        found = k_nearest(inputs.aux_new, inputs.aux_shared, k)
+        fitted = explained(inputs, found, _softmax(found, temperature))
     else:
-        texts = task.read_texts("ofa")
-        ids = [id for id in task.source_ids.tolist() if id < len(texts.source_forms)]
+        texts = inputs.read_texts("ofa")
+        ids = [id for id in inputs.source_ids.tolist() if id < len(texts.source_forms)]
         forms = [texts.source_forms[id] for id in ids]
         source = _token_vectors(
-            Side(vectors, texts.source_tokenizer, ids, forms), multilingual=True
+            TextsInVectors(vectors, texts.source_tokenizer, ids, forms), multilingual=True
         )
         target = _token_vectors(
-            Side(vectors, texts.plm_tokenizer, texts.new_plm_ids, texts.new_forms),
+            TextsInVectors(vectors, texts.plm_tokenizer, texts.new_plm_ids, texts.new_forms),
             multilingual=True,
         )
-        fitted = _softmax_mean(task, torch.tensor(ids), source, target, k, temperature)
-    return fitted if rank is None else replace(fitted, fill=_of_rank(fitted, task, rank))
+        fitted = _softmax_mean(inputs, torch.tensor(ids), source, target, k, temperature)
+    return fitted if rank is None else replace(fitted, fill=_of_rank(fitted, inputs, rank))
 
 
-def _of_rank(fitted: Fitted, task: Task, rank: int) -> Callable[[Float[Tensor, "v_s h"]], Rows]:
+def _of_rank(
+    fitted: Fitted, inputs: MethodInputs, rank: int
+) -> Callable[[Float[Tensor, "v_s h"]], Rows]:
     def fill(table: Float[Tensor, "v_s h"]) -> Rows:
-        leading = torch.linalg.eigh(gram(table, task.source_ids)).eigenvectors[:, -rank:].float()
+        leading = torch.linalg.eigh(gram(table, inputs.source_ids)).eigenvectors[:, -rank:].float()
         rows = fitted.fill(torch.cat([part.float() @ leading for part in table.split(CHUNK)]))
         return lambda part: rows(part) @ leading.T
 
@@ -126,7 +130,7 @@ def _of_rank(fitted: Fitted, task: Task, rank: int) -> Callable[[Float[Tensor, "
 
 
 def _softmax_mean(
-    task: Task,
+    inputs: MethodInputs,
     ids: Int64[Tensor, " s"],
     source: Float[Tensor, "s d"],
     target: Float[Tensor, "m d"],
@@ -140,7 +144,7 @@ def _softmax_mean(
     missing = ~target.any(1)
     if not missing.any():
         return Fitted(fill)
-    drawn = random(task).fill
+    drawn = random(inputs).fill
 
     def with_drawn(table: Float[Tensor, "v_s h"]) -> Rows:
         known, unknown = fill(table), drawn(table)
@@ -157,25 +161,25 @@ def _softmax(found: Neighbours, temperature: float) -> Float[Tensor, " nnz"]:
 
 
 def _token_vectors(
-    side: Side, *, zipf: bool = False, multilingual: bool = False
+    given: TextsInVectors, *, zipf: bool = False, multilingual: bool = False
 ) -> Float[Tensor, "tokens d"]:
     """Return the vectors of a vocabulary's tokens; those without one are zero.
 
     Args:
-        side: the vocabulary and the file.
+        given: the vocabulary and the file.
         zipf: weigh words by 1 / rank rather than equally.
         multilingual: words are written as ColexNet+ does; see `_spellings`.
     """
-    if side.file.suffix == ".bin":
-        return _composed(side)
-    words = read_word_vectors(side.file, None).rows
+    if given.file.suffix == ".bin":
+        return _composed(given)
+    words = read_word_vectors(given.file, None).rows
     matrix = torch.from_numpy(np.stack(list(words.values())))
     weights = 1 / torch.arange(1, len(words) + 1) if zipf else torch.ones(len(words))
-    place = {id: row for row, id in enumerate(side.ids)}
+    place = {id: row for row, id in enumerate(given.ids)}
     total, weight = torch.zeros(len(place), matrix.shape[1]), torch.zeros(len(place))
     spellings = _spellings if multilingual else _with_space
     for texts in zip(*map(spellings, words), strict=True):
-        encodings = side.tokenizer.encode_batch(texts, add_special_tokens=False)
+        encodings = given.tokenizer.encode_batch(texts, add_special_tokens=False)
         pairs = [
             (place[id], word)
             for word, encoding in enumerate(encodings)
@@ -204,12 +208,12 @@ def _spellings(word: str) -> tuple[str, ...]:
     return text, " " + text, capital
 
 
-def _composed(side: Side) -> Float[Tensor, "tokens d"]:
+def _composed(given: TextsInVectors) -> Float[Tensor, "tokens d"]:
     """Return the vectors that fastText gives to the tokens' texts."""
-    model = read_fasttext(side.file)
+    model = read_fasttext(given.file)
     texts = [
         (form.text.decode(errors="ignore").strip() if form is not None else "")
-        for form in side.forms
+        for form in given.forms
     ]
     vectors = torch.from_numpy(token_vectors(model, texts))
     seen = torch.from_numpy(seen_in_training(model, texts))

@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import transformers
@@ -19,6 +19,7 @@ import yaml
 from tokenizers import Tokenizer, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from saltlm.config.transfer import Dtype
 from saltlm.errors import CheckpointError, MissingExtraError, OutputError
 from saltlm.files.atomic import new_directory
 from saltlm.files.hashes import sha256
@@ -28,8 +29,6 @@ from saltlm.tokenizer.target import own_tokenizer
 from saltlm.version import __version__
 
 _LOG = logging.getLogger(__name__)
-
-Dtype = Literal["float32", "bfloat16", "float16"]
 
 # The names that llama.cpp gives to pre-tokenizers (tokenizer.ggml.pre). These two groups split as
 # GPT-2 does, the first after setting every digit apart, which transformers loses.

@@ -27,7 +27,7 @@ _EMBEDDING = re.compile(r"emb(?!.*per_layer)|wte|shared|^w$")
 _NOT_PER_TOKEN = re.compile(r"position|pos_emb|wpe|token_type|relative")
 _BLOCK_NUMBERS = 2**22
 
-Side = Literal["source", "plm"]
+ParentKind = Literal["source", "plm"]
 _ROLES = ("embedding", "head", "head_bias")
 
 
@@ -54,7 +54,7 @@ def read_tables(
     checkpoint: Checkpoint,
     config: PreTrainedConfig,
     *,
-    side: Side,
+    side: ParentKind,
     embedding: str | None = None,
     head: str | None = None,
 ) -> Tables:
@@ -277,7 +277,7 @@ def _head_is_a_copy(checkpoint: Checkpoint, names: dict[str, list[str]]) -> bool
 
 
 def _check_all_understood(
-    checkpoint: Checkpoint, config: PreTrainedConfig, names: dict[str, list[str]], side: Side
+    checkpoint: Checkpoint, config: PreTrainedConfig, names: dict[str, list[str]], side: ParentKind
 ) -> None:
     if not names["unknown"]:
         return
@@ -291,7 +291,7 @@ def _check_all_understood(
 
 
 def _missing(
-    checkpoint: Checkpoint, rows: int, side: Side, role: str, words: str
+    checkpoint: Checkpoint, rows: int, side: ParentKind, role: str, words: str
 ) -> CheckpointError:
     matrices = [entry for entry in checkpoint.tensors.values() if len(entry.shape) == 2]
     nearest = sorted(matrices, key=lambda entry: (abs(entry.shape[0] - rows), entry.name))[:3]
@@ -315,7 +315,7 @@ def _describe(entry: TensorEntry) -> str:
     return f"{entry.name} {list(entry.shape)}"
 
 
-def _yaml_lines(side: Side) -> str:
+def _yaml_lines(side: ParentKind) -> str:
     lines = [f"{side}_embedding: NAME"] + ["source_head: NAME"] * (side == "source")
     return f"name the tensors in the YAML, tensors: {{{', '.join(lines)}}}"
 

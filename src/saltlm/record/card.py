@@ -76,7 +76,7 @@ Every row's origin, neighbours and coefficients are in `saltlm/provenance.safete
 
 _ORIGINS = {
     "shared": "copied from the source: the token stands in both vocabularies",
-    "linear": "new: made by the method",
+    "made": "new: made by the method",
     "sampled": "drawn: the token has no auxiliary vector",
     "special": "copied from the source: a special token",
     "kept": "copied from the source: the token is not the PLM's",

@@ -17,17 +17,17 @@ from saltlm.record.manifest import FOLDER
 
 @dataclass(frozen=True)
 class Provenance:
-    """How every row of a model came about, one entry per id or per LINEAR token.
+    """How every row of a model came about, one entry per id or per MADE token.
 
     Attributes:
         origin: a `rows.Origin` per id.
         plm_ids: the PLM's id of the token, -1 if it has none.
         source_ids: the source's id that the row was copied from, -1 if it was not.
-        shared_ids: ids of the anchors; the neighbours' indices point into this.
-        new_ids: ids of the LINEAR tokens, in the order of ``neighbours`` and ``fit``.
-        neighbours: of each LINEAR token.
-        fit: coefficients and residual of each LINEAR token.
-        norm_ratio: norm of each LINEAR row over the mean norm of the anchors' rows.
+        anchor_ids: ids of the anchors; the neighbours' indices point into this.
+        new_ids: ids of the MADE tokens, in the order of ``neighbours`` and ``fit``.
+        neighbours: of each MADE token.
+        fit: coefficients and residual of each MADE token.
+        norm_ratio: norm of each MADE row over the mean norm of the anchors' rows.
         piece_offsets: where the pieces of each id begin in ``piece_ids``; the last entry is their
             number. None if every token has a PLM row of its own or none.
         piece_ids: the PLM's tokens whose mean stands for the PLM row that a token does not have.
@@ -36,7 +36,7 @@ class Provenance:
     origin: UInt8[Tensor, " v"]
     plm_ids: Int64[Tensor, " v"]
     source_ids: Int64[Tensor, " v"]
-    shared_ids: Int64[Tensor, " n"]
+    anchor_ids: Int64[Tensor, " n"]
     new_ids: Int64[Tensor, " m"]
     neighbours: Neighbours
     fit: Fit
@@ -99,7 +99,7 @@ class Origin(IntEnum):
     """Where a row of the new model comes from."""
 
     SHARED = 0  # copied: the token stands in both vocabularies
-    LINEAR = 1  # made by the method: with SALT, the linear map of its PLM row
+    MADE = 1  # made by the method: with SALT, the linear map of its PLM row
     SAMPLED = 2  # drawn: the token has no auxiliary vector, or no PLM row
     SPECIAL = 3  # copied: a special token of the source
     PADDING = 4  # of no token: the mean of the others, up to a round number of rows

@@ -7,27 +7,29 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from saltlm.methods.inputs import Task
+from saltlm.methods.inputs import MethodInputs
 from saltlm.tokenizer.kinds import script_of
 from saltlm.tokenizer.vocabulary import Form
 
 _FREQUENCY_BANDS = 4
 
 
-def strata_of(task: Task, counts: Int64[Tensor, " v_t"] | None = None) -> Int64[Tensor, " n"]:
+def strata_of(
+    inputs: MethodInputs, counts: Int64[Tensor, " v_t"] | None = None
+) -> Int64[Tensor, " n"]:
     """Return the stratum of each shared token: its script and its quarter by frequency.
 
     Args:
-        task: the pair. Without texts all tokens count as one script.
+        inputs: the pair. Without texts all tokens count as one script.
         counts: occurrences of each PLM id in a corpus. Without them the ids stand in: vocabularies
             list frequent pieces first.
     """
-    n = len(task.shared_ids)
+    n = len(inputs.shared_ids)
     forms: Sequence[Form | None] = [None] * n
     rank = torch.arange(n)
-    if task.texts is not None:
-        forms = [task.texts.plm_forms[id] for id in task.texts.shared_plm_ids]
-        rank = torch.tensor(task.texts.shared_plm_ids)
+    if inputs.texts is not None:
+        forms = [inputs.texts.plm_forms[id] for id in inputs.texts.shared_plm_ids]
+        rank = torch.tensor(inputs.texts.shared_plm_ids)
         if counts is not None:
             rank = -counts[rank]
     place = torch.empty_like(rank)
@@ -51,35 +53,35 @@ def draw_folds(
     return [dealt[first::n_folds].sort().values for first in range(n_folds)]
 
 
-def hold_out(task: Task, held: Int64[Tensor, " fold"]) -> Task:
-    """Return the task of making some shared tokens' rows from the others'.
+def hold_out(inputs: MethodInputs, held: Int64[Tensor, " fold"]) -> MethodInputs:
+    """Return the inputs of making some shared tokens' rows from the others'.
 
     Args:
-        task: the pair; none of its shared tokens copies the same row as another.
+        inputs: the pair; none of its shared tokens copies the same row as another.
         held: positions among the shared tokens.
     """
-    is_held = torch.zeros(len(task.shared_ids), dtype=torch.bool)
+    is_held = torch.zeros(len(inputs.shared_ids), dtype=torch.bool)
     is_held[held] = True
-    plm = task.plm_shared[~is_held], task.plm_shared[is_held]
+    plm = inputs.plm_shared[~is_held], inputs.plm_shared[is_held]
     aux = plm
-    if not task.is_one_space:
-        aux = task.aux_shared[~is_held], task.aux_shared[is_held]
-    texts = task.texts
+    if not inputs.is_one_space:
+        aux = inputs.aux_shared[~is_held], inputs.aux_shared[is_held]
+    texts = inputs.texts
     if texts is not None:
         ids = torch.tensor(texts.shared_plm_ids)
         texts = dataclasses.replace(
             texts, shared_plm_ids=ids[~is_held].tolist(), new_plm_ids=ids[is_held].tolist()
         )
-    return Task(
+    return MethodInputs(
         plm[0],
         plm[1],
         aux[0],
         aux[1],
-        task.shared_ids[~is_held],
-        n_source_tokens=task.n_source_tokens,
-        held_out_ids=task.shared_ids[is_held],
+        inputs.shared_ids[~is_held],
+        n_source_tokens=inputs.n_source_tokens,
+        held_out_ids=inputs.shared_ids[is_held],
         texts=texts,
-        seed=task.seed,
+        seed=inputs.seed,
     )
 
 
@@ -95,12 +97,12 @@ def first_copies(shared_ids: Int64[Tensor, " n"]) -> Int64[Tensor, " distinct"]:
     return is_first.nonzero().squeeze(1)
 
 
-def distinct(task: Task) -> Task:
-    """Return the task without shared tokens that copy the same source row as an earlier one."""
-    first = first_copies(task.shared_ids)
-    if len(first) == len(task.shared_ids):
-        return task
-    whole = hold_out(task, all_but(first, len(task.shared_ids)))
+def distinct(inputs: MethodInputs) -> MethodInputs:
+    """Return the inputs without shared tokens that copy the same source row as an earlier one."""
+    first = first_copies(inputs.shared_ids)
+    if len(first) == len(inputs.shared_ids):
+        return inputs
+    whole = hold_out(inputs, all_but(first, len(inputs.shared_ids)))
     return dataclasses.replace(whole, held_out_ids=torch.zeros(0, dtype=torch.int64))
 
 

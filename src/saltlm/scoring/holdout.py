@@ -17,7 +17,7 @@ from torch import Tensor
 
 from saltlm.errors import ConfigError, SaltlmError
 from saltlm.methods.calibration import Calibration
-from saltlm.methods.inputs import Task
+from saltlm.methods.inputs import MethodInputs
 from saltlm.methods.linear_algebra import column_mean
 from saltlm.methods.registry import Choice, fit_method, plain
 from saltlm.progress import progress
@@ -86,7 +86,7 @@ class Score:
 
 
 def score_methods(
-    task: Task,
+    inputs: MethodInputs,
     table: Float[Tensor, "v_s h_s"],
     choices: Sequence[Choice],
     *,
@@ -100,7 +100,7 @@ def score_methods(
     """Return the scores of methods on the same folds; one that fails does not stop the others.
 
     Args:
-        task: the pair of models.
+        inputs: the pair of models.
         table: the source's embedding.
         choices: what to compare; the others' `Score.ahead` is relative to the first.
         calibration: what is done to all methods' rows.
@@ -108,19 +108,19 @@ def score_methods(
         n_folds: 5 hold out a fifth at a time.
         n_used: so many of the folds only.
         repeats: how often all shared tokens are divided anew.
-        seed: of the folds and of the bootstrap; the methods' is the task's.
+        seed: of the folds and of the bootstrap; the methods have their own in the inputs.
 
     Raises:
         ConfigError: fewer shared tokens than two per fold, or fewer than two folds.
     """
-    first, task = first_copies(task.shared_ids), distinct(task)
+    first, inputs = first_copies(inputs.shared_ids), distinct(inputs)
     n = len(first)
     if not 2 <= n_folds <= n // 2:
         raise ConfigError(
             f"{n_folds} folds of {n} shared tokens: a fold needs two tokens, and there must be two",
             "choose fewer folds, or models that share more tokens",
         )
-    strata = strata_of(task, counts)
+    strata = strata_of(inputs, counts)
     folds = [
         fold
         for repeat in range(repeats)
@@ -130,7 +130,7 @@ def score_methods(
     seconds, errors = [0.0] * len(choices), [""] * len(choices)
     with progress(total=len(folds) * len(choices), desc="score") as bar:
         for fold in folds:
-            part = hold_out(task, fold)
+            part = hold_out(inputs, fold)
             truth = table[part.held_out_ids].float()
             mean = column_mean(table, part.shared_ids).float()
             calibrated = calibration.of_shared(first[all_but(fold, n)], first[fold])
@@ -154,7 +154,7 @@ def score_methods(
 
 
 def score_briefly(
-    task: Task,
+    inputs: MethodInputs,
     table: Float[Tensor, "v_s h_s"],
     choice: Choice,
     *,
@@ -165,12 +165,12 @@ def score_briefly(
 
     None if too few tokens are shared for it.
     """
-    n = len(first_copies(task.shared_ids))
+    n = len(first_copies(inputs.shared_ids))
     n_folds = max(5, n // _BRIEF)
     if n < 2 * n_folds:
         return None
     return score_methods(
-        task, table, [choice], calibration=calibration, n_folds=n_folds, n_used=1, seed=seed
+        inputs, table, [choice], calibration=calibration, n_folds=n_folds, n_used=1, seed=seed
     )[0]
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from saltlm.methods.calibration import Calibration
-from saltlm.methods.inputs import Task
+from saltlm.methods.inputs import MethodInputs
 from saltlm.methods.registry import Choice, choose_method
 from saltlm.scoring.holdout import NO_CALIBRATION, score_methods
 
@@ -46,7 +46,7 @@ def variants(name: str) -> list[Choice]:
 
 
 def select_options(
-    task: Task,
+    inputs: MethodInputs,
     table: Float[Tensor, "v_s h_s"],
     names: Iterable[str],
     *,
@@ -62,7 +62,7 @@ def select_options(
     for name in names:
         tried = variants(name)
         scores = score_methods(
-            task,
+            inputs,
             table,
             tried,
             calibration=calibration,

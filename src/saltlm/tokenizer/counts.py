@@ -20,7 +20,7 @@ def count_tokens(tokenizer: Tokenizer, texts: Iterable[str]) -> Int64[Tensor, " 
     """Return how often each id occurs in the texts, special tokens around them aside."""
     counts = torch.zeros(1 + max(tokenizer.get_vocab().values()), dtype=torch.int64)
     for batch in batches(texts, "count tokens"):
-        ids = [id for document in encode(tokenizer, batch) for id in document]
+        ids = [id for document in encode_texts(tokenizer, batch) for id in document]
         counts += torch.bincount(torch.tensor(ids, dtype=torch.int64), minlength=len(counts))
     return counts
 
@@ -32,7 +32,7 @@ def batches(texts: Iterable[str], what: str) -> Iterator[list[str]]:
         yield batch
 
 
-def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     """Return the ids of each text, special tokens around it aside."""
     return [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
 

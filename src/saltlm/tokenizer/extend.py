@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 
 from saltlm.config.transfer import SpecialTokensConfig
 from saltlm.errors import ConfigError, VocabularyError
-from saltlm.tokenizer.counts import encode
+from saltlm.tokenizer.counts import encode_texts
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.insert import Splice, splice
 from saltlm.tokenizer.special_tokens import ROLES, SpecialTokens
@@ -77,7 +77,7 @@ def extend_tokenizer(
     source: Tokenizer,
     source_special: SpecialTokens,
     source_vocabulary: Vocabulary,
-    donor: Vocabulary,
+    plm: Vocabulary,
     config: SpecialTokensConfig,
     sample: Sequence[str],
 ) -> Extension:
@@ -87,7 +87,7 @@ def extend_tokenizer(
         source: the source's tokenizer, as transformers loads it.
         source_special: its special tokens, which stay as they are.
         source_vocabulary: what its ids stand for.
-        donor: the vocabulary that the tokens come from; those that the source has are passed over.
+        plm: the vocabulary that the tokens come from; those that the source has are passed over.
         config: roles for the source's special tokens.
         sample: text in the source's language.
 
@@ -103,7 +103,7 @@ def extend_tokenizer(
     size, known = len(source_vocabulary), set(source_vocabulary.forms)
     new = [
         (id, form)
-        for id, (form, kind) in enumerate(zip(donor.forms, donor.kinds, strict=True))
+        for id, (form, kind) in enumerate(zip(plm.forms, plm.kinds, strict=True))
         if kind == TEXT and form not in known
     ]
     spellings = dict(_spellings(source, definition, new))
@@ -115,7 +115,7 @@ def extend_tokenizer(
         )
     plm_ids = [spellings.get(token, -1) for token in spliced.added]
     n_new = sum(id >= 0 for id in plm_ids)
-    before, after = encode(source, sample), encode(tokenizer, sample)
+    before, after = encode_texts(source, sample), encode_texts(tokenizer, sample)
     special = [id if kind == SPECIAL else -1 for id, kind in enumerate(source_vocabulary.kinds)]
     ids = source.get_vocab()
     roles = {role: ids[token] for role, token in source_special.roles.items() if token in ids}
@@ -192,7 +192,7 @@ def _protect(
         tokenizer = Tokenizer.from_str(json.dumps(spliced.definition))
         made = {token for token in spliced.added if token in wanted and _makes(tokenizer, token)}
         first = len(made) if first is None else first
-        found = {id for ids in encode(tokenizer, sample) for id in ids if id >= size}
+        found = {id for ids in encode_texts(tokenizer, sample) for id in ids if id >= size}
         unwanted = wanted.intersection(spliced.added) - made
         unwanted.update(spliced.added[id - size] for id in found)
         if not unwanted:

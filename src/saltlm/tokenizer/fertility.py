@@ -32,7 +32,9 @@ class Fertility:
         return self.n_bytes / max(1, self.n_tokens)
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]) -> list[list[int]]:
+def encode_documents(
+    tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]
+) -> list[list[int]]:
     """Return the token ids of each document, without special tokens around it."""
     if not documents:
         return []
@@ -45,7 +47,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]) -> list
 def fertility(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]) -> Fertility:
     """Return the sizes of the documents in tokens, words and bytes."""
     return Fertility(
-        n_tokens=sum(map(len, encode(tokenizer, documents))),
+        n_tokens=sum(map(len, encode_documents(tokenizer, documents))),
         n_words=sum(len(document.split()) for document in documents),
         n_bytes=sum(len(document.encode()) for document in documents),
     )

@@ -4,7 +4,7 @@ While every token that the corpus uses stays, cutting the others changes nothing
 corpus is cut into tokens: Unigram's best path, BPE's merges and WordPiece's longest match are all
 still there.
 
-Where more tokens are wanted than the corpus uses, the others are the donor's most frequent ones
+Where more tokens are wanted than the corpus uses, the others are the PLM's most frequent ones
 that look like the corpus: they serve other texts of the language, and of its neighbours.
 """
 
@@ -38,7 +38,7 @@ class PrunedTokenizer:
 
     Attributes:
         tokenizer: the new tokenizer; the tokens keep their order.
-        kept: the donor's id of each new id.
+        kept: the PLM's id of each new id.
         n_used: how many of them the corpus needs; the others fill up the size that was asked for.
     """
 
@@ -58,7 +58,7 @@ def prune_tokenizer(
 
     With them stay the special tokens, the letters of every token that occurs, so that no text of
     the corpus becomes unknown, the bytes that stand for all other letters, and what a kept token of
-    a BPE is merged from. When all that occurs is in, those follow that look like it, in the donor's
+    a BPE is merged from. When all that occurs is in, those follow that look like it, in the PLM's
     order, which is that of their frequency in what it was trained on.
 
     Args:

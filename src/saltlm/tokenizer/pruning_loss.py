@@ -18,29 +18,29 @@ class PruningLoss:
 
     Attributes:
         n_documents: lines of the corpus.
-        n_changed: of those, how many do not come back as the donor gives them back.
-        donor_tokens: tokens of the corpus before.
+        n_changed: of those, how many do not come back as the whole one gives them back.
+        tokens_before: tokens of the corpus before.
         tokens: tokens of the corpus after.
         resegmented: of the tokens before, how many are cut differently after.
-        donor_unknown: how many of them were unknown before.
+        unknown_before: how many of them were unknown before.
         unknown: how many are unknown after.
-        unreachable: kept pieces that the donor can produce, and the pruned tokenizer cannot.
+        unreachable: kept pieces that the whole one can produce, and the pruned tokenizer cannot.
     """
 
     n_documents: int
     n_changed: int
-    donor_tokens: int
+    tokens_before: int
     tokens: int
     resegmented: int
-    donor_unknown: int
+    unknown_before: int
     unknown: int
     unreachable: tuple[str, ...]
 
 
-def pruning_loss(donor: Tokenizer, pruned: Tokenizer, texts: Iterable[str]) -> PruningLoss:
+def pruning_loss(whole: Tokenizer, pruned: Tokenizer, texts: Iterable[str]) -> PruningLoss:
     """Return what some texts lose by pruning, and check that every kept piece has a use."""
     n_documents = n_changed = resegmented = 0
-    both = (donor, pruned)
+    both = (whole, pruned)
     unknown_ids = [_unknown_id(tokenizer) for tokenizer in both]
     tokens, unknown = [0, 0], [0, 0]
     for batch in batches(texts, "compare tokenizers"):
@@ -58,17 +58,17 @@ def pruning_loss(donor: Tokenizer, pruned: Tokenizer, texts: Iterable[str]) -> P
     return PruningLoss(
         n_documents=n_documents,
         n_changed=n_changed,
-        donor_tokens=tokens[0],
+        tokens_before=tokens[0],
         tokens=tokens[1],
         resegmented=resegmented,
-        donor_unknown=unknown[0],
+        unknown_before=unknown[0],
         unknown=unknown[1],
-        unreachable=tuple(unreachable_pieces(donor, pruned)),
+        unreachable=tuple(unreachable_pieces(whole, pruned)),
     )
 
 
-def unreachable_pieces(donor: Tokenizer, pruned: Tokenizer) -> Iterator[str]:
-    """Yield the pieces that the donor's model makes of their own spelling, and the pruned not.
+def unreachable_pieces(whole: Tokenizer, pruned: Tokenizer) -> Iterator[str]:
+    """Yield the pieces that the PLM's model makes of their own spelling, and the pruned not.
 
     Special tokens and bytes have no spelling, and count as reachable.
     """
@@ -86,7 +86,7 @@ def unreachable_pieces(donor: Tokenizer, pruned: Tokenizer) -> Iterator[str]:
         continues = bool(prefix) and piece.startswith(prefix) and piece != prefix
         fronts = letters if continues else [""]
         stem = piece.removeprefix(prefix) if continues else piece
-        if _makes(donor, piece, stem, fronts) and not _makes(pruned, piece, stem, fronts):
+        if _makes(whole, piece, stem, fronts) and not _makes(pruned, piece, stem, fronts):
             yield piece
 
 

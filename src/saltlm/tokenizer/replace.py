@@ -24,7 +24,7 @@ from saltlm.tokenizer.special_tokens import (
 from saltlm.tokenizer.target import TargetTokenizer, check_names
 
 
-def compose_tokenizer(
+def replace_vocabulary(
     plm_tokenizer: Tokenizer,
     plm_special: SpecialTokens,
     source_tokenizer: Tokenizer,

@@ -6,7 +6,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from transformers import PreTrainedConfig
 
-from saltlm.alignment.align import Meeting, meet
+from saltlm.alignment.align import Alignment, align
 from saltlm.auxiliary.vectors import read_vectors
 from saltlm.config.transfer import TransferConfig
 from saltlm.models.architecture import check_convertible, check_is_causal_lm, read_config
@@ -18,7 +18,7 @@ from saltlm.tokenizer.special_tokens import SpecialTokens, read_special_tokens
 
 
 @dataclass(frozen=True)
-class Side:
+class Parent:
     """One of the two models.
 
     Attributes:
@@ -40,11 +40,11 @@ class Side:
 class Pair:
     """Two models with their per-token tables, and how their vocabularies meet."""
 
-    source: Side
-    plm: Side
+    source: Parent
+    plm: Parent
     tables: Tables
     plm_tables: Tables
-    meeting: Meeting
+    alignment: Alignment
 
 
 def read_pair(source: str, plm: str, config: TransferConfig) -> Pair:
@@ -60,8 +60,8 @@ def read_pair(source: str, plm: str, config: TransferConfig) -> Pair:
             or damaged.
         VocabularyError: a tokenizer cannot be read, or has tokens without rows.
     """
-    left = load_side(source, trust_remote_code=config.trust_remote_code)
-    load_plm = load_side if config.plm_vectors is None else load_tokenizer_side
+    left = load_parent(source, trust_remote_code=config.trust_remote_code)
+    load_plm = load_parent if config.plm_vectors is None else load_tokenizer_parent
     right = load_plm(plm, trust_remote_code=config.trust_remote_code)
     check_is_causal_lm(left.config, left.directory)
     if config.dtype is not None:
@@ -81,7 +81,7 @@ def read_pair(source: str, plm: str, config: TransferConfig) -> Pair:
             right.checkpoint, right.config, side="plm", embedding=names.plm_embedding
         )
         check_ids(right.name, right.tokenizer, len(plm_tables.embedding))
-    meeting = meet(
+    alignment = align(
         left.tokenizer,
         left.special,
         right.tokenizer,
@@ -91,9 +91,9 @@ def read_pair(source: str, plm: str, config: TransferConfig) -> Pair:
         other=other,
     )
     if config.plm_vectors is not None:
-        rows = read_vectors(config.plm_vectors, meeting.surface[: len(meeting.plm)]).matrix
+        rows = read_vectors(config.plm_vectors, alignment.surface[: len(alignment.plm)]).matrix
         plm_tables = Tables(rows, None, None, {"embedding": (config.plm_vectors,)}, is_tied=False)
-    return Pair(left, right, tables, plm_tables, meeting)
+    return Pair(left, right, tables, plm_tables, alignment)
 
 
 def _other_tokenizer(config: TransferConfig) -> tuple[Tokenizer, SpecialTokens] | None:
@@ -105,7 +105,7 @@ def _other_tokenizer(config: TransferConfig) -> tuple[Tokenizer, SpecialTokens] 
     return tokenizer, read_special_tokens(directory, tokenizer)
 
 
-def load_side(ref: str, *, trust_remote_code: bool = False) -> Side:
+def load_parent(ref: str, *, trust_remote_code: bool = False) -> Parent:
     """Find a model and read everything but its weights.
 
     Raises:
@@ -115,7 +115,7 @@ def load_side(ref: str, *, trust_remote_code: bool = False) -> Side:
     directory = resolve_model(ref)
     config = read_config(directory, trust_remote_code=trust_remote_code)
     tokenizer = load_tokenizer(directory, trust_remote_code=trust_remote_code)
-    return Side(
+    return Parent(
         name=ref,
         directory=directory,
         revision=revision_of(directory),
@@ -126,7 +126,7 @@ def load_side(ref: str, *, trust_remote_code: bool = False) -> Side:
     )
 
 
-def load_tokenizer_side(ref: str, *, trust_remote_code: bool = False) -> Side:
+def load_tokenizer_parent(ref: str, *, trust_remote_code: bool = False) -> Parent:
     """Find a tokenizer whose rows come from elsewhere.
 
     Raises:
@@ -135,7 +135,7 @@ def load_tokenizer_side(ref: str, *, trust_remote_code: bool = False) -> Side:
     """
     directory = resolve_model(ref, with_weights=False)
     tokenizer = load_tokenizer(directory, trust_remote_code=trust_remote_code)
-    return Side(
+    return Parent(
         name=ref,
         directory=directory,
         revision=revision_of(directory),

@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saltlm.alignment.align import Meeting
+from saltlm.alignment.align import Alignment
 from saltlm.auxiliary.vectors import AuxiliaryVectors
 from saltlm.config.transfer import TransferConfig
 from saltlm.methods.calibration import Calibration, Unigrams
-from saltlm.methods.inputs import Task
+from saltlm.methods.inputs import MethodInputs
 from saltlm.models.token_tables import Tables
-from saltlm.vocabulary_transfer.method_inputs import task_of
+from saltlm.vocabulary_transfer.method_inputs import method_inputs
 from saltlm.vocabulary_transfer.rows import Plan, plan_rows
 
 
@@ -22,21 +22,21 @@ class Problem:
     """What two models pose to a method, up to the choice of the method.
 
     Attributes:
-        meeting: the two vocabularies put together.
+        alignment: the two vocabularies put together.
         tables: the source's.
         auxiliary: the space in which neighbours are sought, in words.
         plan: what is to be done with each token.
-        task: what a method may look at.
+        inputs: what a method may look at.
         dtype: of the new tables; the source's if None.
         padding: rows of the new tables after the last token.
         calibration: what is done to the method's rows.
     """
 
-    meeting: Meeting
+    alignment: Alignment
     tables: Tables
     auxiliary: str
     plan: Plan
-    task: Task
+    inputs: MethodInputs
     dtype: torch.dtype | None
     padding: int
     calibration: Calibration
@@ -49,7 +49,7 @@ class Problem:
 
 
 def pose(
-    meeting: Meeting,
+    alignment: Alignment,
     tables: Tables,
     plm_embedding: Float[Tensor, "v_t h_t"],
     auxiliary: AuxiliaryVectors,
@@ -59,7 +59,7 @@ def pose(
     """Return the problem of a pair (SALT steps 1 and 2).
 
     Args:
-        meeting: the two vocabularies put together.
+        alignment: the two vocabularies put together.
         tables: the source's.
         plm_embedding: the PLM's rows.
         auxiliary: vectors of the PLM's tokens and, behind them, of the composed ones.
@@ -69,21 +69,21 @@ def pose(
     Raises:
         VocabularyError: too few tokens are shared.
     """
-    plm_embedding = meeting.composition.rows(plm_embedding)
+    plm_embedding = alignment.piece_means.rows(plm_embedding)
     plan = plan_rows(
-        meeting.match,
+        alignment.match,
         plm_embedding,
         auxiliary,
         min_shared=config.min_shared,
         copy_shared=config.copy_shared,
     )
-    task = task_of(
-        meeting,
+    inputs = method_inputs(
+        alignment,
         plan,
         plm_embedding,
         auxiliary,
-        source_tokenizer=meeting.source_tokenizer,
-        plm_tokenizer=meeting.plm_tokenizer,
+        source_tokenizer=alignment.source_tokenizer,
+        plm_tokenizer=alignment.plm_tokenizer,
         n_source_rows=len(tables.embedding),
         seed=config.seed,
     )
@@ -91,4 +91,4 @@ def pose(
     padding = -len(plan.origin) % (config.pad_to_multiple_of or 1)
     calibration = Calibration(config.calibration.norms, unigrams(plan) if unigrams else None)
     description = auxiliary.description
-    return Problem(meeting, tables, description, plan, task, dtype, padding, calibration)
+    return Problem(alignment, tables, description, plan, inputs, dtype, padding, calibration)

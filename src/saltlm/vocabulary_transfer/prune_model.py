@@ -26,7 +26,7 @@ from saltlm.tokenizer.prune import PrunedTokenizer, prune_tokenizer
 from saltlm.tokenizer.pruning_loss import PruningLoss, pruning_loss
 from saltlm.tokenizer.save import save_tokenizer
 from saltlm.tokenizer.target import own_tokenizer
-from saltlm.vocabulary_transfer.parents import Side, load_side
+from saltlm.vocabulary_transfer.parents import Parent, load_parent
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def prune_model(
     It loads in transformers as any other. ``saltlm/manifest.json`` in it says how it was made.
 
     Args:
-        plm: Hub id or directory of the donor.
+        plm: Hub id or directory of the PLM.
         out: the directory to make.
         corpus: text of the target language, one document a line.
         size: tokens to keep; None keeps every token that occurs. See `prune_tokenizer`.
@@ -54,30 +54,30 @@ def prune_model(
         What the corpus loses.
 
     Raises:
-        SaltlmError: the donor or the corpus cannot be read, ``size`` is too small, or ``out``
+        SaltlmError: the PLM or the corpus cannot be read, ``size`` is too small, or ``out``
             cannot be written.
     """
     check_corpus(corpus)
-    side = load_side(str(plm))
-    tensors = per_token_tensors(side.checkpoint, side.config)
-    n_rows = side.checkpoint.tensors[tensors[0]].shape[0]
-    check_ids(side.name, side.tokenizer, n_rows)
-    counts = count_tokens(side.tokenizer, documents(corpus))
-    pruned = prune_tokenizer(side.tokenizer, counts, size=size, special=side.special.tokens)
-    loss = pruning_loss(side.tokenizer, pruned.tokenizer, documents(corpus))
-    per_row = sum(side.checkpoint.tensors[name].nbytes for name in tensors) // n_rows
-    expected_bytes = side.checkpoint.nbytes - per_row * (n_rows - len(pruned.kept))
+    parent = load_parent(str(plm))
+    tensors = per_token_tensors(parent.checkpoint, parent.config)
+    n_rows = parent.checkpoint.tensors[tensors[0]].shape[0]
+    check_ids(parent.name, parent.tokenizer, n_rows)
+    counts = count_tokens(parent.tokenizer, documents(corpus))
+    pruned = prune_tokenizer(parent.tokenizer, counts, size=size, special=parent.special.tokens)
+    loss = pruning_loss(parent.tokenizer, pruned.tokenizer, documents(corpus))
+    per_row = sum(parent.checkpoint.tensors[name].nbytes for name in tensors) // n_rows
+    expected_bytes = parent.checkpoint.nbytes - per_row * (n_rows - len(pruned.kept))
     with new_directory(Path(out), force=force, expected_bytes=expected_bytes) as directory:
-        cut = {name: _rows(side.checkpoint.read(name), pruned.kept) for name in tensors}
-        write_checkpoint(side.checkpoint, directory, cut)
-        notes = _write_settings(directory, side, pruned)
+        cut = {name: _rows(parent.checkpoint.read(name), pruned.kept) for name in tensors}
+        write_checkpoint(parent.checkpoint, directory, cut)
+        notes = _write_settings(directory, parent, pruned)
         manifest = {
-            "donor": {"name": side.name, "revision": side.revision},
+            "plm": {"name": parent.name, "revision": parent.revision},
             "corpus": {str(file): sha256(file) for file in corpus},
             "size": size,
             "tokens": len(pruned.kept),
             "used_tokens": pruned.n_used,
-            "donor_tokens": len(counts),
+            "tokens_before": len(counts),
             "loss": asdict(loss),
             "notes": list(notes),
             "environment": environment(),
@@ -94,7 +94,7 @@ def _report(donor_size: int, pruned: PrunedTokenizer, loss: PruningLoss) -> None
         donor_size,
         pruned.n_used,
         loss.tokens,
-        loss.donor_tokens,
+        loss.tokens_before,
     )
     if loss.n_changed or loss.unreachable:
         logger.warning(
@@ -110,15 +110,18 @@ def _rows(table: Tensor, kept: Int64[Tensor, " v"]) -> Tensor:
     return table[:, kept] if table.ndim == 2 and table.shape[0] == 1 else table[kept]
 
 
-def _write_settings(directory: Path, side: Side, pruned: PrunedTokenizer) -> tuple[str, ...]:
+def _write_settings(directory: Path, parent: Parent, pruned: PrunedTokenizer) -> tuple[str, ...]:
     """Write what stands beside the weights, and return the notes for the manifest."""
-    target = own_tokenizer(pruned.tokenizer, side.special)
+    target = own_tokenizer(pruned.tokenizer, parent.special)
     values = renumber(
-        read_json(side.directory / "config.json"), side.tokenizer, pruned.tokenizer, target.roles
+        read_json(parent.directory / "config.json"),
+        parent.tokenizer,
+        pruned.tokenizer,
+        target.roles,
     )
     values = set_vocabulary_size(values, len(pruned.kept))
     (directory / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     for pattern in ("README.md", "LICENSE*", "NOTICE*"):
-        for file in sorted(side.directory.glob(pattern)):
+        for file in sorted(parent.directory.glob(pattern)):
             shutil.copyfile(file, directory / file.name)
-    return save_tokenizer(target, directory, model_type=side.config.model_type)
+    return save_tokenizer(target, directory, model_type=parent.config.model_type)

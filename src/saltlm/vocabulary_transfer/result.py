@@ -61,10 +61,10 @@ class TransferResult:
 
 def solve(problem: Problem, method: Choice) -> TransferResult:
     """Return the new model's tables, the new rows made by a method (SALT: steps 3 and 4)."""
-    meeting, tables, plan = problem.meeting, problem.tables, problem.plan
-    fitted = fit_method(method, problem.task)
+    alignment, tables, plan = problem.alignment, problem.tables, problem.plan
+    fitted = fit_method(method, problem.inputs)
 
-    shared = meeting.match.source_ids[plan.shared_ids]
+    shared = alignment.match.source_ids[plan.anchor_ids]
     column = None if tables.head_bias is None else tables.head_bias.unsqueeze(1)
     bias = None if column is None else Bias(fitted.fill(column), column[shared].squeeze(1))
 
@@ -76,11 +76,11 @@ def solve(problem: Problem, method: Choice) -> TransferResult:
             rows = problem.calibration(rows, source[shared], makes_logits=makes_logits, bias=bias)
         return new_table(
             source,
-            min(len(source), len(meeting.source)),
+            min(len(source), len(alignment.source)),
             plan,
-            meeting.match,
+            alignment.match,
             rows,
-            seed=problem.task.seed,
+            seed=problem.inputs.seed,
             dtype=problem.dtype,
             padding=problem.padding,
         )
@@ -89,15 +89,15 @@ def solve(problem: Problem, method: Choice) -> TransferResult:
         return torch.cat([values, values.new_full((problem.padding,), padding)])
 
     embedding = table_of(tables.embedding, makes_logits=tables.head is None)
-    rows, composition = per_row(meeting.match.plm_ids, -1), meeting.composition
-    offsets, pieces = composition.pieces_of(rows)
+    rows, piece_means = per_row(alignment.match.plm_ids, -1), alignment.piece_means
+    offsets, pieces = piece_means.pieces_of(rows)
     provenance = Provenance(
         origin=per_row(plan.origin, Origin.PADDING),
-        plm_ids=torch.where(rows < composition.n_plm, rows, -1),
+        plm_ids=torch.where(rows < piece_means.n_plm, rows, -1),
         source_ids=per_row(
-            meeting.match.source_ids.masked_fill(plan.origin == Origin.LINEAR, -1), -1
+            alignment.match.source_ids.masked_fill(plan.origin == Origin.MADE, -1), -1
         ),
-        shared_ids=plan.shared_ids,
+        anchor_ids=plan.anchor_ids,
         new_ids=plan.new_ids,
         neighbours=fitted.neighbours or no_neighbours(len(plan.new_ids)),
         fit=fitted.fit or no_fit(len(plan.new_ids)),
@@ -106,7 +106,7 @@ def solve(problem: Problem, method: Choice) -> TransferResult:
         piece_ids=pieces if len(pieces) else None,
     )
     return TransferResult(
-        target=meeting.target,
+        target=alignment.target,
         embedding=embedding,
         head=None if tables.head is None else table_of(tables.head, makes_logits=True),
         head_bias=None if column is None else table_of(column, is_bias=True).squeeze(1),

@@ -32,12 +32,12 @@ class Plan:
 
     Attributes:
         origin: an `Origin` per id.
-        shared_ids: ids of the anchors, which neighbours are taken from.
-        new_ids: ids of the LINEAR tokens.
+        anchor_ids: ids of the anchors, which neighbours are taken from.
+        new_ids: ids of the MADE tokens.
     """
 
     origin: UInt8[Tensor, " v"]
-    shared_ids: Int64[Tensor, " n"]
+    anchor_ids: Int64[Tensor, " n"]
     new_ids: Int64[Tensor, " m"]
 
     def count(self, origin: Origin) -> int:
@@ -67,21 +67,21 @@ def plan_rows(
     is_usable = has_plm & (auxiliary.represented & _is_nonzero(plm_embedding))[plm_ids]
     is_copied = match.source_ids >= 0
     origin = torch.full_like(match.plm_ids, Origin.SAMPLED, dtype=torch.uint8)
-    origin[is_usable] = Origin.LINEAR
+    origin[is_usable] = Origin.MADE
     origin[is_copied] = Origin.KEPT
     origin[is_copied & has_plm] = Origin.SHARED
     origin[is_copied & match.is_special] = Origin.SPECIAL
-    shared_ids = (is_usable & (origin == Origin.SHARED)).nonzero().squeeze(1)
-    if len(shared_ids) < min_shared:
+    anchor_ids = (is_usable & (origin == Origin.SHARED)).nonzero().squeeze(1)
+    if len(anchor_ids) < min_shared:
         raise VocabularyError(
             f"the two vocabularies share {int((origin == Origin.SHARED).sum())} tokens, "
-            f"{len(shared_ids)} of them with an auxiliary vector; {min_shared} are needed",
+            f"{len(anchor_ids)} of them with an auxiliary vector; {min_shared} are needed",
             "compare them with: saltlm inspect SOURCE PLM; then try --set match=casefold, "
             "another PLM, or a lower --set min_shared=N",
         )
     if not copy_shared:
-        origin[shared_ids] = Origin.LINEAR
-    return Plan(origin, shared_ids, (origin == Origin.LINEAR).nonzero().squeeze(1))
+        origin[anchor_ids] = Origin.MADE
+    return Plan(origin, anchor_ids, (origin == Origin.MADE).nonzero().squeeze(1))
 
 
 def _is_nonzero(table: Float[Tensor, "rows h"]) -> Bool[Tensor, " rows"]:
@@ -110,7 +110,7 @@ def new_table(
         n_source_tokens: rows at or beyond this are padding and count for nothing.
         plan: what is to be done with each token.
         match: which source row a token copies.
-        new: makes the LINEAR ones.
+        new: makes the MADE ones.
         seed: of the SAMPLED ones.
         dtype: of the new table; the source's if None.
         padding: rows after the last token.
@@ -150,7 +150,7 @@ def sample_rows(
 
 
 def norm_ratio(table: Float[Tensor, "v h_s"], plan: Plan) -> Float[Tensor, " m"]:
-    """Return the norm of each LINEAR row over the mean norm of the anchors' rows."""
+    """Return the norm of each MADE row over the mean norm of the anchors' rows."""
     parts = [torch.linalg.vector_norm(part.float(), dim=1) for part in table.split(_CHUNK)]
     norms = torch.cat(parts)
-    return norms[plan.new_ids] / norms[plan.shared_ids].mean()
+    return norms[plan.new_ids] / norms[plan.anchor_ids].mean()

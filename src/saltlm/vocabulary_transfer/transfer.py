@@ -16,7 +16,7 @@ from jaxtyping import Float
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from saltlm.alignment.align import meet
+from saltlm.alignment.align import align
 from saltlm.auxiliary.vectors import (
     AuxiliaryVectors,
     auxiliary_vectors,
@@ -80,7 +80,7 @@ def transfer_embeddings(
     source, plm = _plain(source_tokenizer), _plain(plm_tokenizer)
     check_ids("the source", source, len(source_embedding))
     check_ids("the PLM", plm, len(plm_embedding))
-    meeting = meet(
+    alignment = align(
         source,
         special_tokens_of(source_tokenizer),
         plm,
@@ -94,8 +94,8 @@ def transfer_embeddings(
         ),
     )
     tables = Tables(source_embedding, head, head_bias, {}, head is None)
-    auxiliary = meeting.composition.auxiliary(auxiliary or from_plm(plm_embedding))
-    problem = pose(meeting, tables, plm_embedding, auxiliary, config)
+    auxiliary = alignment.piece_means.auxiliary(auxiliary or from_plm(plm_embedding))
+    problem = pose(alignment, tables, plm_embedding, auxiliary, config)
     return solve(problem, parse_method(config.method))
 
 
@@ -155,7 +155,7 @@ def transfer(
         problem = pose_pair(pair, auxiliary, config)
         # Before the new tables are there, so that memory does not add up.
         score = score_briefly(
-            problem.task,
+            problem.inputs,
             pair.tables.embedding,
             method,
             calibration=problem.embedding_calibration,
@@ -178,7 +178,7 @@ def transfer(
 def pose_pair(pair: Pair, auxiliary: AuxiliaryVectors, config: TransferConfig) -> Problem:
     """Return the problem of two models that have been read; see `pose`."""
     return pose(
-        pair.meeting,
+        pair.alignment,
         pair.tables,
         pair.plm_tables.embedding,
         auxiliary,
@@ -189,15 +189,18 @@ def pose_pair(pair: Pair, auxiliary: AuxiliaryVectors, config: TransferConfig) -
 
 def auxiliary_of(pair: Pair, config: TransferConfig) -> AuxiliaryVectors:
     """Return the auxiliary vectors that the options ask for."""
-    meeting, by_token = pair.meeting, config.fasttext.units == "tokens" and config.aux == "train"
+    alignment, by_token = (
+        pair.alignment,
+        config.fasttext.units == "tokens" and config.aux == "train",
+    )
     return auxiliary_vectors(
         config.aux,
-        meeting.composition.rows(pair.plm_tables.embedding),
-        meeting.native if by_token else meeting.surface,
+        alignment.piece_means.rows(pair.plm_tables.embedding),
+        alignment.native if by_token else alignment.surface,
         corpus=config.corpus,
         settings=config.fasttext,
         seed=config.seed,
-        tokenizer=meeting.target.tokenizer if by_token else None,
+        tokenizer=alignment.target.tokenizer if by_token else None,
     )
 
 

@@ -18,7 +18,7 @@ from saltlm.models.logits import (
     short_head,
 )
 from saltlm.tokenizer.counts import count_tokens_in
-from saltlm.tokenizer.fertility import encode
+from saltlm.tokenizer.fertility import encode_documents
 from saltlm.vocabulary_transfer.parents import Pair
 from saltlm.vocabulary_transfer.rows import Plan
 
@@ -39,10 +39,10 @@ def unigrams_of(pair: Pair, plan: Plan, config: TransferConfig) -> Unigrams:
     directory = pair.source.directory
     model = AutoModelForCausalLM.from_pretrained(directory, dtype="auto", local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    counts = count_tokens_in(config.corpus, pair.meeting.target.tokenizer, len(plan.origin))
+    counts = count_tokens_in(config.corpus, pair.alignment.target.tokenizer, len(plan.origin))
     logs = log_frequencies(counts)
     hidden = mean_hidden(model.eval(), tokenizer, texts) * logit_transform(model.config).scale
-    return Unigrams(hidden, log_shared=logs[plan.shared_ids], log_new=logs[plan.new_ids])
+    return Unigrams(hidden, log_shared=logs[plan.anchor_ids], log_new=logs[plan.new_ids])
 
 
 @torch.inference_mode()
@@ -63,7 +63,7 @@ def mean_hidden(
     """
     head, start = output_head(model), document_start(model, tokenizer)
     total, n_tokens = torch.zeros(head.weight.shape[1], dtype=torch.float64), 0
-    for ids in encode(tokenizer, documents):
+    for ids in encode_documents(tokenizer, documents):
         with short_head(head) as received:
             model(input_ids=torch.tensor([[start, *ids][:context]]), use_cache=False)
         total += received[0][0].double().sum(0)

@@ -36,7 +36,7 @@ from saltlm.tokenizer.definition import steps
 from saltlm.tokenizer.save import save_tokenizer
 from saltlm.tokenizer.sentencepiece import SENTENCEPIECE_FILES
 from saltlm.tokenizer.target import role_table
-from saltlm.vocabulary_transfer.parents import Pair, Side
+from saltlm.vocabulary_transfer.parents import Pair, Parent
 from saltlm.vocabulary_transfer.result import TransferResult
 
 _ALSO_COPIED = ("LICENSE*", "NOTICE*", "*processor_config.json")
@@ -52,7 +52,7 @@ def input_files(config: TransferConfig, method: Choice) -> list[Path]:
 
 def expected_bytes(pair: Pair, config: TransferConfig) -> int:
     """Return the size of the new model's weights, but for padding rows."""
-    checkpoint, rows = pair.source.checkpoint, len(pair.meeting.match.plm_ids)
+    checkpoint, rows = pair.source.checkpoint, len(pair.alignment.match.plm_ids)
     shapes = {}
     for name in itertools.chain(*pair.tables.names.values()):
         shape = checkpoint.tensors[name].shape
@@ -101,7 +101,7 @@ def write_model(
         "source": _describe(source, tables),
         "plm": _describe(pair.plm, pair.plm_tables),
         "files": {str(file): sha256(file) for file in input_files(config, method)},
-        "vocabulary": {**pair.meeting.record, "tokenizer": _describe_tokenizer(config)},
+        "vocabulary": {**pair.alignment.record, "tokenizer": _describe_tokenizer(config)},
         "auxiliary": result.auxiliary,
         "yardstick": _describe_score(result.score),
         "method": {"name": method.name, "options": plain(method.options)},
@@ -121,7 +121,7 @@ def finish_model(directory: Path, name: str, manifest: dict[str, Any]) -> None:
 
 
 def _write_settings(
-    directory: Path, source: Side, result: TransferResult, config: TransferConfig
+    directory: Path, source: Parent, result: TransferResult, config: TransferConfig
 ) -> None:
     """Write config.json and generation_config.json with the new ids, and copy what has none."""
     target = result.target
@@ -152,14 +152,14 @@ def _write_settings(
                 shutil.copyfile(file, directory / file.name)
 
 
-def _describe(side: Side, tables: Tables) -> dict[str, Any]:
+def _describe(parent: Parent, tables: Tables) -> dict[str, Any]:
     """Return what the manifest says of a parent."""
     return {
-        "name": side.name,
-        "revision": side.revision,
-        "licence": licence_of(side.directory),
-        "dequantised_from": getattr(side.config, "dequantised_from", None),
-        "files": _hashes(side.directory),
+        "name": parent.name,
+        "revision": parent.revision,
+        "licence": licence_of(parent.directory),
+        "dequantised_from": getattr(parent.config, "dequantised_from", None),
+        "files": _hashes(parent.directory),
         "tables": {
             role: {"tensors": list(names), "sha256": table_hash(getattr(tables, role))}
             for role, names in tables.names.items()
@@ -201,9 +201,9 @@ def _more_counts(result: TransferResult, pair: Pair) -> dict[str, Any]:
     points = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
     spread = k.quantile(points).tolist() if len(k) else []
     return {
-        "anchors": len(result.provenance.shared_ids),
-        "source_padding_rows": max(0, rows - len(pair.meeting.source)),
-        "source_duplicate_forms": len(pair.meeting.source.duplicates),
+        "anchors": len(result.provenance.anchor_ids),
+        "source_padding_rows": max(0, rows - len(pair.alignment.source)),
+        "source_duplicate_forms": len(pair.alignment.source.duplicates),
         "k": dict(zip(("min", "median", "max"), spread, strict=False)),
     }
 
