@@ -27,8 +27,9 @@ import torch
 
 from saltlm.auxiliary.vectors import from_plm
 from saltlm.config.transfer import TransferConfig
+from saltlm.methods.fit import fit_method
 from saltlm.methods.inputs import MethodInputs
-from saltlm.methods.registry import fit_method, parse_method
+from saltlm.methods.registry import parse_method
 from saltlm.record.manifest import environment
 from saltlm.vocabulary_transfer.parents import read_pair
 from saltlm.vocabulary_transfer.transfer import pose_pair

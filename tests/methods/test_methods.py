@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from saltlm.errors import ConfigError
 from saltlm.methods import pursuit
+from saltlm.methods.fit import fit_method
 from saltlm.methods.inputs import MethodInputs
 from saltlm.methods.linear import combine_rows
 from saltlm.methods.neighbours import nearest_shared
 from saltlm.methods.pursuit import pursue
-from saltlm.methods.registry import METHODS, choose_method, fit_method, parse_method
+from saltlm.methods.registry import METHODS, choose_method, parse_method
 from saltlm.methods.spaces import nearest, sharpen
 
 VECTORS_ONLY = [name for name in METHODS if name not in ("fvt", "wechsel")]

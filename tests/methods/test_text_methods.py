@@ -13,9 +13,10 @@ from fasttext_files import write_fasttext
 from saltlm.auxiliary.fasttext_format import read_fasttext, seen_in_training, token_vectors
 from saltlm.errors import AuxiliaryVectorsError, ConfigError
 from saltlm.methods.calibration import Bias, Unigrams, log_frequencies, match_norms, match_unigrams
+from saltlm.methods.fit import fit_method
 from saltlm.methods.inputs import MethodInputs, Texts
 from saltlm.methods.pieces import source_pieces, without
-from saltlm.methods.registry import fit_method, parse_method
+from saltlm.methods.registry import parse_method
 from saltlm.tokenizer.vocabulary import read_vocabulary
 
 H = 6

@@ -17,9 +17,6 @@ from saltlm.tokenizer.counts import count_tokens_in
 from saltlm.vocabulary_transfer.parents import Pair, read_pair
 from saltlm.vocabulary_transfer.transfer import auxiliary_of, pose_pair
 
-# These need files that have to be named: a bare name would only fail.
-NEEDS_FILES = ("wechsel",)
-
 
 @dataclass(frozen=True)
 class PairScores:
@@ -100,7 +97,7 @@ def score_pair(
 
 def default_methods() -> list[str]:
     """Return the methods that need nothing but the pair."""
-    return [name for name in METHODS if name not in NEEDS_FILES]
+    return [name for name, method in METHODS.items() if not method.needs_files]
 
 
 def best(scores: Sequence[Score]) -> Choice:

@@ -27,6 +27,7 @@ from saltlm.models.logits import (
     short_head,
 )
 from saltlm.progress import progress
+from saltlm.scoring.bootstrap import LEVEL, SAMPLES, percentiles, resampled_sums
 from saltlm.tokenizer.fertility import encode_documents, lost_bytes
 
 # Logits that exist at once: 2^24 float32 values are 64 MiB.
@@ -60,14 +61,12 @@ class BitsPerByte:
         return sum(self.n_lost) / sum(self.n_bytes)
 
     def interval(
-        self, *, level: float = 0.95, samples: int = 1000, seed: int = 0
+        self, *, level: float = LEVEL, samples: int = SAMPLES, seed: int = 0
     ) -> tuple[float, float]:
         """Return the percentile bootstrap interval of the value, resampling whole documents."""
-        n = len(self.bits)
-        drawn = np.random.default_rng(seed).integers(n, size=(samples, n))
-        totals = np.asarray(self.bits)[drawn].sum(1) / np.asarray(self.n_bytes)[drawn].sum(1)
-        low, high = np.quantile(totals, [(1 - level) / 2, (1 + level) / 2])
-        return float(low), float(high)
+        items = np.array([self.bits, self.n_bytes], np.float64)
+        bits, n_bytes = resampled_sums(items, seed, samples)
+        return percentiles(bits / n_bytes, level)
 
 
 class Window(NamedTuple):

@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -17,11 +16,10 @@ import numpy as np
 
 from saltlm.files.atomic import replace_text
 from saltlm.files.hashes import sha256
+from saltlm.scoring.bootstrap import percentiles, resampled_sums
 
 SCHEMA = 1
-LEVEL = 0.95
 BUSY = 0.8  # a process that got less processor time than this share of the time had to wait
-_SAMPLES = 1000
 _MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.model", "*.txt", "*.jinja", "*.py")
 
 
@@ -134,29 +132,21 @@ def ratio(
         better=better,
         n=items.shape[1],
         stderr=None if values is None else float(values.std(ddof=1)),
-        interval=None if values is None else _quantiles(values),
+        interval=None if values is None else list(percentiles(values)),
         items=items.tolist(),
     )
 
 
 def bootstrap(items: np.ndarray, seed: int) -> np.ndarray:
-    """Return the ratios of the sums of items drawn with repetition, whole items at a time.
+    """Return the ratios of the sums of items drawn with repetition.
 
     Args:
         items: of shape ``[..., 2, n]``; what is drawn is the same for all leading dimensions.
-        seed: of the draws: the same items and seed give the same draws.
+        seed: of the draws.
     """
-    sums = items @ _draws(items.shape[-1], seed)
+    sums = resampled_sums(items, seed)
     ratios: np.ndarray = sums[..., 0, :] / sums[..., 1, :]
     return ratios
-
-
-@lru_cache(maxsize=1)  # models and metrics that are compared have the same items
-def _draws(n: int, seed: int) -> np.ndarray:
-    """Return how often each of ``n`` items is in each sample, of shape ``[n, samples]``."""
-    generator = np.random.default_rng(seed)
-    drawn = (generator.integers(n, size=n) for _ in range(_SAMPLES))
-    return np.stack([np.bincount(places, minlength=n) for places in drawn], 1).astype(np.float64)
 
 
 def difference_interval(one: Metric, other: Metric, seed: int) -> tuple[float, float] | None:
@@ -167,18 +157,12 @@ def difference_interval(one: Metric, other: Metric, seed: int) -> tuple[float, f
     """
     if one["items"] and other["items"] and one["n"] == other["n"] > 1:
         ratios = bootstrap(np.array([one["items"], other["items"]]), seed)
-        low, high = _quantiles(ratios[0] - ratios[1])
-        return low, high
+        return percentiles(ratios[0] - ratios[1])
     if one["stderr"] is None or other["stderr"] is None:
         return None
     middle = one["value"] - other["value"]
     reach = 1.96 * float(np.hypot(one["stderr"], other["stderr"]))
     return middle - reach, middle + reach
-
-
-def _quantiles(values: np.ndarray) -> list[float]:
-    found: list[float] = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
-    return found
 
 
 def hash_of(value: Any) -> str:

@@ -9,10 +9,10 @@ the embedding, an untied head and its bias; and c is the explanation of the row.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from saltlm.methods.neighbours import Neighbours
+from saltlm.methods.neighbours import Neighbours, ragged_batches
 from saltlm.progress import progress
 
 RCOND = 1e-5
@@ -60,41 +60,25 @@ def fit_rows(
         neighbours: of each new token, at least one.
         rcond: relative cut-off of singular values.
     """
-    k, width = neighbours.k, shared.shape[1]
-    order = k.argsort(descending=True, stable=True)
+    width = shared.shape[1]
     coefficients = torch.zeros(len(neighbours.indices), device=shared.device)
     residual = torch.zeros(len(new), device=shared.device)
     buffer = torch.empty(0, width, device=shared.device)
     bar = progress(total=len(new), desc="linear maps")
-    start = 0
-    while start < len(new):
-        size = int(k[order[start]])  # the most in this batch
-        tokens = order[start : start + max(1, _BATCH_BYTES // (4 * width * max(1, size)))]
-        place, is_real = _places(neighbours.offsets[tokens], k[tokens], size)
-        index = neighbours.indices[place].masked_fill(~is_real, 0)
+    for tokens, place, is_real, index in ragged_batches(neighbours, width, _BATCH_BYTES):
         if buffer.shape[0] < index.numel():
             buffer = torch.empty(index.numel(), width, device=shared.device)
         gathered = buffer[: index.numel()]
         torch.index_select(shared, 0, index.flatten(), out=gathered)
         bases = gathered.view(*index.shape, width).mul_(is_real.unsqueeze(2))
-        c, residual[tokens] = _solve(bases, new[tokens].float(), is_real, rcond)
+        c, residual[tokens] = _solve_least_squares(bases, new[tokens].float(), is_real, rcond)
         coefficients[place[is_real]] = c[is_real]
-        start += len(tokens)
         bar.update(len(tokens))
     bar.close()
     return Fit(coefficients, residual)
 
 
-def _places(
-    starts: Int64[Tensor, " b"], counts: Int64[Tensor, " b"], size: int
-) -> tuple[Int64[Tensor, "b k"], Bool[Tensor, "b k"]]:
-    """Return where each token's neighbours lie in the ragged arrays, padded to ``size``."""
-    step = torch.arange(size, device=starts.device)
-    is_real = step < counts.unsqueeze(1)
-    return torch.where(is_real, starts.unsqueeze(1) + step, 0), is_real
-
-
-def _solve(
+def _solve_least_squares(
     bases: Float[Tensor, "b k h_t"],
     targets: Float[Tensor, "b h_t"],
     is_real: Bool[Tensor, "b k"],

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from saltlm.methods.sparsemax import support_candidates, threshold
@@ -35,6 +36,51 @@ class Neighbours:
     def k(self) -> Int64[Tensor, " m"]:
         """How many neighbours each new token has."""
         return self.offsets.diff()
+
+    @classmethod
+    def uniform(cls, indices: Int64[Tensor, "m k"], cosines: Float[Tensor, "m k"]) -> "Neighbours":
+        """Return the neighbours of tokens that all have k of them, weighted equally."""
+        m, k = indices.shape
+        weights = torch.full((m * k,), 1 / max(1, k))
+        return cls(torch.arange(m + 1) * k, indices.flatten(), weights, cosines.flatten())
+
+
+class RaggedBatch(NamedTuple):
+    """Some new tokens with about as many neighbours each, padded to the most of them.
+
+    Attributes:
+        tokens: which new tokens.
+        place: where their neighbours lie in the ragged arrays; 0 where padded.
+        is_real: what is not padding.
+        members: the neighbours themselves; 0 where padded.
+    """
+
+    tokens: Int64[Tensor, " b"]
+    place: Int64[Tensor, "b k"]
+    is_real: Bool[Tensor, "b k"]
+    members: Int64[Tensor, "b k"]
+
+
+def ragged_batches(neighbours: Neighbours, width: int, max_bytes: int) -> Iterator[RaggedBatch]:
+    """Yield all new tokens in batches, those with the most neighbours first.
+
+    Args:
+        neighbours: of each new token.
+        width: of the float32 rows that will be gathered for each neighbour.
+        max_bytes: that the gathered rows of a batch may take.
+    """
+    k = neighbours.k
+    order = k.argsort(descending=True, stable=True)
+    start = 0
+    while start < len(order):
+        size = int(k[order[start]])
+        tokens = order[start : start + max(1, max_bytes // (4 * width * max(1, size)))]
+        step = torch.arange(size, device=k.device)
+        is_real = step < k[tokens].unsqueeze(1)
+        place = torch.where(is_real, neighbours.offsets[tokens].unsqueeze(1) + step, 0)
+        members = neighbours.indices[place].masked_fill(~is_real, 0)
+        yield RaggedBatch(tokens, place, is_real, members)
+        start += len(tokens)
 
 
 def unit_rows(matrix: Float[Tensor, "rows d"]) -> Float[Tensor, "rows d"]:

@@ -56,12 +56,7 @@ def pursue(
             whole[part] = piece
         bar.update(len(block.residual))
     bar.close()
-    neighbours = Neighbours(
-        torch.arange(m + 1) * k,
-        found.picked.flatten(),
-        torch.full((m * k,), 1 / k),
-        found.cosines.flatten(),
-    )
+    neighbours = Neighbours.uniform(found.picked, found.cosines)
     found.coefficients.mul_(new.float().norm(dim=1, keepdim=True))
     return neighbours, Fit(found.coefficients.flatten(), found.residual)
 

@@ -1,13 +1,14 @@
 """The methods by name. To add one: a file with a function, and a line in `METHODS`.
 
-A method is a function from `inputs.MethodInputs` and keyword options to `inputs.Fitted`. Its
-defaults are the published method; every option is a departure from it that a record can name.
+A method is a function from `inputs.MethodInputs` and keyword options to `inputs.Fitted`, as
+`fit.MakeRows` says. Its defaults are the published method; every option is a departure from it that
+a record can name.
 """
 
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,34 +20,82 @@ from saltlm.errors import ConfigError
 
 
 class Method(NamedTuple):
-    """Where a method is, and what it does in half a line."""
+    """A method by name.
 
-    module: str
-    function: str
+    Attributes:
+        make: ``module.function`` in this room, loaded when it is first used; see `fit.MakeRows`.
+        description: what the rows are, in half a line.
+        search: option -> values that `saltlm score --select` tries beside the published ones.
+        needs_files: whether it does nothing without files that have to be named.
+    """
+
+    make: str
     description: str
+    search: Mapping[str, Sequence[Any]] = {}
+    needs_files: bool = False
 
 
 METHODS = {
-    "salt": Method("salt", "salt", "a least-squares map per token, over its sparsemax neighbours"),
-    "random": Method("sampled", "random", "drawn with the source's mean and deviation"),
-    "mean": Method("sampled", "mean", "the mean source row"),
-    "multivariate": Method("sampled", "multivariate", "drawn with mean and full covariance"),
-    "fvt": Method("pieces", "fvt", "the mean of the token's pieces in the source's tokenizer"),
-    "clp": Method("averages", "clp", "the cosine-weighted mean of all shared rows"),
-    "clp+": Method("averages", "clp_plus", "the sparsemax mean of the rows nearest in the PLM"),
+    "salt": Method(
+        "salt.salt",
+        "a least-squares map per token, over its sparsemax neighbours",
+        search={"ridge": (0.1, 1.0, 3.0), "centred": (False, True), "scale": (1, 2)},
+    ),
+    "random": Method("sampled.random", "drawn with the source's mean and deviation"),
+    "mean": Method("sampled.mean", "the mean source row"),
+    "multivariate": Method("sampled.multivariate", "drawn with mean and full covariance"),
+    "fvt": Method("pieces.fvt", "the mean of the token's pieces in the source's tokenizer"),
+    "clp": Method("averages.clp", "the cosine-weighted mean of all shared rows"),
+    "clp+": Method(
+        "averages.clp_plus",
+        "the sparsemax mean of the rows nearest in the PLM",
+        search={"scale": (2, 4, 8), "space": ("plm", "centred")},
+    ),
     "wechsel": Method(
-        "words", "wechsel", "the softmax mean over word vectors aligned by dictionary"
+        "words.wechsel",
+        "the softmax mean over word vectors aligned by dictionary",
+        needs_files=True,
     ),
-    "focus": Method("averages", "focus", "the sparsemax mean of the nearest shared rows"),
-    "ofa": Method("words", "ofa", "the softmax mean over multilingual vectors, rows factorised"),
-    "omp": Method("least_squares", "omp", "orthogonal matching pursuit in the PLM's rows"),
-    "least-squares": Method("least_squares", "least_squares", "a fit on the k nearest shared rows"),
-    "global": Method("maps", "global_affine", "one affine map for all tokens"),
-    "procrustes": Method("maps", "procrustes", "one orthogonal map for all tokens"),
+    "focus": Method(
+        "averages.focus",
+        "the sparsemax mean of the nearest shared rows",
+        search={"scale": (2, 4, 8)},
+    ),
+    "ofa": Method(
+        "words.ofa",
+        "the softmax mean over multilingual vectors, rows factorised",
+        search={"k": (5, 10, 20), "temperature": (0.03, 0.1)},
+    ),
+    "omp": Method(
+        "least_squares.omp",
+        "orthogonal matching pursuit in the PLM's rows",
+        search={"k": (8, 16, 32)},
+    ),
+    "least-squares": Method(
+        "least_squares.least_squares",
+        "a fit on the k nearest shared rows",
+        search={"k": (8, 16, 32), "distance": ("cosine", "euclidean")},
+    ),
+    "global": Method(
+        "maps.global_affine", "one affine map for all tokens", search={"ridge": (1e-2, 1e-1, 1.0)}
+    ),
+    "procrustes": Method(
+        "maps.procrustes", "one orthogonal map for all tokens", search={"scaled": (True,)}
+    ),
     "global-residual": Method(
-        "maps", "global_residual", "one affine map, and the sparsemax mean of what it leaves"
+        "maps.global_residual",
+        "one affine map, and the sparsemax mean of what it leaves",
+        search={
+            "ridge": (1e-2, 1e-1, 1.0, 3.0),
+            "scale": (1, 2),
+            "local": ("mean", "ridge"),
+        },
     ),
-    "kernel-ridge": Method("kernel", "kernel_ridge", "kernel ridge regression from the PLM's rows"),
+    "kernel-ridge": Method(
+        "kernel.kernel_ridge",
+        "kernel ridge regression from the PLM's rows",
+        search={"ridge": (0.03, 0.1), "gamma": (0.5, 1.0, 2.0)},
+    ),
 }
 
 
@@ -125,25 +174,23 @@ def describe_options(name: str) -> dict[str, str]:
     return {key: field.description or "" for key, field in fields.items()}
 
 
-def fit_method(choice: Choice, inputs: Any) -> Any:
-    """Return the `inputs.Fitted` of a method on `inputs.MethodInputs`.
+def load_method(name: str) -> Callable[..., Any]:
+    """Return the function of a method; its type is `saltlm.methods.fit.MakeRows`.
 
     Raises:
-        ConfigError: options that do not go together, or files and texts that are missing.
+        ConfigError: there is no such method.
     """
-    return _load(choice.name)(inputs, **choice.options)
-
-
-def _load(name: str) -> Callable[..., Any]:
     if name not in METHODS:
         raise ConfigError(f"there is no method {name!r}", _nearest(name, METHODS))
-    module = importlib.import_module(f"saltlm.methods.{METHODS[name].module}")
-    function: Callable[..., Any] = getattr(module, METHODS[name].function)
-    return function
+    module, function = METHODS[name].make.split(".")
+    found: Callable[..., Any] = getattr(
+        importlib.import_module(f"saltlm.methods.{module}"), function
+    )
+    return found
 
 
 def _parameters(name: str) -> dict[str, inspect.Parameter]:
-    found = inspect.signature(_load(name)).parameters.values()
+    found = inspect.signature(load_method(name)).parameters.values()
     return {item.name: item for item in found if item.kind is item.KEYWORD_ONLY}
 
 

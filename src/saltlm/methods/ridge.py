@@ -5,9 +5,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from saltlm.methods.linear_algebra import cholesky
-from saltlm.methods.neighbours import Neighbours
+from saltlm.methods.neighbours import Neighbours, ragged_batches
 
-_BATCH_BYTES = 32 * 2**20  # of gathered neighbour rows
+_GATHERED_BYTES = 32 * 2**20  # of gathered neighbour rows
 
 
 def ridge_coefficients(
@@ -30,28 +30,18 @@ def ridge_coefficients(
         centred: subtract the neighbours' weighted mean from E'_t and E_t[v] first, and add it to
             the result: c becomes p + c - p sum(c), with p the weights.
     """
-    k, width = neighbours.k, shared.shape[1]
     coefficients = torch.zeros_like(neighbours.weights)
-    order = k.argsort(descending=True, stable=True)
-    start = 0
-    while start < len(new):
-        size = int(k[order[start]])  # the most of this batch
-        tokens = order[start : start + max(1, _BATCH_BYTES // (4 * width * size))]
-        step = torch.arange(size)
-        is_real = step < k[tokens].unsqueeze(1)
-        place = (neighbours.offsets[tokens].unsqueeze(1) + step)[is_real]
-        index = torch.zeros_like(is_real, dtype=torch.int64)
-        index[is_real] = neighbours.indices[place]
-        weights = torch.zeros(is_real.shape)
-        weights[is_real] = neighbours.weights[place]
+    batches = ragged_batches(neighbours, shared.shape[1], _GATHERED_BYTES)
+    for tokens, place, is_real, index in batches:
+        weights = neighbours.weights[place].masked_fill(~is_real, 0)
         centre = weights if centred else torch.zeros_like(weights)
-        c = _solve(shared[index], new[tokens], is_real, centre, ridge)
-        coefficients[place] = (centre + c - centre * c.sum(1, keepdim=True))[is_real]
-        start += len(tokens)
+        c = _solve_ridge(shared[index], new[tokens], is_real, centre, ridge)
+        c = centre + c - centre * c.sum(1, keepdim=True)
+        coefficients[place[is_real]] = c[is_real]
     return coefficients
 
 
-def _solve(
+def _solve_ridge(
     bases: Float[Tensor, "b k h_t"],
     targets: Float[Tensor, "b h_t"],
     is_real: Bool[Tensor, "b k"],

@@ -98,9 +98,4 @@ def k_nearest(
     if not is_cosine:
         lengths = new.float().norm(dim=1, keepdim=True) * (2 * half[found]).sqrt()
         cosines = (cosines + half[found]) / lengths.clamp_min(1e-30)
-    return Neighbours(
-        torch.arange(len(new) + 1) * k,
-        found.flatten(),
-        torch.full((len(new) * k,), 1 / k),
-        cosines.flatten(),
-    )
+    return Neighbours.uniform(found, cosines)

@@ -17,15 +17,15 @@ from torch import Tensor
 
 from saltlm.errors import ConfigError, SaltlmError
 from saltlm.methods.calibration import Calibration
+from saltlm.methods.fit import fit_method
 from saltlm.methods.inputs import MethodInputs
 from saltlm.methods.linear_algebra import column_mean
-from saltlm.methods.registry import Choice, fit_method, plain
+from saltlm.methods.registry import Choice, plain
 from saltlm.progress import progress
+from saltlm.scoring.bootstrap import percentiles, resampled_sums
 from saltlm.scoring.folds import all_but, distinct, draw_folds, first_copies, hold_out, strata_of
 
 NO_CALIBRATION = Calibration()
-SAMPLES = 1000  # of the bootstrap
-_DRAWN = 100  # of them at a time
 _BRIEF = 1000  # tokens held out for a look in passing
 _BLOCK = 2048  # held-out tokens whose rows are compared at a time
 
@@ -48,7 +48,7 @@ class Interval(NamedTuple):
 class Score:
     """What a method is worth, over all held-out tokens.
 
-    The intervals are percentiles of a Poisson bootstrap over tokens: how far the value would move
+    The intervals are percentiles of a bootstrap over tokens: how far the value would move
     with other tokens of the same kind. All methods are judged on the same tokens.
 
     Attributes:
@@ -211,14 +211,10 @@ def _summarise(
     errors: Sequence[str],
     seed: int,
 ) -> list[Score]:
-    rng = np.random.default_rng(seed)
-    everyone = np.ones((1, tallies.shape[1]))
-    drawn = (rng.poisson(1.0, (_DRAWN, tallies.shape[1])) for _ in range(SAMPLES // _DRAWN))
+    columns = np.moveaxis(tallies, 2, 0)  # (7, methods, n)
     # The first is the sum over the tokens themselves, the others are bootstrap samples.
-    sums = np.concatenate(
-        [np.einsum("sn,mnc->msc", weight, tallies) for weight in (everyone, *drawn)], axis=1
-    )
-    error, spread, cosine, norm, true_norm, hit, count = np.moveaxis(sums, 2, 0)
+    sums = np.concatenate([columns.sum(2, keepdims=True), resampled_sums(columns, seed)], axis=2)
+    error, spread, cosine, norm, true_norm, hit, count = sums
     with np.errstate(invalid="ignore"):
         measures = {
             "r2": 1 - error / spread,
@@ -251,5 +247,4 @@ def _summarise(
 
 
 def _interval(values: Float[np.ndarray, " samples"]) -> Interval:
-    low, high = np.quantile(values[1:], [0.025, 0.975])
-    return Interval(float(values[0]), float(low), float(high))
+    return Interval(float(values[0]), *percentiles(values[1:]))

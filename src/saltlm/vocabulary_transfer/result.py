@@ -8,9 +8,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from saltlm.methods.calibration import Bias
+from saltlm.methods.fit import fit_method
 from saltlm.methods.linear import no_fit
 from saltlm.methods.neighbours import no_neighbours
-from saltlm.methods.registry import Choice, fit_method
+from saltlm.methods.registry import Choice
 from saltlm.record.provenance import Origin, Provenance
 from saltlm.scoring.holdout import Score
 from saltlm.tokenizer.target import TargetTokenizer
