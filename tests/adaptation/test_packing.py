@@ -22,7 +22,7 @@ from saltlm.adaptation.packing import (
     unpack,
 )
 from saltlm.errors import DataError, OutputError
-from saltlm.files.corpus import Source, fingerprint
+from saltlm.files.source import fingerprint
 
 ids = st.lists(st.integers(0, 69_999), min_size=1, max_size=12)
 framed = st.lists(st.tuples(ids, st.integers(0, 40)), min_size=1, max_size=12)
@@ -40,7 +40,8 @@ def tokenizer(tokenizers_by_family, save_tokenizer_dir, tmp_path):
 
 
 def prepared(file, tokenizer, frame, cache, **options):
-    source = Source(str(file), **options)
+    written = ",".join(f"{key}:{value}" for key, value in options.items())
+    source = f"{file}#{written}" if written else file
     return prepare(source, fingerprint(source), tokenizer, frame, cache=cache)
 
 
@@ -113,8 +114,8 @@ def test_the_cache_is_used_again_and_its_key_is_text_tokenizer_and_frame(
         packing, "pack", lambda *args, **named: calls.append(1) or pack(*args, **named)
     )
 
-    def again(start=0, text_field="text"):
-        prepared(file, tokenizer, Frame(start, None), cache, text_field=text_field)
+    def again(start=0, **options):
+        prepared(file, tokenizer, Frame(start, None), cache, **options)
         return len(calls)
 
     assert [again(), again()] == [1, 1]
@@ -123,7 +124,7 @@ def test_the_cache_is_used_again_and_its_key_is_text_tokenizer_and_frame(
     assert again() == 3
     tokenizer.add_tokens(["Haus"])
     assert [again(), again()] == [4, 4]
-    assert again(text_field="other") == 5
+    assert again(layout="paragraphs") == 5
     assert not list(cache.glob(".partial*"))
 
 

@@ -21,7 +21,7 @@ from saltlm.auxiliary.vectors import (
     train_auxiliary,
 )
 from saltlm.config.transfer import FasttextConfig
-from saltlm.errors import AuxiliaryVectorsError, ConfigError, MissingExtraError
+from saltlm.errors import AuxiliaryVectorsError, ConfigError, DataError, MissingExtraError
 
 STRINGS = ["haus", None, "maus", "", "xyz", "hausboot"]
 SMALL = FasttextConfig(dimension=16, bucket=2**19, min_count=2, epochs=1)
@@ -183,7 +183,7 @@ def test_checks_before_anything_is_spent(corpus, tmp_path, monkeypatch):
     ]:
         with pytest.raises(AuxiliaryVectorsError, match=match):
             check_auxiliary_spec(spec)
-    with pytest.raises(ConfigError, match="the corpus has no text"):
+    with pytest.raises(DataError, match="the corpus has no text"):
         check_auxiliary_spec("train", [])
     with pytest.raises(ConfigError, match="bucket=1 "):
         check_auxiliary_spec("train", corpus, FasttextConfig(bucket=1))

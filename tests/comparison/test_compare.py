@@ -16,7 +16,7 @@ from saltlm.comparison.score import PairScores, best, default_methods, score_pai
 from saltlm.comparison.show import comparison_markdown, comparison_rows
 from saltlm.comparison.store import directory_name
 from saltlm.config.transfer import TransferConfig
-from saltlm.errors import ConfigError
+from saltlm.errors import ConfigError, DataError
 from saltlm.evaluation.config import SuiteConfig
 from saltlm.evaluation.results import Evaluation
 from saltlm.methods.registry import parse_method
@@ -121,7 +121,7 @@ def test_results_of_other_inputs_are_not_mixed(pair, heldout, tmp_path):
 
 def test_no_text_is_said_before_anything_is_made(pair, tmp_path):
     (tmp_path / "empty.txt").write_text("\n")
-    with pytest.raises(ConfigError, match=r"no text in .*empty\.txt"):
+    with pytest.raises(DataError, match=r"no text \(.*empty\.txt"):
         compare(*pair, ["mean"], tmp_path / "cmp", heldout=[tmp_path / "empty.txt"])
     assert not (tmp_path / "cmp").exists()
 

@@ -10,15 +10,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from adapt_models import save_model
 from conftest import CORPUS
-from saltlm.errors import ConfigError
+from saltlm.errors import DataError
 from saltlm.evaluation import retrieval
 from saltlm.evaluation.bits_per_byte import bits_per_byte
 from saltlm.evaluation.generation import N_NEW, generate, problem_of, prompt_of
-from saltlm.evaluation.parallel import SentencePair, read_pairs
 from saltlm.evaluation.quick import generation_task, ranking_task, retrieval_task, text_task
 from saltlm.evaluation.ranking import Ranking, draw_candidates, rank_translations
 from saltlm.evaluation.retrieval import retrieved, sentence_vectors
 from saltlm.evaluation.task import Subject
+from saltlm.files.parallel import SentencePair, read_pairs
 from saltlm.models.logits import document_start
 from saltlm.tokenizer.fertility import fertility
 
@@ -145,7 +145,7 @@ def test_pairs_are_read_once_and_only_where_they_differ(tmp_path):
     ],
 )
 def test_bad_rows_are_named(tmp_path, rows, message):
-    with pytest.raises(ConfigError) as raised:
+    with pytest.raises(DataError) as raised:
         read_pairs(write_rows(tmp_path / "p.tsv", rows))
     assert re.search(message, raised.value.what)
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from saltlm.config.transfer import TransferConfig
-from saltlm.errors import CheckpointError, ConfigError
+from saltlm.errors import CheckpointError, DataError
 from saltlm.inspection.pair import inspect_pair, suspicious_rows
 from saltlm.tokenizer.kinds import script_of, token_kind
 from saltlm.tokenizer.vocabulary import BYTE, TEXT, Form
@@ -135,7 +135,7 @@ def test_the_options_may_name_the_corpus(make_pair, corpus):
 
 def test_an_empty_corpus_is_refused(make_pair, tmp_path):
     (tmp_path / "empty").write_text("\n")
-    with pytest.raises(ConfigError, match=r"the corpus has no text \(.*empty\)"):
+    with pytest.raises(DataError, match=r"the corpus has no text \(.*empty\)"):
         inspect_pair(*make_pair(wordpiece()), corpus=[tmp_path / "empty"])
 
 

@@ -15,7 +15,7 @@ from transformers import (
     GPT2LMHeadModel,
 )
 
-from saltlm.errors import CheckpointError, ConfigError, VocabularyError
+from saltlm.errors import CheckpointError, DataError, VocabularyError
 from saltlm.tokenizer.counts import count_tokens
 from saltlm.tokenizer.prune import prune_tokenizer
 from saltlm.tokenizer.pruning_loss import pruning_loss, unreachable_pieces
@@ -249,7 +249,7 @@ def test_no_corpus_and_no_embedding_are_told_before_anything_is_written(
     config = GPT2Config(vocab_size=900, n_embd=8, n_layer=1, n_head=1)
     arguments = tokenizers_by_family, roles_by_family, save_tokenizer_dir, tmp_path / "donor"
     donor_dir = save_donor(GPT2LMHeadModel(config), "bytelevel", *arguments)
-    with pytest.raises(ConfigError, match="the corpus has no text"):
+    with pytest.raises(DataError, match="the corpus has no text"):
         prune_model(donor_dir, tmp_path / "pruned", [])
     (donor_dir / "config.json").write_text(json.dumps({**config.to_dict(), "vocab_size": 901}))
     with pytest.raises(CheckpointError, match="has no embedding: looked for a tensor of 901 rows"):

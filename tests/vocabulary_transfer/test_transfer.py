@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from saltlm.auxiliary.vectors import AuxiliaryVectors
 from saltlm.config.transfer import TransferConfig
-from saltlm.errors import ConfigError, OutputError, VocabularyError
+from saltlm.errors import ConfigError, DataError, OutputError, VocabularyError
 from saltlm.files.documents import documents
 from saltlm.files.hashes import sha256
 from saltlm.record.manifest import read_manifest
@@ -451,7 +451,7 @@ def test_calibrations_fit_norms_and_frequencies(tokenizers_by_family, corpus, tm
 def test_calibration_without_a_corpus_is_refused(tokenizers_by_family, corpus, tmp_path):
     pair = write_pair(tmp_path, tokenizers_by_family)
     (tmp_path / "text.txt").write_text("\n".join(corpus), encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"the corpus has no text \(none was given\)"):
+    with pytest.raises(DataError, match=r"the corpus has no text \(none was given\)"):
         transfer(*pair, tmp_path / "out", calibration={"unigrams": [tmp_path / "text.txt"]})
 
 

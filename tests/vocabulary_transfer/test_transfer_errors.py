@@ -13,6 +13,7 @@ from saltlm.errors import (
     AuxiliaryVectorsError,
     CheckpointError,
     ConfigError,
+    DataError,
     OutputError,
     SaltlmError,
     VocabularyError,
@@ -182,7 +183,7 @@ def test_an_output_that_holds_an_input_file(options, room, monkeypatch):
         ("word2vec:x", ConfigError, "unknown auxiliary vectors 'word2vec:x'"),
         ("fasttext:no.bin", AuxiliaryVectorsError, r"no\.bin"),
         ("vectors:no.txt", AuxiliaryVectorsError, r"no\.txt"),
-        ("train", ConfigError, r"the corpus has no text \(none was given\)"),
+        ("train", DataError, r"the corpus has no text \(none was given\)"),
     ],
 )
 def test_auxiliary_vectors_that_are_not_there(aux, error, message, room):
@@ -192,7 +193,7 @@ def test_auxiliary_vectors_that_are_not_there(aux, error, message, room):
 def test_an_empty_corpus(room):
     (room / "empty.txt").write_text("\n\n")
     message = r"the corpus has no text \(.*empty\.txt\)"
-    refused(room, ConfigError, message, aux="train", corpus=[room / "empty.txt"])
+    refused(room, DataError, message, aux="train", corpus=[room / "empty.txt"])
 
 
 def test_vectors_that_know_none_of_the_tokens(room):

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from saltlm.alignment import align as alignment
 from saltlm.cli.render import explanation_table
 from saltlm.config.transfer import load_config
-from saltlm.errors import ConfigError, OutputError, VocabularyError
+from saltlm.errors import DataError, OutputError, VocabularyError
 from saltlm.files.hashes import sha256
 from saltlm.inspection.check import check_directory
 from saltlm.inspection.explain import explain
@@ -270,7 +270,7 @@ def test_pruned(case, write_case, tmp_path, corpus, german_file, tokenizers_by_f
 def test_what_cannot_be_is_said_before_anything_is_written(write_case, tmp_path, german_file):
     write_case(Case("SmolLM2", "bytelevel", "BERT", "wordpiece", is_tied=True))
     pair = tmp_path / "source", tmp_path / "plm", tmp_path / "out"
-    with pytest.raises(ConfigError, match="the corpus has no text"):
+    with pytest.raises(DataError, match="the corpus has no text"):
         transfer(*pair, prune_to=300)
     with pytest.raises(VocabularyError, match=r"9 tokens cannot hold what has to stay: 5 special"):
         transfer(*pair, prune_to=9, corpus=(german_file,))

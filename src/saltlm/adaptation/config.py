@@ -89,9 +89,6 @@ class AdaptConfig(Section):
     heldout: Annotated[dict[str, Path], BeforeValidator(_read_named_files)] = Field(
         default_factory=dict, description="text to measure bits per byte on, by name"
     )
-    text_field: str = Field("text", description="where jsonl, parquet and datasets have the text")
-    split: str = Field("train", description="split of a Hub dataset")
-    max_bad_share: float = Field(0.01, ge=0, le=1, description="share of bad rows to put up with")
     cache: Path | None = Field(None, description="where packed text is kept (~/.cache/saltlm)")
 
     tokens: Annotated[int | None, BeforeValidator(_read_count)] = Field(

@@ -28,7 +28,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm.errors import DataError, OutputError
 from saltlm.files.atomic import disk_errors, sync
-from saltlm.files.corpus import Source, documents
+from saltlm.files.documents import Text, documents, is_endless
 from saltlm.models.logits import document_start
 from saltlm.progress import progress
 from saltlm.tokenizer.fertility import encode_documents
@@ -81,7 +81,7 @@ def frame_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Fram
 
 
 def prepare(
-    source: Source,
+    source: Text,
     text: str,
     tokenizer: PreTrainedTokenizerBase,
     frame: Frame,
@@ -105,11 +105,10 @@ def prepare(
         DataError: the source cannot be read, or holds no document.
         OutputError: the disk of the cache is full or read-only.
     """
-    limit = None if source.is_file else max_tokens
+    limit = max_tokens if is_endless(source) else None
     key = {
         "layout": _LAYOUT,
         "text": text,
-        "text_field": source.text_field,
         "tokenizer": tokenizer_hash(tokenizer),
         "frame": asdict(frame),
         "max_tokens": limit,
@@ -118,12 +117,12 @@ def prepare(
     folder = (cache or _default_cache()) / digest[:32]
     if not (folder / "meta.json").is_file():
         with _new_folder(folder) as partial:
-            framed = _tokenize(documents(source), tokenizer, frame)
+            framed = _tokenize(documents([source]), tokenizer, frame)
             n_documents = pack(framed, partial, len(tokenizer), max_tokens=limit)
             if not n_documents:
-                raise DataError(f"{source.name} holds no document", "give a file with text in it")
-            (partial / "meta.json").write_text(json.dumps({**key, "name": source.name}, indent=2))
-    return open_packed(folder, source.name, text)
+                raise DataError(f"{source} holds no document", "give a file with text in it")
+            (partial / "meta.json").write_text(json.dumps({**key, "name": str(source)}, indent=2))
+    return open_packed(folder, str(source), text)
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -5,7 +5,6 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +32,9 @@ from saltlm.evaluation.config import suite_named
 from saltlm.evaluation.evaluate import plan_tasks
 from saltlm.evaluation.results import Failure
 from saltlm.evaluation.task import Task
-from saltlm.files.corpus import Source, documents, fingerprint
+from saltlm.files.documents import first
 from saltlm.files.hashes import sha256
+from saltlm.files.source import fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -168,22 +168,17 @@ def _pack(
     config: AdaptConfig, tokenizer: PreTrainedTokenizerBase, frame: Frame, accelerator: Accelerator
 ) -> list[PackedText]:
     """Return the sources as tokens; all are looked at before the first is packed."""
-    sources = [_source(name, config) for name in config.data]
-    fingerprints = [fingerprint(source) for source in sources]
+    fingerprints = [fingerprint(name) for name in config.data]
     wanted = config.tokens
     if config.steps is not None:
         wanted = config.steps * config.batch_tokens
     with accelerator.main_process_first():
         packed = [
-            prepare(source, text, tokenizer, frame, cache=config.cache, max_tokens=wanted)
-            for source, text in zip(sources, fingerprints, strict=True)
+            prepare(name, text, tokenizer, frame, cache=config.cache, max_tokens=wanted)
+            for name, text in zip(config.data, fingerprints, strict=True)
         ]
     check_texts(packed, config.sequence_length)
     return packed
-
-
-def _source(name: str, config: AdaptConfig) -> Source:
-    return Source(name, config.text_field, config.split, config.max_bad_share)
 
 
 def _count_steps(packed: list[PackedText], config: AdaptConfig) -> int:
@@ -197,10 +192,7 @@ def _count_steps(packed: list[PackedText], config: AdaptConfig) -> int:
 
 def _heldout(config: AdaptConfig) -> Iterator[tuple[str, list[str]]]:
     for name, file in config.heldout.items():
-        kept = list(islice(documents(_source(str(file), config)), config.eval_documents))
-        if not kept:
-            raise DataError(f"{file} holds no document", "give --heldout a file with text in it")
-        yield name, kept
+        yield name, first([file], config.eval_documents)
 
 
 def _suite(config: AdaptConfig) -> Iterator[Task]:

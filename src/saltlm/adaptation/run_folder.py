@@ -41,7 +41,6 @@ _FREE = (
     "loss_chunk",
     "checkpointing",
     "attention",
-    "max_bad_share",
 )
 
 

@@ -78,7 +78,7 @@ def train_fasttext(
     of `get_word_vector`, which some distributions normalise.
 
     Args:
-        corpus: UTF-8 text, one document a line, gzipped or not.
+        corpus: text; see `saltlm.files.documents`.
         settings: of fastText.
         seed: of the matrix, the negative samples and the windows.
         cut: gives the words of a document, none of them with a blank in it.

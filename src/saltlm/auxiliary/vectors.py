@@ -39,7 +39,7 @@ from saltlm.auxiliary.word2vec_format import check_vectors_file, read_word_vecto
 from saltlm.config.transfer import FasttextConfig
 from saltlm.errors import AuxiliaryVectorsError, ConfigError
 from saltlm.files.documents import check_corpus
-from saltlm.files.hashes import sha256
+from saltlm.files.source import fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -199,7 +199,7 @@ def train_auxiliary(
     binding; these and the tokens name the file in the cache.
 
     Args:
-        corpus: UTF-8 text files, one document a line, gzipped or not.
+        corpus: texts; see `saltlm.files.documents`.
         strings: as in `auxiliary_vectors`.
         settings: of fastText.
         seed: of fastText.
@@ -298,7 +298,7 @@ def _key(
         "binding": binding_version(),
         "settings": settings.model_dump(),
         "seed": seed,
-        "corpus": [sha256(path) for path in corpus],
+        "corpus": [fingerprint(path) for path in corpus],
         "strings": list(strings),
         "tokenizer": None if tokenizer is None else tokenizer.to_str(),
     }

@@ -18,7 +18,7 @@ def _print_launch_config(context: click.Context, _: click.Parameter, name: str |
     "--data",
     multiple=True,
     metavar="TEXT[=SHARE]",
-    help="Text to train on: a file (one document a line, .jsonl, .parquet, gzipped or not) or a"
+    help="Text to train on: a file (docs/formats.md), a folder, or a"
     " dataset of the Hub, with its share of the training tokens. May be repeated.",
 )
 @click.option(

@@ -15,7 +15,7 @@ import click
     "--heldout",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Text of the target language that no model has seen, one document a line. Repeatable.",
+    help="Text of the target language that no model has seen. Repeatable.",
 )
 @click.option(
     "--english",

@@ -13,7 +13,7 @@ import click
     "--corpus",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Text of the target language, one document a line. Repeatable.",
+    help="Text of the target language; docs/formats.md. Repeatable.",
 )
 @click.option("--mode", help="As in transfer.")
 @click.option("--prune-to", type=int, metavar="N", help="As in transfer.")

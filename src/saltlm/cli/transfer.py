@@ -16,7 +16,7 @@ import click
     "--corpus",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Text of the target language, one document a line, for --aux train and --prune-to. "
+    help="Text of the target language (docs/formats.md), for --aux train and --prune-to. "
     "Repeatable.",
 )
 @click.option("--mode", help="replace (default) | extend: keep the source's tokens, add the PLM's.")

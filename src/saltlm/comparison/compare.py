@@ -25,11 +25,10 @@ from saltlm.comparison.score import corpus_counts
 from saltlm.comparison.show import comparison_markdown
 from saltlm.comparison.store import UNTOUCHED, claim, collect, directory_name, once, try_once
 from saltlm.config.transfer import TransferConfig
-from saltlm.errors import ConfigError
 from saltlm.evaluation.config import SuiteConfig
 from saltlm.evaluation.results import Evaluation
 from saltlm.files.atomic import new_directory, replace_text
-from saltlm.files.documents import documents
+from saltlm.files.documents import first
 from saltlm.methods.registry import Choice, parse_method
 from saltlm.record.provenance import Origin
 from saltlm.scoring.holdout import Score, score_methods
@@ -80,9 +79,9 @@ def compare(
     config = config or TransferConfig()
     choices = [parse_method(method) for method in methods if method != UNTOUCHED]
     check_auxiliary_spec(config.aux, config.corpus, config.fasttext)
-    texts = {"target": _first(heldout, n_documents)}
+    texts = {"target": first(heldout, n_documents)}
     if english:
-        texts["English"] = _first(english, n_documents)
+        texts["English"] = first(english, n_documents)
     if adaptation is not None:
         check_adapt_extra()
         require_matplotlib()
@@ -193,16 +192,6 @@ def evaluate_each(comparison: dict[str, Any], out: Path, suite: SuiteConfig) -> 
 
 def _options(config: TransferConfig) -> dict[str, Any]:
     return config.model_dump(mode="json", exclude={"method"})
-
-
-def _first(files: Sequence[Path], count: int) -> list[str]:
-    found = [text for text, _ in zip(documents(files), range(count), strict=False)]
-    if not found:
-        raise ConfigError(
-            f"no text in {', '.join(map(str, files)) or 'the held-out text'}",
-            "give --heldout a file with one document a line",
-        )
-    return found
 
 
 def _write(

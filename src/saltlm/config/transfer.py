@@ -80,7 +80,7 @@ class TransferConfig(Section):
         description="vectors:FILE or fasttext:FILE.bin to take as the PLM's rows; PLM is then a "
         "directory with a tokenizer",
     )
-    corpus: tuple[Path, ...] = Field((), description="target-language text, one document a line")
+    corpus: tuple[Path, ...] = Field((), description="target-language text")
     mode: Mode = Field(
         "replace", description="the PLM's vocabulary instead of the source's, or behind it (extend)"
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -14,7 +13,7 @@ from saltlm.comparison.curves import Point, read_curve
 from saltlm.comparison.score import PairScores, best, score_pair
 from saltlm.demo.assets import E5_SMALL, SMOLLM2, fetch_asset, make_directory
 from saltlm.evaluation.bits_per_byte import BitsPerByte, bits_per_byte
-from saltlm.files.documents import documents
+from saltlm.files.documents import first
 from saltlm.tokenizer.fertility import Fertility, fertility
 from saltlm.vocabulary_transfer.prune_model import prune_model
 
@@ -134,7 +133,7 @@ def measure_languages(models: dict[str, Path], languages: list[str]) -> Iterator
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(directory, dtype="auto", local_files_only=True)
         for language in languages:
-            texts = list(islice(documents([held_out(language)]), _DOCUMENTS))
+            texts = first([held_out(language)], _DOCUMENTS)
             yield Measurement(
                 model=name,
                 language=language,

@@ -28,7 +28,7 @@ Files = Annotated[tuple[Path, ...], BeforeValidator(_as_files)]
 class QuickConfig(Section):
     """The measurements that need no network, from files of the user."""
 
-    heldout: Files = Field((), description="text of the target language, one document a line")
+    heldout: Files = Field((), description="text of the target language")
     english: Files = Field((), description="English text, to see what is kept")
     parallel: Path | None = Field(None, description="English, a tab, the target language")
     prompts: int = Field(8, ge=1, description="beginnings of the held-out text to go on with")

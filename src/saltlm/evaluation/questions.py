@@ -13,7 +13,7 @@ from saltlm.evaluation.config import QuestionsConfig
 from saltlm.evaluation.harness import harness_task, quiet
 from saltlm.evaluation.results import hash_of
 from saltlm.evaluation.task import Task
-from saltlm.files.documents import lines
+from saltlm.files.documents import whole_text
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def read_questions(file: Path) -> list[Question]:
     Raises:
         ConfigError: the file cannot be read, or something in it is not as in SQuAD 1.1.
     """
-    text = "\n".join(lines(file))
+    text = whole_text(file)
     try:
         paragraphs = [
             paragraph for article in json.loads(text)["data"] for paragraph in article["paragraphs"]

@@ -3,8 +3,6 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
@@ -12,12 +10,12 @@ from saltlm.errors import ConfigError
 from saltlm.evaluation.bits_per_byte import bits_per_byte
 from saltlm.evaluation.config import QuickConfig
 from saltlm.evaluation.generation import N_NEW, generate, prompt_of
-from saltlm.evaluation.parallel import SentencePair, read_pairs
 from saltlm.evaluation.ranking import draw_candidates, rank_translations
 from saltlm.evaluation.results import BUSY, Failure, hash_of, ratio
 from saltlm.evaluation.retrieval import retrieved, sentence_vectors
 from saltlm.evaluation.task import Measured, Subject, Task, planned
-from saltlm.files.documents import documents
+from saltlm.files.documents import first
+from saltlm.files.parallel import SentencePair, read_pairs
 from saltlm.tokenizer.fertility import fertility
 from saltlm.version import __version__
 
@@ -39,12 +37,12 @@ def quick_tasks(config: QuickConfig, *, limit: int | None, seed: int) -> Iterato
     n = limit or LIMIT
     heldout, english, parallel = config.heldout, config.english, config.parallel
     if heldout:
-        yield planned("target text", lambda: text_task("target text", _first(heldout, n), seed))
+        yield planned("target text", lambda: text_task("target text", first(heldout, n), seed))
     if english:
-        yield planned("English text", lambda: text_task("English text", _first(english, n), seed))
+        yield planned("English text", lambda: text_task("English text", first(english, n), seed))
     if heldout:
         n_prompts = config.prompts
-        yield planned("generation", lambda: generation_task(_first(heldout, n), n_prompts, seed))
+        yield planned("generation", lambda: generation_task(first(heldout, n), n_prompts, seed))
     if parallel is not None:
         k = config.distractors
         yield planned("retrieval", lambda: retrieval_task(read_pairs(parallel)[:n], seed))
@@ -142,10 +140,3 @@ def ranking_task(pairs: Sequence[SentencePair], n_distractors: int, seed: int) -
     name = f"ranking, 1 of {n_distractors + 1}"
     settings = {"distractors": n_distractors}
     return Task(name, "1", ENGINE, settings, hash_of(list(sides)), seed, measure)
-
-
-def _first(files: Sequence[Path], limit: int) -> list[str]:
-    found = list(islice(documents(files), limit))
-    if not found:
-        raise ConfigError(f"no text in {', '.join(map(str, files))}")
-    return found

@@ -1,57 +1,90 @@
-"""Text files: documents, one a line, plain or gzipped; and files that are replaced at once."""
+"""The one door to text: the same name means the same documents for every verb and option.
 
-import gzip
+A document keeps the line breaks inside and has no white space around it. Formats, encodings and
+packings are told from the content (`saltlm.files.formats`); what a name may say is in
+`saltlm.files.source`.
+"""
+
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
-from saltlm.errors import ConfigError
+from saltlm.errors import DataError
+from saltlm.files.bad_rows import BadRow, good_rows
+from saltlm.files.characters import characters
+from saltlm.files.columns import hub_texts
+from saltlm.files.compression import opened
+from saltlm.files.formats import file_texts
+from saltlm.files.source import Source
+
+Text = str | Path
 
 
-def documents(files: Sequence[Path]) -> Iterator[str]:
-    """Yield the lines of the files that are not blank, without white space around them.
+def documents(texts: Sequence[Text]) -> Iterator[str]:
+    """Yield the documents of texts in their order, one in memory at a time.
+
+    Rows that hold none are left out; a warning counts and names them.
+
+    Args:
+        texts: files, folders, patterns and Hub datasets, each with options behind a ``#`` or not.
 
     Raises:
-        ConfigError: a file that cannot be read or is not UTF-8.
+        DataError: one cannot be read, is not text, or has too many rows without a document.
+        MissingExtraError: its format needs a library that is not installed.
     """
+    for text in texts:
+        source = Source.parse(text)
+        yield from good_rows(source, _rows(source))
+
+
+def first(texts: Sequence[Text], n: int) -> list[str]:
+    """Return the first documents of texts, `n` or fewer.
+
+    Raises:
+        DataError: there is none, or as in `documents`.
+    """
+    found = list(islice(documents(texts), n))
+    if not found:
+        check_corpus(texts)
+    return found
+
+
+def check_corpus(texts: Sequence[Text]) -> None:
+    """Make sure that there is text in each of the texts.
+
+    Raises:
+        DataError: none is given, or one holds no document; and as in `documents`.
+    """
+    hint = "give --corpus a file with text in it; docs/formats.md has what is read"
+    if not texts:
+        raise DataError("the corpus has no text (none was given)", hint)
+    for text in texts:
+        if next(documents([text]), None) is None:
+            raise DataError(f"the corpus has no text ({text})", hint)
+
+
+def is_endless(text: Text) -> bool:
+    """Whether a text is streamed from the Hub, and may be without end."""
+    return Source.parse(text).hub is not None
+
+
+def whole_text(file: Path) -> str:
+    """Return the characters of a file, packed or not, in whatever encoding.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    with opened(file) as bytes_, characters(file, bytes_, Source.parse(file)).text() as text:
+        return text.read()
+
+
+def _rows(source: Source) -> Iterator[str | BadRow]:
+    if source.hub is not None:
+        yield from hub_texts(source.hub, source)
+        return
+    files = list(source.files())
     for file in files:
-        for line in lines(file):
-            if text := line.strip():
-                yield text
-
-
-def lines(file: Path) -> Iterator[str]:
-    """Yield the lines of a file without their ends.
-
-    Raises:
-        ConfigError: the file cannot be read or is not UTF-8.
-    """
-    try:
-        opener = gzip.open if _is_gzip(file) else open
-        with opener(file, "rt", encoding="utf-8", newline="\n") as opened:
-            for line in opened:
-                yield line.rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{file} is not UTF-8: {error.reason} at byte {error.start}",
-            f"convert it: iconv -t UTF-8 {file} > {file}.utf8",
-        ) from error
-    except (OSError, EOFError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}") from error
-
-
-def check_corpus(files: Sequence[Path]) -> None:
-    """Make sure that there is text to read.
-
-    Raises:
-        ConfigError: there is no file, one cannot be read, or no line holds text.
-    """
-    if next(documents(files), None) is None:
-        names = ", ".join(map(str, files)) or "none was given"
-        raise ConfigError(
-            f"the corpus has no text ({names})", "give --corpus a file with one document a line"
-        )
-
-
-def _is_gzip(file: Path) -> bool:
-    with file.open("rb") as opened:
-        return opened.read(2) == b"\x1f\x8b"
+        for row in file_texts(file, source):
+            if isinstance(row, BadRow) and len(files) > 1:
+                row = BadRow(f"{file.name} {row.place}", row.reason)
+            yield row

@@ -4,7 +4,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from saltlm.alignment.align import Alignment
 from saltlm.config.transfer import TransferConfig
-from saltlm.files.documents import check_corpus, documents
+from saltlm.files.documents import first
 from saltlm.models.token_tables import Tables
 from saltlm.tokenizer.fertility import Fertility
 from saltlm.tokenizer.kinds import script_of, token_kind
@@ -139,9 +138,7 @@ def inspect_pair(
     """
     config = config or TransferConfig()
     corpus = corpus or config.corpus
-    if corpus:
-        check_corpus(corpus)
-    texts = list(islice(documents(corpus), _MAX_DOCUMENTS))
+    texts = first(corpus, _MAX_DOCUMENTS) if corpus else []
     config = config.model_copy(update={"corpus": tuple(corpus)})
     pair = read_pair(str(source), str(plm), config)
     left, right, alignment = pair.source, pair.plm, pair.alignment

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from saltlm.files.atomic import new_directory
 from saltlm.files.documents import check_corpus, documents
-from saltlm.files.hashes import sha256
+from saltlm.files.source import fingerprint
 from saltlm.models.config_json import read_json, renumber, set_vocabulary_size
 from saltlm.models.token_tables import per_token_tensors
 from saltlm.models.write import write_checkpoint
@@ -46,7 +46,7 @@ def prune_model(
     Args:
         plm: Hub id or directory of the PLM.
         out: the directory to make.
-        corpus: text of the target language, one document a line.
+        corpus: text of the target language.
         size: tokens to keep; None keeps every token that occurs. See `prune_tokenizer`.
         force: replace ``out`` if it exists.
 
@@ -73,7 +73,7 @@ def prune_model(
         notes = _write_settings(directory, parent, pruned)
         manifest = {
             "plm": {"name": parent.name, "revision": parent.revision},
-            "corpus": {str(file): sha256(file) for file in corpus},
+            "corpus": {str(file): fingerprint(file) for file in corpus},
             "size": size,
             "tokens": len(pruned.kept),
             "used_tokens": pruned.n_used,

@@ -27,6 +27,7 @@ from saltlm.config.transfer import TransferConfig, load_config
 from saltlm.errors import ConfigError, OutputError
 from saltlm.files.atomic import check_place, new_directory
 from saltlm.files.documents import check_corpus
+from saltlm.files.source import paths_of
 from saltlm.methods.registry import parse_method
 from saltlm.models.token_tables import Tables
 from saltlm.record.manifest import peak_memory_bytes
@@ -139,7 +140,8 @@ def transfer(
     check_auxiliary_spec(config.aux, config.corpus, config.fasttext)
     if config.plm_vectors is not None:
         check_auxiliary_spec(config.plm_vectors)
-    _check_apart(Path(out), [Path(source), Path(plm), *input_files(config, method)])
+    read = [path for file in input_files(config, method) for path in paths_of(file)]
+    _check_apart(Path(out), [Path(source), Path(plm), *read])
     if config.target_tokenizer is not None:
         _check_apart(Path(out), [Path(config.target_tokenizer)])
     if config.calibration.unigrams:

@@ -1,6 +1,5 @@
 """What unigram calibration needs: a mean hidden state, and frequencies."""
 
-import itertools
 from collections.abc import Sequence
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm.config.transfer import TransferConfig
-from saltlm.files.documents import documents
+from saltlm.files.documents import first
 from saltlm.methods.calibration import Unigrams, log_frequencies
 from saltlm.models.logits import (
     document_start,
@@ -35,7 +34,7 @@ def unigrams_of(pair: Pair, plan: Plan, config: TransferConfig) -> Unigrams:
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    texts = list(itertools.islice(documents(config.calibration.unigrams), _CALIBRATION_DOCUMENTS))
+    texts = first(config.calibration.unigrams, _CALIBRATION_DOCUMENTS)
     directory = pair.source.directory
     model = AutoModelForCausalLM.from_pretrained(directory, dtype="auto", local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)

@@ -14,6 +14,7 @@ from saltlm.auxiliary.vectors import parse_auxiliary_spec
 from saltlm.config.transfer import TransferConfig
 from saltlm.files.atomic import left_by_killed_run
 from saltlm.files.hashes import sha256, table_hash
+from saltlm.files.source import fingerprint
 from saltlm.methods.registry import Choice, plain
 from saltlm.models.architecture import pad_moves_positions
 from saltlm.models.checkpoint import dtype_name
@@ -100,7 +101,7 @@ def write_model(
     return {
         "source": _describe(source, tables),
         "plm": _describe(pair.plm, pair.plm_tables),
-        "files": {str(file): sha256(file) for file in input_files(config, method)},
+        "files": {str(file): fingerprint(file) for file in input_files(config, method)},
         "vocabulary": {**pair.alignment.record, "tokenizer": _describe_tokenizer(config)},
         "auxiliary": result.auxiliary,
         "yardstick": _describe_score(result.score),

@@ -1,0 +1,168 @@
+"""Bytes as lines of characters: encodings told apart, named, and broken lines marked."""
+
+import codecs
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO, cast
+
+from saltlm.errors import DataError, MissingExtraError
+from saltlm.files.binary import refuse_bytes
+from saltlm.files.compression import HEAD, Opened
+from saltlm.files.source import Source
+
+LONGEST = 1 << 26  # characters of a document: more than this is no text with line ends
+_MARKS = {  # the longer first: UTF-32's begins as UTF-16's
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+_SAMPLE = 1 << 14  # bytes that an old encoding is guessed from
+_LATIN = range(0x20, 0x100)
+
+
+class Characters(NamedTuple):
+    """A file as characters.
+
+    Attributes:
+        path: of the file.
+        stream: its bytes, behind the mark of their encoding.
+        encoding: Python's name of it.
+        head: its first characters, up to a line's end where there is more; bytes that are none
+            are surrogates.
+        end: what ends a line.
+    """
+
+    path: Path
+    stream: io.BufferedIOBase
+    encoding: str
+    head: str
+    end: str
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines without their ends; see `is_broken`.
+
+        Raises:
+            DataError: a line is longer than any text, or UTF-16 is broken.
+        """
+        with self.text() as text:
+            while line := text.readline(LONGEST):
+                if len(line) == LONGEST:
+                    raise too_long(self.path, "a line")
+                yield line.rstrip("\r\n")
+
+    @contextmanager
+    def text(self) -> Iterator[TextIO]:
+        """Open the characters; bytes that are none are surrogates.
+
+        Raises:
+            DataError: UTF-16 is broken; also while it is read.
+        """
+        errors = "surrogateescape" if _is_bytewise(self.encoding) else "strict"
+        text = io.TextIOWrapper(cast(Any, self.stream), self.encoding, errors, newline=self.end)
+        try:
+            yield text
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{self.path} is not {self.encoding}: {error.reason}",
+                f"name its encoding: {self.path}#encoding:NAME",
+            ) from error
+        finally:
+            text.detach()
+
+
+def too_long(path: Path, what: str) -> DataError:
+    """Return the error for a document that is longer than any text."""
+    return DataError(
+        f"{path} has {what} of more than {LONGEST:,} characters",
+        "split it into documents, one a line",
+    )
+
+
+def characters(path: Path, opened: Opened, source: Source) -> Characters:
+    """Find the encoding of a file of text.
+
+    Args:
+        path: of the file, for messages.
+        opened: its bytes.
+        source: may name the encoding.
+
+    Raises:
+        DataError: the encoding is none that can be told.
+    """
+    head = opened.head
+    mark = next((mark for mark in _MARKS if head.startswith(mark)), b"")
+    encoding = _MARKS.get(mark) or source.encoding or _encoding_of(path, head, source)
+    opened.stream.seek(len(mark))
+    errors = "surrogateescape" if _is_bytewise(encoding) else "ignore"
+    text = head[len(mark) :].decode(encoding, errors)
+    end = "\n" if "\n" in text or "\r" not in text else "\r"
+    if len(head) == HEAD and end in text:
+        text = text[: text.rindex(end) + 1]
+    return Characters(path, opened.stream, encoding, text, end)
+
+
+def is_broken(text: str) -> bool:
+    """Whether some of a text's bytes were no characters of its encoding."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _is_bytewise(encoding: str) -> bool:
+    """Whether a broken character does not take the next line with it."""
+    return not encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32"))
+
+
+def _encoding_of(path: Path, head: bytes, source: Source) -> str:
+    if 0 in head:
+        for encoding in ("utf-16-le", "utf-16-be"):
+            if _explains_zeros(head, encoding):
+                return encoding
+    refuse_bytes(path, head)
+    lines = head.split(b"\n")
+    if len(head) == HEAD:
+        lines.pop()
+    foreign = [line for line in lines if not line.isascii()]
+    n_broken = sum(not _is_utf8(line) for line in foreign)
+    if n_broken <= max(len(foreign) / 2, source.bad * len(lines)):
+        return "utf-8"
+    return _old_encoding(path, b"\n".join(foreign)[:_SAMPLE], source)
+
+
+def _explains_zeros(head: bytes, encoding: str) -> bool:
+    """Whether zero bytes are halves of Latin letters and of spaces: UTF-16 without its mark."""
+    text = head.decode(encoding, "ignore")
+    n_latin = sum(ord(character) in _LATIN or character.isspace() for character in text)
+    return n_latin > 0.9 * head.count(0) and any(character in " \n" for character in text)
+
+
+def _old_encoding(path: Path, sample: bytes, source: Source) -> str:
+    """Return Western Europe's encoding if the text can be that; any other is to be named."""
+    try:
+        from charset_normalizer import from_bytes
+    except ImportError as error:
+        raise MissingExtraError(f"{path} (not UTF-8)", "text") from error
+    best = from_bytes(sample).best()
+    if best is not None and best.language != "Vietnamese" and "cp1252" in _same(best):
+        return "cp1252"
+    looks = f"; it may be {best.encoding}" if best is not None else ""
+    named = source.with_options(encoding="NAME" if best is None else best.encoding)
+    raise DataError(f"{path} is not UTF-8{looks}", f"name its encoding: {named}")
+
+
+def _same(best: object) -> list[str]:
+    return [str(best.encoding), *best.could_be_from_charset]  # type: ignore[attr-defined]
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

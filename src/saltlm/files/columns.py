@@ -1,0 +1,129 @@
+"""Text in columns: Parquet, Arrow, and datasets of the Hugging Face Hub, read batch by batch."""
+
+import io
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from saltlm.errors import DataError, MissingExtraError
+from saltlm.files.bad_rows import BadRow, checked
+from saltlm.files.compression import Opened, unreadable
+from saltlm.files.fields import choose_field, field_texts
+from saltlm.files.source import HubName, Source
+
+_BATCH = 512  # rows
+
+
+def parquet_texts(path: Path, opened: Opened, source: Source) -> Iterator[str | BadRow]:
+    """Yield the texts of a column.
+
+    Raises:
+        DataError: no column holds text, or the file is damaged.
+        MissingExtraError: pyarrow is not installed.
+    """
+    pyarrow = _pyarrow(path)
+    from pyarrow import parquet
+
+    with _on_disk(opened) as file, _arrow_errors(pyarrow, path):
+        table = parquet.ParquetFile(file)
+        field = choose_field(_text_names(pyarrow, table.schema_arrow), source, path)
+        yield from _texts(table.iter_batches(_BATCH, columns=[field]), field)
+
+
+def arrow_texts(path: Path, opened: Opened, source: Source) -> Iterator[str | BadRow]:
+    """Yield the texts of a column of what datasets or pyarrow wrote.
+
+    Raises:
+        DataError: no column holds text, or the file is damaged.
+        MissingExtraError: pyarrow is not installed.
+    """
+    pyarrow = _pyarrow(path)
+    with _on_disk(opened) as file, _arrow_errors(pyarrow, path):
+        if opened.head.startswith(b"ARROW1"):
+            table = pyarrow.ipc.open_file(file)
+            batches = map(table.get_batch, range(table.num_record_batches))
+        else:
+            table = pyarrow.ipc.open_stream(file)
+            batches = iter(table)
+        field = choose_field(_text_names(pyarrow, table.schema), source, path)
+        yield from _texts((batch.select([field]) for batch in batches), field)
+
+
+def hub_texts(hub: HubName, source: Source) -> Iterator[str | BadRow]:
+    """Yield the texts of a dataset of the Hub, no further than they are asked for.
+
+    Raises:
+        DataError: it cannot be read.
+        MissingExtraError: datasets is not installed.
+    """
+    try:
+        from datasets import load_dataset
+    except ImportError as error:
+        raise MissingExtraError(source.name, "text") from error
+    try:
+        rows = load_dataset(hub.dataset, hub.config, split=hub.split, streaming=True)
+        numbered = ((f"row {number}", row) for number, row in enumerate(rows, 1))
+        yield from field_texts(numbered, source, source.place)
+    except DataError:
+        raise
+    except Exception as error:  # datasets lets through what its many readers raise
+        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise DataError(
+            f"{source.place} cannot be read from the Hub: {said}",
+            f"look at https://huggingface.co/datasets/{hub.dataset}; a split stands last:"
+            f" {hub.dataset}:{hub.config or ''}:NAME",
+        ) from error
+
+
+def _texts(batches: Iterable[Any], field: str) -> Iterator[str | BadRow]:
+    number = 0
+    for batch in batches:
+        for text in batch.column(0).to_pylist():
+            number += 1
+            yield checked(f"row {number}", text, field)
+
+
+def _text_names(pyarrow: Any, schema: Any) -> list[str]:
+    """Return the columns that hold strings; where there is none, all of them, for the message."""
+    types = pyarrow.types
+    names = [
+        field.name
+        for field in schema
+        if "string" in str(field.type)
+        and not types.is_nested(field.type)
+        and not types.is_list(field.type)
+    ]
+    return names or list(schema.names)
+
+
+@contextmanager
+def _on_disk(opened: Opened) -> Iterator[io.BufferedIOBase]:
+    """Yield a file that can be read at any place: unpacked aside if it was packed."""
+    if opened.packing is None:
+        yield opened.stream
+        return
+    with tempfile.TemporaryFile(prefix="saltlm-") as file:
+        shutil.copyfileobj(opened.stream, file)
+        file.seek(0)
+        yield file
+
+
+@contextmanager
+def _arrow_errors(pyarrow: Any, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except pyarrow.ArrowException as error:
+        raise unreadable(path, error) from error
+
+
+def _pyarrow(path: Path) -> Any:
+    try:
+        import pyarrow
+        import pyarrow.ipc
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtraError(str(path), "text") from error
+    return pyarrow
