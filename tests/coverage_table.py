@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from models import test_gguf
-from tokenizer import test_sentencepiece
+from tokenizer import test_load, test_sentencepiece
 from vocabulary_transfer import test_architectures, test_parents
 from vocabulary_transfer import test_vocabulary_choices as choices
 
@@ -78,12 +78,27 @@ def others() -> Iterable[list[str]]:
     yield ["`plm_vectors`", tiny, vectors, says(test_parents.test_word_vectors_stand_for_a_plm)]
     only = "T5 encoder with a SentencePiece model only"
     yield [only, tiny, only, says(test_parents.test_a_sentencepiece_model_is_converted)]
-    for test in (
-        test_sentencepiece.test_faithful_conversions_pass,
-        test_sentencepiece.test_what_transformers_converts_to_something_else_is_refused,
+    for what, test in (
+        ("tokenizer.json that transformers changes", test_load.test_tokenizer_json_is_the_truth),
+        ("vocab.txt only", test_load.test_vocab_txt_alone),
+        ("vocab.json and merges.txt only", test_load.test_vocab_json_and_merges_alone),
     ):
         (mark,) = test.pytestmark
-        yield ["SentencePiece model only: " + "; ".join(mark.kwargs["ids"]), "", "", says(test)]
+        yield [f"{what}: " + "; ".join(mark.kwargs["ids"]), "", "", says(test)]
+    (mark,) = test_load.test_programs_are_refused_by_name.pytestmark
+    names = "; ".join(name for _, name, _ in mark.args[1])
+    yield [names, "", "", says(test_load.test_programs_are_refused_by_name)]
+    for test in (
+        test_sentencepiece.test_cut_and_rows_are_those_of_the_model,
+        test_sentencepiece.test_what_no_tokenizer_can_be_made_of_is_refused,
+    ):
+        (mark,) = test.pytestmark
+        yield [
+            "SentencePiece model only: " + "; ".join(mark.kwargs["ids"]),
+            "",
+            "",
+            says(test),
+        ]
 
 
 def table(heading: list[str], rows: Iterable[list[str]]) -> list[str]:

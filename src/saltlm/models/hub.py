@@ -8,7 +8,7 @@ from saltlm.errors import CheckpointError
 _LOG = logging.getLogger(__name__)
 
 # Code is fetched with them; it runs only where the user trusts it.
-_TEXT_SUFFIXES = (".json", ".jinja", ".model", ".txt", ".md", ".py")
+_TEXT_SUFFIXES = (".json", ".jinja", ".model", ".txt", ".md", ".py", ".codes")
 _LICENCES = ("LICENSE", "NOTICE")
 
 

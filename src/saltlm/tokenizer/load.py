@@ -1,57 +1,102 @@
-"""A model directory's tokenizer, as transformers loads it."""
+"""A model directory's tokenizer, as its files say it.
+
+``tokenizer.json`` is taken as it stands. Without one, the vocabulary that is there is converted
+once. What transformers would load instead is compared on probes, and said where it differs.
+"""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from tokenizers import Tokenizer
 
 from saltlm.errors import VocabularyError
+from saltlm.tokenizer.compare import differences, load_with_transformers, take_framing
+from saltlm.tokenizer.declared import Declared, add_declared, read_declared
+from saltlm.tokenizer.from_merges import tokenizer_of_merges
+from saltlm.tokenizer.from_vocab_txt import tokenizer_of_vocab_txt
 from saltlm.tokenizer.sentencepiece import (
-    check_conversion,
+    SENTENCEPIECE_FILES,
     find_sentencepiece,
-    require_sentencepiece,
+    tokenizer_of_sentencepiece,
 )
+from saltlm.tokenizer.unconvertible import check_convertible
+
+TOKENIZER_FILES = (
+    *("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "bpe.codes", "dict.txt"),
+    *SENTENCEPIECE_FILES,
+)
+"""Files in which a vocabulary may lie."""
+
+
+class ReadTokenizer(NamedTuple):
+    """The tokenizer of a directory, and what a user should know of it, a sentence each."""
+
+    tokenizer: Tokenizer
+    notes: tuple[str, ...]
 
 
 def load_tokenizer(directory: Path, *, trust_remote_code: bool = False) -> Tokenizer:
-    """Return the fast tokenizer of a model directory, as transformers loads it.
+    """Return the tokenizer of a model directory; see `read_tokenizer`."""
+    return read_tokenizer(directory, trust_remote_code=trust_remote_code).tokenizer
 
-    A directory that has only a SentencePiece model will do if its conversion loses nothing.
+
+def read_tokenizer(directory: Path, *, trust_remote_code: bool = False) -> ReadTokenizer:
+    """Read the tokenizer of a model directory.
+
+    Args:
+        directory: with tokenizer.json, vocab.txt, vocab.json and merges.txt, or a SentencePiece
+            model.
+        trust_remote_code: lets transformers, whose tokenizer is compared, run the directory's code.
 
     Raises:
-        VocabularyError: there is none.
+        VocabularyError: there is none, or it cannot be read or converted without loss.
         MissingExtraError: there is only a SentencePiece model, and no package to read it.
     """
-    from transformers import AutoTokenizer
+    declared = read_declared(directory)
+    file = directory / "tokenizer.json"
+    notes: tuple[str, ...] = ()
+    if file.is_file():
+        tokenizer = _open(file)
+    else:
+        tokenizer, notes = _converted(declared)
+    add_declared(tokenizer, declared)
+    loaded = load_with_transformers(directory, trust_remote_code=trust_remote_code)
+    if not file.is_file() and isinstance(loaded, Tokenizer):
+        take_framing(tokenizer, loaded)
+    if file.is_file() or find_sentencepiece(directory) is None:
+        notes = (*notes, *differences(tokenizer, loaded, directory))
+    return ReadTokenizer(tokenizer, notes)  # of SentencePiece: compared with the original itself
 
-    slow = None
-    if not (directory / "tokenizer.json").is_file():
-        slow = find_sentencepiece(directory)
-        if slow is None:
-            raise VocabularyError(
-                f"{directory} has neither tokenizer.json, the file of a fast tokenizer, nor a"
-                " SentencePiece model",
-                "save its tokenizer there with the tokenizers library, if it can be written so",
-            )
-        require_sentencepiece(slow)
+
+def _open(file: Path) -> Tokenizer:
     try:
-        loaded = AutoTokenizer.from_pretrained(
-            directory, local_files_only=True, trust_remote_code=trust_remote_code
-        )
+        tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # tokenizers raises plain Exception on a broken file
         reason = str(error).partition("\n")[0]
-        raise VocabularyError(f"the tokenizer in {directory} cannot be loaded: {reason}") from error
-    tokenizer = getattr(loaded, "backend_tokenizer", None)
-    if not isinstance(tokenizer, Tokenizer):
         raise VocabularyError(
-            f"transformers loads the tokenizer in {directory} as a {type(loaded).__name__}, which "
-            "is not a fast tokenizer",
-            "set tokenizer_class to PreTrainedTokenizerFast in its tokenizer_config.json",
-        )
+            f"the tokenizer in {file} cannot be loaded: {reason}",
+            "fetch the file anew, or give a copy of the model whose tokenizer.json is whole",
+        ) from error
     tokenizer.no_truncation()  # some files ask for it, and texts would be counted cut off or padded
     tokenizer.no_padding()
-    if slow is not None:
-        check_conversion(tokenizer, slow)
     return tokenizer
+
+
+def _converted(declared: Declared) -> ReadTokenizer:
+    """Convert the vocabulary of a directory without tokenizer.json."""
+    check_convertible(declared)
+    directory = declared.directory
+    if (spiece := find_sentencepiece(directory)) is not None:
+        return ReadTokenizer(*tokenizer_of_sentencepiece(spiece, declared))
+    if all((directory / name).is_file() for name in ("vocab.json", "merges.txt")):
+        return ReadTokenizer(*tokenizer_of_merges(declared))
+    if (directory / "vocab.txt").is_file():
+        return ReadTokenizer(*tokenizer_of_vocab_txt(declared))
+    raise VocabularyError(
+        f"{directory} has no tokenizer: neither tokenizer.json, nor vocab.txt, nor vocab.json and"
+        " merges.txt, nor a SentencePiece model",
+        "give a copy of the model with one of these files",
+    )
 
 
 def check_ids(name: str, tokenizer: Tokenizer, n_rows: int) -> None:

@@ -1,19 +1,18 @@
-"""Tokenizers that exist only as a SentencePiece model: converted, and compared with the original.
-
-transformers turns such a file into a fast tokenizer, but not always into the same one: a class that
-does not fit, or a step of the normalization that is left out, gives other tokens without a word.
-"""
+"""Tokenizers that exist only as a SentencePiece model: converted, and compared with it."""
 
 import importlib
-import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import transformers
 from tokenizers import Tokenizer
+from tokenizers.normalizers import Normalizer
+from tokenizers.normalizers import Sequence as Steps
 
 from saltlm.errors import MissingExtraError, VocabularyError
+from saltlm.tokenizer.declared import Declared
+from saltlm.tokenizer.from_pieces import MARK, class_steps, convert
+from saltlm.tokenizer.probes import PROBES
 
 SENTENCEPIECE_FILES = (
     "spiece.model",
@@ -26,16 +25,7 @@ SENTENCEPIECE_FILES = (
 
 _MOST_PIECES = 20_000  # of the vocabulary that are put into the sample
 _RUN = 20  # pieces to a text
-_PROBES = (
-    "Two words, and 3.14 of them.",
-    "  two  spaces at  both ends  ",
-    "lines\nand\ttabs\r\n",
-    "\ufb01ne \u2460 \uff21\uff22 \u212b x\u00b2 \u2026",  # what NFKC rewrites
-    "e\u0301te\u0301 \u00e9t\u00e9 \u0130\u00df \u017f",
-    "\u0645\u0631\u062d\u0628\u0627 \u4f60\u597d \U0001f600 \U0001f44d\U0001f3fd",
-    "1000000 20240101",
-    "\u2581 \u200b\u00a0\u3000.",
-)
+_NAMED = 3  # differences that are named
 
 
 def find_sentencepiece(directory: Path) -> Path | None:
@@ -45,35 +35,28 @@ def find_sentencepiece(directory: Path) -> Path | None:
     )
 
 
-def check_conversion(converted: Tokenizer, file: Path) -> None:
-    """Compare a converted tokenizer with the SentencePiece model that it was made of.
+def tokenizer_of_sentencepiece(file: Path, declared: Declared) -> tuple[Tokenizer, tuple[str, ...]]:
+    """Convert a SentencePiece model, and compare the result with the original.
 
-    Both cut a sample: probes of white space, digits, scripts and rewritten characters, and the
-    model's own pieces in runs. A class that lower-cases or drops accents may do so.
+    Args:
+        file: the model.
+        declared: what its directory says: which ids its pieces have, and what is done to a text.
+
+    Returns:
+        the tokenizer, and notes on it.
 
     Raises:
-        VocabularyError: the file is no SentencePiece model, its pieces have other ids, or a text is
-            cut in other places.
+        VocabularyError: the file is no SentencePiece model, or its cut cannot be reproduced.
         MissingExtraError: sentencepiece is not installed.
     """
+    require_sentencepiece(file)
+    messages = importlib.import_module("sentencepiece.sentencepiece_model_pb2")
+
     original = _open(file)
-    size = original.get_piece_size()
-    ids = {id: converted.token_to_id(original.id_to_piece(id)) for id in range(size)}
-    text_ids = [id for id in ids if not (original.is_control(id) or original.is_unknown(id))]
-    shifts = {None if (new := ids[id]) is None else new - id for id in text_ids}
-    if len(shifts) > 1 or None in shifts:
-        lost = sum(ids[id] is None for id in text_ids)
-        raise _refused(
-            file,
-            f"{lost} of {len(text_ids)} pieces are lost" if lost else "pieces change their order",
-        )
-    prepare = _preparation(converted)
-    for text in _sample(original, text_ids):
-        expected = [ids[id] for id in original.encode(prepare(text))]
-        found = converted.encode(text, add_special_tokens=False)
-        if found.ids != expected:
-            pieces = original.encode(prepare(text), out_type=str)
-            raise _refused(file, f"{text!r} becomes {found.tokens}, not {pieces}")
+    proto = messages.ModelProto()
+    proto.ParseFromString(file.read_bytes())
+    tokenizer = convert(proto, declared)
+    return tokenizer, check_conversion(tokenizer, original, file, class_steps(declared))
 
 
 def require_sentencepiece(file: Path) -> None:
@@ -89,6 +72,88 @@ def require_sentencepiece(file: Path) -> None:
         raise MissingExtraError(f"reading {file}", "sentencepiece") from error
 
 
+def check_conversion(
+    converted: Tokenizer, original: Any, file: Path, steps: Sequence[Normalizer] = ()
+) -> tuple[str, ...]:
+    """Compare a converted tokenizer with the SentencePiece model that it was made of.
+
+    Both cut the probes and the model's own pieces in runs. A text with a piece that the embedding
+    has no row for is passed over: the original knows it as unknown, and the converted tokenizer
+    spells it.
+
+    Args:
+        converted: to be compared.
+        original: a SentencePieceProcessor.
+        file: it was read from, for messages.
+        steps: what the class does to a text before SentencePiece sees it.
+
+    Returns:
+        notes: that white space at the ends of a text is cut otherwise, where it is.
+
+    Raises:
+        VocabularyError: a text is cut in other places.
+    """
+    differing: list[str] = []
+    at_ends: list[str] = []
+    for text, found, expected in _cuts(converted, original, Steps(list(steps))):
+        if _without_ends(found) == _without_ends(expected):
+            at_ends.append(text)
+        else:
+            differing.append(_difference(text, found, expected))
+    if differing:
+        more = f" and {len(differing) - _NAMED} more" if len(differing) > _NAMED else ""
+        raise VocabularyError(
+            f"{file} cannot be converted without loss: {'; '.join(differing[:_NAMED])}{more}",
+            "give a copy of the model that has a tokenizer.json",
+        )
+    if not at_ends:
+        return ()
+    return (
+        f"white space at the ends of a text is cut otherwise than by {file.name}, as in"
+        f" {at_ends[0]!r}",
+    )
+
+
+def _cuts(
+    converted: Tokenizer, original: Any, before: Normalizer
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield the texts of the sample that are cut differently, with both cuts."""
+    known = converted.get_vocab().keys()
+    special = [t.content for t in converted.get_added_tokens_decoder().values() if t.special]
+    for text in _sample(original):
+        for token in special:
+            text = text.replace(token, "")
+        ids = original.encode(before.normalize_str(text))
+        expected = [original.id_to_piece(id) for id in ids]
+        found_ids = converted.encode(text, add_special_tokens=False).ids
+        found = [str(converted.id_to_token(id)) for id in found_ids]
+        if found != expected and known >= set(expected):
+            yield text, found, expected
+
+
+def _difference(text: str, found: list[str], expected: list[str]) -> str:
+    same = 0
+    while found[same : same + 1] == expected[same : same + 1]:
+        same += 1
+    start = max(0, same - 1)
+    shown = text if len(text) <= 60 else text[:57] + "..."
+    return f"{shown!r} becomes {found[start : same + 4]}, not {expected[start : same + 4]}"
+
+
+def _without_ends(pieces: list[str]) -> list[str]:
+    """Return pieces without marks of spaces before the first letter and after the last."""
+    start, end = 0, len(pieces)
+    while start < end and not pieces[start].strip(MARK):
+        start += 1
+    while start < end and not pieces[end - 1].strip(MARK):
+        end -= 1
+    kept = pieces[start:end]
+    if kept:
+        kept[0] = kept[0].lstrip(MARK)
+        kept[-1] = kept[-1].rstrip(MARK)
+    return kept
+
+
 def _open(file: Path) -> Any:
     from sentencepiece import SentencePieceProcessor
 
@@ -98,41 +163,17 @@ def _open(file: Path) -> Any:
         reason = str(error).partition("\n")[0]
         raise VocabularyError(
             f"{file} is not a SentencePiece model: {reason}",
-            "use a copy of the model that has a tokenizer.json",
+            "give a copy of the model that has a tokenizer.json",
         ) from error
 
 
-def _refused(file: Path, reason: str) -> VocabularyError:
-    return VocabularyError(
-        f"{file} is not converted without loss by transformers {transformers.__version__}: "
-        f"{reason}",
-        "name the right tokenizer_class in tokenizer_config.json, or accept the loss: python -c"
-        f" \"from transformers import AutoTokenizer as T; T.from_pretrained('{file.parent}')"
-        f".save_pretrained('{file.parent}')\"",
-    )
-
-
-def _preparation(converted: Tokenizer) -> Callable[[str], str]:
-    """Return what the model's class does to a text before SentencePiece sees it."""
-
-    def drops(text: str) -> bool:
-        normalizer = converted.normalizer
-        return normalizer is not None and text not in normalizer.normalize_str(text)
-
-    drops_case, drops_accents = drops("A"), drops("\u00e9")
-
-    def prepare(text: str) -> str:
-        if drops_accents:
-            parts = unicodedata.normalize("NFKD", text)
-            text = "".join(part for part in parts if not unicodedata.combining(part))
-        return text.lower() if drops_case else text
-
-    return prepare
-
-
-def _sample(original: Any, text_ids: list[int]) -> Iterator[str]:
-    yield from _PROBES
-    step = max(1, len(text_ids) // _MOST_PIECES)
-    pieces = [original.id_to_piece(id) for id in text_ids[::step] if not original.is_byte(id)]
+def _sample(original: Any) -> Iterator[str]:
+    yield from PROBES.values()
+    ids = [
+        id
+        for id in range(original.get_piece_size())
+        if not (original.is_control(id) or original.is_unknown(id) or original.is_byte(id))
+    ]
+    pieces = [original.id_to_piece(id) for id in ids[:: max(1, len(ids) // _MOST_PIECES)]]
     for start in range(0, len(pieces), _RUN):
-        yield "".join(pieces[start : start + _RUN]).replace("\u2581", " ")
+        yield "".join(pieces[start : start + _RUN]).replace(MARK, " ")

@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from tokenizers import Tokenizer
 
-from saltlm.errors import CheckpointError
+from saltlm.tokenizer.declared import read_json, token_string
 from saltlm.tokenizer.definition import unknown_piece
 
 ROLES = ("bos", "eos", "pad", "unk", "sep", "cls", "mask")
@@ -70,14 +70,14 @@ def read_special_tokens(directory: Path, tokenizer: Tokenizer) -> SpecialTokens:
     Raises:
         CheckpointError: if one of the files is not a JSON object.
     """
-    settings = _read_json(directory / "tokenizer_config.json")
-    named = _read_json(directory / "special_tokens_map.json") | settings
-    by_id = _read_json(directory / "config.json")
+    settings = read_json(directory / "tokenizer_config.json")
+    named = read_json(directory / "special_tokens_map.json") | settings
+    by_id = read_json(directory / "config.json")
     by_id = (
-        (by_id.get("text_config") or {}) | by_id | _read_json(directory / "generation_config.json")
+        (by_id.get("text_config") or {}) | by_id | read_json(directory / "generation_config.json")
     )
     config_roles = _tokens_by_config(by_id, tokenizer)
-    roles = {role: _content(named.get(f"{role}_token")) for role in ROLES}
+    roles = {role: token_string(named.get(f"{role}_token")) for role in ROLES}
     if not any(roles.values()):
         roles = {role: next(iter(config_roles.get(role, ())), None) for role in ROLES}
     return _assemble(
@@ -103,7 +103,7 @@ def special_tokens_of(tokenizer: Tokenizer | LoadedTokenizer) -> SpecialTokens:
     templates = tokenizer.chat_template or {}
     return _assemble(
         tokenizer.backend_tokenizer,
-        {role: _content(getattr(tokenizer, f"{role}_token", None)) for role in ROLES},
+        {role: token_string(getattr(tokenizer, f"{role}_token", None)) for role in ROLES},
         tokenizer.all_special_tokens,
         templates if isinstance(templates, dict) else {"default": templates},
         settings={
@@ -142,25 +142,6 @@ def _assemble(
     )
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be read as JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{file} holds a {type(value).__name__}, not a JSON object")
-    return value
-
-
-def _content(token: Any) -> str | None:
-    """Return a token's string: it may be written as one, or as an AddedToken's fields."""
-    if isinstance(token, dict):
-        token = token.get("content")
-    return None if token is None else str(token)
-
-
 def _extra_tokens(named: Mapping[str, Any]) -> list[str]:
     """Return the special tokens without a standard role, under the keys of transformers 4 and 5."""
     found: list[Any] = []
@@ -168,7 +149,7 @@ def _extra_tokens(named: Mapping[str, Any]) -> list[str]:
         extra = named.get(key) or ()
         found += extra.values() if isinstance(extra, dict) else extra
     found += (value for key, value in named.items() if key.endswith("_token"))
-    return [token for item in found if (token := _content(item)) and not isinstance(item, bool)]
+    return [token for item in found if (token := token_string(item)) and not isinstance(item, bool)]
 
 
 def _tokens_by_config(

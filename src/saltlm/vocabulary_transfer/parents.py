@@ -1,6 +1,6 @@
 """The two models, read without their weights, and how their vocabularies meet."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -13,7 +13,7 @@ from saltlm.models.architecture import check_convertible, check_is_causal_lm, re
 from saltlm.models.checkpoint import Checkpoint, open_checkpoint
 from saltlm.models.hub import resolve_model, revision_of
 from saltlm.models.token_tables import Tables, read_tables
-from saltlm.tokenizer.load import check_ids, load_tokenizer
+from saltlm.tokenizer.load import check_ids, read_tokenizer
 from saltlm.tokenizer.special_tokens import SpecialTokens, read_special_tokens
 
 
@@ -25,6 +25,7 @@ class Parent:
         name: as the user gave it.
         directory: where its files are.
         revision: commit of the Hub repository; None for a local directory.
+        notes: what to know of its tokenizer, a sentence each.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Parent:
     checkpoint: Checkpoint
     tokenizer: Tokenizer
     special: SpecialTokens
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def read_pair(source: str, plm: str, config: TransferConfig) -> Pair:
     check_is_causal_lm(left.config, left.directory)
     if config.dtype is not None:
         check_convertible(left.config, left.directory)
-    other = _other_tokenizer(config)
+    other, other_notes = _other_tokenizer(config)
     names = config.tensors
     tables = read_tables(
         left.checkpoint,
@@ -90,19 +92,23 @@ def read_pair(source: str, plm: str, config: TransferConfig) -> Pair:
         n_source_rows=len(tables.embedding),
         other=other,
     )
+    notes = (*left.notes, *right.notes, *other_notes, *alignment.target.notes)
+    alignment = replace(alignment, target=replace(alignment.target, notes=notes))
     if config.plm_vectors is not None:
         rows = read_vectors(config.plm_vectors, alignment.surface[: len(alignment.plm)]).matrix
         plm_tables = Tables(rows, None, None, {"embedding": (config.plm_vectors,)}, is_tied=False)
     return Pair(left, right, tables, plm_tables, alignment)
 
 
-def _other_tokenizer(config: TransferConfig) -> tuple[Tokenizer, SpecialTokens] | None:
-    """Return the tokenizer that is wanted instead of the PLM's, with its special tokens."""
+def _other_tokenizer(
+    config: TransferConfig,
+) -> tuple[tuple[Tokenizer, SpecialTokens] | None, tuple[str, ...]]:
+    """Return the tokenizer that is wanted instead of the PLM's, its special tokens, and notes."""
     if config.target_tokenizer is None:
-        return None
+        return None, ()
     directory = resolve_model(config.target_tokenizer, with_weights=False)
-    tokenizer = load_tokenizer(directory, trust_remote_code=config.trust_remote_code)
-    return tokenizer, read_special_tokens(directory, tokenizer)
+    tokenizer, notes = read_tokenizer(directory, trust_remote_code=config.trust_remote_code)
+    return (tokenizer, read_special_tokens(directory, tokenizer)), notes
 
 
 def load_parent(ref: str, *, trust_remote_code: bool = False) -> Parent:
@@ -110,11 +116,11 @@ def load_parent(ref: str, *, trust_remote_code: bool = False) -> Parent:
 
     Raises:
         CheckpointError: the model is not there, or its files are not sound.
-        VocabularyError: it has no fast tokenizer.
+        VocabularyError: its tokenizer cannot be read or converted.
     """
     directory = resolve_model(ref)
     config = read_config(directory, trust_remote_code=trust_remote_code)
-    tokenizer = load_tokenizer(directory, trust_remote_code=trust_remote_code)
+    tokenizer, notes = read_tokenizer(directory, trust_remote_code=trust_remote_code)
     return Parent(
         name=ref,
         directory=directory,
@@ -123,6 +129,7 @@ def load_parent(ref: str, *, trust_remote_code: bool = False) -> Parent:
         checkpoint=open_checkpoint(directory),
         tokenizer=tokenizer,
         special=read_special_tokens(directory, tokenizer),
+        notes=notes,
     )
 
 
@@ -131,10 +138,10 @@ def load_tokenizer_parent(ref: str, *, trust_remote_code: bool = False) -> Paren
 
     Raises:
         CheckpointError: the directory is not there.
-        VocabularyError: it has no fast tokenizer.
+        VocabularyError: its tokenizer cannot be read or converted.
     """
     directory = resolve_model(ref, with_weights=False)
-    tokenizer = load_tokenizer(directory, trust_remote_code=trust_remote_code)
+    tokenizer, notes = read_tokenizer(directory, trust_remote_code=trust_remote_code)
     return Parent(
         name=ref,
         directory=directory,
@@ -143,4 +150,5 @@ def load_tokenizer_parent(ref: str, *, trust_remote_code: bool = False) -> Paren
         checkpoint=Checkpoint(directory, {}, (), {}),
         tokenizer=tokenizer,
         special=read_special_tokens(directory, tokenizer),
+        notes=notes,
     )

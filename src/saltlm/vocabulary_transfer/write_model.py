@@ -34,8 +34,8 @@ from saltlm.record.card import licence_of, model_card
 from saltlm.record.manifest import environment, write_manifest
 from saltlm.scoring.holdout import Score
 from saltlm.tokenizer.definition import steps
+from saltlm.tokenizer.load import TOKENIZER_FILES
 from saltlm.tokenizer.save import save_tokenizer
-from saltlm.tokenizer.sentencepiece import SENTENCEPIECE_FILES
 from saltlm.tokenizer.target import role_table
 from saltlm.vocabulary_transfer.parents import Pair, Parent
 from saltlm.vocabulary_transfer.result import TransferResult
@@ -183,7 +183,7 @@ def _describe_tokenizer(config: TransferConfig) -> dict[str, Any] | None:
 
 
 def _hashes(directory: Path) -> dict[str, str]:
-    names = ("config.json", "tokenizer.json", *SENTENCEPIECE_FILES)
+    names = ("config.json", *TOKENIZER_FILES)
     files = [directory / name for name in names]
     return {file.name: sha256(file) for file in files if file.is_file()}
 

@@ -1,0 +1,113 @@
+"""What a model directory says of its tokenizer beside the vocabulary: class, settings, tokens."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer
+
+from saltlm.errors import CheckpointError
+
+_ROLE_KEYS = tuple(f"{role}_token" for role in ("bos", "eos", "pad", "unk", "sep", "cls", "mask"))
+_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+_GENERIC = ("pretrained", "tokenizersbackend", "pythonbackend", "")
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What the JSON files of a directory say.
+
+    Attributes:
+        directory: where they are.
+        class_name: the class of transformers they name; "" if they name none.
+        kind: that class, in lower case and without "Tokenizer": "bert", "xlmroberta"; where it says
+            nothing, the type of the model.
+        settings: of tokenizer_config.json.
+        roles: "unk_token" and the like -> token, where one is named.
+        added: id -> content and flags of tokens that the files list with their ids.
+    """
+
+    directory: Path
+    class_name: str
+    kind: str
+    settings: dict[str, Any]
+    roles: dict[str, str]
+    added: dict[int, dict[str, Any]]
+
+    def token(self, role: str, default: str) -> str:
+        """Return the token of a role, such as "unk"; the default if none is named."""
+        return self.roles.get(f"{role}_token", default)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return the JSON object of a file; empty if there is no such file.
+
+    Raises:
+        CheckpointError: the file holds something else.
+    """
+    if not file.is_file():
+        return {}
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} cannot be read as JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{file} holds a {type(value).__name__}, not a JSON object")
+    return value
+
+
+def token_string(token: Any) -> str | None:
+    """Return a token's string: it may be written as one, or as an AddedToken's fields."""
+    if isinstance(token, dict):
+        token = token.get("content")
+    return None if token is None else str(token)
+
+
+def read_declared(directory: Path) -> Declared:
+    """Read what a directory says of its tokenizer.
+
+    Raises:
+        CheckpointError: one of its files is not a JSON object.
+    """
+    settings = read_json(directory / "tokenizer_config.json")
+    config = read_json(directory / "config.json")
+    named = read_json(directory / "special_tokens_map.json") | settings
+    class_name = settings.get("tokenizer_class") or config.get("tokenizer_class") or ""
+    kind = _plain(class_name.removesuffix("Fast").removesuffix("Tokenizer"))
+    if kind in _GENERIC:
+        kind = _plain(str(config.get("model_type", "")))
+    roles = {key: token for key in _ROLE_KEYS if (token := token_string(named.get(key)))}
+    added = {
+        int(id): dict(token)
+        for id, token in settings.get("added_tokens_decoder", {}).items()
+        if isinstance(token, Mapping)
+    }
+    for token, id in read_json(directory / "added_tokens.json").items():
+        added.setdefault(id, {"content": token})
+    return Declared(directory, class_name, kind, settings, roles, added)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def add_declared(tokenizer: Tokenizer, declared: Declared) -> None:
+    """List the tokens among a tokenizer's added ones that its directory declares; edits it.
+
+    Those that are not in its vocabulary are added only where they get the id they are listed with.
+    """
+    known = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    for id, token in sorted(declared.added.items()):
+        content = str(token["content"])
+        place = tokenizer.token_to_id(content)
+        if content in known or id != (tokenizer.get_vocab_size() if place is None else place):
+            continue
+        flags = {flag: bool(token[flag]) for flag in _FLAGS if flag in token}
+        tokenizer.add_tokens([AddedToken(content, **flags)])
+        known.add(content)
+    for content in declared.roles.values():
+        if content not in known and tokenizer.token_to_id(content) is not None:
+            tokenizer.add_special_tokens([AddedToken(content, normalized=False, special=True)])

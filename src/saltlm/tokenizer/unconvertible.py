@@ -1,0 +1,51 @@
+"""Tokenizers that no ``tokenizer.json`` can stand for: refused by name, before anything is read."""
+
+from saltlm.errors import VocabularyError
+from saltlm.tokenizer.declared import Declared
+
+_MULTILINGUAL = (
+    "take a PLM whose tokenizer is written as a vocabulary; a multilingual one such as"
+    " intfloat/multilingual-e5-small, cut to the language with --prune-to N --corpus FILE, will do"
+)
+_REASONS = {
+    "bertjapanese": "cuts words with MeCab and its dictionary, a program beside the vocabulary",
+    "byt5": "reads single bytes, so the model has no rows of words to give",
+    "perceiver": "reads single bytes, so the model has no rows of words to give",
+    "canine": "reads single characters by hash, so the model has no rows of words to give",
+    "marian": "has one SentencePiece model to read with and another to write with",
+    "flaubert": "cuts words with the rules of Moses, a program beside the vocabulary",
+    "xlm": "cuts words with the rules of Moses, a program beside the vocabulary",
+    "cpmant": "cuts words with jieba, a program beside the vocabulary",
+    "roformer": "cuts words with jieba, a program beside the vocabulary",
+    "cpm": "cuts words with jieba, a program beside the vocabulary",
+}
+"""Kind of tokenizer -> why its cut cannot be reproduced."""
+
+
+def check_convertible(declared: Declared) -> None:
+    """Make sure that a directory without tokenizer.json has a tokenizer that can be converted.
+
+    Raises:
+        VocabularyError: its class cuts text with a program, or there are no pieces at all.
+    """
+    directory = declared.directory
+    reason = _REASONS.get(declared.kind)
+    if reason is None and (directory / "source.spm").is_file():
+        reason = _REASONS["marian"]
+    if reason is not None:
+        name = declared.class_name or f"tokenizer of a {declared.kind} model"
+        raise VocabularyError(f"the {name} of {directory} {reason}", _MULTILINGUAL)
+    if (directory / "tekken.json").is_file():
+        raise VocabularyError(
+            f"{directory} has a tekken.json alone, which saltlm does not read",
+            "let transformers write it as tokenizer.json: pip install mistral-common; then "
+            + resave_command(str(directory)),
+        )
+
+
+def resave_command(directory: str) -> str:
+    """Return a command that makes transformers write a directory's tokenizer.json."""
+    return (
+        'python -c "from transformers import AutoTokenizer as T; '
+        f"T.from_pretrained('{directory}').save_pretrained('{directory}')\""
+    )

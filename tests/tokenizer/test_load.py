@@ -1,0 +1,281 @@
+"""The tokenizer of a directory is what its files say, whatever class they name."""
+
+import json
+import shlex
+
+import pytest
+import transformers as hf
+from tokenizers import Tokenizer, pre_tokenizers
+
+from conftest import TRAINERS
+from saltlm.errors import CheckpointError, VocabularyError
+from saltlm.tokenizer.load import read_tokenizer
+from saltlm.tokenizer.probes import PROBES, WHITE_SPACE
+
+BERT = {"model_type": "bert"}
+
+
+def write(directory, config, settings=None, tokenizer=None):
+    (directory / "config.json").write_text(json.dumps(config))
+    if settings is not None:
+        (directory / "tokenizer_config.json").write_text(json.dumps(settings))
+    if tokenizer is not None:
+        tokenizer.save(str(directory / "tokenizer.json"))
+    return directory
+
+
+def cut(tokenizer, text):
+    return tokenizer.encode(text, add_special_tokens=False).tokens
+
+
+def digits_apart():
+    tokenizer = TRAINERS["bytelevel"]()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "tokenizer", "named"),
+    [
+        ({"model_type": "llama"}, {"tokenizer_class": "GPT2Tokenizer"}, digits_apart, "digits"),
+        (BERT, None, TRAINERS["wordpiece"], "upper case"),
+        (BERT, {"tokenizer_class": "BertTokenizerFast"}, TRAINERS["wordpiece"], "upper case"),
+        ({"model_type": "gpt2"}, None, TRAINERS["metaspace"], "words"),
+    ],
+    ids=["digits of a GPT-2 class", "cased BERT", "cased BERT, class named", "Metaspace GPT-2"],
+)
+def test_tokenizer_json_is_the_truth(tmp_path, config, settings, tokenizer, named):
+    """Cut as tokenizer.json says, and said where transformers cuts otherwise."""
+    made = tokenizer()
+    write(tmp_path, config, settings, made)
+    read, notes = read_tokenizer(tmp_path)
+    for text in PROBES.values():
+        assert cut(read, text) == cut(made, text)
+    (note,) = notes
+    assert f"transformers {hf.__version__} loads another tokenizer from {tmp_path}" in note
+    assert named in note
+
+
+@pytest.mark.parametrize("family", TRAINERS)
+def test_nothing_is_said_where_all_agree(tmp_path, family):
+    write(tmp_path, {}, {"tokenizer_class": "PreTrainedTokenizerFast"}, TRAINERS[family]())
+    assert read_tokenizer(tmp_path).notes == ()
+
+
+def test_a_directory_that_transformers_does_not_load_is_said(tmp_path):
+    write(tmp_path, {"model_type": "canine"}, None, TRAINERS["unigram"]())
+    (note,) = read_tokenizer(tmp_path).notes
+    start = f"transformers {hf.__version__} does not load the tokenizer in {tmp_path}: its Canine"
+    assert note == f"{start}Tokenizer is written in Python alone; saltlm reads its files"
+
+
+def test_tokens_that_the_other_files_list(tmp_path):
+    made = TRAINERS["unigram"]()
+    size = made.get_vocab_size()
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "added_tokens_decoder": {
+            str(size): {"content": "<one>", "special": True},
+            str(size + 5): {"content": "<far>", "special": True},
+        },
+        "bos_token": "▁the",
+    }
+    write(tmp_path, {}, settings, made)
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"<two>": size + 1}))
+    read = read_tokenizer(tmp_path).tokenizer
+    assert [read.token_to_id(token) for token in ("<one>", "<two>", "<far>")] == [
+        *(size, size + 1),
+        None,
+    ]
+    assert cut(read, "a<one>b<two>")[1::2] == ["<one>", "<two>"]
+    assert read.get_added_tokens_decoder()[made.token_to_id("▁the")].special
+
+
+def vocab_txt(directory, tokenizer, settings, config=BERT):
+    pieces = sorted(tokenizer.get_vocab(), key=tokenizer.token_to_id)
+    (directory / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
+    return write(directory, config, settings)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "settings"),
+    [
+        ("bert", {"do_lower_case": False, "strip_accents": False}),
+        ("electra", {"do_lower_case": False, "model_max_length": 512}),
+        ("bert", {"do_lower_case": False, "tokenizer_class": "BertTokenizer"}),
+        ("gpt2", {"do_lower_case": False, "tokenizer_class": "BertTokenizer"}),
+        ("bert", {"do_lower_case": True}),
+        ("bert", {"do_lower_case": True, "strip_accents": False, "tokenize_chinese_chars": False}),
+    ],
+    ids=["gbert", "KoELECTRA", "MuRIL", "BERT's in a GPT-2", "uncased", "uncased with accents"],
+)
+def test_vocab_txt_alone(tmp_path, model_type, settings):
+    """A vocab.txt alone is cut as transformers' own BertTokenizer cuts it."""
+    vocab_txt(tmp_path, TRAINERS["wordpiece"](), settings, {"model_type": model_type})
+    read, notes = read_tokenizer(tmp_path)
+    assert notes == ()
+    known = {key: settings[key] for key in settings if key != "tokenizer_class"}
+    original = hf.BertTokenizer(str(tmp_path / "vocab.txt"), **known)
+    assert read.get_vocab() == original.get_vocab()
+    for text in PROBES.values():
+        assert read.encode(text).ids == original(text)["input_ids"]
+
+
+@pytest.mark.parametrize(("is_cased", "kept"), [(True, "Das"), (False, "das")])
+def test_a_silent_vocab_txt_is_cased_if_its_pieces_are(tmp_path, is_cased, kept):
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "das", "haus"]
+    pieces += ["Das", "Haus"] if is_cased else ["der", "die"]
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces))
+    read, notes = read_tokenizer(write(tmp_path, BERT))
+    assert cut(read, "Das") == [kept]
+    assert bool(notes) == is_cased
+    if is_cased:
+        assert "2 of its 4 pieces have capitals, so it does not" in notes[0]
+        assert "transformers" in notes[1]
+        write(tmp_path, BERT, {"do_lower_case": False})  # what both notes are about
+        assert read_tokenizer(tmp_path).notes == ()
+
+
+def test_words_that_no_piece_stands_for(tmp_path):
+    (tmp_path / "vocab.txt").write_text("das\nhaus\n<unk>\n")
+    write(tmp_path, BERT)
+    with pytest.raises(VocabularyError, match=r"has no '\[UNK\]', so it is no WordPiece") as caught:
+        read_tokenizer(tmp_path)
+    assert "name the unk_token in tokenizer_config.json" in caught.value.hint
+    write(tmp_path, BERT, {"unk_token": "<unk>"})
+    assert read_tokenizer(tmp_path).tokenizer.token_to_id("<unk>") == 2
+
+
+def test_words_cut_at_spaces_only(tmp_path):
+    settings = {"do_basic_tokenize": False, "do_lower_case": False}
+    vocab_txt(tmp_path, TRAINERS["wordpiece"](), settings)
+    assert cut(read_tokenizer(tmp_path).tokenizer, "Haus.") == ["Haus", "##."]
+
+
+def merges(directory, tokenizer, config, settings=None):
+    model = json.loads(tokenizer.to_str())["model"]
+    (directory / "vocab.json").write_text(json.dumps(model["vocab"]), encoding="utf-8")
+    lines = [" ".join(merge) for merge in model["merges"]]
+    text = "\n".join(["#version: 0.2", *lines]) + "\n"
+    (directory / "merges.txt").write_text(text, encoding="utf-8")
+    return write(directory, config, settings)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "settings"),
+    [
+        ("gpt2", {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}),
+        ("gpt2", None),
+        ("roberta", {"bos_token": "<s>"}),
+        ("gpt2", {"add_prefix_space": True}),
+    ],
+    ids=["german-gpt2", "AraGPT2", "RobBERT", "space before"],
+)
+def test_vocab_json_and_merges_alone(tmp_path, model_type, settings):
+    """Cut as transformers' own GPT2Tokenizer or RobertaTokenizer cuts it."""
+    made = TRAINERS["bytelevel"]()
+    read = read_tokenizer(merges(tmp_path, made, {"model_type": model_type}, settings)).tokenizer
+    kind = hf.RobertaTokenizer if model_type == "roberta" else hf.GPT2Tokenizer
+    original = kind.from_pretrained(tmp_path)
+    for name in PROBES.keys() - {"chat"}:  # classes add tokens of their own, without a row
+        ids = read.encode(PROBES[name], add_special_tokens=False).ids
+        assert ids == original(PROBES[name], add_special_tokens=False)["input_ids"]
+
+
+def test_without_tokenizer_json_settings_say_what_stands_around_a_text(tmp_path):
+    settings = {"add_bos_token": True, "bos_token": "<|im_start|>"}
+    merges(tmp_path, TRAINERS["bytelevel"](), {"model_type": "gpt2"}, settings)
+    assert read_tokenizer(tmp_path).tokenizer.encode("a").tokens == ["<|im_start|>", "a"]
+    made = TRAINERS["sentencepiece"]()  # in the file they do not: transformers passes them by, too
+    settings = {"add_bos_token": False, "bos_token": "<s>", "tokenizer_class": "LlamaTokenizer"}
+    write(tmp_path, {"model_type": "llama"}, settings, made)
+    assert read_tokenizer(tmp_path).tokenizer.encode("a").tokens == ["<s>", "▁a"]
+
+
+def test_herbert_without_tokenizer_json(tmp_path):
+    made = Tokenizer.from_str(hf.HerbertTokenizer().backend_tokenizer.to_str())
+    vocabulary = ["<s>", "</s>", "<pad>", "<unk>", "<mask>", "d", "o", "m", "m</w>", "om</w>"]
+    vocabulary += ["dom</w>", ".</w>"]
+    (tmp_path / "vocab.json").write_text(json.dumps({t: i for i, t in enumerate(vocabulary)}))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\no m</w>\nd om</w>\n")
+    write(tmp_path, BERT, {"tokenizer_class": "HerbertTokenizer"})
+    read = read_tokenizer(tmp_path).tokenizer
+    assert cut(read, "dom dom.") == ["dom</w>", "dom</w>", ".</w>"]
+    assert json.loads(made.to_str())["normalizer"] == json.loads(read.to_str())["normalizer"]
+
+
+def test_a_class_with_words_of_its_own_and_the_way_out(tmp_path):
+    merges(tmp_path, TRAINERS["bytelevel"](), {"model_type": "qwen2"})
+    with pytest.raises(VocabularyError, match="how a qwen2 cuts text into words stands in") as e:
+        read_tokenizer(tmp_path)
+    run_command(e.value.hint)
+    assert read_tokenizer(tmp_path).tokenizer.get_vocab_size() >= 900
+
+
+def run_command(hint):
+    """Run the Python program of a hint that ends in: python -c "..."."""
+    *_, flag, program = shlex.split(hint[hint.index("python -c") :])
+    assert flag == "-c"
+    exec(program, {})
+
+
+def test_pieces_of_an_unknown_spelling(tmp_path):
+    (tmp_path / "vocab.json").write_text('{"a": 0, "b</w>": 1}')
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
+    with pytest.raises(VocabularyError, match="but how a CtrlTokenizer cuts text") as caught:
+        read_tokenizer(write(tmp_path, {}, {"tokenizer_class": "CtrlTokenizer"}))
+    assert caught.value.hint == "give a copy of the model that has a tokenizer.json"
+
+
+def test_merges_of_another_vocabulary(tmp_path):
+    merges(tmp_path, TRAINERS["bytelevel"](), {"model_type": "gpt2"})
+    (tmp_path / "merges.txt").write_text("#version: 0.2\nqq zz\n")
+    with pytest.raises(VocabularyError, match=r"merges\.txt does not fit vocab\.json beside it"):
+        read_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "class_name", "reason"),
+    [
+        ("bert", "BertJapaneseTokenizer", "cuts words with MeCab and its dictionary"),
+        ("t5", "ByT5Tokenizer", "reads single bytes"),
+        ("canine", "CanineTokenizer", "reads single characters by hash"),
+        ("marian", "MarianTokenizer", "has one SentencePiece model to read with and another"),
+        ("flaubert", "FlaubertTokenizer", "cuts words with the rules of Moses"),
+        ("xlm", "XLMTokenizer", "cuts words with the rules of Moses"),
+    ],
+)
+def test_programs_are_refused_by_name(tmp_path, model_type, class_name, reason):
+    """Refused with the class and the reason."""
+    (tmp_path / "vocab.txt").write_text("[UNK]\n")
+    write(tmp_path, {"model_type": model_type}, {"tokenizer_class": class_name})
+    with pytest.raises(VocabularyError, match=f"the {class_name} of {tmp_path} {reason}") as caught:
+        read_tokenizer(tmp_path)
+    assert "--prune-to N --corpus FILE" in caught.value.hint
+    # The same class with a tokenizer.json is no refusal.
+    TRAINERS["unigram"]().save(str(tmp_path / "tokenizer.json"))
+    assert read_tokenizer(tmp_path).tokenizer.get_vocab_size() > 100
+
+
+def test_marian_is_known_by_its_files(tmp_path):
+    (tmp_path / "source.spm").touch()
+    with pytest.raises(VocabularyError, match="the tokenizer of a  ?model|one SentencePiece model"):
+        read_tokenizer(write(tmp_path, {}))
+
+
+def test_a_file_that_is_no_object_is_said(tmp_path):
+    (tmp_path / "tokenizer_config.json").write_text("[]")
+    with pytest.raises(CheckpointError, match=r"tokenizer_config\.json holds a list"):
+        read_tokenizer(tmp_path)
+
+
+def test_probes_of_white_space_are_probes():
+    assert set(PROBES) > WHITE_SPACE
+    assert all(
+        any(c in PROBES[name] for c in "\n\t") or "  " in PROBES[name] for name in WHITE_SPACE
+    )
