@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from saltlm.alignment.match import VocabularyMatch, match_vocabularies
 from saltlm.config.transfer import SpecialTokensConfig
+from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.replace import replace_vocabulary
 from saltlm.tokenizer.special_tokens import special_tokens_of
 from saltlm.tokenizer.vocabulary import HOLE, SPECIAL, Vocabulary, read_vocabulary
@@ -48,7 +49,7 @@ def match(plm: Vocabulary, source: Vocabulary, **options: object) -> VocabularyM
 
 def matched(plm: Tokenizer, source: Tokenizer, **options: object) -> dict[str, str]:
     """Return the pairs as strings."""
-    plm, source = read_vocabulary(plm), read_vocabulary(source)
+    plm, source = read_vocabulary(Definition.of(plm)), read_vocabulary(Definition.of(source))
     ids = match(plm, source, **options).source_ids.tolist()
     return {plm.strings[i]: source.strings[id] for i, id in enumerate(ids) if id >= 0}
 
@@ -72,7 +73,7 @@ def byte_level(pieces: list[str]) -> Tokenizer:
 def test_permuted_copy_matches_itself(tokenizers_by_family, family, seed):
     tokenizer = tokenizers_by_family[family]
     copy, old = permuted(tokenizer, seed)
-    plm, source = read_vocabulary(copy), read_vocabulary(tokenizer)
+    plm, source = read_vocabulary(Definition.of(copy)), read_vocabulary(Definition.of(tokenizer))
     expected = [id if plm.kinds[new] != SPECIAL else -1 for new, id in enumerate(old)]
     assert match(plm, source).source_ids.tolist() == expected
     assert expected.count(-1) == plm.kinds.count(SPECIAL)
@@ -85,11 +86,15 @@ def test_model_with_its_permuted_copy_has_every_row_once(tokenizers_by_family, f
     copy, _ = permuted(tokenizer, seed=3)
     special = special_tokens_of(tokenizer)
     target = replace_vocabulary(
-        copy, special_tokens_of(copy), tokenizer, special, SpecialTokensConfig()
+        Definition.of(copy),
+        special_tokens_of(copy),
+        Definition.of(tokenizer),
+        special,
+        SpecialTokensConfig(),
     )
     found = match_vocabularies(
-        read_vocabulary(copy),
-        read_vocabulary(tokenizer),
+        read_vocabulary(Definition.of(copy)),
+        read_vocabulary(Definition.of(tokenizer)),
         plm_ids=target.plm_ids,
         source_special_ids=target.source_special_ids,
         n_rows=tokenizer.get_vocab_size(),
@@ -102,8 +107,8 @@ def test_model_with_its_permuted_copy_has_every_row_once(tokenizers_by_family, f
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_matched_tokens_have_one_form(tokenizers_by_family, family):
-    source = read_vocabulary(tokenizers_by_family["bytelevel"])
-    plm = read_vocabulary(tokenizers_by_family[family])
+    source = read_vocabulary(Definition.of(tokenizers_by_family["bytelevel"]))
+    plm = read_vocabulary(Definition.of(tokenizers_by_family[family]))
     found = match(plm, source).source_ids.tolist()
     assert all(plm.forms[i] == source.forms[id] for i, id in enumerate(found) if id >= 0)
     forms = set(source.forms) - {None}
@@ -135,7 +140,9 @@ def test_byte_fallback_finds_the_byte_of_a_byte_level_vocabulary():
 def test_lowest_id_of_equal_forms():
     source = byte_level(["a", "ĠĠ"])
     source.add_tokens(["  "])
-    assert match(read_vocabulary(bpe(["▁▁"])), read_vocabulary(source)).source_ids.tolist() == [1]
+    assert match(
+        read_vocabulary(Definition.of(bpe(["▁▁"]))), read_vocabulary(Definition.of(source))
+    ).source_ids.tolist() == [1]
 
 
 def test_tokens_beyond_the_rows_have_nothing_to_copy():
@@ -146,7 +153,7 @@ def test_tokens_beyond_the_rows_have_nothing_to_copy():
 def test_holes_match_nothing():
     holey = Tokenizer(models.BPE(vocab={"a": 0, "b": 2}, merges=[]))
     holey.pre_tokenizer = pre_tokenizers.ByteLevel()
-    vocabulary = read_vocabulary(holey)
+    vocabulary = read_vocabulary(Definition.of(holey))
     assert vocabulary.kinds[1] == HOLE
     assert match(vocabulary, vocabulary).source_ids.tolist() == [0, -1, 2]
 
@@ -182,8 +189,8 @@ def test_casefold_matches_after_exact():
 
 
 def test_carried_special_tokens_take_their_own_row():
-    plm = read_vocabulary(bpe(["▁a", "▁b"]))
-    source = read_vocabulary(byte_level(["x", "Ġb", "Ġa"]))
+    plm = read_vocabulary(Definition.of(bpe(["▁a", "▁b"])))
+    source = read_vocabulary(Definition.of(byte_level(["x", "Ġb", "Ġa"])))
     found = match_vocabularies(
         plm,
         source,

@@ -7,16 +7,17 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from saltlm.alignment.piece_means import PieceMeans, add_piece_means
 from saltlm.auxiliary.vectors import AuxiliaryVectors
+from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.vocabulary import Form, read_vocabulary
 
 
 def composed(plm: Tokenizer, other: Tokenizer) -> dict[str, list[str]]:
     """The PLM's pieces of each token of another tokenizer that the PLM lacks and can spell."""
-    vocabulary, own = read_vocabulary(other), read_vocabulary(plm)
+    vocabulary, own = read_vocabulary(Definition.of(other)), read_vocabulary(Definition.of(plm))
     lacking = [id for id, form in enumerate(vocabulary.forms) if form and form not in own.forms]
     rows, ids = torch.full((len(vocabulary),), -1), torch.full((len(vocabulary),), -1)
     ids[lacking] = torch.tensor(lacking, dtype=torch.int64)
-    found, piece_means = add_piece_means(vocabulary, rows, ids, plm, own)
+    found, piece_means = add_piece_means(vocabulary, rows, ids, Definition.of(plm), own)
     assert (found[ids < 0] == -1).all()
     places = {
         vocabulary.strings[id]: row - len(own) for id, row in enumerate(found.tolist()) if row >= 0
@@ -109,7 +110,7 @@ def test_rows_are_the_means_of_pieces_and_lie_behind_the_plms():
 @pytest.mark.parametrize("plm", ["bytelevel", "sentencepiece", "metaspace", "unigram", "wordpiece"])
 def test_pieces_put_together_are_the_token(tokenizers_by_family, plm):
     own = tokenizers_by_family[plm]
-    vocabulary = read_vocabulary(own)
+    vocabulary = read_vocabulary(Definition.of(own))
     form_of = dict(zip(vocabulary.strings, vocabulary.forms, strict=True))
     other = wordpiece("Fuchsprung", "Datei-Haus", "##sprache2024", "##größe")
     found = composed(own, other)

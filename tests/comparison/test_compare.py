@@ -96,7 +96,7 @@ def test_what_methods_share_is_done_once(pair, heldout, tmp_path, monkeypatch):
     for place, what in (
         ("comparison.compare", "read_pair"),
         ("comparison.compare", "auxiliary_of"),
-        ("comparison.score", "count_tokens_in"),
+        ("comparison.score", "count_tokens"),
         ("methods.spaces", "nearest_shared"),
     ):
         count(place, what)

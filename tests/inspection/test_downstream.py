@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast as Fast
 
 import saltlm.inspection.downstream
 from saltlm.inspection.downstream import handover_findings
+from saltlm.tokenizer.definition import Definition
 from saltlm.vocabulary_transfer.write_model import conversion_note
 from tiny_pairs import make_model
 
@@ -58,10 +59,14 @@ def edit(file, **changes):
 def test_what_a_converter_has_to_know_is_in_the_card(sound, tokenizers_by_family):
     note = "(WordPiece, pre-tokenizer BertPreTokenizer); before a conversion to GGUF"
     assert note in (sound / "README.md").read_text()
-    assert "(BPE, pre-tokenizer ByteLevel)" in conversion_note(tokenizers_by_family["bytelevel"])
-    assert "(BPE, pre-tokenizer none)" in conversion_note(tokenizers_by_family["sentencepiece"])
+    assert "(BPE, pre-tokenizer ByteLevel)" in conversion_note(
+        Definition.of(tokenizers_by_family["bytelevel"])
+    )
+    assert "(BPE, pre-tokenizer none)" in conversion_note(
+        Definition.of(tokenizers_by_family["sentencepiece"])
+    )
     parts = "(Unigram, pre-tokenizer WhitespaceSplit, Metaspace)"
-    assert parts in conversion_note(tokenizers_by_family["unigram"])
+    assert parts in conversion_note(Definition.of(tokenizers_by_family["unigram"]))
 
 
 def test_a_sound_model_passes(sound):

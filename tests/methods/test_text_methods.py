@@ -17,11 +17,14 @@ from saltlm.methods.fit import fit_method
 from saltlm.methods.inputs import MethodInputs, Texts
 from saltlm.methods.pieces import source_pieces, without
 from saltlm.methods.registry import parse_method
+from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.vocabulary import read_vocabulary
 
 H = 6
 # Reading a vocabulary takes longer than any test here.
-_vocabulary = functools.cache(lambda tokenizer: read_vocabulary(Tokenizer.from_str(tokenizer)))
+_vocabulary = functools.cache(
+    lambda tokenizer: read_vocabulary(Definition.of(Tokenizer.from_str(tokenizer)))
+)
 
 
 def make_task(source: Tokenizer, plm: Tokenizer, new=None, held_out=()):
@@ -34,7 +37,7 @@ def make_task(source: Tokenizer, plm: Tokenizer, new=None, held_out=()):
         new = new[:60]
     generator = torch.Generator().manual_seed(0)
     plm_rows = torch.randn(len(right), 8, generator=generator)
-    texts = Texts(source, plm, left.forms, right.forms, shared, new)
+    texts = Texts(Definition.of(source), Definition.of(plm), left.forms, right.forms, shared, new)
     return MethodInputs(
         plm_rows[shared],
         plm_rows[new],
@@ -141,9 +144,9 @@ def test_held_out_tokens_are_not_their_own_pieces(tokenizers_by_family, family):
 
 
 def test_a_tokenizer_without_nothing_is_itself(tokenizers_by_family):
-    tokenizer = tokenizers_by_family["unigram"]
-    assert without(tokenizer, ()) is tokenizer
-    assert without(tokenizer, {50}).get_vocab_size() == tokenizer.get_vocab_size()
+    definition = Definition.of(tokenizers_by_family["unigram"])
+    assert without(definition, ()) is definition
+    assert len(without(definition, {50}).pieces) == len(definition.pieces)
 
 
 SOURCE_WORDS = {"the": (1, 0, 0), "dog": (0, 1, 0), "house": (0, 0, 1), "file": (1, 1, 0)}

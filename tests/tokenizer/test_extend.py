@@ -8,6 +8,7 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 from saltlm.config.transfer import SpecialTokensConfig
 from saltlm.errors import ConfigError, VocabularyError
 from saltlm.tokenizer.counts import count_tokens
+from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.extend import Extension, extend_tokenizer
 from saltlm.tokenizer.prune import prune_tokenizer
 from saltlm.tokenizer.special_tokens import special_tokens_of
@@ -27,10 +28,10 @@ ENGLISH, GERMAN = slice(0, 6), slice(6, 12)
 def extend(source: Tokenizer, donor: Tokenizer, sample=(), **config: object) -> Extension:
     special = special_tokens_of(source)
     return extend_tokenizer(
-        source,
+        Definition.of(source),
         special,
-        read_vocabulary(source, special=special.tokens),
-        read_vocabulary(donor, special=special_tokens_of(donor).tokens),
+        read_vocabulary(Definition.of(source), special=special.tokens),
+        read_vocabulary(Definition.of(donor), special=special_tokens_of(donor).tokens),
         SpecialTokensConfig(**config),
         list(sample),
     )
@@ -44,7 +45,9 @@ def ids(tokenizer: Tokenizer, text: str) -> list[int]:
 def english(tokenizers_by_family, corpus):
     """Of each family a tokenizer that knows English words only."""
     return {
-        family: prune_tokenizer(tokenizer, count_tokens(tokenizer, corpus[ENGLISH])).tokenizer
+        family: prune_tokenizer(
+            Definition.of(tokenizer), count_tokens(tokenizer, corpus[ENGLISH])
+        ).tokenizer
         for family, tokenizer in tokenizers_by_family.items()
     }
 
@@ -84,7 +87,7 @@ def test_new_tokens_know_their_plm_row(english, tokenizers_by_family):
     size = english["bytelevel"].get_vocab_size()
     assert (extension.target.plm_ids[:size] == -1).all()
     plm_ids = dict(enumerate(extension.target.plm_ids[size:].tolist(), start=size))
-    forms = read_vocabulary(donor).forms
+    forms = read_vocabulary(Definition.of(donor)).forms
     for id, plm_id in plm_ids.items():
         assert plm_id < 0 or forms[plm_id] == extension.vocabulary.forms[id]
     assert sum(plm_id >= 0 for plm_id in plm_ids.values()) == extension.n_new

@@ -5,6 +5,7 @@ import json
 import pytest
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
+from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.insert import splice
 
 
@@ -22,8 +23,8 @@ def spliced(tokenizer: Tokenizer, *spellings: str, banned: set[str] = frozenset(
     """The splice with its tokenizer, which is checked to give every id that it says."""
     size = tokenizer.get_vocab_size()
     before = tokenizer.to_str()
-    result = splice(json.loads(before), size, spellings, banned)
-    new = Tokenizer.from_str(json.dumps(result.definition))
+    result = splice(Definition(json.loads(before)), size, spellings, banned)
+    new = result.definition.tokenizer
     assert tokenizer.to_str() == before
     assert tokenizer.get_vocab().items() <= new.get_vocab().items()
     assert tuple(new.id_to_token(size + i) for i in range(len(result.added))) == result.added

@@ -17,6 +17,7 @@ from transformers import (
 
 from saltlm.errors import CheckpointError, DataError, VocabularyError
 from saltlm.tokenizer.counts import count_tokens
+from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.prune import prune_tokenizer
 from saltlm.tokenizer.pruning_loss import pruning_loss, unreachable_pieces
 from saltlm.vocabulary_transfer.prune_model import prune_model
@@ -35,11 +36,11 @@ def donor(request, tokenizers_by_family):
 
 def test_every_used_token_kept_means_the_same_tokens(donor, corpus):
     german = corpus[6:12]
-    pruned = prune_tokenizer(donor, count_tokens(donor, german))
+    pruned = prune_tokenizer(Definition.of(donor), count_tokens(donor, german))
     assert len(pruned.kept) < donor.get_vocab_size()
     for text in german:
         assert tokens(pruned.tokenizer, text) == tokens(donor, text)
-    loss = pruning_loss(donor, pruned.tokenizer, german)
+    loss = pruning_loss(Definition.of(donor), pruned.definition, german)
     assert loss.tokens == loss.tokens_before
     assert loss.resegmented == 0
     assert loss.n_documents == 6
@@ -47,7 +48,7 @@ def test_every_used_token_kept_means_the_same_tokens(donor, corpus):
 
 
 def test_kept_names_the_donors_id_of_every_token(donor, corpus):
-    pruned = prune_tokenizer(donor, count_tokens(donor, corpus[6:12]))
+    pruned = prune_tokenizer(Definition.of(donor), count_tokens(donor, corpus[6:12]))
     assert pruned.tokenizer.get_vocab_size() == len(pruned.kept)
     assert [pruned.tokenizer.id_to_token(id) for id in range(len(pruned.kept))] == [
         donor.id_to_token(id) for id in pruned.kept.tolist()
@@ -59,12 +60,12 @@ def test_a_small_vocabulary_still_spells_the_corpus(donor, corpus):
     german = corpus[6:12]
     counts = count_tokens(donor, german)
     with pytest.raises(VocabularyError, match=r"prune to \d+ tokens") as error:
-        prune_tokenizer(donor, counts, size=1)
+        prune_tokenizer(Definition.of(donor), counts, size=1)
     smallest = int(str(error.value).split()[-4])
     size = smallest + 12
-    pruned = prune_tokenizer(donor, counts, size=size)
+    pruned = prune_tokenizer(Definition.of(donor), counts, size=size)
     assert smallest <= len(pruned.kept) <= size
-    loss = pruning_loss(donor, pruned.tokenizer, german)
+    loss = pruning_loss(Definition.of(donor), pruned.definition, german)
     assert loss.tokens > loss.tokens_before
     gone = set(counts.nonzero().flatten().tolist()) - set(pruned.kept.tolist())
     assert 0 < int(counts[list(gone)].sum()) <= loss.resegmented < loss.tokens_before
@@ -75,7 +76,7 @@ def test_a_small_vocabulary_still_spells_the_corpus(donor, corpus):
 def test_the_most_frequent_tokens_stay(tokenizers_by_family, corpus):
     donor = tokenizers_by_family["unigram"]
     counts = count_tokens(donor, corpus)
-    pruned = prune_tokenizer(donor, counts, size=400)
+    pruned = prune_tokenizer(Definition.of(donor), counts, size=400)
     dropped = torch.ones(len(counts), dtype=torch.bool)
     dropped[pruned.kept] = False
     longer = torch.tensor([len(donor.id_to_token(id)) > 1 for id in range(len(counts))])
@@ -93,7 +94,7 @@ def test_where_the_corpus_needs_fewer_tokens_others_that_look_like_them_follow()
     needed = {"<unk>", "▁", "an", "na", "a", "n", "d", "e"}
 
     def kept(size):
-        pruned = prune_tokenizer(donor, counts, size=size)
+        pruned = prune_tokenizer(Definition.of(donor), counts, size=size)
         assert pruned.n_used == len(needed)
         return set(pruned.tokenizer.get_vocab())
 
@@ -106,7 +107,7 @@ def test_where_the_corpus_needs_fewer_tokens_others_that_look_like_them_follow()
 def test_what_a_bpe_token_is_merged_from_stays_although_unused(tokenizers_by_family):
     donor = tokenizers_by_family["bytelevel"]
     assert donor.encode(" language").tokens == ["Ġlanguage"]
-    pruned = prune_tokenizer(donor, count_tokens(donor, [" language"]))
+    pruned = prune_tokenizer(Definition.of(donor), count_tokens(donor, [" language"]))
     assert pruned.tokenizer.encode(" language language").tokens == ["Ġlanguage"] * 2
     merges = json.loads(pruned.tokenizer.to_str())["model"]["merges"]
     assert len(merges) >= 3
@@ -116,7 +117,7 @@ def test_what_a_bpe_token_is_merged_from_stays_although_unused(tokenizers_by_fam
 
 def test_a_byte_level_tokenizer_still_writes_any_text(tokenizers_by_family, corpus):
     donor = tokenizers_by_family["bytelevel"]
-    pruned = prune_tokenizer(donor, count_tokens(donor, corpus[:3])).tokenizer
+    pruned = prune_tokenizer(Definition.of(donor), count_tokens(donor, corpus[:3])).tokenizer
     for text in corpus:
         assert pruned.decode(pruned.encode(text).ids) == text
 
@@ -126,7 +127,9 @@ def test_special_tokens_stay_where_post_processors_put_them(tokenizers_by_family
     ids = [(token, donor.token_to_id(token)) for token in ("[SEP]", "[CLS]")]
     donor.post_processor = processors.BertProcessing(*ids)
     donor.add_special_tokens(["<late>"])
-    pruned = prune_tokenizer(donor, count_tokens(donor, corpus[6:8]), special=["Hund"]).tokenizer
+    pruned = prune_tokenizer(
+        Definition.of(donor), count_tokens(donor, corpus[6:8]), special=["Hund"]
+    ).tokenizer
     assert pruned.encode("Hund <late>").tokens == ["[CLS]", "Hund", "<late>", "[SEP]"]
     assert pruned.encode("Hund").ids[-1] == pruned.token_to_id("[SEP]")
 
@@ -134,7 +137,7 @@ def test_special_tokens_stay_where_post_processors_put_them(tokenizers_by_family
 def test_added_tokens_that_are_text_stay_only_if_used(tokenizers_by_family):
     donor = Tokenizer.from_str(tokenizers_by_family["bytelevel"].to_str())
     donor.add_tokens([AddedToken("<think>"), AddedToken("<never>")])
-    pruned = prune_tokenizer(donor, count_tokens(donor, ["ab<think>"])).tokenizer
+    pruned = prune_tokenizer(Definition.of(donor), count_tokens(donor, ["ab<think>"])).tokenizer
     assert "<never>" not in pruned.get_vocab()
     assert pruned.encode("<think>").tokens == ["<think>"]
 
@@ -144,7 +147,7 @@ def test_a_piece_that_its_letters_cannot_spell_stays_whole():
     donor = Tokenizer(models.Unigram(pieces, unk_id=0))
     donor.pre_tokenizer = pre_tokenizers.Metaspace()
     counts = count_tokens(donor, ["ab", "ac ac ac"])
-    pruned = prune_tokenizer(donor, counts, size=5).tokenizer
+    pruned = prune_tokenizer(Definition.of(donor), counts, size=5).tokenizer
     assert set(pruned.get_vocab()) == {"<unk>", "▁", "▁ab", "a", "c"}
     assert pruned.encode("ab ac").tokens == ["▁ab", "▁", "a", "c"]
 
@@ -153,7 +156,7 @@ def test_ignored_merges_need_no_closure():
     vocabulary = {letter: id for id, letter in enumerate("abĠ")} | {"ab": 3, "abab": 4}
     donor = Tokenizer(models.BPE(vocabulary, [("a", "b")], ignore_merges=True))
     donor.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    pruned = prune_tokenizer(donor, count_tokens(donor, ["abab"])).tokenizer
+    pruned = prune_tokenizer(Definition.of(donor), count_tokens(donor, ["abab"])).tokenizer
     assert pruned.encode("abab").tokens == ["abab"]
     assert "ab" not in pruned.get_vocab()
 
@@ -163,9 +166,9 @@ def test_unreachable_pieces_are_found(tokenizers_by_family):
     definition = json.loads(donor.to_str())
     merges = definition["model"]["merges"]
     definition["model"]["merges"] = [merge for merge in merges if "".join(merge) != "Ġlanguage"]
-    broken = Tokenizer.from_str(json.dumps(definition))
-    assert list(unreachable_pieces(donor, broken)) == ["Ġlanguage"]
-    assert pruning_loss(donor, broken, ["a language"]).unreachable == ("Ġlanguage",)
+    whole, broken = Definition.of(donor), Definition(definition)
+    assert list(unreachable_pieces(whole, broken)) == ["Ġlanguage"]
+    assert pruning_loss(whole, broken, ["a language"]).unreachable == ("Ġlanguage",)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from saltlm.config.transfer import SpecialTokensConfig
 from saltlm.errors import VocabularyError
 from saltlm.tokenizer import replace, save
+from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.replace import replace_vocabulary
 from saltlm.tokenizer.save import save_tokenizer
 from saltlm.tokenizer.special_tokens import SpecialTokens, read_framing, special_tokens_of
@@ -39,9 +40,9 @@ def compose(tokenizers_by_family, special):
 
     def run(plm: str, source: str, **config: object) -> TargetTokenizer:
         return replace_vocabulary(
-            tokenizers_by_family[plm],
+            Definition.of(tokenizers_by_family[plm]),
             special(plm),
-            tokenizers_by_family[source],
+            Definition.of(tokenizers_by_family[source]),
             special(source),
             SpecialTokensConfig(**config),
         )
@@ -59,9 +60,9 @@ def bpe(pieces: list[str], merges: list[tuple[str, str]], specials: list[str]) -
 
 def composed(plm: Tokenizer, source: Tokenizer, **config: object) -> TargetTokenizer:
     return replace_vocabulary(
-        plm,
+        Definition.of(plm),
         special_tokens_of(plm),
-        source,
+        Definition.of(source),
         special_tokens_of(source),
         SpecialTokensConfig(**config),
     )
@@ -150,7 +151,11 @@ def test_end_of_text_named_as_unk_is_no_unk(tokenizers_by_family):
     )
     plm = tokenizers_by_family["unigram"]
     target = replace_vocabulary(
-        plm, special_tokens_of(plm), source, special_tokens_of(loaded), SpecialTokensConfig()
+        Definition.of(plm),
+        special_tokens_of(plm),
+        Definition.of(source),
+        special_tokens_of(loaded),
+        SpecialTokensConfig(),
     )
     assert roles(target) == {"eos": "<|endoftext|>", "unk": "<unk>"}
     assert target.source_special_ids[target.roles["unk"]] == -1
@@ -260,7 +265,8 @@ def test_notes_about_dropped_tokens(tokenizers_by_family, special):
     unigram = tokenizers_by_family["unigram"]
     source = special("unigram", chat_template="{{ '</s>' }}")
     config = SpecialTokensConfig(drop=["</s>"])
-    target = replace_vocabulary(unigram, special("unigram"), unigram, source, config)
+    definition = Definition.of(unigram)
+    target = replace_vocabulary(definition, special("unigram"), definition, source, config)
     assert target.notes == (
         "'</s>' is dropped, but the chat template writes it; text now spells it",
         "'</s>' is dropped, so it is no longer put around texts",
@@ -298,7 +304,7 @@ def test_error_names_that_do_not_exist(compose, config, message):
 
 
 def test_error_ids_that_do_not_fit(tokenizers_by_family):
-    tokenizer = bpe(["a", "b"], [], [])
+    tokenizer = Definition.of(bpe(["a", "b"], [], []))
     with pytest.raises(VocabularyError, match="has 'b' at id 1, not 'c'"):
         replace._check_ids(tokenizer, ["a", "c"])
     with pytest.raises(VocabularyError, match="has 2 tokens, not 1"):
@@ -354,9 +360,9 @@ def test_chat_templates_and_settings_are_the_sources(tmp_path, tokenizers_by_fam
     source.chat_templates.update(default=TEMPLATE, tools="{{ tools }}")
     source.chat_templates["../../outside"] = "{{ x }}"
     target = replace_vocabulary(
-        tokenizers_by_family["metaspace"],
+        Definition.of(tokenizers_by_family["metaspace"]),
         special("metaspace"),
-        tokenizers_by_family["bytelevel"],
+        Definition.of(tokenizers_by_family["bytelevel"]),
         source,
         SpecialTokensConfig(),
     )

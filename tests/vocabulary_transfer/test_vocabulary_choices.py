@@ -20,6 +20,7 @@ from saltlm.inspection.pair import inspect_pair
 from saltlm.record.manifest import read_manifest
 from saltlm.record.provenance import Origin
 from saltlm.tokenizer.counts import count_tokens
+from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.prune import prune_tokenizer
 from saltlm.vocabulary_transfer.transfer import transfer
 from tiny_models import PLMS, SOURCES
@@ -57,7 +58,9 @@ PRUNED = [
 
 def english(tokenizer: Tokenizer, corpus: list[str]) -> Tokenizer:
     """A tokenizer that knows the words of the English lines only."""
-    return prune_tokenizer(tokenizer, count_tokens(tokenizer, corpus[ENGLISH])).tokenizer
+    return prune_tokenizer(
+        Definition.of(tokenizer), count_tokens(tokenizer, corpus[ENGLISH])
+    ).tokenizer
 
 
 @pytest.fixture
@@ -237,7 +240,7 @@ def test_pruned(case, write_case, tmp_path, corpus, german_file, tokenizers_by_f
     """As many tokens as asked for, German cut as before, and SALT's rows from the PLM's own."""
     source, plm = write_case(case, is_english=True)
     donor = tokenizers_by_family[case.plm_family]
-    n_used = len(prune_tokenizer(donor, count_tokens(donor, corpus[GERMAN])).kept)
+    n_used = len(prune_tokenizer(Definition.of(donor), count_tokens(donor, corpus[GERMAN])).kept)
     size = n_used + 20
     options = {"prune_to": size, "corpus": (german_file,)}
     result = transfer(tmp_path / "source", tmp_path / "plm", tmp_path / "out", **options)

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Int64
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from saltlm.alignment.match import VocabularyMatch, match_extension, match_vocabularies, same_tokens
@@ -16,6 +15,7 @@ from saltlm.alignment.piece_means import PieceMeans, add_piece_means
 from saltlm.config.transfer import TransferConfig
 from saltlm.files.documents import check_corpus, documents
 from saltlm.tokenizer.counts import count_tokens
+from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.extend import extend_tokenizer
 from saltlm.tokenizer.prune import prune_tokenizer
 from saltlm.tokenizer.pruning_loss import pruning_loss
@@ -39,8 +39,8 @@ class Alignment:
         match: where the new model's rows can come from; ``plm_ids`` beyond the PLM's are those of
             the piece means.
         piece_means: PLM rows for tokens that the PLM does not have.
-        source_tokenizer: the source's.
-        plm_tokenizer: the PLM's.
+        source_definition: of the source's tokenizer.
+        plm_definition: of the PLM's.
         record: how the vocabulary was chosen, for the manifest.
     """
 
@@ -49,8 +49,8 @@ class Alignment:
     plm: Vocabulary
     match: VocabularyMatch
     piece_means: PieceMeans
-    source_tokenizer: Tokenizer
-    plm_tokenizer: Tokenizer
+    source_definition: Definition
+    plm_definition: Definition
     record: dict[str, Any]
 
     @property
@@ -81,7 +81,7 @@ class Alignment:
 class Tokens(NamedTuple):
     """A tokenizer, its special tokens, and what its ids stand for."""
 
-    tokenizer: Tokenizer
+    definition: Definition
     special: SpecialTokens
     vocabulary: Vocabulary
 
@@ -96,14 +96,14 @@ class _Choice(NamedTuple):
 
 
 def align(
-    source: Tokenizer,
+    source: Definition,
     source_special: SpecialTokens,
-    plm: Tokenizer,
+    plm: Definition,
     plm_special: SpecialTokens,
     config: TransferConfig,
     *,
     n_source_rows: int,
-    other: tuple[Tokenizer, SpecialTokens] | None = None,
+    other: tuple[Definition, SpecialTokens] | None = None,
 ) -> Alignment:
     """Make the new tokenizer and match its tokens with both models' (SALT steps 1 and 2).
 
@@ -144,14 +144,14 @@ def align(
         plm=plm_vocabulary,
         match=replace(choice.match, plm_ids=rows),
         piece_means=piece_means,
-        source_tokenizer=source,
-        plm_tokenizer=plm,
+        source_definition=source,
+        plm_definition=plm,
         record=record,
     )
 
 
-def _read(tokenizer: Tokenizer, special: SpecialTokens) -> Tokens:
-    return Tokens(tokenizer, special, read_vocabulary(tokenizer, special=special.tokens))
+def _read(definition: Definition, special: SpecialTokens) -> Tokens:
+    return Tokens(definition, special, read_vocabulary(definition, special=special.tokens))
 
 
 def _prune(
@@ -162,18 +162,18 @@ def _prune(
     Before and after are compared on documents from all over the corpus.
     """
     check_corpus(corpus)
-    counts = count_tokens(wanted.tokenizer, documents(corpus))
-    pruned = prune_tokenizer(wanted.tokenizer, counts, size=size, special=wanted.special.tokens)
+    counts = count_tokens(wanted.definition.tokenizer, documents(corpus))
+    pruned = prune_tokenizer(wanted.definition, counts, size=size, special=wanted.special.tokens)
     step = 1 + sum(1 for _ in documents(corpus)) // _MAX_DOCUMENTS
     texts = islice(documents(corpus), 0, None, step)
-    loss = pruning_loss(wanted.tokenizer, pruned.tokenizer, texts)
+    loss = pruning_loss(wanted.definition, pruned.definition, texts)
     record |= {
         "wanted_tokens": size,
         "kept_tokens": len(pruned.kept),
         "used_tokens": pruned.n_used,
         "pruning": asdict(loss),
     }
-    return _read(pruned.tokenizer, wanted.special), pruned.kept
+    return _read(pruned.definition, wanted.special), pruned.kept
 
 
 def _replace(
@@ -185,7 +185,7 @@ def _replace(
 ) -> _Choice:
     """Choose the PLM's tokens, with the special tokens of the source."""
     target = replace_vocabulary(
-        wanted.tokenizer, wanted.special, source.tokenizer, source.special, config.special_tokens
+        wanted.definition, wanted.special, source.definition, source.special, config.special_tokens
     )
     match = match_vocabularies(
         wanted.vocabulary,
@@ -209,7 +209,7 @@ def _extend(
 ) -> _Choice:
     """Choose the source's tokens, and behind them those of the PLM that are new; record how."""
     extension = extend_tokenizer(
-        source.tokenizer,
+        source.definition,
         source.special,
         source.vocabulary,
         wanted.vocabulary,

@@ -1,6 +1,5 @@
 """PLM rows for tokens that the PLM does not have: the mean of the rows of their pieces."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,8 +9,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from saltlm.auxiliary.vectors import AuxiliaryVectors
-from saltlm.tokenizer.definition import unknown_piece
-from saltlm.tokenizer.vocabulary import Form, Vocabulary, cut_words, word_mark
+from saltlm.tokenizer.definition import Definition
+from saltlm.tokenizer.vocabulary import Form, Vocabulary, cut_words
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def add_piece_means(
     vocabulary: Vocabulary,
     rows: Int64[Tensor, " n"],
     ids: Int64[Tensor, " n"],
-    plm: Tokenizer,
+    plm: Definition,
     plm_vocabulary: Vocabulary,
 ) -> tuple[Int64[Tensor, " n"], PieceMeans]:
     """Give a composed row to every token that the PLM lacks and can spell.
@@ -79,7 +78,7 @@ def add_piece_means(
         vocabulary: of the tokens.
         rows: the PLM's row of each token, -1 for those it lacks.
         ids: the tokens in ``vocabulary``, -1 for those that get no row.
-        plm: the PLM's tokenizer.
+        plm: of the PLM's tokenizer.
         plm_vocabulary: what its ids stand for.
 
     Returns:
@@ -101,16 +100,14 @@ def add_piece_means(
     return rows, PieceMeans(len(plm_vocabulary), tuple(forms), tuple(pieces))
 
 
-def _cutter(tokenizer: Tokenizer) -> Callable[[Form], list[int]]:
+def _cutter(definition: Definition) -> Callable[[Form], list[int]]:
     """Return the function that cuts a form into token ids; none if the tokenizer cannot spell it.
 
     The form's text runs through the tokenizer's normalizer and pre-tokenizer. Its first word gets
     the mark of a word's begin if the form has it, whatever the tokenizer puts before a text.
     """
-    definition = json.loads(tokenizer.to_str())
-    mark, prefix = word_mark(definition), definition["model"].get("continuing_subword_prefix")
-    unknown = unknown_piece(definition["model"])
-    unknown_id = -1 if unknown is None else tokenizer.get_vocab()[unknown]
+    tokenizer, mark, prefix = definition.tokenizer, definition.mark, definition.prefix
+    unknown_id = definition.unknown_id
 
     def cut(form: Form) -> list[int]:
         # WordPiece splits punctuation off a word, which shows only where a word goes before.

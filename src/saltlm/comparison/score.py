@@ -10,10 +10,11 @@ from torch import Tensor
 
 from saltlm.auxiliary.vectors import check_auxiliary_spec
 from saltlm.config.transfer import TransferConfig
+from saltlm.files.documents import documents
 from saltlm.methods.registry import METHODS, Choice, parse_method
 from saltlm.scoring.holdout import Score, score_methods
 from saltlm.scoring.search import select_options
-from saltlm.tokenizer.counts import count_tokens_in
+from saltlm.tokenizer.counts import count_tokens
 from saltlm.vocabulary_transfer.parents import Pair, read_pair
 from saltlm.vocabulary_transfer.transfer import auxiliary_of, pose_pair
 
@@ -110,4 +111,5 @@ def corpus_counts(pair: Pair, corpus: Sequence[Path]) -> Int64[Tensor, " v_t"] |
     """Return how often each PLM id occurs in a corpus; None without one."""
     if not corpus:
         return None
-    return count_tokens_in(corpus, pair.plm.tokenizer, len(pair.plm_tables.embedding))
+    n_rows = len(pair.plm_tables.embedding)
+    return count_tokens(pair.plm.tokenizer, documents(corpus), n_rows=n_rows)

@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int64
-from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from saltlm.errors import ConfigError
 from saltlm.methods.linear import Fit, combine_rows
 from saltlm.methods.neighbours import Neighbours
+from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.vocabulary import Form
 
 Rows = Callable[[slice], Float[Tensor, "b h"]]
@@ -31,16 +31,16 @@ class Texts:
     """The tokens as text, for the methods that read it.
 
     Attributes:
-        source_tokenizer: cuts a text into source tokens.
-        plm_tokenizer: cuts a text into PLM tokens.
+        source: of the tokenizer that cuts a text into source tokens.
+        plm: of the one that cuts a text into PLM tokens.
         source_forms: by source id; None for special tokens and unused ids.
         plm_forms: by PLM id, likewise.
         shared_plm_ids: the PLM's id of each shared token.
         new_plm_ids: the PLM's id of each new token.
     """
 
-    source_tokenizer: Tokenizer
-    plm_tokenizer: Tokenizer
+    source: Definition
+    plm: Definition
     source_forms: Sequence[Form | None]
     plm_forms: Sequence[Form | None]
     shared_plm_ids: Sequence[int]

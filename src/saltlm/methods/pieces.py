@@ -1,6 +1,5 @@
 """FVT: a new token's row is the mean of the rows of its pieces in the source's tokenizer."""
 
-import json
 from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Literal
 
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from saltlm.methods.inputs import Fitted, MethodInputs, Rows, Texts, bag_rows
 from saltlm.methods.linear_algebra import column_mean
-from saltlm.tokenizer.definition import model_pieces
+from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.vocabulary import Form
 
 
@@ -59,7 +58,7 @@ def fvt(
 
 def source_pieces(texts: Texts, held_out: Collection[int], *, word_start: bool) -> list[list[int]]:
     """Return the source's ids of each new token's text, none of them held out."""
-    tokenizer = without(texts.source_tokenizer, held_out)
+    tokenizer = without(texts.source, held_out).tokenizer
     allowed = {
         id for id, form in enumerate(texts.source_forms) if form is not None and id not in held_out
     }
@@ -79,33 +78,29 @@ def source_pieces(texts: Texts, held_out: Collection[int], *, word_start: bool) 
     ]
 
 
-def without(tokenizer: Tokenizer, held_out: Collection[int]) -> Tokenizer:
-    """Return a tokenizer with the same ids that cuts text as if some tokens did not exist.
+def without(definition: Definition, held_out: Collection[int]) -> Definition:
+    """Return a definition with the same ids that cuts text as if some tokens did not exist.
 
     A single character of BPE has no other spelling, so it may come out all the same.
     """
     if not held_out:
-        return tokenizer
-    definition = json.loads(tokenizer.to_str())
-    model = definition["model"]
-    gone = {piece for id, piece in model_pieces(model) if id in held_out}
-    if model["type"] == "BPE":
-        prefix = model["continuing_subword_prefix"] or ""
-        merges = (m.split(" ") if isinstance(m, str) else m for m in model["merges"])
-        model["merges"] = [[a, b] for a, b in merges if a + b.removeprefix(prefix) not in gone]
-        model["ignore_merges"] = False
-    elif model["type"] == "Unigram":
-        model["vocab"] = [
-            [piece, -1e4 if piece in gone else score] for piece, score in model["vocab"]
-        ]
+        return definition
+    gone = {piece for id, piece in definition.pieces.items() if id in held_out}
+    model, prefix = definition.model, definition.prefix
+    if definition.kind == "BPE":
+        merges = [[a, b] for a, b in model["merges"] if a + b.removeprefix(prefix) not in gone]
+        definition = definition.with_model(merges=merges, ignore_merges=False)
+    elif definition.kind == "Unigram":
+        definition = definition.with_model(
+            vocab=[[piece, -1e4 if piece in gone else score] for piece, score in model["vocab"]]
+        )
     else:
-        unused = {piece: f"\0{id}" for id, piece in model_pieces(model) if id in held_out}
-        model["vocab"] = {unused.get(piece, piece): id for piece, id in model["vocab"].items()}
-    definition["added_tokens"] = [
-        token for token in definition["added_tokens"] if token["id"] not in held_out
-    ]
-    definition["truncation"] = definition["padding"] = None
-    return Tokenizer.from_str(json.dumps(definition))
+        vocab = model["vocab"].items()
+        definition = definition.with_model(
+            vocab={f"\0{id}" if piece in gone else piece: id for piece, id in vocab}
+        )
+    added = [token for token in definition.added if token["id"] not in held_out]
+    return definition.replace(added_tokens=added).unbounded()
 
 
 def _adds_space(tokenizer: Tokenizer, forms: Sequence[Form | None]) -> bool:

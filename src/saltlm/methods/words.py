@@ -66,10 +66,10 @@ def wechsel(
     ids = [id for id in ids if id < len(texts.source_forms)]
     forms = [texts.source_forms[id] for id in ids]
     source = _token_vectors(
-        TextsInVectors(source_file, texts.source_tokenizer, ids, forms), zipf=True
+        TextsInVectors(source_file, texts.source.tokenizer, ids, forms), zipf=True
     )
     target = _token_vectors(
-        TextsInVectors(target_file, texts.plm_tokenizer, texts.new_plm_ids, texts.new_forms),
+        TextsInVectors(target_file, texts.plm.tokenizer, texts.new_plm_ids, texts.new_forms),
         zipf=True,
     )
     if dictionary is not None:
@@ -108,10 +108,10 @@ def ofa(
         ids = [id for id in inputs.source_ids.tolist() if id < len(texts.source_forms)]
         forms = [texts.source_forms[id] for id in ids]
         source = _token_vectors(
-            TextsInVectors(vectors, texts.source_tokenizer, ids, forms), multilingual=True
+            TextsInVectors(vectors, texts.source.tokenizer, ids, forms), multilingual=True
         )
         target = _token_vectors(
-            TextsInVectors(vectors, texts.plm_tokenizer, texts.new_plm_ids, texts.new_forms),
+            TextsInVectors(vectors, texts.plm.tokenizer, texts.new_plm_ids, texts.new_forms),
             multilingual=True,
         )
         fitted = _softmax_mean(inputs, torch.tensor(ids), source, target, k, temperature)

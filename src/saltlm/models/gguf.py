@@ -4,7 +4,6 @@ transformers reads the tensors; what this module adds is a model that is no long
 quantised, and the tokenizer's real pre-tokenizer, which transformers knows for some files only.
 """
 
-import json
 import logging
 import math
 import os
@@ -23,6 +22,7 @@ from saltlm.config.transfer import Dtype
 from saltlm.errors import CheckpointError, MissingExtraError, OutputError
 from saltlm.files.atomic import new_directory
 from saltlm.files.hashes import sha256
+from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.save import save_tokenizer
 from saltlm.tokenizer.special_tokens import LoadedTokenizer, special_tokens_of
 from saltlm.tokenizer.target import own_tokenizer
@@ -136,7 +136,7 @@ def dequantise_gguf(
         model.save_pretrained(directory)
         for file in directory.glob("*.safetensors"):
             file.chmod(0o644)  # the library leaves them readable for their owner only
-        target = own_tokenizer(loaded.backend_tokenizer, special_tokens_of(loaded))
+        target = own_tokenizer(Definition.of(loaded.backend_tokenizer), special_tokens_of(loaded))
         save_tokenizer(target, directory, model_type=model.config.model_type)
         card = _card(gguf, header)
         (directory / "README.md").write_text(card, encoding="utf-8")
@@ -196,8 +196,8 @@ def _load_tokenizer(gguf: Path, metadata: dict[str, str], original: Path | None)
 
 def _restore_pre_tokenizer(tokenizer: Tokenizer, metadata: dict[str, str], gguf: Path) -> None:
     """Split text as the file says, where transformers has put GPT-2's splitting; edits it."""
-    definition = json.loads(tokenizer.to_str())["pre_tokenizer"] or {}
-    if definition.get("type") != "ByteLevel":
+    steps = Definition.of(tokenizer).pre_tokenizer_steps
+    if [step["type"] for step in steps] != ["ByteLevel"]:
         return  # SentencePiece, or one whose pattern transformers knows
     name = metadata.get("tokenizer.ggml.pre", "default")
     if name in _DIGITS_APART:

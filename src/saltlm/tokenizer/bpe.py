@@ -9,9 +9,9 @@ from saltlm.tokenizer.definition import Definition
 Ranks = Mapping[tuple[str, str], int]
 
 
-def merge_ranks(model: Definition) -> dict[tuple[str, str], int]:
-    """Return the merges of a model with their ranks; nothing for models that do not merge."""
-    return {(a, b): rank for rank, (a, b) in enumerate(model.get("merges", ()))}
+def merge_ranks(definition: Definition) -> dict[tuple[str, str], int]:
+    """Return the merges of its model with their ranks; nothing for models that do not merge."""
+    return {(a, b): rank for rank, (a, b) in enumerate(definition.model.get("merges", ()))}
 
 
 def apply_merges(pieces: list[str], ranks: Ranks, prefix: str = "") -> list[str]:

@@ -12,7 +12,6 @@ Other text of the source's language may meet a new token; the larger the sample,
 """
 
 import dataclasses
-import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -74,7 +73,7 @@ class Extension:
 
 
 def extend_tokenizer(
-    source: Tokenizer,
+    source: Definition,
     source_special: SpecialTokens,
     source_vocabulary: Vocabulary,
     plm: Vocabulary,
@@ -97,30 +96,31 @@ def extend_tokenizer(
             names roles or tokens that do not exist.
     """
     _check(source_special, source_vocabulary, config)
-    definition = json.loads(source.to_str())
-    definition["truncation"] = definition["padding"] = None
-    source = Tokenizer.from_str(json.dumps(definition))
+    source = source.unbounded()
     size, known = len(source_vocabulary), set(source_vocabulary.forms)
     new = [
         (id, form)
         for id, (form, kind) in enumerate(zip(plm.forms, plm.kinds, strict=True))
         if kind == TEXT and form not in known
     ]
-    spellings = dict(_spellings(source, definition, new))
-    first, spliced = _protect(definition, size, list(spellings), sample)
-    tokenizer = Tokenizer.from_str(json.dumps(spliced.definition))
-    if not source.get_vocab().items() <= tokenizer.get_vocab().items():
+    spellings = dict(_spellings(source, new))
+    first, spliced = _protect(source, size, list(spellings), sample)
+    # Written and read again, so that it says what the file will say.
+    definition = Definition.of(spliced.definition.tokenizer)
+    if not source.ids.items() <= definition.ids.items():
         raise VocabularyError(
             "the source's tokens do not keep their ids", "report this with the name of the model"
         )
     plm_ids = [spellings.get(token, -1) for token in spliced.added]
     n_new = sum(id >= 0 for id in plm_ids)
-    before, after = encode_texts(source, sample), encode_texts(tokenizer, sample)
+    before, after = (encode_texts(each.tokenizer, sample) for each in (source, definition))
     special = [id if kind == SPECIAL else -1 for id, kind in enumerate(source_vocabulary.kinds)]
-    ids = source.get_vocab()
-    roles = {role: ids[token] for role, token in source_special.roles.items() if token in ids}
+    ids = source.ids
+    roles = {
+        role: ids[token] for role, token in source_special.roles.items() if token and token in ids
+    }
     target = TargetTokenizer(
-        tokenizer=tokenizer,
+        definition=definition,
         plm_ids=torch.tensor([-1] * size + plm_ids, dtype=torch.int64),
         source_special_ids=torch.tensor(special + [-1] * len(plm_ids), dtype=torch.int64),
         roles=roles | {role: ids[token] for role, token in config.roles.items()},
@@ -130,7 +130,7 @@ def extend_tokenizer(
     )
     extension = Extension(
         target=target,
-        vocabulary=read_vocabulary(tokenizer, special=source_special.tokens),
+        vocabulary=read_vocabulary(definition, special=source_special.tokens),
         n_new=n_new,
         n_intermediate=len(plm_ids) - n_new,
         n_out_of_reach=len(new) - first,
@@ -158,13 +158,13 @@ def _check(special: SpecialTokens, vocabulary: Vocabulary, config: SpecialTokens
 
 
 def _spellings(
-    source: Tokenizer, definition: Definition, new: Iterable[tuple[int, Form | None]]
+    source: Definition, new: Iterable[tuple[int, Form | None]]
 ) -> Iterator[tuple[str, int]]:
     """Yield how the source spells each new token, with its id, if such a text ever gets there.
 
     The normalizer may write it in another way, and the pre-tokenizer may split it.
     """
-    spell = speller(definition)
+    spell = speller(source)
     for id, form in new:
         spelling = spell(form) if form is not None and form.text else None
         if form is None or spelling is None:
@@ -174,7 +174,7 @@ def _spellings(
         except UnicodeDecodeError:  # part of a character, which nothing splits
             yield spelling, id
         else:
-            if any(spelling in word for word in cut_words(source, text)):
+            if any(spelling in word for word in cut_words(source.tokenizer, text)):
                 yield spelling, id
 
 
@@ -189,7 +189,7 @@ def _protect(
     first = None
     while True:
         spliced = splice(definition, size, spellings, banned)
-        tokenizer = Tokenizer.from_str(json.dumps(spliced.definition))
+        tokenizer = spliced.definition.tokenizer
         made = {token for token in spliced.added if token in wanted and _makes(tokenizer, token)}
         first = len(made) if first is None else first
         found = {id for ids in encode_texts(tokenizer, sample) for id in ids if id >= size}

@@ -12,15 +12,12 @@ pieces allow, unless another old one comes within that trifle.
 In both, a text in which no new token turns up is cut exactly as before.
 """
 
-import json
 from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tokenizers import Tokenizer
-
 from saltlm.tokenizer.bpe import apply_merges
-from saltlm.tokenizer.definition import Definition, model_pieces
+from saltlm.tokenizer.definition import Definition
 
 Merge = tuple[str, str]
 
@@ -48,7 +45,7 @@ def splice(definition: Definition, size: int, spellings: Iterable[str], banned: 
         spellings: of the new tokens, as the model spells text.
         banned: spellings that must not become tokens.
     """
-    known = {piece for _, piece in model_pieces(definition["model"])}
+    known = {*definition.pieces.values()}
     taken = known | banned
     tokens = [
         token
@@ -59,7 +56,7 @@ def splice(definition: Definition, size: int, spellings: Iterable[str], banned: 
     if not tokens:
         return Splice(definition, ())
     spelled = _with_letters(definition, size, letters)
-    if definition["model"]["type"] == "Unigram":
+    if definition.kind == "Unigram":
         extended, new = _extend_unigram(spelled, tokens)
     else:
         extended, new = _extend_bpe(spelled, tokens, taken)
@@ -71,30 +68,29 @@ def _with_letters(definition: Definition, size: int, letters: Sequence[str]) -> 
 
     Added tokens that the model does not know would move behind the new ones.
     """
-    model = definition["model"]
-    added = sorted((token["id"], token["content"]) for token in definition["added_tokens"])
-    if model["type"] == "Unigram":
+    model = definition.model
+    added = sorted((token["id"], token["content"]) for token in definition.added)
+    if definition.kind == "Unigram":
         lowest = min(score for _, score in model["vocab"])
         behind = [[token, 0.0] for id, token in added if id >= len(model["vocab"])]
         vocab = [*model["vocab"], *behind, *([letter, lowest] for letter in letters)]
     else:
         vocab = {token: id for id, token in added} | model["vocab"]
         vocab |= {letter: size + place for place, letter in enumerate(letters)}
-    return {**definition, "model": {**model, "vocab": vocab}}
+    return definition.with_model(vocab=vocab)
 
 
 def _cuts(definition: Definition, tokens: Iterable[str]) -> dict[str, list[str]]:
     """Return what a definition's model makes of the spellings that it can spell."""
     parts = ("normalizer", "pre_tokenizer", "post_processor", "decoder", "truncation", "padding")
-    bare = {**definition, **dict.fromkeys(parts), "added_tokens": []}
-    model = Tokenizer.from_str(json.dumps(bare)).model
+    model = definition.replace(**dict.fromkeys(parts), added_tokens=[]).build().model
     cuts = {token: [piece.value for piece in model.tokenize(token)] for token in tokens}
     return {token: pieces for token, pieces in cuts.items() if "".join(pieces) == token}
 
 
 def _extend_unigram(definition: Definition, tokens: Iterable[str]) -> tuple[Definition, list[str]]:
     """Return a Unigram definition with the tokens, and those that are new, by id."""
-    model = definition["model"]
+    model = definition.model
     scores = {piece: score for piece, score in model["vocab"]}
     new = [
         [token, sum(scores[piece] for piece in pieces) + _GAIN * (len(pieces) - 1)]
@@ -102,14 +98,14 @@ def _extend_unigram(definition: Definition, tokens: Iterable[str]) -> tuple[Defi
         if token not in scores
     ]
     vocab = [*model["vocab"], *new]
-    return {**definition, "model": {**model, "vocab": vocab}}, [token for token, _ in new]
+    return definition.with_model(vocab=vocab), [token for token, _ in new]
 
 
 def _extend_bpe(
     definition: Definition, tokens: Iterable[str], taken: Set[str]
 ) -> tuple[Definition, list[str]]:
     """Return a BPE definition with the tokens, and those that are new, by id."""
-    model = definition["model"]
+    model = definition.model
     ranks: dict[Merge, int] = {}
     made: dict[str, None] = {}
     for pieces in _cuts(definition, tokens).values():
@@ -117,7 +113,7 @@ def _extend_bpe(
     first = 1 + max(model["vocab"].values())
     vocab = model["vocab"] | {token: first + place for place, token in enumerate(made)}
     merges = [*model["merges"], *ranks]
-    return {**definition, "model": {**model, "vocab": vocab, "merges": merges}}, list(made)
+    return definition.with_model(vocab=vocab, merges=merges), list(made)
 
 
 def _merge_into_one(

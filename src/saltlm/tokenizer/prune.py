@@ -8,12 +8,10 @@ Where more tokens are wanted than the corpus uses, the others are the PLM's most
 that look like the corpus: they serve other texts of the language, and of its neighbours.
 """
 
-import json
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 from jaxtyping import Int64
@@ -23,13 +21,8 @@ from torch import Tensor
 
 from saltlm.errors import VocabularyError
 from saltlm.tokenizer.bpe import Ranks, apply_merges, merge_ranks
-from saltlm.tokenizer.definition import (
-    Definition,
-    is_byte_level,
-    keep_tokens,
-    model_pieces,
-    unknown_piece,
-)
+from saltlm.tokenizer.cut import keep_tokens
+from saltlm.tokenizer.definition import BYTE_FALLBACK, Definition, Step
 
 
 @dataclass(frozen=True)
@@ -37,18 +30,23 @@ class PrunedTokenizer:
     """A smaller tokenizer, and where its tokens were.
 
     Attributes:
-        tokenizer: the new tokenizer; the tokens keep their order.
+        definition: of the new one; the tokens keep their order.
         kept: the PLM's id of each new id.
         n_used: how many of them the corpus needs; the others fill up the size that was asked for.
     """
 
-    tokenizer: Tokenizer
+    definition: Definition
     kept: Int64[Tensor, " v"]
     n_used: int
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The new tokenizer."""
+        return self.definition.tokenizer
+
 
 def prune_tokenizer(
-    tokenizer: Tokenizer,
+    definition: Definition,
     counts: Int64[Tensor, " v"],
     *,
     size: int | None = None,
@@ -62,7 +60,7 @@ def prune_tokenizer(
     order, which is that of their frequency in what it was trained on.
 
     Args:
-        tokenizer: a BPE, Unigram or WordPiece tokenizer.
+        definition: of a BPE, Unigram or WordPiece tokenizer.
         counts: occurrences of each id in the corpus, from `count_tokens`.
         size: tokens to keep, fewer only if no others look like those that occur; None keeps every
             token that occurs.
@@ -71,9 +69,8 @@ def prune_tokenizer(
     Raises:
         VocabularyError: ``size`` is too small for what has to stay.
     """
-    definition = json.loads(tokenizer.to_str())
     order = counts.argsort(descending=True, stable=True)[: int((counts > 0).sum())]
-    strings = {id: token for token, id in tokenizer.get_vocab().items()}
+    strings = {id: token for token, id in definition.ids.items()}
     used = [strings[id] for id in order.tolist()]
     specials = _special_tokens(definition, special)
     kept = specials | _letters(definition, used)
@@ -83,8 +80,8 @@ def prune_tokenizer(
             f"{len(kept) - len(specials)} letters and bytes",
             f"prune to {len(kept)} tokens or more",
         )
-    merges = merge_ranks(definition["model"])
-    prefix = definition["model"].get("continuing_subword_prefix") or ""
+    merges = merge_ranks(definition)
+    prefix = definition.prefix
 
     def keep(tokens: Iterable[str]) -> None:
         for token in tokens:
@@ -105,11 +102,11 @@ def _alike(definition: Definition, used: Iterable[str], kept: Collection[str]) -
     All their pairs of letters occur in used pieces. A single letter is one of theirs in the other
     case or with other accents: a text that has it would be unknown without.
     """
-    prefix = definition["model"].get("continuing_subword_prefix") or ""
+    prefix = definition.prefix
     stems = {piece.removeprefix(prefix) for piece in used}
     pairs = {pair for stem in stems for pair in pairwise(stem)}
     letters = {_base(letter) for stem in stems for letter in stem}
-    for _, piece in sorted(model_pieces(definition["model"])):
+    for piece in definition.pieces.values():
         stem = piece.removeprefix(prefix)
         looks_alike = pairs.issuperset(pairwise(stem)) if len(stem) > 1 else _base(stem) in letters
         if looks_alike and piece not in kept:
@@ -122,22 +119,16 @@ def _base(letter: str) -> str:
 
 def _special_tokens(definition: Definition, special: Iterable[str]) -> set[str]:
     """Return what is no text: tokens marked special, put around texts, unknown, or named so."""
-    known = {piece for _, piece in model_pieces(definition["model"])}
-    known |= {token["content"] for token in definition["added_tokens"]}
-    marked = {token["content"] for token in definition["added_tokens"] if token["special"]}
-    framing = set(_framing_tokens(definition["post_processor"]))
-    return known & {*special, *marked, *framing, unknown_piece(definition["model"])}
+    framing = _framing_tokens(definition)
+    return {*definition.ids} & {*special, *definition.specials, *framing, definition.unknown}
 
 
-def _framing_tokens(processor: Mapping[str, Any] | None) -> Iterator[str]:
-    """Yield the tokens that a post-processor puts around texts."""
-    if processor is None:
-        return
-    for child in processor.get("processors", ()):
-        yield from _framing_tokens(child)
-    for token in processor.get("special_tokens", {}).values():
-        yield from token["tokens"]
-    yield from (processor[end][0] for end in ("cls", "sep") if end in processor)
+def _framing_tokens(definition: Definition) -> Iterator[str]:
+    """Yield the tokens that a definition puts around texts."""
+    for step in definition.post_processor_steps:
+        for token in step.get("special_tokens", {}).values():
+            yield from token["tokens"]
+        yield from (step[end][0] for end in ("cls", "sep") if end in step)
 
 
 def _letters(definition: Definition, used: Iterable[str]) -> set[str]:
@@ -145,17 +136,15 @@ def _letters(definition: Definition, used: Iterable[str]) -> set[str]:
 
     A token whose letters are no pieces themselves cannot be spelled: it stands for itself.
     """
-    model = definition["model"]
-    pieces = {piece for _, piece in model_pieces(model)}
-    prefix = model.get("continuing_subword_prefix") or ""
+    pieces = {*definition.pieces.values()}
     letters: set[str] = set()
     for token in pieces.intersection(used):
-        spelling = set(_spell(token, prefix))
+        spelling = set(_spell(token, definition.prefix))
         letters |= spelling if spelling <= pieces else {token}
-    if is_byte_level(definition):
+    if definition.is_byte_level:
         letters |= pieces.intersection(ByteLevel.alphabet())
-    if model.get("byte_fallback"):
-        letters |= pieces.intersection(f"<0x{byte:02X}>" for byte in range(256))
+    if definition.has_byte_fallback:
+        letters |= pieces.intersection(BYTE_FALLBACK)
     return letters
 
 
@@ -178,36 +167,39 @@ def _merged_from(token: str, ranks: Ranks, prefix: str) -> list[str]:
 
 
 def _cut(definition: Definition, kept: set[str], n_used: int) -> PrunedTokenizer:
-    """Return the tokenizer with the kept tokens only; edits the definition."""
-    model = definition["model"]
-    everything = {piece for _, piece in model_pieces(model)}
-    everything |= {token["content"] for token in definition["added_tokens"]}
-    prefix = model.get("continuing_subword_prefix") or ""
-    if "merges" in model:
-        model["merges"] = [
-            [a, b] for a, b in model["merges"] if {a, b, a + b.removeprefix(prefix)} <= kept
-        ]
-    tokens = keep_tokens(definition, everything - kept, unknown_piece(model))
+    """Return the tokenizer with the kept tokens only."""
+    prefix = definition.prefix
+    if "merges" in definition.model:
+        merges = definition.model["merges"]
+        definition = definition.with_model(
+            merges=[[a, b] for a, b in merges if {a, b, a + b.removeprefix(prefix)} <= kept]
+        )
+    definition, tokens = keep_tokens(definition, definition.ids.keys() - kept, definition.unknown)
     ids = {token: id for id, (token, _) in enumerate(tokens)}
-    for token in definition["added_tokens"]:
-        token["id"] = ids[token["content"]]
-    _renumber_post_processor(definition["post_processor"], ids)
-    definition["truncation"] = definition["padding"] = None
+    pruned = definition.replace(
+        added_tokens=[{**token, "id": ids[token["content"]]} for token in definition.added],
+        post_processor=_renumbered(definition.json["post_processor"], ids),
+    ).unbounded()
     return PrunedTokenizer(
-        tokenizer=Tokenizer.from_str(json.dumps(definition)),
+        definition=Definition.of(pruned.build()),
         kept=torch.tensor([old for _, old in tokens], dtype=torch.int64),
         n_used=n_used,
     )
 
 
-def _renumber_post_processor(processor: Definition | None, ids: Mapping[str, int]) -> None:
-    """Put new ids where a post-processor repeats a token's id; edits it."""
+def _renumbered(processor: Step | None, ids: Mapping[str, int]) -> Step | None:
+    """Return a post-processor with new ids where it repeats a token's id."""
     if processor is None:
-        return
-    for child in processor.get("processors", ()):
-        _renumber_post_processor(child, ids)
-    for token in processor.get("special_tokens", {}).values():
-        token["ids"] = [ids[piece] for piece in token["tokens"]]
+        return None
+    new = dict(processor)
+    if "processors" in processor:
+        new["processors"] = [_renumbered(child, ids) for child in processor["processors"]]
+    if "special_tokens" in processor:
+        new["special_tokens"] = {
+            name: {**token, "ids": [ids[piece] for piece in token["tokens"]]}
+            for name, token in processor["special_tokens"].items()
+        }
     for end in ("cls", "sep"):
         if end in processor:
-            processor[end] = [processor[end][0], ids[processor[end][0]]]
+            new[end] = [processor[end][0], ids[processor[end][0]]]
+    return new

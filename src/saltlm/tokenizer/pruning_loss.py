@@ -1,6 +1,5 @@
 """What pruning a tokenizer does to text, and whether every token that was kept is of use."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 from tokenizers import Tokenizer
 
 from saltlm.tokenizer.counts import batches
-from saltlm.tokenizer.definition import unknown_piece
+from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.vocabulary import TEXT, read_vocabulary
 
 
@@ -37,19 +36,19 @@ class PruningLoss:
     unreachable: tuple[str, ...]
 
 
-def pruning_loss(whole: Tokenizer, pruned: Tokenizer, texts: Iterable[str]) -> PruningLoss:
+def pruning_loss(whole: Definition, pruned: Definition, texts: Iterable[str]) -> PruningLoss:
     """Return what some texts lose by pruning, and check that every kept piece has a use."""
     n_documents = n_changed = resegmented = 0
     both = (whole, pruned)
-    unknown_ids = [_unknown_id(tokenizer) for tokenizer in both]
     tokens, unknown = [0, 0], [0, 0]
     for batch in batches(texts, "compare tokenizers"):
         decoded, places = [], []
-        for i, tokenizer in enumerate(both):
+        for i, definition in enumerate(both):
+            tokenizer = definition.tokenizer
             encodings = tokenizer.encode_batch(batch, add_special_tokens=False)
             ids = [encoding.ids for encoding in encodings]
             tokens[i] += sum(map(len, ids))
-            unknown[i] += sum(document.count(unknown_ids[i]) for document in ids)
+            unknown[i] += sum(document.count(definition.unknown_id) for document in ids)
             decoded.append(tokenizer.decode_batch(ids))
             places.append([Counter(zip(e.tokens, e.offsets, strict=True)) for e in encodings])
         n_documents += len(batch)
@@ -67,26 +66,28 @@ def pruning_loss(whole: Tokenizer, pruned: Tokenizer, texts: Iterable[str]) -> P
     )
 
 
-def unreachable_pieces(whole: Tokenizer, pruned: Tokenizer) -> Iterator[str]:
+def unreachable_pieces(whole: Definition, pruned: Definition) -> Iterator[str]:
     """Yield the pieces that the PLM's model makes of their own spelling, and the pruned not.
 
     Special tokens and bytes have no spelling, and count as reachable.
     """
     vocabulary = read_vocabulary(pruned)
-    added = {token.content for token in pruned.get_added_tokens_decoder().values()}
+    added = {token["content"] for token in pruned.added}
     pieces = [
         piece
         for piece, kind in zip(vocabulary.strings, vocabulary.kinds, strict=True)
         if kind == TEXT and piece not in added
     ]
-    prefix = getattr(pruned.model, "continuing_subword_prefix", None) or ""
+    prefix = pruned.prefix
     # What continues a word has to stand behind a word's first letter.
     letters = [piece for piece in pieces if len(piece) == 1] if prefix else []
     for piece in pieces:
         continues = bool(prefix) and piece.startswith(prefix) and piece != prefix
         fronts = letters if continues else [""]
         stem = piece.removeprefix(prefix) if continues else piece
-        if _makes(whole, piece, stem, fronts) and not _makes(pruned, piece, stem, fronts):
+        if _makes(whole.tokenizer, piece, stem, fronts) and not _makes(
+            pruned.tokenizer, piece, stem, fronts
+        ):
             yield piece
 
 
@@ -97,8 +98,3 @@ def _makes(tokenizer: Tokenizer, piece: str, stem: str, fronts: Iterable[str]) -
         [token.value for token in model.tokenize(front + stem)] == pieces
         for front, pieces in zip(fronts, expected, strict=True)
     )
-
-
-def _unknown_id(tokenizer: Tokenizer) -> int:
-    unknown = unknown_piece(json.loads(tokenizer.to_str())["model"])
-    return -1 if unknown is None else tokenizer.get_vocab()[unknown]

@@ -3,16 +3,15 @@
 It is made by editing the PLM's own definition, so that text is cut exactly as the PLM cuts it.
 """
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 
 from saltlm.config.transfer import SpecialTokensConfig
 from saltlm.errors import VocabularyError
-from saltlm.tokenizer.definition import Definition, keep_tokens, settle_unknown, unknown_piece
+from saltlm.tokenizer.cut import keep_tokens, settle_unknown
+from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.special_tokens import (
     ROLES,
     SEQUENCE_A,
@@ -25,9 +24,9 @@ from saltlm.tokenizer.target import TargetTokenizer, check_names
 
 
 def replace_vocabulary(
-    plm_tokenizer: Tokenizer,
+    plm: Definition,
     plm_special: SpecialTokens,
-    source_tokenizer: Tokenizer,
+    source: Definition,
     source_special: SpecialTokens,
     config: SpecialTokensConfig,
 ) -> TargetTokenizer:
@@ -38,35 +37,31 @@ def replace_vocabulary(
     text gets the special tokens around it that the source puts there.
 
     Args:
-        plm_tokenizer: gives the pieces, and everything that cuts text into them.
+        plm: gives the pieces, and everything that cuts text into them.
         plm_special: the PLM's special tokens, which go unless ``config.carry_plm`` names them.
-        source_tokenizer: the source's, as transformers loads it.
+        source: the source's tokenizer, as transformers loads it.
         source_special: the source's special tokens, which stay unless ``config.drop`` names them.
         config: the user's changes.
 
     Raises:
         VocabularyError: if ``config`` names tokens or roles that do not exist.
     """
-    definition = json.loads(plm_tokenizer.to_str())
-    source = json.loads(source_tokenizer.to_str())
-    plm_unknown = unknown_piece(definition["model"])
-    plm_specials = [*plm_special.tokens, *([plm_unknown] if plm_unknown else [])]
+    plm_specials = [*plm_special.tokens, *([plm.unknown] if plm.unknown else [])]
     check_names("carry_plm", config.carry_plm, plm_specials)
     check_names("drop", config.drop, source_special.tokens)
     check_names("roles", config.roles, ROLES)
     carried = {
-        token: id
+        token: source.ids[token]
         for token in source_special.tokens
-        if token not in config.drop and (id := source_tokenizer.token_to_id(token)) is not None
+        if token not in config.drop and token in source.ids
     }
 
-    own_unknown = unknown_piece(source["model"])
+    own_unknown = source.unknown
     if own_unknown not in carried or own_unknown in _ends(source_special):
         own_unknown = None  # named for want of a real one, as GPT-2 names its end of text
-    unknown, leaving = settle_unknown(
-        definition, {*plm_specials} - {*config.carry_plm}, own_unknown
-    )
-    plm_tokens = keep_tokens(definition, leaving, unknown)
+    definition, leaving = settle_unknown(plm, {*plm_specials} - {*config.carry_plm}, own_unknown)
+    unknown = definition.unknown
+    definition, plm_tokens = keep_tokens(definition, leaving, unknown)
     present = {token for token, _ in plm_tokens}
     strings = [token for token, _ in plm_tokens]
     strings += [token for token in carried if token not in present]
@@ -76,19 +71,19 @@ def replace_vocabulary(
     roles |= config.roles
     check_names("roles", config.roles.values(), ids)
 
-    framing = read_framing(source_tokenizer)
-    _add_tokens(definition, source["added_tokens"], carried, roles.values(), ids)
-    _replace_post_processor(definition, framing, {token: ids[token] for token in carried})
-    definition["truncation"] = definition["padding"] = None
-    tokenizer = Tokenizer.from_str(json.dumps(definition))
-    _check_ids(tokenizer, strings)
+    framing = read_framing(source.tokenizer)
+    framed = _framed(definition, framing, {token: ids[token] for token in carried})
+    added = _added_tokens(definition, source, carried, roles.values(), ids)
+    # Written and read again, so that it says what the file will say.
+    definition = Definition.of(framed.replace(added_tokens=added).unbounded().build())
+    _check_ids(definition, strings)
 
     plm_ids, source_ids = (torch.full((len(strings),), -1, dtype=torch.int64) for _ in range(2))
     plm_ids[: len(plm_tokens)] = torch.tensor([id for _, id in plm_tokens], dtype=torch.int64)
     for token, source_id in carried.items():
         source_ids[ids[token]] = source_id
     return TargetTokenizer(
-        tokenizer=tokenizer,
+        definition=definition,
         plm_ids=plm_ids,
         source_special_ids=source_ids,
         roles={role: ids[token] for role, token in roles.items()},
@@ -102,23 +97,23 @@ def _ends(special: SpecialTokens) -> set[str | None]:
     return {special.roles.get(role) for role in ("bos", "eos", "pad")}
 
 
-def _add_tokens(
+def _added_tokens(
     definition: Definition,
-    source_added: Sequence[Mapping[str, Any]],
+    source: Definition,
     carried: Iterable[str],
     players: Iterable[str],
     ids: Mapping[str, int],
-) -> None:
-    """List carried tokens, and those with a role, among the added tokens; edits the definition."""
+) -> list[dict[str, Any]]:
+    """Return the added tokens with those that are carried, or have a role, among them."""
     special = {"single_word": False, "lstrip": False, "rstrip": False, "special": True}
-    added = {token["content"]: token for token in definition["added_tokens"]}
+    added = {token["content"]: token for token in definition.added}
     for token in players:
         added.setdefault(token, special)
-    in_source = {token["content"]: token for token in source_added}
+    in_source = {token["content"]: token for token in source.added}
     for token in carried:
         # Found before normalization: the PLM's normalizer may lower-case or rewrite the string.
         added[token] = {**in_source.get(token, special), "normalized": False}
-    definition["added_tokens"] = sorted(
+    return sorted(
         (
             {"normalized": False, **entry, "id": ids[token], "content": token}
             for token, entry in added.items()
@@ -127,10 +122,8 @@ def _add_tokens(
     )
 
 
-def _replace_post_processor(
-    definition: Definition, framing: Framing, special_ids: Mapping[str, int]
-) -> None:
-    """Make a definition put the source's special tokens around texts; edits it."""
+def _framed(definition: Definition, framing: Framing, special_ids: Mapping[str, int]) -> Definition:
+    """Return a definition that puts the source's special tokens around texts."""
 
     def template(frame: Iterable[tuple[str, int]]) -> list[dict[str, Any]]:
         sequences = {SEQUENCE_A: "A", SEQUENCE_B: "B"}
@@ -154,14 +147,16 @@ def _replace_post_processor(
             },
         }
     ]
-    old = definition["post_processor"] or {}
-    byte_level = [step for step in old.get("processors", [old]) if step.get("type") == "ByteLevel"]
-    definition["post_processor"] = (
-        {"type": "Sequence", "processors": byte_level + processors} if byte_level else processors[0]
+    byte_level = [step for step in definition.post_processor_steps if step["type"] == "ByteLevel"]
+    return definition.replace(
+        post_processor={"type": "Sequence", "processors": [*byte_level, *processors]}
+        if byte_level
+        else processors[0]
     )
 
 
-def _check_ids(tokenizer: Tokenizer, strings: Sequence[str]) -> None:
+def _check_ids(definition: Definition, strings: Sequence[str]) -> None:
+    tokenizer = definition.tokenizer
     size = tokenizer.get_vocab_size(with_added_tokens=True)
     for id, string in enumerate(strings):
         if (found := tokenizer.id_to_token(id)) != string:

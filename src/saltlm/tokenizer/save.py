@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from tokenizers import Tokenizer
 from transformers import CONFIG_MAPPING, AutoConfig, AutoTokenizer, PreTrainedConfig
 
 from saltlm.errors import VocabularyError
@@ -40,7 +39,7 @@ def save_tokenizer(
     for settings, notes in ((_settings(target), ()), (_settings(target) | _KEEP_OUT, (_KEPT_OUT,))):
         text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
         (directory / "tokenizer_config.json").write_text(text, encoding="utf-8")
-        if _loads_as(target.tokenizer, directory, model_type):
+        if _loads_as(target.definition, directory, model_type):
             return tuple(note.format(model_type=model_type) for note in notes)
     raise VocabularyError(
         f"transformers {transformers.__version__} does not load the tokenizer in {directory} as it "
@@ -69,7 +68,6 @@ def _settings(target: TargetTokenizer) -> dict[str, Any]:
     """Return the content of tokenizer_config.json."""
     # Roles without a token are written too: a rebuilt class would fill them with its defaults.
     tokens = {role: target.tokenizer.id_to_token(id) for role, id in target.roles.items()}
-    added = json.loads(target.tokenizer.to_str())["added_tokens"]
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": False,
@@ -79,21 +77,20 @@ def _settings(target: TargetTokenizer) -> dict[str, Any]:
         **{f"{role}_token": tokens.get(role) for role in ROLES},
         "added_tokens_decoder": {
             str(token["id"]): {key: value for key, value in token.items() if key != "id"}
-            for token in added
+            for token in target.definition.added
         },
     }
 
 
-def _loads_as(tokenizer: Tokenizer, directory: Path, model_type: str | None) -> bool:
+def _loads_as(definition: Definition, directory: Path, model_type: str | None) -> bool:
     config = (
         AutoConfig.for_model(model_type) if model_type in CONFIG_MAPPING else PreTrainedConfig()
     )
     loaded = AutoTokenizer.from_pretrained(directory, config=config, local_files_only=True)
-    return _behaviour(loaded.backend_tokenizer) == _behaviour(tokenizer)
+    return _behaviour(Definition.of(loaded.backend_tokenizer)) == _behaviour(definition)
 
 
-def _behaviour(tokenizer: Tokenizer) -> Definition:
-    """Return the definition without the flags of special tokens, which some classes reset."""
-    definition: Definition = json.loads(tokenizer.to_str())
-    added = {token["content"]: token["id"] for token in definition["added_tokens"]}
-    return {**definition, "added_tokens": added}
+def _behaviour(definition: Definition) -> dict[str, Any]:
+    """Return what it says, without the flags of special tokens, which some classes reset."""
+    added = {token["content"]: token["id"] for token in definition.added}
+    return {**definition.json, "added_tokens": added}

@@ -4,7 +4,6 @@ A string says little: bos may be ``<s>``, ``<|im_start|>`` or ``[CLS]``. The rol
 files of a model directory, or from a tokenizer in memory; several roles may share one token.
 """
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 from tokenizers import Tokenizer
 
 from saltlm.tokenizer.declared import read_json, token_string
-from saltlm.tokenizer.definition import unknown_piece
+from saltlm.tokenizer.definition import Definition
 
 ROLES = ("bos", "eos", "pad", "unk", "sep", "cls", "mask")
 SEQUENCE_A, SEQUENCE_B = "$A", "$B"
@@ -98,7 +97,7 @@ def special_tokens_of(tokenizer: Tokenizer | LoadedTokenizer) -> SpecialTokens:
     """
     if isinstance(tokenizer, Tokenizer):
         roles: dict[str, str | None] = dict.fromkeys(ROLES)
-        roles["unk"] = unknown_piece(json.loads(tokenizer.to_str())["model"])
+        roles["unk"] = Definition.of(tokenizer).unknown
         return _assemble(tokenizer, roles)
     templates = tokenizer.chat_template or {}
     return _assemble(

@@ -11,10 +11,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from saltlm.errors import VocabularyError
-from saltlm.tokenizer.special_tokens import (
-    ROLES,
-    SpecialTokens,
-)
+from saltlm.tokenizer.definition import Definition
+from saltlm.tokenizer.special_tokens import ROLES, SpecialTokens
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class TargetTokenizer:
     """A tokenizer for the new model, and where each of its tokens comes from.
 
     Attributes:
-        tokenizer: the new tokenizer.
+        definition: of the new tokenizer.
         plm_ids: the PLM's id of each token, -1 for those that only the source has.
         source_special_ids: the source's id of each carried special token, -1 for all others.
         roles: role -> new id, for the roles that are filled.
@@ -31,13 +29,18 @@ class TargetTokenizer:
         notes: what was decided that a user may not expect, a sentence each.
     """
 
-    tokenizer: Tokenizer
+    definition: Definition
     plm_ids: Int64[Tensor, " v"]
     source_special_ids: Int64[Tensor, " v"]
     roles: dict[str, int]
     chat_templates: dict[str, str]
     settings: dict[str, Any]
     notes: tuple[str, ...]
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The new tokenizer."""
+        return self.definition.tokenizer
 
 
 class RoleRow(NamedTuple):
@@ -50,17 +53,17 @@ class RoleRow(NamedTuple):
     note: str
 
 
-def own_tokenizer(tokenizer: Tokenizer, special: SpecialTokens) -> TargetTokenizer:
+def own_tokenizer(definition: Definition, special: SpecialTokens) -> TargetTokenizer:
     """Return a tokenizer with its own special tokens, as `save_tokenizer` takes it.
 
     Args:
-        tokenizer: any; its ids stay.
+        definition: of any; its ids stay.
         special: its special tokens; roles whose token it does not have stay empty.
     """
-    ids = tokenizer.get_vocab()
+    ids = definition.ids
     everything = torch.arange(1 + max(ids.values(), default=-1))
     return TargetTokenizer(
-        tokenizer=tokenizer,
+        definition=definition,
         plm_ids=everything,
         source_special_ids=torch.full_like(everything, -1),
         roles={role: ids[token] for role, token in special.roles.items() if token and token in ids},

@@ -6,17 +6,16 @@ its byte alphabet (``ĠfÃ¼r`` for " für"), SentencePiece with ``▁`` and ``<
 its strings.
 """
 
-import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tokenizers import Tokenizer
 from tokenizers.pre_tokenizers import ByteLevel
 
 from saltlm.errors import VocabularyError
-from saltlm.tokenizer.definition import is_byte_level, model_pieces, steps, unknown_piece
+from saltlm.tokenizer.definition import Definition
 
 # The kinds of a token: text, one byte of byte fallback, special or control token, unused id.
 TEXT, BYTE, SPECIAL, HOLE = range(4)
@@ -53,34 +52,30 @@ class Vocabulary:
         return len(self.strings)
 
 
-def read_vocabulary(tokenizer: Tokenizer, *, special: Collection[str] = ()) -> Vocabulary:
+def read_vocabulary(definition: Definition, *, special: Collection[str] = ()) -> Vocabulary:
     """Read the canonical form of every token.
 
     Args:
-        tokenizer: byte-level or SentencePiece BPE, Unigram, or WordPiece.
+        definition: of a byte-level or SentencePiece BPE, Unigram, or WordPiece tokenizer.
         special: tokens to treat as special beside those the tokenizer marks itself, such as role
             tokens and the control tokens of a chat template; unknown ones are ignored.
 
     Raises:
         VocabularyError: if the tokenizer does not mark where words begin.
     """
-    definition = json.loads(tokenizer.to_str())
-    model = definition["model"]
-    family, form_of = _spelling(tokenizer, definition)
-    pieces = dict(model_pieces(model))
-    added = {token["id"]: token for token in definition["added_tokens"]}
-    specials = {*special, unknown_piece(model)}
-    specials.update(token["content"] for token in added.values() if token["special"])
+    family, form_of = _spelling(definition)
+    pieces = definition.pieces
+    added = {token["id"]: token["content"] for token in definition.added}
+    specials = {*special, definition.unknown, *definition.specials}
 
-    has_bytes = bool(model.get("byte_fallback"))
     size = 1 + max((*pieces, *added), default=-1)
     strings, kinds = [""] * size, bytearray([HOLE]) * size
     forms: list[Form | None] = [None] * size
-    for id, string in _all_tokens(pieces, added):
+    for id, string in {**added, **pieces}.items():
         strings[id] = string
         if string in specials:
             kinds[id] = SPECIAL
-        elif has_bytes and (byte := _BYTE_FALLBACK.fullmatch(string)):
+        elif definition.has_byte_fallback and (byte := _BYTE_FALLBACK.fullmatch(string)):
             kinds[id], forms[id] = BYTE, Form(bytes.fromhex(byte[1]), False)
         else:
             # Added tokens are literal text. SentencePiece models list their runs of ▁ among them,
@@ -90,7 +85,7 @@ def read_vocabulary(tokenizer: Tokenizer, *, special: Collection[str] = ()) -> V
     return Vocabulary(tuple(strings), tuple(forms), bytes(kinds), family, _duplicates(forms))
 
 
-def speller(definition: Mapping[str, Any]) -> Callable[[Form], str | None]:
+def speller(definition: Definition) -> Callable[[Form], str | None]:
     """Return the inverse of reading: how the model of a tokenizer spells a form.
 
     The function returns None for half a character, which only the byte alphabet can spell.
@@ -110,25 +105,16 @@ def speller(definition: Mapping[str, Any]) -> Callable[[Form], str | None]:
             return None
         return (" " + text if form.begins_word else text).replace(" ", mark)
 
-    mark = word_mark(definition)
-    return spell_bytes if is_byte_level(definition) else spell_text
+    mark = definition.mark
+    return spell_bytes if definition.is_byte_level else spell_text
 
 
-def _all_tokens(
-    pieces: Mapping[int, str], added: Mapping[int, Mapping[str, Any]]
-) -> Iterator[tuple[int, str]]:
-    yield from pieces.items()
-    yield from ((id, token["content"]) for id, token in added.items() if id not in pieces)
-
-
-def _spelling(
-    tokenizer: Tokenizer, definition: Mapping[str, Any]
-) -> tuple[str, Callable[[str], Form]]:
+def _spelling(definition: Definition) -> tuple[str, Callable[[str], Form]]:
     """Return the family and the function that turns the spelling of a piece into its form."""
-    model = definition["model"]
-    if model["type"] not in ("BPE", "Unigram", "WordPiece"):
+    model, kind = definition.model, definition.kind
+    if kind not in ("BPE", "Unigram", "WordPiece"):
         raise VocabularyError(
-            f"the tokenizer is a {model['type']} model, whose tokens do not say where words begin",
+            f"the tokenizer is a {kind} model, whose tokens do not say where words begin",
             "use a model with a BPE, Unigram or WordPiece tokenizer",
         )
     if model.get("end_of_word_suffix"):
@@ -137,39 +123,18 @@ def _spelling(
             "not where they begin",
             "use a model with a byte-level, SentencePiece or WordPiece tokenizer",
         )
-    if is_byte_level(definition):
-        return f"byte-level {model['type']}", _read_byte_level
-    if prefix := model.get("continuing_subword_prefix"):
-        return model["type"], _prefixed(prefix, _isolated_by(tokenizer))
-    if mark := word_mark(definition):
-        family = "SentencePiece BPE" if model["type"] == "BPE" else model["type"]
+    if definition.is_byte_level:
+        return f"byte-level {kind}", _read_byte_level
+    if prefix := definition.prefix:
+        return kind, _prefixed(prefix, _isolated_by(definition.tokenizer))
+    if mark := definition.mark:
+        family = "SentencePiece BPE" if kind == "BPE" else kind
         return family, lambda piece: _form(piece.replace(mark, " "))
     raise VocabularyError(
-        f"the {model['type']} tokenizer has no mark for where words begin "
+        f"the {kind} tokenizer has no mark for where words begin "
         "(no ByteLevel, Metaspace, Replace or continuing prefix in its definition)",
         "use a model with a byte-level, SentencePiece or WordPiece tokenizer",
     )
-
-
-def word_mark(definition: Mapping[str, Any]) -> str:
-    """Return what stands for a space, as the definition writes it or undoes it; else nothing."""
-    if is_byte_level(definition):
-        return _LETTER_OF_BYTE[ord(" ")]
-    normalizer, pre_tokenizer, decoder = (
-        list(steps(definition[part])) for part in ("normalizer", "pre_tokenizer", "decoder")
-    )
-    marks: list[str] = []
-    marks += (s["replacement"] for s in pre_tokenizer + decoder if s["type"] == "Metaspace")
-    replaced = [(_pattern(s), s["content"]) for s in normalizer if s["type"] == "Replace"]
-    restored = [(_pattern(s), s["content"]) for s in decoder if s["type"] == "Replace"]
-    marks += (content for pattern, content in replaced if pattern == " ")
-    marks += (pattern for pattern, content in restored if content == " ")
-    marks += (s["prepend"] for s in normalizer if s["type"] == "Prepend")
-    return next((mark for mark in marks if mark.strip()), "")
-
-
-def _pattern(replace: Mapping[str, Any]) -> str:
-    return str(next(iter(replace["pattern"].values())))
 
 
 def _form(text: str | bytes) -> Form:

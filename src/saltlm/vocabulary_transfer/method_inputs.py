@@ -2,7 +2,6 @@
 
 import torch
 from jaxtyping import Float
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from saltlm.alignment.align import Alignment
@@ -17,8 +16,6 @@ def method_inputs(
     plm_embedding: Float[Tensor, "v_t h_t"],
     auxiliary: AuxiliaryVectors,
     *,
-    source_tokenizer: Tokenizer,
-    plm_tokenizer: Tokenizer,
     n_source_rows: int,
     seed: int = 0,
 ) -> MethodInputs:
@@ -29,8 +26,6 @@ def method_inputs(
         plan: which tokens are shared and which are new.
         plm_embedding: the PLM's rows.
         auxiliary: where the PLM's tokens lie when neighbours are sought.
-        source_tokenizer: the source's.
-        plm_tokenizer: the PLM's.
         n_source_rows: rows of the source's tables, padding included.
         seed: of the methods that draw.
     """
@@ -47,8 +42,8 @@ def method_inputs(
         alignment.match.source_ids[plan.anchor_ids],
         n_source_tokens=min(n_source_rows, len(alignment.source)),
         texts=Texts(
-            source_tokenizer,
-            plm_tokenizer,
+            alignment.source_definition,
+            alignment.plm_definition,
             alignment.source.forms,
             alignment.forms,
             shared.tolist(),

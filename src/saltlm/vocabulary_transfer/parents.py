@@ -13,6 +13,7 @@ from saltlm.models.architecture import check_convertible, check_is_causal_lm, re
 from saltlm.models.checkpoint import Checkpoint, open_checkpoint
 from saltlm.models.hub import resolve_model, revision_of
 from saltlm.models.token_tables import Tables, read_tables
+from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.load import check_ids, read_tokenizer
 from saltlm.tokenizer.special_tokens import SpecialTokens, read_special_tokens
 
@@ -84,9 +85,9 @@ def read_pair(source: str, plm: str, config: TransferConfig) -> Pair:
         )
         check_ids(right.name, right.tokenizer, len(plm_tables.embedding))
     alignment = align(
-        left.tokenizer,
+        Definition.of(left.tokenizer),
         left.special,
-        right.tokenizer,
+        Definition.of(right.tokenizer),
         right.special,
         config,
         n_source_rows=len(tables.embedding),
@@ -102,13 +103,13 @@ def read_pair(source: str, plm: str, config: TransferConfig) -> Pair:
 
 def _other_tokenizer(
     config: TransferConfig,
-) -> tuple[tuple[Tokenizer, SpecialTokens] | None, tuple[str, ...]]:
+) -> tuple[tuple[Definition, SpecialTokens] | None, tuple[str, ...]]:
     """Return the tokenizer that is wanted instead of the PLM's, its special tokens, and notes."""
     if config.target_tokenizer is None:
         return None, ()
     directory = resolve_model(config.target_tokenizer, with_weights=False)
     tokenizer, notes = read_tokenizer(directory, trust_remote_code=config.trust_remote_code)
-    return (tokenizer, read_special_tokens(directory, tokenizer)), notes
+    return (Definition.of(tokenizer), read_special_tokens(directory, tokenizer)), notes
 
 
 def load_parent(ref: str, *, trust_remote_code: bool = False) -> Parent:

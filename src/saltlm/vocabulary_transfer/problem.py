@@ -82,8 +82,6 @@ def pose(
         plan,
         plm_embedding,
         auxiliary,
-        source_tokenizer=alignment.source_tokenizer,
-        plm_tokenizer=alignment.plm_tokenizer,
         n_source_rows=len(tables.embedding),
         seed=config.seed,
     )

@@ -21,6 +21,7 @@ from saltlm.models.token_tables import per_token_tensors
 from saltlm.models.write import write_checkpoint
 from saltlm.record.manifest import environment, write_manifest
 from saltlm.tokenizer.counts import count_tokens
+from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.load import check_ids
 from saltlm.tokenizer.prune import PrunedTokenizer, prune_tokenizer
 from saltlm.tokenizer.pruning_loss import PruningLoss, pruning_loss
@@ -63,8 +64,9 @@ def prune_model(
     n_rows = parent.checkpoint.tensors[tensors[0]].shape[0]
     check_ids(parent.name, parent.tokenizer, n_rows)
     counts = count_tokens(parent.tokenizer, documents(corpus))
-    pruned = prune_tokenizer(parent.tokenizer, counts, size=size, special=parent.special.tokens)
-    loss = pruning_loss(parent.tokenizer, pruned.tokenizer, documents(corpus))
+    definition = Definition.of(parent.tokenizer)
+    pruned = prune_tokenizer(definition, counts, size=size, special=parent.special.tokens)
+    loss = pruning_loss(definition, pruned.definition, documents(corpus))
     per_row = sum(parent.checkpoint.tensors[name].nbytes for name in tensors) // n_rows
     expected_bytes = parent.checkpoint.nbytes - per_row * (n_rows - len(pruned.kept))
     with new_directory(Path(out), force=force, expected_bytes=expected_bytes) as directory:
@@ -112,11 +114,11 @@ def _rows(table: Tensor, kept: Int64[Tensor, " v"]) -> Tensor:
 
 def _write_settings(directory: Path, parent: Parent, pruned: PrunedTokenizer) -> tuple[str, ...]:
     """Write what stands beside the weights, and return the notes for the manifest."""
-    target = own_tokenizer(pruned.tokenizer, parent.special)
+    target = own_tokenizer(pruned.definition, parent.special)
     values = renumber(
         read_json(parent.directory / "config.json"),
         parent.tokenizer,
-        pruned.tokenizer,
+        pruned.definition.tokenizer,
         target.roles,
     )
     values = set_vocabulary_size(values, len(pruned.kept))

@@ -32,6 +32,7 @@ from saltlm.methods.registry import parse_method
 from saltlm.models.token_tables import Tables
 from saltlm.record.manifest import peak_memory_bytes
 from saltlm.scoring.holdout import score_briefly
+from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.load import check_ids
 from saltlm.tokenizer.special_tokens import LoadedTokenizer, special_tokens_of
 from saltlm.vocabulary_transfer.parents import Pair, read_pair
@@ -82,16 +83,16 @@ def transfer_embeddings(
     check_ids("the source", source, len(source_embedding))
     check_ids("the PLM", plm, len(plm_embedding))
     alignment = align(
-        source,
+        Definition.of(source),
         special_tokens_of(source_tokenizer),
-        plm,
+        Definition.of(plm),
         special_tokens_of(plm_tokenizer),
         config,
         n_source_rows=len(source_embedding),
         other=(
             None
             if target_tokenizer is None
-            else (_plain(target_tokenizer), special_tokens_of(target_tokenizer))
+            else (Definition.of(_plain(target_tokenizer)), special_tokens_of(target_tokenizer))
         ),
     )
     tables = Tables(source_embedding, head, head_bias, {}, head is None)

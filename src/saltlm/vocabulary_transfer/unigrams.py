@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm.config.transfer import TransferConfig
-from saltlm.files.documents import first
+from saltlm.files.documents import documents, first
 from saltlm.methods.calibration import Unigrams, log_frequencies
 from saltlm.models.logits import (
     document_start,
@@ -16,7 +16,7 @@ from saltlm.models.logits import (
     output_head,
     short_head,
 )
-from saltlm.tokenizer.counts import count_tokens_in
+from saltlm.tokenizer.counts import count_tokens
 from saltlm.tokenizer.fertility import encode_documents
 from saltlm.vocabulary_transfer.parents import Pair
 from saltlm.vocabulary_transfer.rows import Plan
@@ -38,7 +38,9 @@ def unigrams_of(pair: Pair, plan: Plan, config: TransferConfig) -> Unigrams:
     directory = pair.source.directory
     model = AutoModelForCausalLM.from_pretrained(directory, dtype="auto", local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    counts = count_tokens_in(config.corpus, pair.alignment.target.tokenizer, len(plan.origin))
+    counts = count_tokens(
+        pair.alignment.target.tokenizer, documents(config.corpus), n_rows=len(plan.origin)
+    )
     logs = log_frequencies(counts)
     hidden = mean_hidden(model.eval(), tokenizer, texts) * logit_transform(model.config).scale
     return Unigrams(hidden, log_shared=logs[plan.anchor_ids], log_new=logs[plan.new_ids])

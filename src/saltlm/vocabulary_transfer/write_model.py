@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 
 from saltlm.auxiliary.vectors import parse_auxiliary_spec
 from saltlm.config.transfer import TransferConfig
@@ -33,7 +32,7 @@ from saltlm.models.write import write_checkpoint
 from saltlm.record.card import licence_of, model_card
 from saltlm.record.manifest import environment, write_manifest
 from saltlm.scoring.holdout import Score
-from saltlm.tokenizer.definition import steps
+from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.load import TOKENIZER_FILES
 from saltlm.tokenizer.save import save_tokenizer
 from saltlm.tokenizer.target import role_table
@@ -109,7 +108,7 @@ def write_model(
         "options": config.model_dump(mode="json"),
         "counts": {**result.counts, **_more_counts(result, pair)},
         "roles": [row._asdict() for row in role_table(result.target)],
-        "notes": [*result.target.notes, *notes, conversion_note(result.tokenizer)],
+        "notes": [*result.target.notes, *notes, conversion_note(result.target.definition)],
         "tensors": {name: dataclasses.asdict(both) for name, both in hashes.items()},
         "environment": environment(),
     }
@@ -209,12 +208,11 @@ def _more_counts(result: TransferResult, pair: Pair) -> dict[str, Any]:
     }
 
 
-def conversion_note(tokenizer: Tokenizer) -> str:
+def conversion_note(definition: Definition) -> str:
     """Say what llama.cpp's converter does with a new tokenizer, and what it would have to know."""
-    definition = json.loads(tokenizer.to_str())
-    parts = ", ".join(step["type"] for step in steps(definition["pre_tokenizer"])) or "none"
+    parts = ", ".join(step["type"] for step in definition.pre_tokenizer_steps) or "none"
     return (
         "llama.cpp's converter knows tokenizers by a hash and refuses this one "
-        f"({definition['model']['type']}, pre-tokenizer {parts}); before a conversion to GGUF read "
+        f"({definition.kind}, pre-tokenizer {parts}); before a conversion to GGUF read "
         "docs/handover.md"
     )
