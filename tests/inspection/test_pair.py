@@ -127,6 +127,16 @@ def test_a_lower_casing_plm_is_said_loudly(make_pair, corpus):
     assert loud.startswith("THE PLM'S TOKENIZER LOSES TEXT: 7.1% of the corpus' characters do not")
 
 
+def test_a_plm_that_cuts_the_corpus_worse_is_said_loudly(make_pair, tmp_path):
+    (tmp_path / "corpus.txt").write_text("der haus, der haus\n", encoding="utf-8")
+    pieces = [",", *"derhaus", *("##" + letter for letter in "derhaus")]
+    config = TransferConfig(min_shared=1)
+    source, plm = make_pair(wordpiece(list(dict.fromkeys(pieces))))
+    seen = inspect_pair(source, plm, corpus=[tmp_path / "corpus.txt"], config=config)
+    (loud,) = [text for text in seen.warnings if "WORSE THAN THE SOURCE'S: 15 tokens for 5" in text]
+    assert "take a PLM of the corpus' language, or stay with the source" in loud
+
+
 def test_the_options_may_name_the_corpus(make_pair, corpus):
     source, plm = make_pair(wordpiece())
     by_option = inspect_pair(source, plm, config=TransferConfig(corpus=tuple(corpus)))

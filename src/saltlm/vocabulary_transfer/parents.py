@@ -9,13 +9,17 @@ from transformers import PreTrainedConfig
 from saltlm.alignment.align import Alignment, align
 from saltlm.auxiliary.vectors import read_vectors
 from saltlm.config.transfer import TransferConfig
+from saltlm.files.documents import first
 from saltlm.models.architecture import check_convertible, check_is_causal_lm, read_config
 from saltlm.models.checkpoint import Checkpoint, open_checkpoint
 from saltlm.models.hub import resolve_model, revision_of
 from saltlm.models.token_tables import Tables, read_tables
 from saltlm.tokenizer.definition import Definition
+from saltlm.tokenizer.fit import fit_warnings, preparation_notes
 from saltlm.tokenizer.load import check_ids, read_tokenizer
 from saltlm.tokenizer.special_tokens import SpecialTokens, read_special_tokens
+
+_MAX_DOCUMENTS = 5000  # of the corpus are looked at
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,13 @@ def read_pair(source: str, plm: str, config: TransferConfig) -> Pair:
         n_source_rows=len(tables.embedding),
         other=other,
     )
-    notes = (*left.notes, *right.notes, *other_notes, *alignment.target.notes)
+    texts = first(config.corpus, _MAX_DOCUMENTS) if config.corpus else []
+    notes = (
+        *(*left.notes, *right.notes, *other_notes),
+        *preparation_notes(right.tokenizer, texts),
+        *fit_warnings(left.tokenizer, alignment.target.tokenizer, texts),
+        *alignment.target.notes,
+    )
     alignment = replace(alignment, target=replace(alignment.target, notes=notes))
     if config.plm_vectors is not None:
         rows = read_vectors(config.plm_vectors, alignment.surface[: len(alignment.plm)]).matrix

@@ -1,0 +1,72 @@
+"""Whether a vocabulary fits the text that it is for: said loudly before anything is spent."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from tokenizers import Tokenizer
+
+_ENOUGH_TOKENS = 20_000  # of the corpus, to say of a vocabulary that it hardly occurs
+_HARDLY = 0.1  # of the vocabulary
+_MANY_JOINED = 0.02  # of the pieces; code has a few
+_MANY_CUT_OFF = 4  # pieces; nothing else makes any
+_AS_IN_CORPUS = 0.01  # of its words: it is prepared alike
+_JOINED = re.compile(r"[^\W\d_]_[^\W\d_]")  # PhoBERT's words: sinh_viên
+_CUT_OFF = re.compile(r"^\+[\u0621-\u064a]|[\u0621-\u064a]\+$")  # AraBERT's: \u0627\u0644+
+
+
+def fit_warnings(source: Tokenizer, new: Tokenizer, texts: Sequence[str]) -> Iterator[str]:
+    """Say where a new model's vocabulary does not fit a corpus.
+
+    Args:
+        source: the LLM's tokenizer.
+        new: the tokenizer that the new model would have.
+        texts: documents of the target language.
+    """
+    by_source, by_new = (
+        [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
+        for tokenizer in (source, new)
+    )
+    n_source, n_new = (sum(map(len, ids)) for ids in (by_source, by_new))
+    if n_new > n_source:
+        yield (
+            f"THE NEW VOCABULARY CUTS THE CORPUS WORSE THAN THE SOURCE'S: {n_new:,} tokens for"
+            f" {n_source:,}; take a PLM of the corpus' language, or stay with the source"
+        )
+    used, size = len({id for ids in by_new for id in ids}), new.get_vocab_size()
+    if n_new >= _ENOUGH_TOKENS and used < _HARDLY * size:
+        yield (
+            f"THE NEW VOCABULARY HARDLY OCCURS IN THE CORPUS: {used:,} of {size:,} tokens do, in"
+            f" {n_new:,}; --prune-to {_round(2 * used)} keeps those that the corpus needs"
+        )
+
+
+def _round(n: int) -> int:
+    return max(1000, -(-n // 1000) * 1000)
+
+
+def preparation_notes(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[str]:
+    """Say how a PLM's text was prepared before its tokenizer saw it, if its pieces show it.
+
+    Args:
+        tokenizer: of the PLM.
+        texts: of the corpus; nothing is said if they are prepared alike.
+    """
+    pieces = list(tokenizer.get_vocab())
+    words = [word for text in texts for word in text.split()]
+    for pattern, least, how, example in (
+        (
+            _JOINED,
+            _MANY_JOINED * len(pieces),
+            "words of several syllables joined by _",
+            "VnCoreNLP",
+        ),
+        (_CUT_OFF, _MANY_CUT_OFF, "clitics cut off with +", "Farasa"),
+    ):
+        number = sum(bool(pattern.search(piece)) for piece in pieces)
+        in_corpus = sum(bool(pattern.search(word)) for word in words)
+        if number >= least and number and in_corpus <= _AS_IN_CORPUS * len(words):
+            yield (
+                f"THE PLM WAS TRAINED ON PREPARED TEXT: {number:,} of its {len(pieces):,} pieces"
+                f" have {how}, as {example} writes; other text is cut into other, rarer pieces, so"
+                " prepare the corpus and every prompt, or take another PLM"
+            )
