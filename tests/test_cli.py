@@ -107,7 +107,7 @@ def test_the_version(run):
         (["transfer", "a", "b"], "Missing option '--out'"),
         (["transfer", "a"], "Missing argument 'PLM'"),
         (["explain", "dir"], "Missing argument 'TOKEN...'"),
-        (["check", "dir", "--jsn"], "No such option '--jsn'"),
+        (["check", "dir", "--jsn"], "Did you mean"),
         (["transfer", "a", "b", "--out", "c", "--seed", "x"], "'x' is not a valid integer"),
     ],
 )

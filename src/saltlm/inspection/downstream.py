@@ -47,6 +47,8 @@ def handover_findings(
         return
     with tempfile.TemporaryDirectory(prefix="saltlm-check-") as temporary:
         again = Path(temporary)
+        # Some versions refuse to save settings that others warn of, as the finding above says.
+        model.generation_config = transformers.GenerationConfig()
         model.save_pretrained(again)
         yield from _weight_findings(checkpoint, open_checkpoint(again))
         is_tied, still = (

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,7 @@ def _content(
         elif is_copied:
             chunks = checkpoint.stream(entry.name)
         else:
-            chunks = _converted(entry, old, checkpoint.stream(entry.name), read)
+            chunks = _converted(entry, old, checkpoint.stream(entry.name), read.update)
         for chunk in chunks:
             given.update(chunk)
             yield chunk
@@ -166,10 +166,13 @@ def _content(
 
 
 def _converted(
-    entry: TensorEntry, old: TensorEntry, chunks: Iterator[memoryview], read: "hashlib._Hash"
+    entry: TensorEntry,
+    old: TensorEntry,
+    chunks: Iterator[memoryview],
+    seen: Callable[[memoryview], None],
 ) -> Iterator[memoryview]:
     for chunk in chunks:
-        read.update(chunk)
+        seen(chunk)
         numbers = torch.frombuffer(bytearray(chunk), dtype=DTYPES[old.dtype])
         yield _as_dtype(entry, numbers)
 
