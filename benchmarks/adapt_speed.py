@@ -74,7 +74,7 @@ def train_with_saltlm(case: Case, model: Path, folder: Path) -> dict[str, Any]:
     ends: list[float] = []
     summary = loop.summary
     loop.summary = lambda row: (ends.append(time.perf_counter()), summary(row))[1]
-    loop.adapt(model, folder / "out", options(case, folder / "cache"))
+    loop.adapt(model, folder / "out", config=options(case, folder / "cache"))
     rows = read_metrics(folder / "out" / "saltlm" / "metrics.jsonl")[1:]
     return {"ends": ends, "losses": [row["loss"] for row in rows]}
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from saltlm.comparison.curves import convergence_rows
+from saltlm.comparison.results import Comparison
 from saltlm.comparison.show import comparison_rows
 from saltlm.evaluation.side_by_side import Cell, text_of
 
@@ -134,12 +135,12 @@ def map_speed():
 
 
 def before_adaptation(code):
-    heading, *rows = comparison_rows(read(f"convergence_{code}.json"))
+    heading, *rows = comparison_rows(Comparison.load(RESULTS / f"convergence_{code}.json"))
     return table(heading, rows)
 
 
 def convergence(code):
-    heading, *rows = convergence_rows(read(f"convergence_{code}.json"))
+    heading, *rows = convergence_rows(Comparison.load(RESULTS / f"convergence_{code}.json"))
     return table(heading, rows)
 
 

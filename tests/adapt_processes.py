@@ -120,16 +120,16 @@ def kill_and_resume(folder: Path, model: Path, n_kills: int) -> dict[str, Any]:
 
     def uninterrupted() -> None:
         count_changes(whole, lambda n: counter.write_text(str(n)))
-        adapt(model, whole, config)
+        adapt(model, whole, config=config)
 
     assert wait([fork(uninterrupted)]) == [0]
     n_changes = int(counter.read_text())
     kills, ends = [], []
     for _ in range(n_kills):
         kills.append(random.randint(1, n_changes // 2))  # what is left of a run gets shorter
-        work = killed_at(kills[-1], broken, lambda: adapt(model, broken, config))
+        work = killed_at(kills[-1], broken, lambda: adapt(model, broken, config=config))
         ends += wait([fork(work)])
-    ends += wait([fork(lambda: adapt(model, broken, config))])
+    ends += wait([fork(lambda: adapt(model, broken, config=config))])
     return {"kills": kills, "ends": ends, "whole": outcome(whole), "broken": outcome(broken)}
 
 
@@ -137,11 +137,11 @@ def two_processes(folder: Path, model: Path) -> dict[str, Any]:
     """Compare one process with two, and two with two that were killed."""
     config = tiny_config(folder, heldout={"target": folder / "text.txt"}, **OPTIONS)
     one, two, broken = folder / "one", folder / "two", folder / "broken-two"
-    ends = wait([fork(lambda: adapt(model, one, config))])
-    ends += processes(2, lambda: adapt(model, two, config))
-    killed = killed_at(18, broken, lambda: adapt(model, broken, config))
+    ends = wait([fork(lambda: adapt(model, one, config=config))])
+    ends += processes(2, lambda: adapt(model, two, config=config))
+    killed = killed_at(18, broken, lambda: adapt(model, broken, config=config))
     ends_of_killed = processes(2, killed)
-    ends += processes(2, lambda: adapt(model, broken, config))
+    ends += processes(2, lambda: adapt(model, broken, config=config))
     return {
         "ends": ends,
         "ends_of_killed": ends_of_killed,
@@ -179,12 +179,12 @@ def sharded(folder: Path, model: Path) -> dict[str, Any]:
     config = tiny_config(folder, heldout={"target": folder / "text.txt"}, **OPTIONS)
     one, two, rough = folder / "one", folder / "sharded", folder / "sharded-bfloat16"
     devices.Accelerator, loop.set_up = sharded_accelerator, sharded_set_up
-    killed = killed_at(18, two, lambda: adapt(model, two, config))
+    killed = killed_at(18, two, lambda: adapt(model, two, config=config))
     ends_of_killed = processes(2, killed)
-    ends = processes(2, lambda: adapt(model, two, config))
+    ends = processes(2, lambda: adapt(model, two, config=config))
     changed = {"steps": 1, "stages": ["embeddings"], "dtype": "bfloat16"}
     short = tiny_config(folder, **{**OPTIONS, **changed})
-    ends += processes(2, lambda: adapt(model, rough, short))
+    ends += processes(2, lambda: adapt(model, rough, config=short))
     return {
         "ends": ends,
         "ends_of_killed": ends_of_killed,

@@ -1,6 +1,8 @@
 """saltlm gives an English-centric LLM a new language by recycling a small model of that language.
 
-The names below load on first use, so that ``import saltlm`` stays instant.
+Each verb of the command line is a function here, with the same options; `transfer_embeddings` is
+the transfer on matrices and tokenizers in memory. The names load on first use, so that
+``import saltlm`` stays instant.
 """
 
 import importlib
@@ -9,24 +11,74 @@ from typing import TYPE_CHECKING, Any
 from saltlm.version import __version__
 
 if TYPE_CHECKING:
+    from saltlm.adaptation.adapt import AdaptResult, adapt
+    from saltlm.adaptation.config import AdaptConfig
+    from saltlm.auxiliary.vectors import AuxiliaryVectors
+    from saltlm.comparison.compare import compare
+    from saltlm.comparison.results import Comparison
+    from saltlm.comparison.score import Scores, score
     from saltlm.config.transfer import TransferConfig
     from saltlm.errors import SaltlmError
+    from saltlm.evaluation.config import SuiteConfig
+    from saltlm.evaluation.evaluate import evaluate
+    from saltlm.evaluation.results import Evaluation
+    from saltlm.inspection.check import check
+    from saltlm.inspection.explain import Explanation, explain
+    from saltlm.inspection.finding import Check
+    from saltlm.inspection.pair import Inspection, inspect
+    from saltlm.tokenizer.special_tokens import LoadedTokenizer
     from saltlm.vocabulary_transfer.result import TransferResult
     from saltlm.vocabulary_transfer.transfer import transfer, transfer_embeddings
 
 _HOMES = {
+    "AdaptConfig": "saltlm.adaptation.config",
+    "AdaptResult": "saltlm.adaptation.adapt",
+    "AuxiliaryVectors": "saltlm.auxiliary.vectors",
+    "Check": "saltlm.inspection.finding",
+    "Comparison": "saltlm.comparison.results",
+    "Evaluation": "saltlm.evaluation.results",
+    "Explanation": "saltlm.inspection.explain",
+    "Inspection": "saltlm.inspection.pair",
+    "LoadedTokenizer": "saltlm.tokenizer.special_tokens",
     "SaltlmError": "saltlm.errors",
+    "Scores": "saltlm.comparison.score",
+    "SuiteConfig": "saltlm.evaluation.config",
     "TransferConfig": "saltlm.config.transfer",
     "TransferResult": "saltlm.vocabulary_transfer.result",
+    "adapt": "saltlm.adaptation.adapt",
+    "check": "saltlm.inspection.check",
+    "compare": "saltlm.comparison.compare",
+    "evaluate": "saltlm.evaluation.evaluate",
+    "explain": "saltlm.inspection.explain",
+    "inspect": "saltlm.inspection.pair",
+    "score": "saltlm.comparison.score",
     "transfer": "saltlm.vocabulary_transfer.transfer",
     "transfer_embeddings": "saltlm.vocabulary_transfer.transfer",
 }
 
 __all__ = [
+    "AdaptConfig",
+    "AdaptResult",
+    "AuxiliaryVectors",
+    "Check",
+    "Comparison",
+    "Evaluation",
+    "Explanation",
+    "Inspection",
+    "LoadedTokenizer",
     "SaltlmError",
+    "Scores",
+    "SuiteConfig",
     "TransferConfig",
     "TransferResult",
     "__version__",
+    "adapt",
+    "check",
+    "compare",
+    "evaluate",
+    "explain",
+    "inspect",
+    "score",
     "transfer",
     "transfer_embeddings",
 ]
@@ -38,3 +90,7 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -22,7 +22,7 @@ from adapt_models import N_SHARED, N_TOKENS, read_model, save_model, save_text, 
 from saltlm.adaptation import checkpoints, loss, training
 from saltlm.adaptation.adapt import adapt
 from saltlm.adaptation.metrics import flatten, read_metrics
-from saltlm.cli.adapt import command
+from saltlm.cli.main import cli
 from saltlm.errors import TrainingError
 
 
@@ -54,7 +54,7 @@ def test_a_run_leaves_a_plain_model_directory_and_its_metrics(tmp_path, text):
     model, out = save_model(tmp_path / "model"), tmp_path / "out"
     heldout = {"target": text, "english": text}
     config = tiny_config(tmp_path, heldout=heldout, steps=10, stages=[], eval_every=4)
-    result = adapt(model, out, config)
+    result = adapt(model, out, config=config)
     assert (result.directory, result.n_steps, result.n_tokens) == (out, 10, 10 * 64)
 
     before, after = load(model), load(out)
@@ -91,7 +91,7 @@ def test_a_run_leaves_a_plain_model_directory_and_its_metrics(tmp_path, text):
 
 
 def test_bytes_are_those_of_the_text(tmp_path, text):
-    adapt(save_model(tmp_path / "model"), tmp_path / "out", tiny_config(tmp_path, steps=40))
+    adapt(save_model(tmp_path / "model"), tmp_path / "out", config=tiny_config(tmp_path, steps=40))
     last = metrics(tmp_path / "out")[-1]
     lines = text.read_text("utf-8").splitlines()
     n_bytes = sum(len(line.strip().encode()) for line in lines)
@@ -109,7 +109,7 @@ def _tokenize(model, lines):
 def test_the_stage_embeddings_leaves_all_but_new_rows_bit_for_bit(tmp_path, text, is_tied):
     model = save_model(tmp_path / "model", is_tied=is_tied)
     config = tiny_config(tmp_path, stages=["embeddings"], weight_decay=0.5, save_every=9)
-    adapt(model, tmp_path / "out", config)
+    adapt(model, tmp_path / "out", config=config)
     before, after = load(model), load(tmp_path / "out")
     for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True):
         if "embed" in name or "head" in name:
@@ -123,7 +123,9 @@ def test_the_stage_embeddings_leaves_all_but_new_rows_bit_for_bit(tmp_path, text
 def test_adapters_and_ends_leave_a_plain_model(tmp_path, text):
     model = save_model(tmp_path / "model", num_hidden_layers=3)
     stages = ["lora:0.3", "top-bottom:0.3", "lora"]
-    adapt(model, tmp_path / "out", tiny_config(tmp_path, stages=stages, ends=1, save_every=3))
+    adapt(
+        model, tmp_path / "out", config=tiny_config(tmp_path, stages=stages, ends=1, save_every=3)
+    )
     before, after = load(model), load(tmp_path / "out")
     assert before.state_dict().keys() == after.state_dict().keys()
     assert after.lm_head.weight is after.model.embed_tokens.weight
@@ -140,7 +142,7 @@ def test_the_stored_dtype_is_kept_but_training_is_not_in_it(tmp_path, text, is_s
         config = json.loads((model / "config.json").read_text())
         del config["dtype"]
         (model / "config.json").write_text(json.dumps(config))
-    adapt(model, tmp_path / "out", tiny_config(tmp_path, steps=1))
+    adapt(model, tmp_path / "out", config=tiny_config(tmp_path, steps=1))
     assert load(tmp_path / "out").dtype == torch.bfloat16
     (kept,) = checkpoints.find(tmp_path / "out" / "saltlm" / "checkpoints")
     weights = checkpoints._read(kept / "weights.safetensors")
@@ -151,12 +153,12 @@ def test_the_stored_dtype_is_kept_but_training_is_not_in_it(tmp_path, text, is_s
 def test_a_run_goes_on_inside_every_kind_of_stage(tmp_path, text, monkeypatch, kind):
     model = save_model(tmp_path / "model", attention_dropout=0.3)  # so random numbers matter
     config = tiny_config(tmp_path, stages=[kind])
-    adapt(model, tmp_path / "whole", config)
+    adapt(model, tmp_path / "whole", config=config)
     with monkeypatch.context() as patch:
         patch.setattr(training, "learning_rate_factor", lambda step, *_: 1.0 if step < 3 else 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            adapt(model, tmp_path / "broken", config)
-    adapt(model, tmp_path / "broken", config)
+            adapt(model, tmp_path / "broken", config=config)
+    adapt(model, tmp_path / "broken", config=config)
     assert read_model(tmp_path / "broken") == read_model(tmp_path / "whole")
 
 
@@ -180,7 +182,7 @@ def test_bfloat16_is_that_of_activations_only(tmp_path, text, monkeypatch, caplo
     config = tiny_config(tmp_path, dtype="bfloat16", heldout={"german": text}, steps=2)
     with monkeypatch.context() as patch:
         patch.setattr(loss._ChunkedCrossEntropy, "apply", apply)
-        adapt(model, tmp_path / "out", config)
+        adapt(model, tmp_path / "out", config=config)
     assert seen == {(torch.bfloat16, torch.float32)}
     assert "cannot keep attention inside a document" not in caplog.text
     (kept,) = checkpoints.find(tmp_path / "out" / "saltlm" / "checkpoints")
@@ -188,7 +190,9 @@ def test_bfloat16_is_that_of_activations_only(tmp_path, text, monkeypatch, caplo
         tensors = checkpoints._read(kept / f"{file}.safetensors").values()
         assert {tensor.dtype for tensor in tensors} == {torch.float32}
     AcceleratorState._reset_state()
-    adapt(model, tmp_path / "exact", tiny_config(tmp_path, heldout={"german": text}, steps=2))
+    adapt(
+        model, tmp_path / "exact", config=tiny_config(tmp_path, heldout={"german": text}, steps=2)
+    )
     rows, exact = metrics(tmp_path / "out"), metrics(tmp_path / "exact")
     assert rows[1]["loss"] != exact[1]["loss"]
     assert rows[1]["loss"] == pytest.approx(exact[1]["loss"], rel=1e-2)
@@ -202,7 +206,7 @@ def test_what_fits_into_memory_changes_nothing(tmp_path, text, options):
     model = save_model(tmp_path / "model")
     losses = []
     for name, more in {"a": {}, "b": options}.items():
-        adapt(model, tmp_path / name, tiny_config(tmp_path, steps=3, **more))
+        adapt(model, tmp_path / name, config=tiny_config(tmp_path, steps=3, **more))
         losses.append([row["loss"] for row in metrics(tmp_path / name)[1:]])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
@@ -220,7 +224,9 @@ def test_a_model_that_ignores_documents_is_told_of(tmp_path, text, monkeypatch, 
             if not can_mask:
                 patch.setattr(training, "separates_documents", lambda *_: False)
             config = tiny_config(tmp_path, steps=1, micro_batch=8)
-            adapt(save_model(tmp_path / f"model-{can_mask}"), tmp_path / f"{can_mask}", config)
+            adapt(
+                save_model(tmp_path / f"model-{can_mask}"), tmp_path / f"{can_mask}", config=config
+            )
         warning = "LlamaForCausalLM cannot keep attention inside a document (flash attention can,"
         assert (warning in caplog.text) != can_mask
     with_positions, without = given
@@ -230,12 +236,12 @@ def test_a_model_that_ignores_documents_is_told_of(tmp_path, text, monkeypatch, 
 
 def test_a_finished_run_is_left_alone_or_made_longer(tmp_path, text):
     model, out = save_model(tmp_path / "model", has_record=False), tmp_path / "out"
-    adapt(model, out, tiny_config(tmp_path, steps=2))
+    adapt(model, out, config=tiny_config(tmp_path, steps=2))
     first = read_model(out)
     rows = metrics(out)
-    assert adapt(model, out, tiny_config(tmp_path, steps=2)).n_steps == 2
+    assert adapt(model, out, config=tiny_config(tmp_path, steps=2)).n_steps == 2
     assert (read_model(out), metrics(out)) == (first, rows)
-    adapt(model, out, tiny_config(tmp_path, steps=7))
+    adapt(model, out, config=tiny_config(tmp_path, steps=7))
     assert read_model(out) != first
     assert [row["step"] for row in metrics(out)] == list(range(8))
     names = [path.name for path in checkpoints.find(out / "saltlm" / "checkpoints")]
@@ -244,20 +250,20 @@ def test_a_finished_run_is_left_alone_or_made_longer(tmp_path, text):
 
 def test_other_settings_are_refused_unless_a_checkpoint_is_named(tmp_path, text):
     model, out = save_model(tmp_path / "model"), tmp_path / "out"
-    adapt(model, out, tiny_config(tmp_path))
+    adapt(model, out, config=tiny_config(tmp_path))
     other = tiny_config(tmp_path, seed=1, lr={"new": 0.5})
     message = "run with other settings: lr.body was 0.003, is 0.0003, lr.new was 0.01, is 0.5"
     with pytest.raises(TrainingError, match=message):
-        adapt(model, out, other)
+        adapt(model, out, config=other)
     first, last = checkpoints.find(out / "saltlm" / "checkpoints")
-    assert adapt(model, out, other, resume=str(first)).n_steps == 4
+    assert adapt(model, out, config=other, resume=str(first)).n_steps == 4
     assert {row["learning_rates"]["body"] for row in metrics(out)[1:3]} == {3e-3}
     assert {row["learning_rates"]["body"] for row in metrics(out)[3:]} == {3e-4, 1.5e-4}
     with pytest.raises(
         TrainingError, match=r"there is no checkpoint \S+nowhere\nhint: --resume auto"
     ):
-        adapt(model, out, other, resume=str(tmp_path / "nowhere"))
-    assert adapt(model, out, tiny_config(tmp_path, steps=1), resume="never").n_steps == 1
+        adapt(model, out, config=other, resume=str(tmp_path / "nowhere"))
+    assert adapt(model, out, config=tiny_config(tmp_path, steps=1), resume="never").n_steps == 1
     assert [path.name for path in checkpoints.find(last.parent)] == ["step-00000001"]
 
 
@@ -272,7 +278,7 @@ def test_the_bar_shows_speed_loss_and_the_time_that_is_left(tmp_path, text, monk
         patch.setattr(sys, "stderr", terminal)
         patch.setenv("TQDM_DISABLE", "")
         config = tiny_config(tmp_path, heldout={"german": text})
-        adapt(save_model(tmp_path / "model"), tmp_path / "out", config)
+        adapt(save_model(tmp_path / "model"), tmp_path / "out", config=config)
     bar = next(line for line in reversed(terminal.getvalue().split("\r")) if "full:" in line)
     last = metrics(tmp_path / "out")[-1]
     shown = (
@@ -289,7 +295,7 @@ def test_every_line_of_the_metrics_reaches_a_tracker(tmp_path, text, monkeypatch
     monkeypatch.syspath_prepend(package.parent)
     monkeypatch.setattr(tracking, "_available_trackers", [LoggerType.TRACKIO])  # seen at import
     config = tiny_config(tmp_path, heldout={"german": text}, trackers=["trackio"])
-    adapt(save_model(tmp_path / "model"), tmp_path / "out", config)
+    adapt(save_model(tmp_path / "model"), tmp_path / "out", config=config)
     trackio = sys.modules.pop("trackio")
     rows = metrics(tmp_path / "out")
     assert trackio.logged == [(row["step"], flatten(row)) for row in rows]
@@ -339,7 +345,7 @@ def test_the_command(tmp_path, text, caplog):
         *("--out", str(tmp_path / "out"), "--heldout", str(text), "--tokens", "0.2k"),
         *("--set", "sequence_length=8", "--set", "batch_tokens=64", "--set", f"cache={tmp_path}"),
     ]
-    outcome = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    outcome = CliRunner().invoke(cli, ["adapt", *arguments], catch_exceptions=False)
     assert outcome.exit_code == 0
     assert outcome.stdout.startswith(f"{tmp_path / 'out'}: 256 tokens; bits per byte: target ")
     assert "4 steps of 64 tokens: full to step 4" in caplog.text

@@ -9,7 +9,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from click.testing import CliRunner
 
 from saltlm.adaptation.config import StageConfig, load_adapt_config
-from saltlm.cli.adapt import command
+from saltlm.cli.main import cli
 from saltlm.errors import ConfigError
 
 
@@ -68,7 +68,7 @@ def test_the_example_in_the_documents_is_read(tmp_path):
 
 @pytest.mark.parametrize(("name", "kind"), [("ddp", "MULTI_GPU"), ("fsdp2", "FSDP")])
 def test_shipped_files_are_what_accelerate_launch_reads(tmp_path, name, kind):
-    printed = CliRunner().invoke(command, ["--launch-config", name])
+    printed = CliRunner().invoke(cli, ["adapt", "--launch-config", name])
     assert printed.exit_code == 0
     (tmp_path / "launch.yaml").write_text(printed.stdout)
     read = load_config_from_file(str(tmp_path / "launch.yaml"))

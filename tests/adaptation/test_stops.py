@@ -19,7 +19,7 @@ from saltlm.adaptation import stops as safety
 from saltlm.adaptation import write_model as finish
 from saltlm.adaptation.adapt import adapt
 from saltlm.adaptation.run_folder import RunFolder, only_run
-from saltlm.cli.adapt import command
+from saltlm.cli.main import cli
 from saltlm.errors import (
     CheckpointError,
     ConfigError,
@@ -63,12 +63,12 @@ def test_not_a_number_stops_the_run_and_keeps_the_last_good(tmp_path, model, mon
         with pytest.raises(
             TrainingError, match="step 4 has loss nan .* sequences 24 to 31"
         ) as caught:
-            adapt(model, out, tiny_config(tmp_path))
+            adapt(model, out, config=tiny_config(tmp_path))
     assert [path.name for path in kept(out)] == ["step-00000002"]
     assert str(tmp_path / "text.txt") in caught.value.what
     assert caught.value.hint.endswith(f"with --resume {kept(out)[0]}")
     assert not (out / "config.json").exists()
-    assert adapt(model, out, tiny_config(tmp_path)).n_steps == 4
+    assert adapt(model, out, config=tiny_config(tmp_path)).n_steps == 4
 
 
 def test_a_full_disk_keeps_the_last_good(tmp_path, model, monkeypatch):
@@ -85,10 +85,10 @@ def test_a_full_disk_keeps_the_last_good(tmp_path, model, monkeypatch):
         with pytest.raises(
             OutputError, match="No space left on device .*: step-00000004"
         ) as caught:
-            adapt(model, out, tiny_config(tmp_path))
+            adapt(model, out, config=tiny_config(tmp_path))
     assert [path.name for path in kept(out)] == ["step-00000002"]
     assert f"goes on from {kept(out)[0]}" in caught.value.hint
-    assert adapt(model, out, tiny_config(tmp_path)).n_steps == 4
+    assert adapt(model, out, config=tiny_config(tmp_path)).n_steps == 4
     assert not (out / "saltlm" / "checkpoints" / ".partial").exists()
 
 
@@ -96,7 +96,7 @@ def test_too_little_space_is_seen_before_writing(tmp_path, model, monkeypatch):
     Usage = namedtuple("Usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(100, 90, 10))
     with pytest.raises(OutputError, match=r"0\.00 GB free\): step-00000001 .* is not written"):
-        adapt(model, tmp_path / "out", tiny_config(tmp_path, steps=1))
+        adapt(model, tmp_path / "out", config=tiny_config(tmp_path, steps=1))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_rows_that_changed_are_not_saved(tmp_path, model, monkeypatch):
     monkeypatch.setattr(training, "row_rates", lambda tables: nullcontext())
     monkeypatch.setattr(training, "mask_gradients", lambda tables: None)
     with pytest.raises(TrainingError, match="rows that must not learn have changed by step 2"):
-        adapt(model, tmp_path / "out", tiny_config(tmp_path, stages=["embeddings"]))
+        adapt(model, tmp_path / "out", config=tiny_config(tmp_path, stages=["embeddings"]))
     assert kept(tmp_path / "out") == []
 
 
@@ -153,15 +153,15 @@ def test_a_model_that_does_not_read_back_is_not_published(tmp_path, model, monke
 
 def test_places_that_are_taken(tmp_path, model):
     with pytest.raises(OutputError, match="model exists and is not a run of saltlm adapt"):
-        adapt(model, model, tiny_config(tmp_path))
+        adapt(model, model, config=tiny_config(tmp_path))
     out = tmp_path / "out"
     with only_run(RunFolder(out)), pytest.raises(OutputError, match="written by another run"):
-        adapt(model, out, tiny_config(tmp_path))
+        adapt(model, out, config=tiny_config(tmp_path))
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="file exists and is not a run"):
-        adapt(model, tmp_path / "file", tiny_config(tmp_path))
+        adapt(model, tmp_path / "file", config=tiny_config(tmp_path))
     with pytest.raises(OutputError, match="cannot write .*out: Not a directory"):
-        adapt(model, tmp_path / "file" / "out", tiny_config(tmp_path))
+        adapt(model, tmp_path / "file" / "out", config=tiny_config(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_inputs_that_do_not_fit(tmp_path, model, monkeypatch, options, kind, mes
     (tmp_path / "EMPTY").write_text("")
     (tmp_path / "SMALL").write_text("Das Haus.\n")
     with pytest.raises(kind, match=message):
-        adapt(model, tmp_path / "out", tiny_config(tmp_path, **options))
+        adapt(model, tmp_path / "out", config=tiny_config(tmp_path, **options))
     assert not (tmp_path / "out" / "config.json").exists()
 
 
@@ -190,16 +190,16 @@ def test_a_tokenizer_beyond_the_embedding_is_refused(tmp_path, model):
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "vocab_size": 800}))
     with pytest.raises(CheckpointError, match="has 900 tokens, but the embedding 800 rows"):
-        adapt(model, tmp_path / "out", tiny_config(tmp_path))
+        adapt(model, tmp_path / "out", config=tiny_config(tmp_path))
 
 
 def test_damaged_models_are_named(tmp_path, model):
     (model / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match=r"model does not load: .*Error"):
-        adapt(model, tmp_path / "out", tiny_config(tmp_path))
+        adapt(model, tmp_path / "out", config=tiny_config(tmp_path))
     (model / "tokenizer.json").write_text("{")
     with pytest.raises(CheckpointError, match="the tokenizer of .*model does not load"):
-        adapt(model, tmp_path / "out", tiny_config(tmp_path))
+        adapt(model, tmp_path / "out", config=tiny_config(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -224,14 +224,14 @@ def test_what_a_later_stage_needs_is_there_before_text_is_read(
     monkeypatch.setattr(prepare, "read_skeleton", unusual)
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(kind, match=message):
-        adapt(model, tmp_path / "out", tiny_config(tmp_path, **options))
+        adapt(model, tmp_path / "out", config=tiny_config(tmp_path, **options))
     assert not (tmp_path / "cache").exists()
 
 
 def test_all_sources_are_looked_at_before_the_first_is_packed(tmp_path, model):
     data = {str(tmp_path / "text.txt"): None, str(tmp_path / "missing.txt"): 0.1}
     with pytest.raises(DataError, match=r"missing\.txt does not exist"):
-        adapt(model, tmp_path / "out", tiny_config(tmp_path, data=data))
+        adapt(model, tmp_path / "out", config=tiny_config(tmp_path, data=data))
     assert not (tmp_path / "cache").exists()
 
 
@@ -241,7 +241,7 @@ def test_a_full_disk_while_metrics_are_written(tmp_path, model, monkeypatch):
 
     monkeypatch.setattr(loop, "log_metrics", full)
     with pytest.raises(OutputError, match="cannot write .*out: No space left on device"):
-        adapt(model, tmp_path / "out", tiny_config(tmp_path))
+        adapt(model, tmp_path / "out", config=tiny_config(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_memory_that_runs_out_in_a_run(tmp_path, model, monkeypatch, part, where
 
     monkeypatch.setattr(training, part, full)
     with pytest.raises(TrainingError, match=f"out of memory in {where} with"):
-        adapt(model, tmp_path / "out", tiny_config(tmp_path))
+        adapt(model, tmp_path / "out", config=tiny_config(tmp_path))
 
 
 @pytest.mark.parametrize(("capability", "has"), [("avx512_bf16", True), ("avx2", False)])
@@ -269,7 +269,7 @@ def test_one_process_has_one_dtype(tmp_path, model):
     """accelerate keeps it; other tests of this process have begun with float32."""
     devices.start_accelerator(tiny_config(tmp_path), RunFolder(tmp_path / "out"))
     with pytest.raises(ConfigError, match=r"dtype=bfloat16 cannot be had here: .*\nhint: choose"):
-        adapt(model, tmp_path / "out", tiny_config(tmp_path, dtype="bfloat16"))
+        adapt(model, tmp_path / "out", config=tiny_config(tmp_path, dtype="bfloat16"))
 
 
 def test_without_accelerate_the_extra_is_named(tmp_path, monkeypatch):
@@ -277,4 +277,4 @@ def test_without_accelerate_the_extra_is_named(tmp_path, monkeypatch):
     for name in ("adapt", "devices", "prepare"):
         monkeypatch.delitem(sys.modules, f"saltlm.adaptation.{name}")
     with pytest.raises(MissingExtraError, match="saltlm adapt needs the 'adapt' extra"):
-        command.main(["m", "--data", "x", "--out", "o"], standalone_mode=False)
+        cli.main(["adapt", "m", "--data", "x", "--out", "o"], standalone_mode=False)

@@ -37,7 +37,9 @@ def kept(out):
 def test_results_are_kept_at_each_checkpoint_and_change_nothing_else(tmp_path, suite):
     model, out = save_model(tmp_path / "model"), tmp_path / "out"
     stages = ["embeddings:0.25", "full"]
-    adapt(model, out, tiny_config(tmp_path, suite=suite, steps=5, stages=stages, save_every=2))
+    adapt(
+        model, out, config=tiny_config(tmp_path, suite=suite, steps=5, stages=stages, save_every=2)
+    )
     found = kept(out)
     assert sorted(found) == [1, 2, 4, 5]
     rows = {row["step"]: row for row in read_metrics(out / "saltlm" / "metrics.jsonl")}
@@ -52,21 +54,25 @@ def test_results_are_kept_at_each_checkpoint_and_change_nothing_else(tmp_path, s
     assert last < first
 
     other = tmp_path / "other"
-    adapt(model, other, tiny_config(tmp_path, steps=5, stages=stages, save_every=2))
+    adapt(model, other, config=tiny_config(tmp_path, steps=5, stages=stages, save_every=2))
     assert read_model(other) == read_model(out)
-    adapt(model, other, tiny_config(tmp_path, suite=suite, steps=6, stages=stages, save_every=2))
+    adapt(
+        model,
+        other,
+        config=tiny_config(tmp_path, suite=suite, steps=6, stages=stages, save_every=2),
+    )
     assert sorted(kept(other)) == [6]
 
 
 def test_results_of_steps_that_are_done_again_go(tmp_path, suite):
     model, out = save_model(tmp_path / "model"), tmp_path / "out"
-    adapt(model, out, tiny_config(tmp_path, suite=suite, steps=4, save_every=1))
+    adapt(model, out, config=tiny_config(tmp_path, suite=suite, steps=4, save_every=1))
     folder = out / "saltlm" / "checkpoints"
     first = sorted(folder.iterdir())[0]
     config = tiny_config(tmp_path, suite=suite, steps=4, save_every=4, seed=1)
-    adapt(model, out, config, resume=str(first))
+    adapt(model, out, config=config, resume=str(first))
     assert sorted(kept(out)) == [1, 2, 3, 4]
-    adapt(model, out, config, resume="never")
+    adapt(model, out, config=config, resume="never")
     assert sorted(kept(out)) == [4]
 
 
@@ -74,7 +80,7 @@ def test_a_measurement_that_fails_does_not_end_the_run(tmp_path, suite, monkeypa
     caplog.set_level(logging.WARNING, logger="saltlm")
     monkeypatch.setattr("saltlm.evaluation.quick.generate", lambda *_: 1 / 0)
     model, out = save_model(tmp_path / "model"), tmp_path / "out"
-    assert adapt(model, out, tiny_config(tmp_path, suite=suite, steps=1)).n_steps == 1
+    assert adapt(model, out, config=tiny_config(tmp_path, suite=suite, steps=1)).n_steps == 1
     assert [result["task"] for result in kept(out)[1]] == ["target text"]
     assert "generation of out at step 1 failed: division by zero" in caplog.text
 
@@ -85,5 +91,5 @@ def test_what_a_suite_lacks_is_told_before_the_first_step(tmp_path, suite):
     with pytest.raises(
         DataError, match=r"target text of .*suite\.yaml cannot be measured: no\.txt"
     ):
-        adapt(model, out, tiny_config(tmp_path, suite=suite))
+        adapt(model, out, config=tiny_config(tmp_path, suite=suite))
     assert not (out / "saltlm" / "metrics.jsonl").exists()

@@ -12,11 +12,21 @@ from safetensors.torch import load_file
 from saltlm.cli.main import cli
 from saltlm.cli.render import plm_table
 from saltlm.comparison.compare import compare, evaluate_each
-from saltlm.comparison.score import PairScores, best, default_methods, score_pair
+from saltlm.comparison.results import (
+    AdaptedRun,
+    Comparison,
+    Level,
+    MethodResult,
+    Point,
+    Reached,
+    TextMeasurement,
+)
+from saltlm.comparison.score import PairScores, Scores, default_methods, score
 from saltlm.comparison.show import comparison_markdown, comparison_rows
 from saltlm.comparison.store import directory_name
+from saltlm.comparison.untrained import NewRowMass, RowNorms, TableReport
 from saltlm.config.transfer import TransferConfig
-from saltlm.errors import ConfigError, DataError
+from saltlm.errors import CheckpointError, ConfigError, DataError
 from saltlm.evaluation.config import SuiteConfig
 from saltlm.evaluation.results import Evaluation
 from saltlm.methods.registry import parse_method
@@ -39,8 +49,8 @@ def heldout(corpus, tmp_path):
 
 
 def test_each_method_gives_the_model_of_its_own_transfer(pair, heldout, tmp_path):
-    found = compare(*pair, ["salt", "focus"], tmp_path / "cmp", heldout=[heldout])
-    assert list(found["results"]) == ["untouched", "focus", "salt"]  # by name
+    found = compare(*pair, tmp_path / "cmp", methods="salt,focus", heldout=heldout)
+    assert list(found.results) == ["untouched", "focus", "salt"]  # by name
     for method in ("salt", "focus"):
         alone = tmp_path / f"alone-{method}"
         transfer(*pair, alone, method=method)
@@ -50,24 +60,27 @@ def test_each_method_gives_the_model_of_its_own_transfer(pair, heldout, tmp_path
         )
         assert mine.keys() == theirs.keys()
         assert all(torch.equal(mine[name], theirs[name]) for name in mine)
-    assert found["results"]["salt"]["target"]["bits_per_byte"] > 0
-    assert found == json.loads((tmp_path / "cmp" / "comparison.json").read_text())
+    assert found.results["salt"].texts["target"].bits_per_byte > 0
+    assert Comparison.load(tmp_path / "cmp") == found
+    assert repr(found).splitlines()[1].startswith("  untouched: ")
+    assert "; r2 " in repr(found).splitlines()[3]
 
 
 def test_the_same_again_makes_only_what_is_missing(pair, heldout, tmp_path):
     out = tmp_path / "cmp"
-    first = compare(*pair, ["salt"], out, heldout=[heldout])
+    first = compare(*pair, out, methods=["salt"], heldout=[heldout])
     before = contents(out / "salt")
-    second = compare(*pair, ["mean"], out, heldout=[heldout])
+    second = compare(*pair, out, methods=["mean"], heldout=[heldout])
     assert contents(out / "salt") == before
-    assert second["results"]["salt"] == first["results"]["salt"]  # of the earlier call
-    assert list(second["results"]) == ["untouched", "mean", "salt"]
+    assert second.results["salt"] == first.results["salt"]  # of the earlier call
+    assert list(second.results) == ["untouched", "mean", "salt"]
 
 
 def test_a_method_that_fails_does_not_stop_the_rest(pair, heldout, tmp_path):
-    found = compare(*pair, ["wechsel", "salt"], tmp_path / "cmp", heldout=[heldout])
-    assert "error" in found["results"]["wechsel"]
-    assert "target" in found["results"]["salt"]
+    found = compare(*pair, tmp_path / "cmp", methods=["wechsel", "salt"], heldout=[heldout])
+    assert found.results["wechsel"].error
+    assert "target" in found.results["salt"].texts
+    assert found.failures == [f"wechsel: {found.results['wechsel'].error}"]
     assert not (tmp_path / "cmp" / "wechsel.json").exists()  # it is tried again the next time
     assert "failed: " in comparison_markdown(found)
 
@@ -80,9 +93,9 @@ def test_a_method_without_enough_memory_does_not_stop_the_rest(
 
     monkeypatch.setattr("saltlm.methods.kernel._kernel", exhausted)
     methods = ["kernel-ridge", "mean"]
-    found = compare(*pair, methods, tmp_path / "cmp", heldout=[heldout])["results"]
-    assert found["kernel-ridge"]["error"] == "can't allocate memory"
-    assert "target" in found["mean"]
+    found = compare(*pair, tmp_path / "cmp", methods=methods, heldout=[heldout]).results
+    assert found["kernel-ridge"].error == "can't allocate memory"
+    assert "target" in found["mean"].texts
 
 
 def test_what_methods_share_is_done_once(pair, heldout, tmp_path, monkeypatch):
@@ -102,11 +115,11 @@ def test_what_methods_share_is_done_once(pair, heldout, tmp_path, monkeypatch):
         count(place, what)
     methods, out = ["salt", "focus", "clp+"], tmp_path / "cmp"
     found = compare(
-        *pair, methods, out, heldout=[heldout], config=TransferConfig(corpus=[heldout])
-    )["results"]
+        *pair, out, methods=methods, heldout=[heldout], config=TransferConfig(corpus=[heldout])
+    ).results
     for method in methods:
         told = read_manifest(out / method)["yardstick"]
-        assert told["r2"] == found[method]["yardstick"]["r2"]
+        assert told["r2"] == found[method].yardstick.to_json()["r2"]
         assert told["n_tokens"] > 40
     assert done.pop("nearest_shared") == 1 + 5  # of the new tokens, and of each fold
     assert set(done.values()) == {1}
@@ -114,15 +127,15 @@ def test_what_methods_share_is_done_once(pair, heldout, tmp_path, monkeypatch):
 
 def test_results_of_other_inputs_are_not_mixed(pair, heldout, tmp_path):
     out = tmp_path / "cmp"
-    compare(*pair, ["mean"], out, heldout=[heldout])
+    compare(*pair, out, methods=["mean"], heldout=[heldout])
     with pytest.raises(ConfigError, match="holds a comparison of other models, options or texts"):
-        compare(*pair, ["mean"], out, heldout=[heldout], config=TransferConfig(seed=1))
+        compare(*pair, out, methods=["mean"], heldout=[heldout], config=TransferConfig(seed=1))
 
 
 def test_no_text_is_said_before_anything_is_made(pair, tmp_path):
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(DataError, match=r"no text \(.*empty\.txt"):
-        compare(*pair, ["mean"], tmp_path / "cmp", heldout=[tmp_path / "empty.txt"])
+        compare(*pair, tmp_path / "cmp", methods="mean", heldout=[tmp_path / "empty.txt"])
     assert not (tmp_path / "cmp").exists()
 
 
@@ -132,19 +145,29 @@ def test_names_of_files_tell_options_apart():
 
 
 def test_rows_have_a_cell_for_every_heading(pair, heldout, tmp_path):
-    found = compare(*pair, ["salt"], tmp_path / "cmp", heldout=[heldout], english=[heldout])
+    found = compare(*pair, tmp_path / "cmp", methods="salt", heldout=[heldout], english=[heldout])
     assert {len(row) for row in comparison_rows(found)} == {7}
-    rows = found["results"]["salt"]["rows"]
+    rows = found.results["salt"].rows
     line = (tmp_path / "cmp" / "comparison.md").read_text().splitlines()[-1]
     assert line.startswith("| salt | 0.") or line.startswith("| salt | -")
-    assert line.endswith(f"| {rows['new_rank']:.0f} ({rows['shared_rank']:.0f}) |")
+    assert line.endswith(f"| {rows.new_rank:.0f} ({rows.shared_rank:.0f}) |")
 
 
 def test_scores_are_in_the_order_asked_for_and_the_best_is_found(pair):
-    found = score_pair(*pair, ["mean", "salt"], n_folds=2)
-    assert [score.method for score in found.scores] == ["mean", "salt"]
-    values = {score.method: score.r2.value for score in found.scores}
-    assert best(found.scores).name == max(values, key=values.get)
+    found = score(*pair, method=["mean", "salt"], folds=2)
+    (scores,) = found.pairs
+    assert [one.method for one in scores.scores] == ["mean", "salt"]
+    values = {one.method: one.r2.value for one in scores.scores}
+    assert found.best == (str(pair[1]), max(values, key=values.get))
+    first = repr(found).splitlines()[1]
+    assert first.startswith(f"  {found.best[1]} with {pair[1]}: r2 {max(values.values()):.3f} (")
+
+
+def test_what_failed_is_told_and_has_no_best():
+    found = Scores((PairScores("llm", "plm", 7, "aux", (Score("clp", {}, error="no room"),)),))
+    assert repr(found) == "Scores(the best first)\n  clp with plm: no room"
+    with pytest.raises(ConfigError, match="no method could be scored"):
+        _ = found.best
 
 
 def test_plms_are_ranked_by_their_best_methods():
@@ -197,7 +220,7 @@ def test_quick_runs_on_the_source_and_on_each_model(pair, heldout, tmp_path, mon
     words = ["compare", *map(str, pair), "--methods", "mean", "--heldout", str(heldout)]
     words += ["--out", str(tmp_path / "cmp"), "--parallel", str(parallel)]
     refused = CliRunner().invoke(cli, words)
-    assert "--parallel needs --quick." in refused.stderr
+    assert "--parallel needs --quick" in str(refused.exception)
     shown = CliRunner().invoke(cli, [*words, "--quick"])
     assert shown.exit_code == 0, shown.stderr
     told = json.loads((tmp_path / "cmp" / "evaluation" / "evaluation.json").read_text())
@@ -213,19 +236,64 @@ def test_quick_runs_on_the_source_and_on_each_model(pair, heldout, tmp_path, mon
     assert CliRunner().invoke(cli, [*words, "--quick"]).exit_code == 1
 
 
+def result(method, directory=None, **more):
+    return MethodResult(method, {}, directory, **more)
+
+
+def test_a_comparison_comes_back_as_it_was_saved(tmp_path):
+    point = Point(5, 7.5, 0.25, {"target": 2.5, "English": 1.5})
+    runs = (AdaptedRun("salt", 0, "salt-adapted-0", (point,)), AdaptedRun("salt", 1, error="x"))
+    text = TextMeasurement(4.5, (4.25, 4.75), 3, 99, 1.5)
+    score = Score("salt", {"ridge": 0.1}, r2=Interval(0.5, 0.4, 0.6), n_tokens=50)
+    norms = RowNorms(0.1, 0.2, 0.3, 0.4, 0.5)
+    salt = MethodResult(
+        "salt",
+        {"target": text, "English": text},
+        "salt",
+        score,
+        TableReport(norms, norms, 3.5, 4.5, 0.1),
+        NewRowMass(0.1, 0.2, -3.5, 40),
+        runs,
+    )
+    levels = (Level(2.5, {"salt": (Reached(5, 7.5, 0.25), None)}),)
+    results = {"untouched": result("untouched"), "salt": salt, "focus": result("focus", error="y")}
+    whole = Comparison("llm", "plm", "aux", results, levels)
+    whole.save(tmp_path)
+    assert Comparison.load(tmp_path) == Comparison.load(tmp_path / "comparison.json") == whole
+    assert whole.failures == ["salt, seed 1: x", "focus: y"]
+    assert repr(whole).splitlines()[2:] == [
+        "  salt: 4.500 bits per byte; r2 0.500; adapted 2.500; seed 1 failed: x",
+        "  focus: failed: y",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"schema": 9, "source": "llm"}', "ValueError: it has layout 9, not 1"),
+        ('{"source": "llm"}', "KeyError: 'schema'"),
+        ("{", "JSONDecodeError: "),
+    ],
+)
+def test_what_is_no_comparison_is_refused(text, reason, tmp_path):
+    (tmp_path / "comparison.json").write_text(text)
+    with pytest.raises(CheckpointError, match=rf"comparison\.json cannot be read .*: {reason}"):
+        Comparison.load(tmp_path)
+
+
 def test_quick_takes_models_as_they_end_up(monkeypatch, tmp_path):
     asked, nothing = [], Evaluation((), (), ())
     monkeypatch.setattr(
-        "saltlm.evaluation.evaluate.evaluate", lambda *given: asked.append(given) or nothing
+        "saltlm.evaluation.evaluate.evaluate", lambda *given, suite: asked.append(given) or nothing
     )
-    for name in ("write_summary", "write_cards"):
-        monkeypatch.setattr(f"saltlm.evaluation.side_by_side.{name}", lambda *_: None)
+    monkeypatch.setattr("saltlm.evaluation.side_by_side.write_cards", lambda *_: None)
+    failed = AdaptedRun("m", 0, error="x")
     results = {
-        "untouched": {"adapted": [{"directory": "untouched-adapted-0"}]},
-        "salt": {"directory": "salt", "adapted": [{"error": "x"}, {"directory": "salt-adapted-1"}]},
-        "focus": {"directory": "focus", "adapted": [{"error": "x"}]},
-        "wechsel": {"error": "x"},
+        "untouched": result("untouched", adapted=(AdaptedRun("m", 0, "untouched-adapted-0"),)),
+        "salt": result("salt", "salt", adapted=(failed, AdaptedRun("m", 1, "salt-adapted-1"))),
+        "focus": result("focus", "focus", adapted=(failed,)),
+        "wechsel": result("wechsel", error="x"),
     }
-    evaluate_each({"source": "org/llm", "results": results}, tmp_path, SuiteConfig())
+    evaluate_each(Comparison("org/llm", "plm", "aux", results), tmp_path, SuiteConfig())
     names = ["untouched-adapted-0", "salt-adapted-1", "focus"]
     assert asked[0][0] == ["org/llm", *(str(tmp_path / name) for name in names)]

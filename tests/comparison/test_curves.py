@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 from saltlm.cli.main import cli
 from saltlm.comparison.compare import compare
 from saltlm.comparison.curves import (
-    Point,
-    adapt_options,
     convergence_rows,
     first_reached,
     levels_of,
@@ -22,6 +20,15 @@ from saltlm.comparison.curves import (
     read_curve,
 )
 from saltlm.comparison.plot import plot_curves
+from saltlm.comparison.results import (
+    AdaptedRun,
+    Comparison,
+    Level,
+    MethodResult,
+    Point,
+    Reached,
+    TextMeasurement,
+)
 from saltlm.comparison.show import comparison_markdown
 from saltlm.errors import ConfigError
 from tiny_pairs import write_pair
@@ -67,26 +74,22 @@ def test_levels_are_the_untouched_model_and_the_ends_below_it():
 
 
 def test_several_seeds_are_a_mean_and_the_slowest():
-    runs = [[vars(point) for point in curve(3.0, end)] for end in (1.0, 2.0)]
-    comparison = {
-        "results": {
-            "untouched": {"target": {"bits_per_byte": 2.5}},
-            "salt": {"adapted": [{"curve": run} for run in runs] + [{"error": "no space"}]},
-        }
+    runs = [AdaptedRun("salt", 0, "a", tuple(curve(3.0, end))) for end in (1.0, 2.0)]
+    runs.append(AdaptedRun("salt", 0, error="no space"))
+    as_it_is = TextMeasurement(2.5, (2.4, 2.6), 1, 1, 1.0)
+    results = {
+        "untouched": MethodResult("untouched", {"target": as_it_is}),
+        "salt": MethodResult("salt", {}, adapted=tuple(runs)),
     }
-    heading, line = convergence_rows(comparison)
+    heading, line = convergence_rows(Comparison("llm", "plm", "aux", results))
     assert heading == ("method", "seeds", "target at the end", "English", "to 2.500", "to 1.500")
     assert line[:4] == ("salt", "2", "1.500 (1.000 to 2.000)", "")
     assert line[4] == "50 (0 kB, 0 s)"
     assert line[5] == "not reached"
-    at = {"tokens": 50, "n_bytes": 200, "seconds": 0.25}
-    assert levels_reached(comparison) == [
-        {"target_bits_per_byte": 2.5, "reached": {"salt": [{k: v / 2 for k, v in at.items()}, at]}},
-        {
-            "target_bits_per_byte": 1.5,
-            "reached": {"salt": [{"tokens": 75, "n_bytes": 300, "seconds": 0.375}, None]},
-        },
-    ]
+    assert levels_reached(results) == (
+        Level(2.5, {"salt": (Reached(25, 100, 0.125), Reached(50, 200, 0.25))}),
+        Level(1.5, {"salt": (Reached(75, 300, 0.375), None)}),
+    )
 
 
 def test_the_plot_is_the_same_bytes_again_and_names_each_method_once(tmp_path):
@@ -123,39 +126,34 @@ def texts(corpus, tmp_path):
 
 def test_each_model_is_adapted_on_the_same_text_and_what_is_there_is_not_done_again(pair, texts):
     heldout, english, out = texts / "heldout.txt", texts / "english.txt", texts / "cmp"
-    adaptation = adapt_options(
-        [*SHORT, f"cache={texts / 'cache'}"],
-        data=[texts / "train.txt"],
-        heldout={"target": [heldout], "English": [english]},
-        n_documents=100,
-    )
-    given = {"heldout": [heldout], "english": [english], "adaptation": adaptation}
-    found = compare(*pair, ["untouched", "salt"], out, **given)
-    for result in found["results"].values():
-        (run,) = result["adapted"]
-        assert [point["tokens"] for point in run["curve"]] == [0, 64, 96]
-        for text, bits in run["curve"][0]["bits_per_byte"].items():  # in shorter windows
-            assert bits == pytest.approx(result[text]["bits_per_byte"], rel=1e-3)
+    adapt = dict(word.split("=") for word in [*SHORT, f"cache={texts / 'cache'}"])
+    given = {"heldout": heldout, "english": english, "corpus": texts / "train.txt", "adapt": adapt}
+    found = compare(*pair, out, methods=["untouched", "salt"], **given)
+    for result in found.results.values():
+        (run,) = result.adapted
+        assert [point.tokens for point in run.curve] == [0, 64, 96]
+        for text, bits in run.curve[0].bits_per_byte.items():  # in shorter windows
+            assert bits == pytest.approx(result.texts[text].bits_per_byte, rel=1e-3)
     assert (out / "salt-adapted-0" / "config.json").is_file()
     assert "Adapted on 96 tokens" in (out / "salt-adapted-0" / "README.md").read_text()
     assert not (out / "salt-adapted-0" / "saltlm" / "checkpoints").exists()
     assert len(read_curve(out / "salt-adapted-0" / "saltlm" / "metrics.jsonl")) == 3
     assert "## Adapted" in comparison_markdown(found)
-    written = json.loads((out / "comparison.json").read_text())["levels"]
-    assert set(written[0]["reached"]) == {"untouched", "salt"}
+    assert Comparison.load(out) == found
+    assert set(found.levels[0].reached) == {"untouched", "salt"}
     assert "</svg>" in (out / "comparison.svg").read_text()
 
-    again = compare(*pair, ["mean", "salt"], out, **given, seeds=[0, 1])["results"]
-    assert again["salt"]["adapted"][0] == found["results"]["salt"]["adapted"][0]
+    again = compare(*pair, out, methods="mean,salt", **given, adapt_seeds=[0, 1]).results
+    assert again["salt"].adapted[0] == found.results["salt"].adapted[0]
     one, other = (
-        [[point["n_bytes"] for point in run["curve"]] for run in again[name]["adapted"]]
+        [[point.n_bytes for point in run.curve] for run in again[name].adapted]
         for name in ("mean", "salt")
     )
     assert one == other  # the same text in the same order, which the seed decides
     assert one[0] != one[1]
-    more = adaptation.model_copy(update={"steps": 4})
+    more = adapt | {"steps": 4}
     with pytest.raises(ConfigError, match=r"holds a comparison .*adapt\.json"):
-        compare(*pair, ["salt"], out, **given | {"adaptation": more})
+        compare(*pair, out, methods="salt", **given | {"adapt": more})
 
 
 def test_an_adaptation_that_fails_is_told_and_stops_nothing(pair, texts):
@@ -174,8 +172,8 @@ def test_an_adaptation_that_fails_is_told_and_stops_nothing(pair, texts):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["--adapt-seeds", "0,x", "--adapt", "steps=1"], 2, "--adapt-seeds takes numbers such as"),
-        (["--adapt-seeds", "0"], 2, "--adapt-seeds needs --adapt"),
+        (["--adapt-seeds", "0,x", "--adapt", "steps=1"], 1, "--adapt-seeds takes numbers, not 0,x"),
+        (["--adapt-seeds", "0"], 1, "--adapt-seeds needs --adapt"),
         (["--adapt", "stepz=1"], 1, "there is no option 'stepz'"),
         (["--adapt", "steps=1"], 1, "there is no text to train on"),
         (["--adapt", "steps=1 data=[x]", "--heldout", "more.txt"], 1, "2 files of target text"),

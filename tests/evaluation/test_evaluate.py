@@ -156,7 +156,7 @@ def test_a_value_that_is_no_number_is_no_result(models, files, tmp_path):
     weights["model.embed_tokens.weight"][last] = torch.nan
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     suite = SuiteConfig(quick=QuickConfig(heldout=(files / "de.txt",)), limit=1)
-    found = evaluate([str(broken), models[0]], suite, files / "out")
+    found = evaluate([str(broken), models[0]], files / "out", suite=suite)
     (failure, *_) = found.failures
     assert failure.reason == "bits per byte is not a number"
     assert [result["task"] for result in found.results[1]] == ["target text", "generation"]
@@ -167,12 +167,12 @@ def test_a_value_that_is_no_number_is_no_result(models, files, tmp_path):
 def test_mistakes_are_found_before_anything_is_measured(models, files):
     suite = SuiteConfig(quick=QuickConfig(heldout=(files / "de.txt",)))
     with pytest.raises(ConfigError, match="the suite measures nothing: no file was given"):
-        evaluate(models, SuiteConfig(), files / "out")
+        evaluate(models, files / "out", suite=SuiteConfig())
     with pytest.raises(OutputError, match=r"de\.txt cannot be made: File exists"):
-        evaluate(models, suite, files / "de.txt")
+        evaluate(models, files / "de.txt", suite=suite)
     assert "Missing argument 'MODEL...'" in invoke("--out", files / "out").stderr
     few = SuiteConfig(quick=QuickConfig(parallel=files / "en-de.tsv", distractors=6), limit=6)
-    found = evaluate(models[:1], few, files / "out")
+    found = evaluate(models[:1], files / "out", suite=few)
     assert found.failures[0].reason == "6 pairs do not have 6 distractors for each"
 
 

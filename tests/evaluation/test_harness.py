@@ -160,7 +160,7 @@ def test_a_task_of_the_harness_gives_its_metrics_with_items(model, choice, tmp_p
     more = "  - {metric: f1, aggregation: f1, higher_is_better: true}\nmetadata"
     choice.write_text(choice.read_text().replace("metadata", more))
     suite = SuiteConfig(harness=(HarnessConfig(task=str(choice)),), limit=5)
-    found = evaluate([str(model)], suite, tmp_path / "out")
+    found = evaluate([str(model)], tmp_path / "out", suite=suite)
     assert found.failures == ()
     ((result,),) = found.results
     assert result["engine"].startswith("lm-eval 0.")
@@ -202,7 +202,7 @@ def test_two_tasks_of_one_name_are_refused(german, tmp_path):
     twice = {"file": str(german), "context": "de"}
     suite = SuiteConfig.model_validate({"questions": [twice, twice]})
     with pytest.raises(ConfigError, match="the suite has more than one dev-context-de-question-en"):
-        evaluate(["./no-such-model"], suite, tmp_path / "out")
+        evaluate(["./no-such-model"], tmp_path / "out", suite=suite)
 
 
 def test_shots_and_changed_questions_are_other_results(choice, tmp_path):
@@ -365,13 +365,13 @@ def test_without_the_extra_nothing_starts(monkeypatch, tmp_path, german):
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     suite = SuiteConfig(questions=(QuestionsConfig(file=german, context="de"),))
     with pytest.raises(MissingExtraError, match=r"pip install 'saltlm\[eval\]'"):
-        evaluate(["./no-such-model"], suite, tmp_path / "out")
+        evaluate(["./no-such-model"], tmp_path / "out", suite=suite)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_missing_file_of_questions_is_named(model, tmp_path):
     suite = SuiteConfig(questions=(QuestionsConfig(file=tmp_path / "no.json", context="de"),))
-    found = evaluate([str(model)], suite, tmp_path / "out")
+    found = evaluate([str(model)], tmp_path / "out", suite=suite)
     assert [
         failure.reason.startswith(f"{tmp_path / 'no.json'} cannot be read")
         for failure in found.failures

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, normalizers
 
-from saltlm.inspection.check import check_directory
+from saltlm.inspection.check import check
 from tiny_pairs import make_model
 
 PASSED = [
@@ -50,7 +50,7 @@ def copy(sound, tmp_path):
 
 
 def bad(directory):
-    return {f.check: f.detail for f in check_directory(directory) if f.outcome != "ok"}
+    return {f.check: f.detail for f in check(directory) if f.outcome != "ok"}
 
 
 def edit(file, **changes):
@@ -65,14 +65,14 @@ def edit_tensors(directory, change):
 
 
 def test_a_sound_directory_passes_every_check(sound):
-    findings = check_directory(sound)
+    findings = check(sound)
     assert [finding.check for finding in findings] == PASSED
     assert {finding.outcome for finding in findings} == {"ok"}
 
 
 def test_an_untied_model_has_its_head_checked_too(tokenizers_by_family, tmp_path):
     directory = make_model(tmp_path, tokenizers_by_family, source="Phi")
-    findings = check_directory(directory)
+    findings = check(directory)
     assert [f.check for f in findings] == [PASSED[0], PASSED[0].replace("embedding", "head")] + (
         PASSED[1:]
     )
@@ -174,7 +174,7 @@ def test_a_lossy_tokenizer_is_a_warning(copy):
     tokenizer = Tokenizer.from_file(str(copy / "tokenizer.json"))
     tokenizer.normalizer = normalizers.Replace("e", "")
     tokenizer.save(str(copy / "tokenizer.json"))
-    (finding,) = [f for f in check_directory(copy) if f.outcome != "ok"]
+    (finding,) = [f for f in check(copy) if f.outcome != "ok"]
     assert (finding.check, finding.outcome) == ("text survives the tokenizer", "warning")
 
 

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from saltlm.config.transfer import TransferConfig
 from saltlm.errors import CheckpointError, DataError
-from saltlm.inspection.pair import inspect_pair, suspicious_rows
+from saltlm.inspection.pair import inspect, suspicious_rows
 from saltlm.tokenizer.kinds import script_of, token_kind
 from saltlm.tokenizer.vocabulary import BYTE, TEXT, Form
 from tiny_models import PLMS, SOURCES
@@ -64,7 +64,7 @@ def corpus(tmp_path):
 
 
 def test_tokens_are_counted_by_kind_and_script(make_pair):
-    seen = inspect_pair(*make_pair(wordpiece()))
+    seen = inspect(*make_pair(wordpiece()))
     # Beside its pieces the new model has <unk>, in the place of [UNK], and <s> and </s>.
     assert seen.vocabularies.n_new_model == len(PLM_PIECES) + 3
     assert seen.vocabularies.n_shared == len(SHARED)
@@ -85,7 +85,7 @@ def test_tokens_are_counted_by_kind_and_script(make_pair):
 
 def test_the_models_and_their_roles(make_pair):
     source, plm = make_pair(wordpiece())
-    seen = inspect_pair(source, plm)
+    seen = inspect(source, plm)
     assert (seen.source.name, seen.source.family) == (str(source), "Unigram")
     assert (seen.source.n_tokens, seen.source.n_rows, seen.source.n_padding_rows) == (12, 16, 4)
     assert (seen.plm.family, seen.plm.n_tokens, seen.plm.n_padding_rows) == ("WordPiece", 10, 0)
@@ -93,12 +93,12 @@ def test_the_models_and_their_roles(make_pair):
     roles = {role: (token, source_id) for role, token, _, source_id, _ in seen.roles}
     assert roles == {"bos": ("<s>", 1), "eos": ("</s>", 2), "unk": ("<unk>", 0)}
     assert seen.warnings == ("only 5 shared tokens: a transfer needs 20",)
-    lenient = inspect_pair(source, plm, config=TransferConfig(min_shared=5))
+    lenient = inspect(source, plm, config=TransferConfig(min_shared=5))
     assert lenient.warnings == ()
 
 
 def test_the_corpus_decides_coverage_and_fertility(make_pair, corpus):
-    seen = inspect_pair(*make_pair(wordpiece()), corpus=corpus)
+    seen = inspect(*make_pair(wordpiece()), corpus=corpus)
     assert seen.coverage == 3 / 5  # der haus , of der haus , Maus 12
     words, size = 4, len("der haus, Maus 12")
     assert seen.plm.on_corpus.tokens_per_word == 5 / words
@@ -114,14 +114,14 @@ def test_a_tokenizer_that_cuts_texts_off_is_not_believed(make_pair, corpus):
     cutting.enable_truncation(2)
     cutting.enable_padding(length=9, pad_id=1, pad_token="[MASK]")
     source, plm = make_pair(wordpiece())
-    expected = inspect_pair(source, plm, corpus=corpus)
+    expected = inspect(source, plm, corpus=corpus)
     cutting.save(str(plm / "tokenizer.json"))
-    seen = inspect_pair(source, plm, corpus=corpus)
+    seen = inspect(source, plm, corpus=corpus)
     assert (seen.plm.on_corpus, seen.coverage) == (expected.plm.on_corpus, expected.coverage)
 
 
 def test_a_lower_casing_plm_is_said_loudly(make_pair, corpus):
-    seen = inspect_pair(*make_pair(wordpiece([*PLM_PIECES, "maus"], lowercase=True)), corpus=corpus)
+    seen = inspect(*make_pair(wordpiece([*PLM_PIECES, "maus"], lowercase=True)), corpus=corpus)
     assert seen.plm.on_corpus.lost == 1 / 14
     (loud,) = [text for text in seen.warnings if "LOSES" in text]
     assert loud.startswith("THE PLM'S TOKENIZER LOSES TEXT: 7.1% of the corpus' characters do not")
@@ -132,27 +132,27 @@ def test_a_plm_that_cuts_the_corpus_worse_is_said_loudly(make_pair, tmp_path):
     pieces = [",", *"derhaus", *("##" + letter for letter in "derhaus")]
     config = TransferConfig(min_shared=1)
     source, plm = make_pair(wordpiece(list(dict.fromkeys(pieces))))
-    seen = inspect_pair(source, plm, corpus=[tmp_path / "corpus.txt"], config=config)
+    seen = inspect(source, plm, corpus=[tmp_path / "corpus.txt"], config=config)
     (loud,) = [text for text in seen.warnings if "WORSE THAN THE SOURCE'S: 15 tokens for 5" in text]
     assert "take a PLM of the corpus' language, or stay with the source" in loud
 
 
 def test_the_options_may_name_the_corpus(make_pair, corpus):
     source, plm = make_pair(wordpiece())
-    by_option = inspect_pair(source, plm, config=TransferConfig(corpus=tuple(corpus)))
+    by_option = inspect(source, plm, config=TransferConfig(corpus=tuple(corpus)))
     assert by_option.coverage == 3 / 5
 
 
 def test_an_empty_corpus_is_refused(make_pair, tmp_path):
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(DataError, match=r"the corpus has no text \(.*empty\)"):
-        inspect_pair(*make_pair(wordpiece()), corpus=[tmp_path / "empty"])
+        inspect(*make_pair(wordpiece()), corpus=[tmp_path / "empty"])
 
 
 def test_an_encoder_is_no_source(make_pair):
     source, plm = make_pair(wordpiece())
     with pytest.raises(CheckpointError, match="plm cannot be the SOURCE: BertModel is an encoder"):
-        inspect_pair(plm, source)
+        inspect(plm, source)
 
 
 def test_suspicious_rows_of_the_source_are_named(make_pair):
@@ -162,13 +162,13 @@ def test_suspicious_rows_of_the_source_are_named(make_pair):
     table[3] = table[14] = table[15] = 0  # two of them are padding
     table[7] = table[4]
     save_file(tensors, source / "model.safetensors", {"format": "pt"})
-    seen = inspect_pair(source, plm)
+    seen = inspect(source, plm)
     assert (seen.zero_rows, seen.repeated_rows) == ((3,), (7,))
     assert "1 rows of the source are zero, the first is 3" in seen.warnings
 
 
 def test_everything_is_plain_data(make_pair, corpus):
-    seen = inspect_pair(*make_pair(wordpiece()), corpus=corpus)
+    seen = inspect(*make_pair(wordpiece()), corpus=corpus)
     data = json.loads(json.dumps(seen.to_json()))
     assert data["vocabularies"]["shared_by_script"]["Latin"] == [3, 4]
     assert data["plm"]["on_corpus"]["round_trip"] == 1

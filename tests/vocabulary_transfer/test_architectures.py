@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from saltlm.inspection.check import check_directory
+from saltlm.inspection.check import check
 from saltlm.models.architecture import pad_moves_positions
 from saltlm.record.provenance import Origin
 from saltlm.vocabulary_transfer.result import TransferResult
@@ -88,8 +88,8 @@ def test_a_pair(pair, tmp_path, make_side):
     new, info = auto.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not any(info.values())
     assert (new.get_output_embeddings().weight is new.get_input_embeddings().weight) == pair.is_tied
-    for check in CHECKS:
-        check(Made(tmp_path, source, plm, new.eval(), result))
+    for look in CHECKS:
+        look(Made(tmp_path, source, plm, new.eval(), result))
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def check_ids(made):
 
 def check_hand_over(made):
     """`saltlm check` finds nothing: weights, ties, ids, generating, saving and loading again."""
-    assert [f for f in check_directory(made.directory / "out") if f.outcome != "ok"] == []
+    assert [f for f in check(made.directory / "out") if f.outcome != "ok"] == []
 
 
 CHECKS = (check_rows, check_other_tensors, check_same_logits, check_ids, check_hand_over)

@@ -9,7 +9,7 @@ from transformers import T5EncoderModel
 
 from saltlm.config.transfer import TransferConfig, load_config
 from saltlm.errors import AuxiliaryVectorsError, ConfigError
-from saltlm.inspection.pair import inspect_pair
+from saltlm.inspection.pair import inspect
 from saltlm.record.manifest import read_manifest
 from saltlm.record.provenance import Origin
 from saltlm.vocabulary_transfer.transfer import transfer
@@ -67,7 +67,7 @@ def test_word_vectors_stand_for_a_plm(source, donor, vectors, tmp_path):
     assert manifest["plm"]["tables"]["embedding"]["tensors"] == [spec]
     assert str(vectors) in manifest["files"]
     assert manifest["auxiliary"] == "the PLM's own rows, 12-d"
-    report = inspect_pair(source, donor, config=TransferConfig(plm_vectors=spec))
+    report = inspect(source, donor, config=TransferConfig(plm_vectors=spec))
     assert report.plm.width == 12
 
 

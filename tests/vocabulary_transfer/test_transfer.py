@@ -408,8 +408,10 @@ def test_force_replaces_a_model(parents, made, tmp_path):
 
 
 def test_options_beside_a_config(parents, tmp_path):
-    with pytest.raises(ConfigError, match="given a config and beside it seed, aux"):
-        transfer(*parents, tmp_path / "out", config=TransferConfig(), seed=1, aux="plm")
+    (tmp_path / "run.yaml").write_text("min_shared: 90000\nmethod: mean\n")
+    for config in (TransferConfig(min_shared=90000, method="mean"), tmp_path / "run.yaml"):
+        with pytest.raises(VocabularyError, match="80000 are needed"):
+            transfer(*parents, tmp_path / "out", config=config, min_shared=80000)
     with pytest.raises(ConfigError, match="there is no option 'sed'"):
         transfer(*parents, tmp_path / "out", sed=1)
 

@@ -14,9 +14,9 @@ from saltlm.cli.render import explanation_table
 from saltlm.config.transfer import load_config
 from saltlm.errors import DataError, OutputError, VocabularyError
 from saltlm.files.hashes import sha256
-from saltlm.inspection.check import check_directory
+from saltlm.inspection.check import check
 from saltlm.inspection.explain import explain
-from saltlm.inspection.pair import inspect_pair
+from saltlm.inspection.pair import inspect
 from saltlm.record.manifest import read_manifest
 from saltlm.record.provenance import Origin
 from saltlm.tokenizer.counts import count_tokens
@@ -172,7 +172,7 @@ def test_extended(case, write_case, tmp_path, corpus):
     check_new_rows(source, new, plm_rows(plm, result), result)
     assert new.generation_config.suppress_tokens == [5, 6]
     assert new.generation_config.eos_token_id == source.generation_config.eos_token_id
-    assert [f for f in check_directory(tmp_path / "out") if f.outcome != "ok"] == []
+    assert [f for f in check(tmp_path / "out") if f.outcome != "ok"] == []
 
     manifest = read_manifest(tmp_path / "out")
     counts = manifest["vocabulary"]["extension"]
@@ -222,7 +222,7 @@ def test_another_tokenizer(case, write_case, tmp_path, corpus, tokenizers_by_fam
         ids = ", ".join(map(str, pieces))
         assert explanation_table(row, 5).title.endswith(f", PLM row the mean of its tokens {ids}")
     check_new_rows(source, new, rows, result)
-    assert [f for f in check_directory(tmp_path / "out") if f.outcome != "ok"] == []
+    assert [f for f in check(tmp_path / "out") if f.outcome != "ok"] == []
 
     vocabulary = read_manifest(tmp_path / "out")["vocabulary"]
     assert vocabulary["composed_rows"] == n_composed >= 2
@@ -259,7 +259,7 @@ def test_pruned(case, write_case, tmp_path, corpus, german_file, tokenizers_by_f
         ids = loaded(line, add_special_tokens=False).input_ids
         assert record.plm_ids[ids].tolist() == donor.encode(line, add_special_tokens=False).ids
     check_new_rows(source, new, plm_rows(plm, result), result)
-    assert [f for f in check_directory(tmp_path / "out") if f.outcome != "ok"] == []
+    assert [f for f in check(tmp_path / "out") if f.outcome != "ok"] == []
     vocabulary = read_manifest(tmp_path / "out")["vocabulary"]
     assert (vocabulary["kept_tokens"], vocabulary["used_tokens"]) == (size, n_used)
     assert vocabulary["tokens_before"] == donor.get_vocab_size()
@@ -296,7 +296,7 @@ def test_inspect_counts_the_tokens_of_the_choice(
     sample = tmp_path / "en.txt"
     sample.write_text("\n".join(corpus[ENGLISH]), encoding="utf-8")
     monkeypatch.setattr(alignment, "_ENGLISH", sample)
-    report = inspect_pair(*pair, config=load_config(mode="extend", corpus=[str(german_file)]))
+    report = inspect(*pair, config=load_config(mode="extend", corpus=[str(german_file)]))
     found = report.vocabularies
     n_source = len(AutoTokenizer.from_pretrained(pair[0]))
     assert found.n_new > 300

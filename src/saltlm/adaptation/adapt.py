@@ -16,7 +16,7 @@ from accelerate.utils import broadcast_object_list
 
 from saltlm.adaptation import checkpoints
 from saltlm.adaptation.checkpoints import Saved
-from saltlm.adaptation.config import AdaptConfig
+from saltlm.adaptation.config import AdaptConfig, load_adapt_config
 from saltlm.adaptation.devices import start_accelerator
 from saltlm.adaptation.metrics import flatten, log_metrics, read_metrics, summary
 from saltlm.adaptation.parameters import frozen_hash
@@ -33,7 +33,7 @@ from saltlm.record.manifest import environment
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AdaptResult:
     """What a run ended with.
 
@@ -51,9 +51,19 @@ class AdaptResult:
     seconds: float
     bits_per_byte: dict[str, float]
 
+    def __repr__(self) -> str:
+        ends = [f"{name} {value:.3f}" for name, value in self.bits_per_byte.items()]
+        measured = f"; bits per byte: {', '.join(ends)}" if ends else ""
+        return f"AdaptResult({self.directory}: {self.n_tokens:,} tokens{measured})"
+
 
 def adapt(
-    model: str | Path, out: str | Path, config: AdaptConfig, *, resume: str = "auto"
+    model: str | Path,
+    out: str | Path,
+    *,
+    resume: str | Path = "auto",
+    config: AdaptConfig | str | Path | None = None,
+    **options: Any,
 ) -> AdaptResult:
     """Train a model on text of its new language and write the result as a model directory.
 
@@ -63,12 +73,14 @@ def adapt(
     Args:
         model: Hub id or directory, as ``saltlm transfer`` wrote it or any causal language model.
         out: the directory to make; checkpoints and metrics lie in its folder ``saltlm``.
-        config: options.
         resume: ``auto``, ``never``, or the path of a checkpoint; see `choose_start`.
+        config: options, or a YAML file of them.
+        **options: fields of `AdaptConfig`, which win: ``data="german.txt"``, ``tokens="1M"``, ...
 
     Raises:
         SaltlmError: the inputs do not fit together, or training cannot go on.
     """
+    config = load_adapt_config(config, **options)
     folder = RunFolder(Path(out).expanduser().resolve())
     accelerator = start_accelerator(config, folder)
     is_main = accelerator.is_main_process
@@ -77,7 +89,7 @@ def adapt(
     with only_run(folder) if is_main else nullcontext(), disk_errors(folder.out):
         run = read_inputs(directory, folder, config, accelerator)
         inputs = hashes_of(run) if is_main else {}
-        chosen = [choose_start(folder, identity(config, inputs), resume) if is_main else None]
+        chosen = [choose_start(folder, identity(config, inputs), str(resume)) if is_main else None]
         saved: Saved | None = broadcast_object_list(chosen)[0]
         log_plan(run, saved)
         accelerator.init_trackers("saltlm", config=flatten(config.model_dump(mode="json")))

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from saltlm.config.reading import Section, read_values, validated
+from saltlm.config.reading import Section, given, in_a_row, read_values, validated
 
 StageKind = Literal["embeddings", "full", "lora", "top-bottom"]
 Tracker = Literal["trackio", "wandb", "tensorboard"]
@@ -26,6 +26,7 @@ def _read_count(value: Any) -> Any:
 
 def _read_shares(value: Any) -> Any:
     """Turn ``[de.txt, en.txt=0.1]`` into ``{de.txt: None, en.txt: 0.1}``."""
+    value = in_a_row(value)
     if not isinstance(value, list | tuple):
         return value
     matches = [re.fullmatch(r"(.+)=(\d*\.?\d+)", str(item)) for item in value]
@@ -37,6 +38,7 @@ def _read_shares(value: Any) -> Any:
 
 def _read_named_files(value: Any) -> Any:
     """Turn ``[de.txt, english=en.txt]`` into ``{target: de.txt, english: en.txt}``."""
+    value = in_a_row(value)
     if not isinstance(value, list | tuple):
         return value
     matches = [re.fullmatch(r"(?:([\w-]+)=)?(.+)", str(item)) for item in value]
@@ -168,21 +170,22 @@ def _check_shares(shares: Sequence[float | None], option: str, example: str) -> 
 
 
 def load_adapt_config(
-    file: Path | None = None, assignments: Iterable[str] = (), **options: Any
+    config: AdaptConfig | str | Path | None = None,
+    assignments: Iterable[str] = (),
+    **options: Any,
 ) -> AdaptConfig:
-    """Return the options of a run; later sources win: file, assignments, keyword options.
+    """Return the options of a run; later sources win: config, assignments, keyword options.
 
     Args:
-        file: a YAML file with the fields of `AdaptConfig`.
+        config: a YAML file with the fields of `AdaptConfig`, or one.
         assignments: ``key=value`` or ``section.key=value``; the value is read as YAML.
         **options: fields given as flags; None or empty means not given.
 
     Raises:
         ConfigError: a file that cannot be read, an unknown key, or a value that does not fit.
     """
-    values = read_values(file, assignments)
-    given = {key: value for key, value in options.items() if value not in (None, (), [])}
-    if given.keys() & {"tokens", "steps", "epochs"}:  # a flag replaces the file's length
+    values, flags = read_values(config, assignments), given(options)
+    if flags.keys() & {"tokens", "steps", "epochs"}:  # a flag replaces the file's length
         for key in ("tokens", "steps", "epochs"):
             values.pop(key, None)
-    return validated(AdaptConfig, values | given)
+    return validated(AdaptConfig, values | flags)

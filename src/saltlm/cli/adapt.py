@@ -101,7 +101,7 @@ def command(
         if error.name != "accelerate":
             raise
         raise MissingExtraError("saltlm adapt", "adapt") from error
-    result = adapt(model, out, config, resume=resume)
+    result = adapt(model, out, resume=resume, config=config)
     if not PartialState().is_main_process:
         return
     measured = ", ".join(f"{name} {value:.3f}" for name, value in result.bits_per_byte.items())

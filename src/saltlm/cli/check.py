@@ -20,14 +20,14 @@ def command(directory: Path, trust_remote_code: bool, as_json: bool) -> None:
     \b
       saltlm check llama-german
     """
-    from saltlm.inspection.check import check_directory
+    from saltlm.inspection.check import check
 
-    findings = check_directory(directory, trust_remote_code=trust_remote_code)
+    found = check(directory, trust_remote_code=trust_remote_code)
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        click.echo(json.dumps([asdict(finding) for finding in found], indent=2))
     else:
         from saltlm.cli.render import finding_table, show
 
-        show(finding_table(findings))
-    if any(finding.outcome == "failed" for finding in findings):
+        show(finding_table(found.findings))
+    if not found.is_sound:
         raise SystemExit(1)

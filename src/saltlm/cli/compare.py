@@ -1,7 +1,6 @@
 """``saltlm compare``."""
 
 import json
-import shlex
 from pathlib import Path
 
 import click
@@ -38,7 +37,6 @@ import click
 @click.option("--config", type=click.Path(path_type=Path), help="As in transfer.")
 @click.option(
     "--adapt",
-    "adapt_assignments",
     metavar="KEY=VALUE ...",
     help='Then adapt each model on --corpus with these options of saltlm adapt, such as "tokens=1M'
     ' batch_tokens=8192 sequence_length=512".',
@@ -73,7 +71,7 @@ def command(
     seed: int | None,
     assignments: tuple[str, ...],
     config: Path | None,
-    adapt_assignments: str | None,
+    adapt: str | None,
     adapt_seeds: str | None,
     quick: bool,
     parallel: Path | None,
@@ -95,66 +93,28 @@ def command(
     """
     from saltlm.config.transfer import load_config
 
-    seeds = _seeds(adapt_seeds)
-    options = load_config(config, assignments, aux=aux, corpus=corpus or None, seed=seed)
-    adaptation = None
-    if adapt_assignments is not None:
-        from saltlm.comparison.curves import adapt_options
+    options = load_config(config, assignments, aux=aux, corpus=corpus, seed=seed)
+    from saltlm.comparison.compare import compare
 
-        adaptation = adapt_options(
-            shlex.split(adapt_assignments),
-            data=options.corpus,
-            heldout={"target": heldout, **({"English": english} if english else {})},
-            n_documents=documents,
-        )
-    elif seeds:
-        raise click.UsageError("--adapt-seeds needs --adapt.")
-    if parallel is not None and not quick:
-        raise click.UsageError("--parallel needs --quick.")
-    from saltlm.comparison.compare import compare, evaluate_each
-    from saltlm.comparison.show import comparison_rows
-
-    comparison = compare(
+    found = compare(
         source,
         plm,
-        [method.strip() for method in methods.split(",")],
         out,
+        methods=methods,
         heldout=heldout,
         english=english,
+        documents=documents,
+        adapt=adapt,
+        adapt_seeds=adapt_seeds or (),
+        quick=quick,
+        parallel=parallel,
         config=options,
-        n_documents=documents,
-        adaptation=adaptation,
-        seeds=seeds,
     )
-    evaluation = None
-    if quick:
-        from saltlm.evaluation.config import QuickConfig, SuiteConfig
-
-        files = QuickConfig(heldout=heldout, english=english, parallel=parallel)
-        suite = SuiteConfig(limit=documents, seed=options.seed, quick=files)
-        evaluation = evaluate_each(comparison, out, suite)
     if as_json:
-        click.echo(json.dumps(comparison, indent=2))
+        click.echo(json.dumps(found.to_json(), indent=2))
     else:
-        from saltlm.cli.render import show, show_evaluation, table
+        from saltlm.cli.render import show_comparison
 
-        heading, *lines = comparison_rows(comparison)
-        show(table(f"comparison, in {out}", heading, lines))
-        if adaptation is not None:
-            from saltlm.comparison.curves import convergence_rows
-
-            heading, *lines = convergence_rows(comparison)
-            show(table(f"adapted; curves in {out / 'comparison.svg'}", heading, lines))
-        if evaluation is not None:
-            show_evaluation(evaluation, out / "evaluation")
-    results = list(comparison["results"].values())
-    results += [run for result in results for run in result.get("adapted", ())]
-    if any("error" in result for result in results) or (evaluation and evaluation.failures):
+        show_comparison(found, out)
+    if found.failures:
         raise SystemExit(1)
-
-
-def _seeds(text: str | None) -> list[int]:
-    try:
-        return [int(seed) for seed in text.split(",")] if text else []
-    except ValueError as error:
-        raise click.UsageError(f"--adapt-seeds takes numbers such as 0,1, not {text}.") from error

@@ -67,6 +67,7 @@ def command(out: Path, language: str, cache: Path | None) -> None:
         table,
         transfer_table,
     )
+    from saltlm.comparison.score import score
     from saltlm.demo.assets import default_cache
     from saltlm.demo.run import (
         CANDIDATES,
@@ -74,27 +75,27 @@ def command(out: Path, language: str, cache: Path | None) -> None:
         WORDS,
         held_out,
         measure_languages,
-        pick_method,
         prepare_pair,
         train_briefly,
     )
-    from saltlm.inspection.check import check_directory
+    from saltlm.inspection.check import check
     from saltlm.inspection.explain import explain
-    from saltlm.inspection.pair import inspect_pair
+    from saltlm.inspection.pair import inspect
     from saltlm.vocabulary_transfer.transfer import transfer
 
     pair = prepare_pair(language, out, cache or default_cache())
     _say(f"saltlm inspect {pair.source} {pair.plm} --corpus {pair.corpus}")
-    for part in inspection_tables(inspect_pair(pair.source, pair.plm, corpus=[pair.corpus])):
+    for part in inspection_tables(inspect(pair.source, pair.plm, corpus=[pair.corpus])):
         show(part)
     _say(" --method ".join([f"saltlm score {pair.source} {pair.plm}", *CANDIDATES]))
-    scores, method = pick_method(pair)
+    (scores,) = (found := score(pair.source, pair.plm, method=CANDIDATES)).pairs
     show(score_table(scores))
+    _, method = found.best
     made, adapted = (out / f"{pair.source.name}-{language}{end}" for end in ("", "-adapted"))
     _say(f"saltlm transfer {pair.source} {pair.plm} --method {method} --out {made}")
     show(transfer_table(transfer(pair.source, pair.plm, made, method=method, force=True)))
     _say(f"saltlm check {made}")
-    show(finding_table(check_directory(made)))
+    show(finding_table(check(made).findings))
     _say(f"saltlm explain {made} {' '.join(WORDS[language])}")
     for explanation in explain(made, list(WORDS[language])):
         show(explanation_table(explanation, top=6))

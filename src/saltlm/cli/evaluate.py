@@ -69,29 +69,24 @@ def command(
         raise click.UsageError("Missing argument 'MODEL...'.")
     if out is None:
         raise click.UsageError("Missing option '--out'.")
-    from saltlm.evaluation.config import suite_named, with_options
+    from saltlm.evaluation.evaluate import evaluate
+    from saltlm.evaluation.side_by_side import as_json as to_json
+    from saltlm.evaluation.side_by_side import failure_text
 
-    chosen = with_options(
-        suite_named(suite, language),
+    found = evaluate(
+        models,
+        out,
+        suite=suite,
+        lang=language,
+        device=device,
+        trust_remote_code=trust_remote_code,
+        card=card,
         heldout=heldout,
         english=english,
         parallel=parallel,
         limit=limit,
         seed=seed,
     )
-    from saltlm.evaluation.evaluate import evaluate
-    from saltlm.evaluation.side_by_side import as_json as to_json
-    from saltlm.evaluation.side_by_side import (
-        failure_text,
-        own_directories,
-        write_cards,
-        write_summary,
-    )
-
-    cards = own_directories(models) if card else []
-    found = evaluate(models, chosen, out, device=device, trust_remote_code=trust_remote_code)
-    write_summary(found, out)
-    write_cards(found, cards)
     if as_json:
         click.echo(json.dumps(to_json(found), indent=2, ensure_ascii=False))
     else:

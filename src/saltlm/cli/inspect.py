@@ -50,9 +50,9 @@ def command(
         prune_to=prune_to,
         target_tokenizer=target_tokenizer,
     )
-    from saltlm.inspection.pair import inspect_pair
+    from saltlm.inspection.pair import inspect
 
-    inspection = inspect_pair(source, plm, config=options)
+    inspection = inspect(source, plm, config=options)
     if as_json:
         click.echo(json.dumps(inspection.to_json(), indent=2, ensure_ascii=False))
         return

@@ -9,8 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from saltlm.comparison.curves import Point
+from saltlm.comparison.curves import convergence_rows
+from saltlm.comparison.results import Comparison, Point
 from saltlm.comparison.score import PairScores
+from saltlm.comparison.show import comparison_rows
 from saltlm.evaluation.results import Evaluation
 from saltlm.evaluation.side_by_side import evaluation_rows, labels_of, speed_notes, text_of
 from saltlm.inspection.explain import Explanation
@@ -201,6 +203,17 @@ def plm_table(pairs: Sequence[PairScores]) -> Table:
         found.append((r2.value if r2 else -math.inf, row))
     ranked = [row for _, row in sorted(found, key=lambda pair: -pair[0])]
     return table("PLMs", ("PLM", "shared tokens", "best method", "r2", "95 % interval"), ranked)
+
+
+def show_comparison(found: Comparison, out: Path) -> None:
+    """Print methods side by side: before training, after it, and their evaluation."""
+    heading, *lines = comparison_rows(found)
+    show(table(f"comparison, in {out}", heading, lines))
+    if found.curves:
+        heading, *lines = convergence_rows(found)
+        show(table(f"adapted; curves in {out / 'comparison.svg'}", heading, lines))
+    if found.evaluation is not None:
+        show_evaluation(found.evaluation, out / "evaluation")
 
 
 def show_evaluation(found: Evaluation, out: Path) -> None:

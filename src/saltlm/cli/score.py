@@ -65,20 +65,17 @@ def command(
     from saltlm.config.transfer import load_config
 
     options = load_config(config, assignments, aux=aux, corpus=corpus or None, seed=seed)
-    from saltlm.comparison.score import score_pair
+    from saltlm.comparison.score import score
 
-    found = [
-        score_pair(
-            models[0],
-            plm,
-            methods,
-            config=options,
-            select=select,
-            n_folds=folds,
-            repeats=repeats,
-        )
-        for plm in models[1:]
-    ]
+    found = score(
+        models[0],
+        models[1:],
+        method=methods,
+        select=select,
+        folds=folds,
+        repeats=repeats,
+        config=options,
+    ).pairs
     if as_json:
         click.echo(json.dumps([scores.to_json() for scores in found], indent=2))
         return

@@ -7,10 +7,9 @@ ones. What is there already is not made again.
 """
 
 import itertools
-import json
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,28 @@ import torch
 
 from saltlm.adaptation.config import AdaptConfig
 from saltlm.auxiliary.vectors import check_auxiliary_spec
-from saltlm.comparison.curves import adapt_and_follow, check_adapt_extra, curves_of, levels_reached
+from saltlm.comparison.curves import (
+    adapt_and_follow,
+    adapt_options,
+    check_adapt_extra,
+    levels_reached,
+)
 from saltlm.comparison.plot import plot_curves, require_matplotlib
+from saltlm.comparison.results import (
+    ENGLISH,
+    TARGET,
+    UNTOUCHED,
+    AdaptedRun,
+    Comparison,
+    MethodResult,
+    TextMeasurement,
+)
 from saltlm.comparison.score import corpus_counts
 from saltlm.comparison.show import comparison_markdown
-from saltlm.comparison.store import UNTOUCHED, claim, collect, directory_name, once, try_once
-from saltlm.config.transfer import TransferConfig
-from saltlm.evaluation.config import SuiteConfig
+from saltlm.comparison.store import claim, collect, directory_name, once, try_once
+from saltlm.config.transfer import TransferConfig, load_config
+from saltlm.errors import ConfigError
+from saltlm.evaluation.config import QuickConfig, SuiteConfig
 from saltlm.evaluation.results import Evaluation
 from saltlm.files.atomic import new_directory, replace_text
 from saltlm.files.documents import first
@@ -44,16 +58,19 @@ logger = logging.getLogger(__name__)
 def compare(
     source: str | Path,
     plm: str | Path,
-    methods: Sequence[str],
-    out: Path,
+    out: str | Path,
     *,
-    heldout: Sequence[Path],
-    english: Sequence[Path] = (),
-    config: TransferConfig | None = None,
-    n_documents: int = 100,
-    adaptation: AdaptConfig | None = None,
-    seeds: Sequence[int] = (),
-) -> dict[str, Any]:
+    methods: str | Sequence[str],
+    heldout: str | Path | Sequence[str | Path],
+    english: str | Path | Sequence[str | Path] = (),
+    documents: int = 100,
+    adapt: str | Mapping[str, Any] | None = None,
+    adapt_seeds: str | Sequence[int] = (),
+    quick: bool = False,
+    parallel: str | Path | None = None,
+    config: TransferConfig | str | Path | None = None,
+    **options: Any,
+) -> Comparison:
     """Transfer with each method, measure each result, and return the comparison.
 
     Reading, matching, auxiliary vectors and neighbours are done once. A method that fails is
@@ -62,26 +79,44 @@ def compare(
     Args:
         source: Hub id or directory of the LLM.
         plm: Hub id or directory of the PLM.
-        methods: names, or ``name:option=value``; ``untouched`` stands for no transfer, and is
-            measured in any case.
         out: where models and results go.
-        heldout: text of the target language.
+        methods: names, or ``name:option=value``, as a list or separated by commas; ``untouched``
+            stands for no transfer, and is measured in any case.
+        heldout: text of the target language that nothing was made from, one or several files.
         english: text of the source's language, to see what is kept.
-        config: options of the transfers.
-        n_documents: so many documents of each text are measured.
-        adaptation: how each model is adapted at the end; None for not at all.
-        seeds: of the adaptations; each gives every model a run of its own.
+        documents: so many documents of each text are measured.
+        adapt: options of `saltlm.adapt`, with which each model is adapted on ``corpus`` at the end;
+            a mapping, or ``key=value key=value``. None: not at all.
+        adapt_seeds: each gives every model a run of its own; as a list or separated by commas.
+        quick: at the end, run the suite ``quick`` of `saltlm.evaluate` on all models.
+        parallel: English sentences and their translations, for ``quick``.
+        config: options of the transfers, or a YAML file of them.
+        **options: fields of `TransferConfig`, which win: ``corpus="german.txt"``, ...
 
     Raises:
-        ConfigError: ``out`` holds the comparison of something else, or there is no text.
+        ConfigError: options that do not fit together, ``out`` holds the comparison of something
+            else, or there is no text.
         SaltlmError: the pair cannot be transferred at all.
     """
-    config = config or TransferConfig()
-    choices = [parse_method(method) for method in methods if method != UNTOUCHED]
+    config, out = load_config(config, **options), Path(out)
+    names = [name.strip() for name in methods.split(",")] if isinstance(methods, str) else methods
+    choices = [parse_method(name) for name in names if name != UNTOUCHED]
     check_auxiliary_spec(config.aux, config.corpus, config.fasttext)
-    texts = {"target": first(heldout, n_documents)}
-    if english:
-        texts["English"] = first(english, n_documents)
+    files = {TARGET: _paths(heldout)} | ({ENGLISH: _paths(english)} if english else {})
+    seeds, suite = _seeds(adapt_seeds), None
+    adaptation = (
+        None
+        if adapt is None
+        else adapt_options(adapt, data=config.corpus, heldout=files, n_documents=documents)
+    )
+    if seeds and adaptation is None:
+        raise ConfigError("--adapt-seeds needs --adapt", 'for instance: --adapt "tokens=1M"')
+    if parallel is not None and not quick:
+        raise ConfigError("--parallel needs --quick", "add --quick, or leave out --parallel")
+    if quick:
+        texts_of = QuickConfig(heldout=files[TARGET], english=_paths(english), parallel=parallel)
+        suite = SuiteConfig(limit=documents, seed=config.seed, quick=texts_of)
+    texts = {name: first(paths, documents) for name, paths in files.items()}
     if adaptation is not None:
         check_adapt_extra()
         require_matplotlib()
@@ -94,31 +129,40 @@ def compare(
     pair = read_pair(str(source), str(plm), config)
     auxiliary = auxiliary_of(pair, config)
     problem = pose_pair(pair, auxiliary, config)
-    failed = list(_transfer_each(out, pair, problem, choices, config, texts))
+    failed: list[MethodResult | AdaptedRun] = []
+    failed += _transfer_each(out, pair, problem, choices, config, texts)
     if adaptation is not None:
         models = {str(choice): out / directory_name(choice) for choice in choices}
-        if UNTOUCHED in methods:
+        if UNTOUCHED in names:
             models = {UNTOUCHED: pair.source.directory, **models}
         for failure in failed:
-            models.pop(failure["method"], None)
+            models.pop(failure.method, None)
         failed += _adapt_each(out, models, adaptation, seeds or (adaptation.seed,))
-    comparison: dict[str, Any] = {
-        "source": str(source),
-        "plm": str(plm),
-        "auxiliary": auxiliary.description,
-        "results": collect(out, failed),
-    }
-    curves = curves_of(comparison)
-    if curves:
-        comparison["levels"] = levels_reached(comparison)
-    replace_text(out / "comparison.json", json.dumps(comparison, indent=2) + "\n")
+    results = collect(out, failed)
+    comparison = Comparison(
+        str(source), str(plm), auxiliary.description, results, levels_reached(results)
+    )
+    comparison.save(out)
     replace_text(out / "comparison.md", comparison_markdown(comparison))
-    if curves:
-        seen = comparison["results"][UNTOUCHED]
-        drawn = next(iter(curves.values()))[0][0].bits_per_byte.keys() & texts.keys()
-        untouched = {text: seen[text]["bits_per_byte"] for text in texts if text in drawn}
-        plot_curves(curves, untouched, out / "comparison.svg")
-    return comparison
+    if comparison.curves:
+        seen = results[UNTOUCHED].texts
+        drawn = next(iter(comparison.curves.values()))[0][0].bits_per_byte.keys() & texts.keys()
+        untouched = {text: seen[text].bits_per_byte for text in texts if text in drawn}
+        plot_curves(comparison.curves, untouched, out / "comparison.svg")
+    return replace(comparison, evaluation=evaluate_each(comparison, out, suite) if suite else None)
+
+
+def _paths(files: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
+    return tuple(Path(file) for file in ([files] if isinstance(files, str | Path) else files))
+
+
+def _seeds(given: str | Sequence[int]) -> list[int]:
+    try:
+        return [int(seed) for seed in (given.split(",") if isinstance(given, str) else given)]
+    except ValueError as error:
+        raise ConfigError(
+            f"--adapt-seeds takes numbers, not {given}", "for instance: --adapt-seeds 0,1"
+        ) from error
 
 
 def _transfer_each(
@@ -128,47 +172,43 @@ def _transfer_each(
     choices: Sequence[Choice],
     config: TransferConfig,
     texts: dict[str, list[str]],
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[MethodResult]:
     """Transfer with each method and measure what comes of it; yield what failed."""
     files = {str(choice): out / f"{directory_name(choice)}.json" for choice in choices}
 
-    def untouched() -> dict[str, Any]:
-        return {"method": UNTOUCHED, **_measure(pair.source.directory, texts)}
+    def untouched() -> MethodResult:
+        return _measure(UNTOUCHED, pair.source.directory, texts)
 
-    def transferred(choice: Choice) -> dict[str, Any]:
-        directory = out / directory_name(choice)
-        _write(directory, pair, problem, choice, config, scores[str(choice)])
-        return {
-            "method": str(choice),
-            "directory": directory.name,
-            "yardstick": scores[str(choice)].to_json(),
-            **_measure(directory, texts, problem.plan.origin == Origin.MADE),
-        }
+    def transferred(choice: Choice) -> MethodResult:
+        directory, score = out / directory_name(choice), scores[str(choice)]
+        _write(directory, pair, problem, choice, config, score)
+        found = _measure(str(choice), directory, texts, problem.plan.origin == Origin.MADE)
+        return replace(found, directory=directory.name, yardstick=score)
 
     once(out / f"{UNTOUCHED}.json", untouched)
     missing = [choice for choice in choices if not files[str(choice)].is_file()]
     scores = _yardstick(pair, problem, missing, config)
     for choice in choices:
         if error := try_once(files[str(choice)], partial(transferred, choice)):
-            yield {"method": str(choice), "error": error}
+            yield MethodResult(str(choice), {}, error=error)
 
 
 def _adapt_each(
     out: Path, models: dict[str, Path], adaptation: AdaptConfig, seeds: Sequence[int]
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[AdaptedRun]:
     """Adapt the model of each method with each seed; yield what failed."""
 
-    def adapted(method: str, name: str, seed: int) -> dict[str, Any]:
+    def adapted(method: str, name: str, seed: int) -> AdaptedRun:
         config = adaptation.model_copy(update={"seed": seed})
-        return {"method": method, **adapt_and_follow(models[method], out / name, config)}
+        return adapt_and_follow(method, models[method], out / name, config)
 
     for method, seed in itertools.product(models, seeds):
         name = f"{UNTOUCHED if method == UNTOUCHED else models[method].name}-adapted-{seed}"
         if error := try_once(out / f"{name}.json", partial(adapted, method, name, seed)):
-            yield {"method": method, "seed": seed, "error": error}
+            yield AdaptedRun(method, seed, error=error)
 
 
-def evaluate_each(comparison: dict[str, Any], out: Path, suite: SuiteConfig) -> Evaluation:
+def evaluate_each(comparison: Comparison, out: Path, suite: SuiteConfig) -> Evaluation:
     """Run a suite on the source and on each method's model, adapted if it was.
 
     Args:
@@ -178,14 +218,14 @@ def evaluate_each(comparison: dict[str, Any], out: Path, suite: SuiteConfig) -> 
         suite: what to measure.
     """
     from saltlm.evaluation.evaluate import evaluate
-    from saltlm.evaluation.side_by_side import write_cards, write_summary
+    from saltlm.evaluation.side_by_side import write_cards
 
     made: list[Path] = []
-    for result in comparison["results"].values():
-        ends = [run for run in result.get("adapted", ()) if "directory" in run] or [result]
-        made += [out / end["directory"] for end in ends if "directory" in end]
-    found = evaluate([comparison["source"], *map(str, made)], suite, out / "evaluation")
-    write_summary(found, out / "evaluation")
+    for result in comparison.results.values():
+        runs = [out / run.directory for run in result.adapted if run.directory]
+        own = [out / result.directory] if result.directory else []
+        made += runs or own
+    found = evaluate([comparison.source, *map(str, made)], out / "evaluation", suite=suite)
     write_cards(found, made)
     return found
 
@@ -228,8 +268,8 @@ def _yardstick(
 
 
 def _measure(
-    directory: Path, texts: dict[str, list[str]], is_new: torch.Tensor | None = None
-) -> dict[str, Any]:
+    method: str, directory: Path, texts: dict[str, list[str]], is_new: torch.Tensor | None = None
+) -> MethodResult:
     """Return bits per byte on the texts and, of a new model, what its new rows do."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -240,18 +280,19 @@ def _measure(
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     model = AutoModelForCausalLM.from_pretrained(directory, dtype="auto", local_files_only=True)
     model.eval()
-    found: dict[str, Any] = {}
+    found: dict[str, TextMeasurement] = {}
     for name, held_out in texts.items():
         bits = bits_per_byte(model, tokenizer, held_out)
-        found[name] = {
-            "bits_per_byte": bits.value,
-            "interval": bits.interval(),
-            "n_documents": len(held_out),
-            "n_bytes": sum(bits.n_bytes),
-            "tokens_per_word": fertility(tokenizer, held_out).tokens_per_word,
-        }
+        found[name] = TextMeasurement(
+            bits_per_byte=bits.value,
+            interval=bits.interval(),
+            n_documents=len(held_out),
+            n_bytes=sum(bits.n_bytes),
+            tokens_per_word=fertility(tokenizer, held_out).tokens_per_word,
+        )
+    rows = mass = None
     if is_new is not None and is_new.any() and not is_new.all():
         table = model.get_output_embeddings().weight.detach()
-        mass = new_row_mass(model, tokenizer, texts["target"], is_new)
-        found |= {"rows": asdict(report_table(table, is_new)), "mass": asdict(mass)}
-    return found
+        rows = report_table(table, is_new)
+        mass = new_row_mass(model, tokenizer, texts[TARGET], is_new)
+    return MethodResult(method, found, rows=rows, mass=mass)

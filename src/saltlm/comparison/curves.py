@@ -7,48 +7,33 @@ each began. ``OUT/METHOD-adapted-SEED`` holds the adapted model with its metrics
 
 import json
 import logging
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from saltlm.adaptation.config import AdaptConfig, load_adapt_config
 from saltlm.adaptation.metrics import read_metrics
 from saltlm.adaptation.run_folder import RunFolder
+from saltlm.comparison.results import (
+    ENGLISH,
+    TARGET,
+    UNTOUCHED,
+    AdaptedRun,
+    Comparison,
+    Level,
+    MethodResult,
+    Point,
+    Reached,
+)
 from saltlm.errors import ConfigError, MissingExtraError
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Point:
-    """A model somewhere on its way.
-
-    Attributes:
-        tokens: read so far, by the model's own tokenizer.
-        n_bytes: of text that they stand for; comparable between tokenizers.
-        seconds: of training so far; measuring is not counted.
-        bits_per_byte: of each held-out text.
-    """
-
-    tokens: int
-    n_bytes: float
-    seconds: float
-    bits_per_byte: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Reached:
-    """Where a curve first came down to a value, between two points by linear interpolation."""
-
-    tokens: float
-    n_bytes: float
-    seconds: float
-
-
 def adapt_options(
-    assignments: Sequence[str],
+    options: str | Mapping[str, Any],
     *,
     data: Sequence[Path],
     heldout: Mapping[str, Sequence[Path]],
@@ -57,8 +42,8 @@ def adapt_options(
     """Return the options of the adaptations.
 
     Args:
-        assignments: ``key=value`` as ``saltlm adapt --set`` takes them.
-        data: text to train on, unless ``data=`` is among them.
+        options: fields of `AdaptConfig`, or ``key=value key=value`` as ``--set`` takes them.
+        data: text to train on, unless it is among them.
         heldout: the texts that the comparison measures on, by name.
         n_documents: so many documents of each.
 
@@ -71,13 +56,12 @@ def adapt_options(
                 f"{len(files)} files of {name} text: a curve is measured on one",
                 "put the documents into one file",
             )
-    config = load_adapt_config(None, [f"data={json.dumps(list(map(str, data)))}", *assignments])
-    return AdaptConfig.model_validate(
-        {
-            **config.model_dump(),
-            "heldout": {name: files[0] for name, files in heldout.items()},
-            "eval_documents": n_documents,
-        }
+    words, fields = (shlex.split(options), {}) if isinstance(options, str) else ((), options)
+    text = f"data={json.dumps(list(map(str, data)))}"
+    return load_adapt_config(
+        load_adapt_config(None, [text, *words], **fields),
+        heldout={name: files[0] for name, files in heldout.items()},
+        eval_documents=n_documents,
     )
 
 
@@ -96,22 +80,18 @@ def check_adapt_extra(feature: str = "saltlm compare --adapt") -> None:
         raise MissingExtraError(feature, "adapt") from error
 
 
-def adapt_and_follow(model: Path, out: Path, config: AdaptConfig) -> dict[str, Any]:
-    """Adapt a model and return its curve; the checkpoints of the finished run are removed.
+def adapt_and_follow(method: str, model: Path, out: Path, config: AdaptConfig) -> AdaptedRun:
+    """Adapt a method's model and return its curve; the finished run's checkpoints are removed.
 
     Raises:
         SaltlmError: the model cannot be adapted.
     """
     from saltlm.adaptation.adapt import adapt
 
-    result = adapt(model, out, config)
+    result = adapt(model, out, config=config)
     folder = RunFolder(result.directory)
     shutil.rmtree(folder.checkpoints)
-    return {
-        "directory": out.name,
-        "seed": config.seed,
-        "curve": [asdict(point) for point in read_curve(folder.metrics)],
-    }
+    return AdaptedRun(method, config.seed, out.name, tuple(read_curve(folder.metrics)))
 
 
 def read_curve(metrics: Path) -> list[Point]:
@@ -146,65 +126,47 @@ def first_reached(curve: Sequence[Point], text: str, value: float) -> Reached | 
     return None
 
 
-def curves_of(comparison: Mapping[str, Any]) -> dict[str, list[list[Point]]]:
-    """Return the curves of each method, one per seed."""
-    return {
-        name: [[Point(**point) for point in run["curve"]] for run in runs]
-        for name, result in comparison["results"].items()
-        if (runs := [run for run in result.get("adapted", ()) if "curve" in run])
-    }
-
-
 def levels_of(curves: Mapping[str, Sequence[Sequence[Point]]], untouched: float) -> list[float]:
     """Return what is worth reaching: the untouched model's bits per byte, and where others end."""
     ends = {
-        sum(run[-1].bits_per_byte["target"] for run in runs) / len(runs) for runs in curves.values()
+        sum(run[-1].bits_per_byte[TARGET] for run in runs) / len(runs) for runs in curves.values()
     }
     return sorted({untouched, *(end for end in ends if end < untouched)}, reverse=True)
 
 
-def levels_reached(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return for each level where each method first came down to it: a place per seed, or None."""
-    curves = curves_of(comparison)
-    return [
-        {
-            "target_bits_per_byte": level,
-            "reached": {
-                name: [found and asdict(found) for found in _reach(runs, level)]
-                for name, runs in curves.items()
-            },
-        }
-        for level in _levels(comparison, curves)
-    ]
+def levels_reached(results: Mapping[str, MethodResult]) -> tuple[Level, ...]:
+    """Return the levels, and where each method first came down to them."""
+    curves = {name: result.curves for name, result in results.items() if result.curves}
+    if not curves:
+        return ()
+    untouched = results[UNTOUCHED].texts[TARGET].bits_per_byte
+    return tuple(
+        Level(level, {name: tuple(_reach(runs, level)) for name, runs in curves.items()})
+        for level in levels_of(curves, untouched)
+    )
 
 
-def convergence_rows(comparison: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+def convergence_rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
     """Yield a heading and a line per method: its end, and tokens to reach each level.
 
     Of several seeds the mean is shown, and the tokens of the slowest.
     """
-    curves = curves_of(comparison)
-    levels = _levels(comparison, curves)
-    yield ("method", "seeds", "target at the end", "English", *(f"to {x:.3f}" for x in levels))
-    for name, runs in curves.items():
+    levels = levels_reached(comparison.results)
+    heads = (f"to {level.target_bits_per_byte:.3f}" for level in levels)
+    yield ("method", "seeds", "target at the end", "English", *heads)
+    for name, runs in comparison.curves.items():
         ends = [run[-1].bits_per_byte for run in runs]
         yield (
             name,
             str(len(runs)),
-            _spread([end["target"] for end in ends]),
-            _spread([end["English"] for end in ends]) if "English" in ends[0] else "",
-            *(_slowest(_reach(runs, level)) for level in levels),
+            _spread([end[TARGET] for end in ends]),
+            _spread([end[ENGLISH] for end in ends]) if ENGLISH in ends[0] else "",
+            *(_slowest(level.reached[name]) for level in levels),
         )
 
 
-def _levels(
-    comparison: Mapping[str, Any], curves: Mapping[str, Sequence[Sequence[Point]]]
-) -> list[float]:
-    return levels_of(curves, comparison["results"]["untouched"]["target"]["bits_per_byte"])
-
-
 def _reach(runs: Sequence[Sequence[Point]], level: float) -> list[Reached | None]:
-    return [first_reached(run, "target", level) for run in runs]
+    return [first_reached(run, TARGET, level) for run in runs]
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from saltlm.comparison.curves import Point
+from saltlm.comparison.results import Point
 from saltlm.errors import MissingExtraError
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from saltlm.auxiliary.vectors import check_auxiliary_spec
-from saltlm.config.transfer import TransferConfig
+from saltlm.config.transfer import TransferConfig, load_config
+from saltlm.errors import ConfigError
 from saltlm.files.documents import documents
 from saltlm.methods.registry import METHODS, Choice, parse_method
 from saltlm.scoring.holdout import Score, score_methods
@@ -42,33 +44,95 @@ class PairScores:
         return {**vars(self), "scores": [score.to_json() for score in self.scores]}
 
 
-def score_pair(
+@dataclass(frozen=True, repr=False)
+class Scores:
+    """What methods are worth with one or several PLMs.
+
+    Attributes:
+        pairs: one for each PLM, in the order they were given.
+    """
+
+    pairs: tuple[PairScores, ...]
+
+    @property
+    def best(self) -> tuple[str, str]:
+        """The PLM and the method with the highest r2.
+
+        Raises:
+            ConfigError: no method has one.
+        """
+        found = [(one.r2.value, pair.plm, one.method) for pair, one in self._ranked()[:1] if one.r2]
+        if not found:
+            raise ConfigError("no method could be scored", "see the error of each score")
+        return found[0][1:]
+
+    def _ranked(self) -> list[tuple[PairScores, Score]]:
+        scored = [(pair, one) for pair in self.pairs for one in pair.scores if one.r2]
+        return sorted(scored, key=lambda found: found[1].r2 or (), reverse=True)
+
+    def __repr__(self) -> str:
+        lines = [
+            f"\n  {one.method} with {pair.plm}: r2 {one.r2.value:.3f}"
+            f" ({one.r2.low:.3f} to {one.r2.high:.3f})"
+            for pair, one in self._ranked()
+            if one.r2
+        ]
+        failed = [
+            f"\n  {one.method} with {pair.plm}: {one.error}"
+            for pair in self.pairs
+            for one in pair.scores
+            if one.error
+        ]
+        return f"Scores(the best first){''.join(lines + failed)}"
+
+
+def score(
     source: str | Path,
-    plm: str | Path,
-    methods: Sequence[str],
+    plm: str | Path | Sequence[str | Path],
     *,
-    config: TransferConfig | None = None,
+    method: str | Sequence[str] = (),
     select: bool = False,
-    n_folds: int = 5,
+    folds: int = 5,
     repeats: int = 1,
-) -> PairScores:
+    config: TransferConfig | str | Path | None = None,
+    **options: Any,
+) -> Scores:
     """Hold out shared tokens and let each method predict their rows of the source.
 
     Args:
         source: Hub id or directory of the LLM.
-        plm: Hub id or directory of the PLM.
-        methods: names, or ``name:option=value``; none stands for all that need no files.
-        config: options of the transfer; the corpus, if there is one, tells frequent from rare.
+        plm: Hub id or directory of the PLM, or several.
+        method: one or several, ``name`` or ``name:option=value``; none stands for all that need
+            no files.
         select: search each method's options first, on a fold of its own.
-        n_folds: 5 hold out a fifth at a time.
+        folds: how many parts the shared tokens are divided into; 5: a fifth is held out each time.
         repeats: how often the tokens are divided anew.
+        config: options of the transfer, or a YAML file of them; the corpus, if there is one, tells
+            frequent from rare.
+        **options: fields of `TransferConfig`, which win: ``corpus="german.txt"``, ...
 
     Raises:
-        SaltlmError: the pair cannot be read, or a method does not exist.
+        SaltlmError: a pair cannot be read, or a method does not exist.
     """
-    config = config or TransferConfig()
-    choices = [parse_method(method) for method in methods or default_methods()]
+    config = load_config(config, **options)
+    methods = [method] if isinstance(method, str) else method
+    choices = [parse_method(name) for name in methods or default_methods()]
     check_auxiliary_spec(config.aux, config.corpus, config.fasttext)
+    plms = [plm] if isinstance(plm, str | Path) else plm
+    how = partial(_score_pair, choices=choices, select=select, folds=folds, repeats=repeats)
+    return Scores(tuple(how(source, one, config) for one in plms))
+
+
+def _score_pair(
+    source: str | Path,
+    plm: str | Path,
+    config: TransferConfig,
+    *,
+    choices: Sequence[Choice],
+    select: bool,
+    folds: int,
+    repeats: int,
+) -> PairScores:
     pair = read_pair(str(source), str(plm), config)
     auxiliary = auxiliary_of(pair, config)
     problem = pose_pair(pair, auxiliary, config)
@@ -87,7 +151,7 @@ def score_pair(
         choices,
         calibration=calibration,
         counts=counts,
-        n_folds=n_folds,
+        n_folds=folds,
         repeats=repeats,
         seed=config.seed,
     )
@@ -99,12 +163,6 @@ def score_pair(
 def default_methods() -> list[str]:
     """Return the methods that need nothing but the pair."""
     return [name for name, method in METHODS.items() if not method.needs_files]
-
-
-def best(scores: Sequence[Score]) -> Choice:
-    """Return the method with the highest r2."""
-    scored = [(score.r2.value, score.method) for score in scores if score.r2]
-    return parse_method(max(scored)[1])
 
 
 def corpus_counts(pair: Pair, corpus: Sequence[Path]) -> Int64[Tensor, " v_t"] | None:

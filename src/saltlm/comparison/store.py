@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from saltlm.comparison.results import UNTOUCHED, AdaptedRun, MethodResult
 from saltlm.errors import ConfigError, SaltlmError
 from saltlm.files.atomic import replace_text
 from saltlm.methods.registry import Choice
@@ -16,10 +17,7 @@ from saltlm.scoring.holdout import FAILURES
 logger = logging.getLogger(__name__)
 
 
-UNTOUCHED = "untouched"
-
-
-def collect(out: Path, failed: Sequence[dict[str, Any]] = ()) -> dict[str, dict[str, Any]]:
+def collect(out: Path, failed: Sequence[MethodResult | AdaptedRun] = ()) -> dict[str, MethodResult]:
     """Return all results that a comparison's directory holds, of whatever call, by method.
 
     Args:
@@ -27,14 +25,15 @@ def collect(out: Path, failed: Sequence[dict[str, Any]] = ()) -> dict[str, dict[
         failed: what has just failed.
     """
     files = sorted(out.glob("*.json"))
-    found = [*(json.loads(file.read_text(encoding="utf-8")) for file in files), *failed]
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    found += [result.to_json() for result in failed]
     results = [result for result in found if "method" in result]
     first = {result["method"]: dict(result) for result in results if "seed" not in result}
     for result in results:
         if "seed" in result:
             first[result["method"]].setdefault("adapted", []).append(result)
     untouched = {UNTOUCHED: first.pop(UNTOUCHED)}
-    return untouched | first
+    return {name: MethodResult.from_json(data) for name, data in (untouched | first).items()}
 
 
 def directory_name(choice: Choice) -> str:
@@ -56,15 +55,15 @@ def claim(file: Path, inputs: dict[str, Any], texts: Mapping[str, list[str]] | N
         )
 
 
-def once(file: Path, make: Callable[[], dict[str, Any]]) -> None:
+def once(file: Path, make: Callable[[], MethodResult | AdaptedRun]) -> None:
     """Make a result and keep it, unless it is there."""
     if file.is_file():
         logger.info("%s: already there", file.stem)
     else:
-        replace_text(file, json.dumps(make(), indent=2) + "\n")
+        replace_text(file, json.dumps(make().to_json(), indent=2) + "\n")
 
 
-def try_once(file: Path, make: Callable[[], dict[str, Any]]) -> str | None:
+def try_once(file: Path, make: Callable[[], MethodResult | AdaptedRun]) -> str | None:
     """Do the same and return why it failed, if it did; the next call then tries again."""
     try:
         once(file, make)

@@ -4,12 +4,12 @@ Unknown keys are refused with the nearest known one.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from saltlm.errors import ConfigError
 
@@ -20,20 +20,29 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def in_a_row(value: Any) -> Any:
+    """Return one file as several of which there is one; anything else as it is."""
+    return [value] if isinstance(value, str | Path) else value
+
+
+Files = Annotated[tuple[Path, ...], BeforeValidator(in_a_row)]
 SomeSection = TypeVar("SomeSection", bound=Section)
 
 
-def read_values(file: Path | None, assignments: Iterable[str]) -> dict[str, Any]:
+def read_values(start: Section | str | Path | None, assignments: Iterable[str]) -> dict[str, Any]:
     """Return what a file and assignments say; an assignment wins over the file.
 
     Args:
-        file: YAML with options as ``key: value``.
+        start: YAML with options as ``key: value``, or options that were read already.
         assignments: ``key=value`` or ``section.key=value``; the value is read as YAML.
 
     Raises:
         ConfigError: the file cannot be read, or an assignment is none.
     """
-    values = read_yaml(file) if file else {}
+    if isinstance(start, Section):
+        values = start.model_dump(exclude_unset=True)
+    else:
+        values = read_yaml(Path(start)) if start else {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
@@ -53,6 +62,11 @@ def read_values(file: Path | None, assignments: Iterable[str]) -> dict[str, Any]
                 f"--set {assignment}: the value is not YAML ({_one_line(error)})"
             ) from error
     return values
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that say something: None, and no item of several, is not given."""
+    return {key: value for key, value in options.items() if value not in (None, (), [])}
 
 
 def validated(schema: type[SomeSection], values: dict[str, Any]) -> SomeSection:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import ByteSize, Field, model_validator
 
-from saltlm.config.reading import Section, read_values, validated
+from saltlm.config.reading import Files, Section, given, read_values, validated
 
 Match = Literal["exact", "symbols", "casefold"]
 Mode = Literal["replace", "extend"]
@@ -58,7 +58,7 @@ class CalibrationConfig(Section):
     """What is done to any method's rows afterwards; off unless asked for."""
 
     norms: bool = Field(False, description="give every new row the shared rows' mean norm")
-    unigrams: tuple[Path, ...] = Field(
+    unigrams: Files = Field(
         (),
         description="text of the source's own language: then mean logits of new rows fit how often "
         "the tokens occur in the corpus",
@@ -80,7 +80,7 @@ class TransferConfig(Section):
         description="vectors:FILE or fasttext:FILE.bin to take as the PLM's rows; PLM is then a "
         "directory with a tokenizer",
     )
-    corpus: tuple[Path, ...] = Field((), description="target-language text")
+    corpus: Files = Field((), description="target-language text")
     mode: Mode = Field(
         "replace", description="the PLM's vocabulary instead of the source's, or behind it (extend)"
     )
@@ -93,7 +93,7 @@ class TransferConfig(Section):
     target_tokenizer: str | None = Field(
         None, description="directory or Hub id of a tokenizer to use instead of the PLM's"
     )
-    source_corpus: tuple[Path, ...] = Field(
+    source_corpus: Files = Field(
         (), description="text that mode=extend must not cut in a new way; default: some English"
     )
     match: Match = Field("exact", description="what counts as the same token")
@@ -123,18 +123,18 @@ class TransferConfig(Section):
 
 
 def load_config(
-    file: Path | None = None, assignments: Iterable[str] = (), **options: Any
+    config: TransferConfig | str | Path | None = None,
+    assignments: Iterable[str] = (),
+    **options: Any,
 ) -> TransferConfig:
-    """Return the options of a run; later sources win: file, assignments, keyword options.
+    """Return the options of a run; later sources win: config, assignments, keyword options.
 
     Args:
-        file: a YAML file with the fields of `TransferConfig`.
+        config: a YAML file with the fields of `TransferConfig`, or one.
         assignments: ``key=value`` or ``section.key=value``; the value is read as YAML.
-        **options: fields given as flags; None means not given.
+        **options: fields given as flags; None or empty means not given.
 
     Raises:
         ConfigError: a file that cannot be read, an unknown key, or a value that does not fit.
     """
-    values = read_values(file, assignments)
-    values.update({key: value for key, value in options.items() if value is not None})
-    return validated(TransferConfig, values)
+    return validated(TransferConfig, read_values(config, assignments) | given(options))

@@ -9,8 +9,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from saltlm.adaptation.adapt import adapt
 from saltlm.adaptation.config import load_adapt_config
 from saltlm.adaptation.run_folder import RunFolder
-from saltlm.comparison.curves import Point, read_curve
-from saltlm.comparison.score import PairScores, best, score_pair
+from saltlm.comparison.curves import read_curve
+from saltlm.comparison.results import Point
 from saltlm.demo.assets import E5_SMALL, SMOLLM2, fetch_asset, make_directory
 from saltlm.evaluation.bits_per_byte import BitsPerByte, bits_per_byte
 from saltlm.files.documents import first
@@ -94,12 +94,6 @@ def prepare_pair(language: str, out: Path, cache: Path) -> DemoPair:
     return DemoPair(source, plm, corpus)
 
 
-def pick_method(pair: DemoPair) -> tuple[PairScores, str]:
-    """Return what methods are worth on the pair, and the one that predicts rows best."""
-    scores = score_pair(pair.source, pair.plm, CANDIDATES)
-    return scores, str(best(scores.scores))
-
-
 def held_out(language: str) -> Path:
     """Return the text that no model of the demo is trained on."""
     return _CORPUS / f"{language}.heldout.txt.gz"
@@ -118,7 +112,7 @@ def train_briefly(model: Path, out: Path, language: str, corpus: Path) -> list[P
         SaltlmError: training cannot go on.
     """
     texts = {"data": [str(corpus)], "heldout": [str(held_out(language))]}
-    result = adapt(model, out, load_adapt_config(None, TRAINING, **texts), resume="never")
+    result = adapt(model, out, config=load_adapt_config(None, TRAINING, **texts), resume="never")
     return read_curve(RunFolder(result.directory).metrics)
 
 

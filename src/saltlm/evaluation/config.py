@@ -8,13 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from saltlm.config.reading import Section, read_yaml, validated
+from saltlm.config.reading import Files, Section, given, read_yaml, validated
 from saltlm.errors import ConfigError
 from saltlm.evaluation.paper import paper_tasks
-
-
-def _as_files(value: Any) -> Any:
-    return [value] if isinstance(value, str | Path) else value
 
 
 def _as_task(value: Any) -> Any:
@@ -22,7 +18,6 @@ def _as_task(value: Any) -> Any:
 
 
 PROMPT = "Context: {context}\n\nQuestion: {question}\n\nAnswer:"
-Files = Annotated[tuple[Path, ...], BeforeValidator(_as_files)]
 
 
 class QuickConfig(Section):
@@ -81,17 +76,20 @@ class SuiteConfig(Section):
     )
 
 
-def suite_named(name: str, language: str | None = None) -> SuiteConfig:
+def suite_named(name: str | Path | SuiteConfig, language: str | None = None) -> SuiteConfig:
     """Return a suite.
 
     Args:
-        name: ``quick``, ``paper``, or a YAML file.
+        name: ``quick``, ``paper``, a YAML file, or a suite.
         language: of ``paper``.
 
     Raises:
         ConfigError: there is no such suite, it cannot be read, has an unknown key, or a value that
             does not fit.
     """
+    if isinstance(name, SuiteConfig):
+        return name
+    name = str(name)
     if name == "quick":
         return SuiteConfig()
     if name == "paper":
@@ -109,8 +107,8 @@ def with_options(suite: SuiteConfig, **options: Any) -> SuiteConfig:
         suite: as it was.
         **options: ``limit`` and ``seed``, and fields of `QuickConfig`.
     """
-    given = {key: value for key, value in options.items() if value not in (None, ())}
-    quick = {key: given.pop(key) for key in list(given) if key in QuickConfig.model_fields}
-    values = suite.model_dump(exclude_unset=True) | given
+    flags = given(options)
+    quick = {key: flags.pop(key) for key in list(flags) if key in QuickConfig.model_fields}
+    values = suite.model_dump(exclude_unset=True) | flags
     values["quick"] = values.get("quick", {}) | quick
     return validated(SuiteConfig, values)

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from saltlm.errors import CheckpointError, ConfigError, OutputError
-from saltlm.evaluation.config import SuiteConfig
+from saltlm.evaluation.config import SuiteConfig, suite_named, with_options
 from saltlm.evaluation.quick import quick_tasks
 from saltlm.evaluation.results import (
     SCHEMA,
@@ -31,6 +31,7 @@ from saltlm.evaluation.results import (
     read_result,
     write_result,
 )
+from saltlm.evaluation.side_by_side import own_directories, write_cards, write_summary
 from saltlm.evaluation.task import Subject, Task, planned, result_file
 from saltlm.models.hub import resolve_model
 from saltlm.record.manifest import environment
@@ -39,28 +40,54 @@ logger = logging.getLogger(__name__)
 
 
 def evaluate(
-    models: Sequence[str],
-    suite: SuiteConfig,
-    out: Path,
+    models: str | Path | Sequence[str | Path],
+    out: str | Path,
     *,
+    suite: str | Path | SuiteConfig = "quick",
+    lang: str | None = None,
     device: str | None = None,
     trust_remote_code: bool = False,
+    card: bool = False,
+    **options: Any,
 ) -> Evaluation:
-    """Measure models, a file in ``out`` for each result.
+    """Measure models, a file in ``out`` for each result, and a table over all of them.
+
+    What cannot be measured is among the failures of the result, and stops nothing else.
 
     Args:
-        models: Hub ids or directories.
-        suite: what to measure.
+        models: Hub ids or directories, one or several.
         out: where results are kept; those that are there already are read.
+        suite: what to measure: ``quick``, ``paper``, a YAML file, or its contents.
+        lang: the language of the suite ``paper``.
         device: where models run; by default the first GPU, or else the CPU.
         trust_remote_code: run code that a model brings along.
+        card: put the table into the cards of those models that saltlm has made.
+        **options: ``heldout``, ``english``, ``parallel``, ``limit``, ``seed`` and other fields of
+            `QuickConfig` and `SuiteConfig`, which win over those of the suite.
 
     Raises:
-        ConfigError: the suite is empty.
-        MissingExtraError: it needs the harness, which is not installed.
+        ConfigError: the suite does not exist or is empty, or no model has a card of saltlm's.
+        MissingExtraError: the suite needs the harness, which is not installed.
         CheckpointError: a model is not there.
         OutputError: ``out`` cannot be written.
     """
+    chosen = with_options(suite_named(suite, lang), **options)
+    several = [models] if isinstance(models, str | Path) else models
+    names, out = [str(name) for name in several], Path(out)
+    cards = own_directories(names) if card else []
+    found = _measure_each(names, chosen, out, device, trust_remote_code)
+    write_summary(found, out)
+    write_cards(found, cards)
+    return found
+
+
+def _measure_each(
+    models: Sequence[str],
+    suite: SuiteConfig,
+    out: Path,
+    device: str | None,
+    trust_remote_code: bool,
+) -> Evaluation:
     plan = plan_tasks(suite)
     directories = [resolve_model(model) for model in models]
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig
 
 from saltlm.errors import CheckpointError, SaltlmError
 from saltlm.inspection.downstream import handover_findings
-from saltlm.inspection.finding import Finding, advice, verdict
+from saltlm.inspection.finding import Check, Finding, advice, verdict
 from saltlm.models.architecture import read_config
 from saltlm.models.checkpoint import open_checkpoint
 from saltlm.models.token_tables import Tables, read_tables
@@ -20,16 +20,16 @@ _BLOCK = 8192  # rows looked at together
 _SAMPLE_WORDS = 200
 
 
-def check_directory(directory: Path, *, trust_remote_code: bool = False) -> list[Finding]:
-    """Return what was found, in the order of the checks.
+def check(directory: str | Path, *, trust_remote_code: bool = False) -> Check:
+    """Look whether a model directory is sound: what loads is what is stored.
 
-    The first check that makes later ones pointless ends the list.
+    Whatever is wrong with it is in the result; nothing is raised.
 
     Args:
         directory: a causal language model in the Hugging Face layout, made by saltlm or not.
         trust_remote_code: run code that the directory brings along.
     """
-    findings = []
+    findings, directory = [], Path(directory)
     try:
         for finding in _checks(directory, trust_remote_code):
             findings.append(finding)
@@ -38,7 +38,7 @@ def check_directory(directory: Path, *, trust_remote_code: bool = False) -> list
     except Exception as error:  # what transformers raises on a broken directory is not listed
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         findings.append(Finding("loads in transformers", "failed", reason))
-    return findings
+    return Check(directory, tuple(findings))
 
 
 def _checks(directory: Path, trust_remote_code: bool) -> Iterator[Finding]:

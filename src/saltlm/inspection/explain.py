@@ -1,6 +1,7 @@
 """Why a row looks as it does: the neighbours of a token and their signed weights."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,10 @@ class Influence:
     weight: float
 
 
-@dataclass(frozen=True)
+_TOLD = 5  # neighbours that are named where there is one line
+
+
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """How the row of one token was made.
 
@@ -62,19 +66,33 @@ class Explanation:
         """Return plain data."""
         return asdict(self)
 
+    def __repr__(self) -> str:
+        told = f"Explanation({self.text!r}, id {self.id}: {self.origin}"
+        if self.source_id is not None:
+            told += f", the source's row {self.source_id}"
+        if self.influences:
+            most = ", ".join(f"{i.coefficient:+.2f} {i.token}" for i in self.influences[:_TOLD])
+            more = len(self.influences) - _TOLD
+            told += f" of {most}" + (f" and {more} more" if more > 0 else "")
+        if self.residual is not None:
+            told += f"; residual {self.residual:.2f}"
+        return told + ")"
 
-def explain(directory: Path, tokens: list[str]) -> list[Explanation]:
+
+def explain(directory: str | Path, tokens: str | Sequence[str]) -> list[Explanation]:
     """Return how the rows of the given tokens were made.
 
     Args:
         directory: as `saltlm transfer` wrote it.
-        tokens: each a text, which stands for the tokens that the tokenizer makes of it, a token as
-            the tokenizer writes it (``▁Haus``), or ``#`` and an id (``#812``).
+        tokens: one or several, each a text, which stands for the tokens that the tokenizer makes of
+            it, a token as the tokenizer writes it (``▁Haus``), or ``#`` and an id (``#812``).
 
     Raises:
         CheckpointError: the directory has no record.
         VocabularyError: an id beyond the vocabulary, or a text that gives no token.
     """
+    directory = Path(directory)
+    tokens = [tokens] if isinstance(tokens, str) else tokens
     provenance = Provenance.load(directory)
     file = directory / "tokenizer.json"
     if not file.is_file():

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from saltlm.alignment.align import Alignment
-from saltlm.config.transfer import TransferConfig
+from saltlm.config.transfer import TransferConfig, load_config
 from saltlm.files.documents import first
 from saltlm.models.token_tables import Tables
 from saltlm.tokenizer.fertility import Fertility
@@ -80,7 +80,7 @@ class SideReport:
     on_corpus: OnText | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Inspection:
     """Everything `saltlm inspect` has to say.
 
@@ -114,32 +114,43 @@ class Inspection:
         """Return plain data."""
         return asdict(self)
 
+    def __repr__(self) -> str:
+        shared, new = self.vocabularies.n_shared, self.vocabularies.n_new
+        parts = [f"{shared:,} of {shared + new:,} tokens of the PLM shared"]
+        if self.new_on_corpus and self.source.on_corpus and self.coverage is not None:
+            before, after = self.source.on_corpus, self.new_on_corpus
+            parts.append(f"{self.coverage:.1%} of the corpus' tokens copy a row")
+            parts.append(
+                f"{after.tokens_per_word:.2f} tokens a word instead of {before.tokens_per_word:.2f}"
+            )
+        parts.append(f"about {self.seconds:.0f} s and {self.memory_bytes / 2**30:.1f} GiB")
+        warnings = "".join(f"\n  warning: {warning}" for warning in self.warnings)
+        return f"Inspection({self.source.name} with {self.plm.name}: {'; '.join(parts)}){warnings}"
 
-def inspect_pair(
+
+def inspect(
     source: str | Path,
     plm: str | Path,
     *,
-    corpus: Sequence[Path] = (),
-    config: TransferConfig | None = None,
+    config: TransferConfig | str | Path | None = None,
+    **options: Any,
 ) -> Inspection:
     """Return what a transfer between two models promises.
 
-    Reads the tokenizers and the embedding tables, and writes nothing.
+    Reads the tokenizers and the embedding tables, and writes nothing. Of the corpus, the first
+    5,000 documents are looked at.
 
     Args:
         source: Hub id or directory of the LLM.
         plm: Hub id or directory of the target-language model.
-        corpus: text of the target language; its first 5,000 documents are looked at. By default
-            the corpus of ``config``.
-        config: options of the transfer that is being considered.
+        config: options of the transfer that is being considered, or a YAML file of them.
+        **options: fields of `TransferConfig`, which win: ``corpus="german.txt"``, ...
 
     Raises:
         SaltlmError: the pair cannot be transferred, for the reason given.
     """
-    config = config or TransferConfig()
-    corpus = corpus or config.corpus
-    texts = first(corpus, _MAX_DOCUMENTS) if corpus else []
-    config = config.model_copy(update={"corpus": tuple(corpus)})
+    config = load_config(config, **options)
+    texts = first(config.corpus, _MAX_DOCUMENTS) if config.corpus else []
     pair = read_pair(str(source), str(plm), config)
     left, right, alignment = pair.source, pair.plm, pair.alignment
     tables, plm_tables = pair.tables, pair.plm_tables

@@ -24,7 +24,7 @@ from saltlm.auxiliary.vectors import (
     from_plm,
 )
 from saltlm.config.transfer import TransferConfig, load_config
-from saltlm.errors import ConfigError, OutputError
+from saltlm.errors import OutputError
 from saltlm.files.atomic import check_place, new_directory
 from saltlm.files.documents import check_corpus
 from saltlm.files.source import paths_of
@@ -110,8 +110,8 @@ def transfer(
     plm: str | Path,
     out: str | Path,
     *,
-    config: TransferConfig | None = None,
     force: bool = False,
+    config: TransferConfig | str | Path | None = None,
     **options: Any,
 ) -> TransferResult:
     """Write the source LLM with the PLM's vocabulary into a new directory (SALT steps 1 to 4).
@@ -123,19 +123,14 @@ def transfer(
         source: Hub id or directory of an LLM.
         plm: Hub id or directory of a model of the target language.
         out: the directory to make.
-        config: options; see `TransferConfig`.
         force: replace ``out`` if it exists.
-        **options: fields of `TransferConfig`, in place of a ``config``: ``aux="train"``, ...
+        config: options, or a YAML file of them.
+        **options: fields of `TransferConfig`, which win: ``aux="train"``, ...
 
     Raises:
         SaltlmError: the pair cannot be transferred, or the output not written.
     """
-    if config is not None and options:
-        raise ConfigError(
-            f"transfer() was given a config and beside it {', '.join(options)}",
-            "put all options into the config, or give none",
-        )
-    config = config or load_config(**options)
+    config = load_config(config, **options)
     laps = [("begin", time.perf_counter())]
     method = parse_method(config.method)
     check_auxiliary_spec(config.aux, config.corpus, config.fasttext)
