@@ -105,16 +105,13 @@ def public_names(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             targets = [node.name]
         elif isinstance(node, ast.Assign):
-            targets = [name.id for name in ast.walk(node) if is_stored(name)]
+            parts = [part for target in node.targets for part in ast.walk(target)]
+            targets = [part.id for part in parts if isinstance(part, ast.Name)]
         elif isinstance(node, ast.AnnAssign):
             targets = [node.target.id] if isinstance(node.target, ast.Name) else []
         else:
             targets = []
         yield from (name for name in targets if not name.startswith("_"))
-
-
-def is_stored(node):
-    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
 
 
 def defined_twice(trees):
@@ -176,6 +173,10 @@ def test_the_map_shows_every_room_in_order():
     assert tuple(re.findall(r"`(\w+)`", " ".join(rows))) == ROOMS[:-1]
     for file in re.findall(r"[\w./]+\.py\b", text):
         assert (ROOT / file).exists() or (PACKAGE / file).exists(), file
+
+
+def test_a_public_name_stands_for_one_thing(trees):
+    assert defined_twice(trees) == {}
 
 
 def test_verbs_are_free_for_functions(trees):

@@ -8,8 +8,8 @@ import transformers as hf
 
 from saltlm.errors import CheckpointError
 from saltlm.models.architecture import (
-    check_convertible,
     check_is_causal_lm,
+    check_not_quantised,
     pad_moves_positions,
     read_config,
 )
@@ -97,8 +97,8 @@ def test_quantised_weights_are_not_converted(tmp_path):
     quantised = {"quant_method": "gptq", "bits": 4}
     config_of(tmp_path, hf.LlamaConfig(quantization_config=quantised), "LlamaForCausalLM")
     with pytest.raises(CheckpointError, match=r"is quantised \(gptq\), so its weights cannot be"):
-        check_convertible(read_config(tmp_path), tmp_path)
-    check_convertible(hf.LlamaConfig(), tmp_path)
+        check_not_quantised(read_config(tmp_path), tmp_path)
+    check_not_quantised(hf.LlamaConfig(), tmp_path)
 
 
 @pytest.mark.parametrize(

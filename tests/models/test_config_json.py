@@ -4,9 +4,7 @@ import logging
 
 import pytest
 
-from saltlm.errors import CheckpointError
 from saltlm.models.config_json import (
-    read_json,
     renumber,
     set_dtype,
     set_vocabulary_size,
@@ -106,10 +104,3 @@ def test_pad_is_left_out_wherever_it_is_named():
 )
 def test_the_dtype_is_said_where_it_was(old, new):
     assert set_dtype(old, "float16") == new
-
-
-def test_a_broken_file_is_named(tmp_path):
-    assert read_json(tmp_path / "config.json") == {}
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"config\.json cannot be read: "):
-        read_json(tmp_path / "config.json")

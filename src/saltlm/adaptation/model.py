@@ -31,7 +31,7 @@ def read_skeleton(directory: Path, config: AdaptConfig) -> PreTrainedModel:
     return model
 
 
-def read_tokenizer(
+def read_fitting_tokenizer(
     directory: Path, skeleton: PreTrainedModel, config: AdaptConfig
 ) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model.

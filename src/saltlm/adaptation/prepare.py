@@ -20,8 +20,8 @@ from saltlm.adaptation.model import (
     check_lengths,
     check_methods,
     load_model,
+    read_fitting_tokenizer,
     read_skeleton,
-    read_tokenizer,
 )
 from saltlm.adaptation.packing import Frame, PackedText, frame_of, prepare, tokenizer_hash
 from saltlm.adaptation.parameters import add_adapters, choose_weights, new_rows
@@ -79,7 +79,7 @@ def read_inputs(
         SaltlmError: the model, the text and the options do not fit together.
     """
     skeleton = read_skeleton(directory, config)
-    tokenizer = read_tokenizer(directory, skeleton, config)
+    tokenizer = read_fitting_tokenizer(directory, skeleton, config)
     check_lengths(skeleton, config, accelerator.num_processes)
     check_methods(skeleton, config)
     is_new = new_rows(directory, skeleton.get_input_embeddings().weight.shape[0])

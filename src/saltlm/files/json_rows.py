@@ -14,7 +14,7 @@ SUFFIXES = frozenset((".json", ".jsonl", ".ndjson"))
 _CHUNK = 1 << 16
 _BETWEEN = re.compile(r"[\s,]*")
 
-Row = tuple[str, Any] | BadRow
+JsonRow = tuple[str, Any] | BadRow
 
 
 def is_json_lines(head: str) -> bool:
@@ -28,7 +28,7 @@ def is_json_array(head: str) -> bool:
     return re.match(r'\s*\[\s*[{"]', head) is not None and _begins_with_item(head)
 
 
-def json_lines(characters: Characters) -> Iterator[Row]:
+def json_lines(characters: Characters) -> Iterator[JsonRow]:
     """Yield the value of each line."""
     if characters.head.lstrip().startswith("{") and not is_json_lines(characters.head):
         _refuse_one_object(characters.path, characters.head)
@@ -39,7 +39,7 @@ def json_lines(characters: Characters) -> Iterator[Row]:
             yield BadRow(place, "not JSON") if value is None else (place, value)
 
 
-def json_array(characters: Characters) -> Iterator[Row]:
+def json_array(characters: Characters) -> Iterator[JsonRow]:
     """Yield the items of an array, no more than one of them in memory.
 
     Raises:

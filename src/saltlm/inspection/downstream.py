@@ -11,10 +11,10 @@ import torch
 import transformers
 from transformers import AutoTokenizer
 
+from saltlm.files.json_object import read_json
 from saltlm.inspection.finding import Finding, advice, verdict
 from saltlm.models.architecture import read_config
 from saltlm.models.checkpoint import Checkpoint, open_checkpoint
-from saltlm.models.config_json import read_json
 
 _MARKER = re.compile(r"<[|｜][^|｜\s]+[|｜]>|<(?:start|end)_of_\w+>|</?s>")  # noqa: RUF001
 _QUESTION = "How are you?"

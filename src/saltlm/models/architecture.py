@@ -77,7 +77,7 @@ def check_is_causal_lm(config: PreTrainedConfig, directory: Path) -> None:
     )
 
 
-def check_convertible(config: PreTrainedConfig, directory: Path) -> None:
+def check_not_quantised(config: PreTrainedConfig, directory: Path) -> None:
     """Refuse another dtype for weights that are packed: their scales would be converted alone.
 
     Raises:

@@ -1,15 +1,11 @@
 """Token ids in ``config.json`` and ``generation_config.json``, renumbered for a new vocabulary."""
 
 import copy
-import json
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
-
-from saltlm.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
@@ -17,21 +13,6 @@ _ID_KEYS = ("_token_id", "_token_index")
 _ID_LISTS = ("suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "forced_decoder_ids")
 _TEXT_SECTIONS = ("text_config", "language_config", "llm_config")
 _ROLE_KEYS = {f"{role}_token_id": role for role in ("bos", "eos", "pad", "unk", "sep", "cls")}
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Return a JSON object of a model directory; empty if there is no such file.
-
-    Raises:
-        CheckpointError: the file is broken.
-    """
-    if not file.is_file():
-        return {}
-    try:
-        values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be read: {error}") from error
-    return values
 
 
 def renumber(

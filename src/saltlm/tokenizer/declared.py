@@ -1,6 +1,5 @@
 """What a model directory says of its tokenizer beside the vocabulary: class, settings, tokens."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
-from saltlm.errors import CheckpointError
+from saltlm.files.json_object import read_json
 
 _ROLE_KEYS = tuple(f"{role}_token" for role in ("bos", "eos", "pad", "unk", "sep", "cls", "mask"))
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
@@ -40,23 +39,6 @@ class Declared:
     def token(self, role: str, default: str) -> str:
         """Return the token of a role, such as "unk"; the default if none is named."""
         return self.roles.get(f"{role}_token", default)
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Return the JSON object of a file; empty if there is no such file.
-
-    Raises:
-        CheckpointError: the file holds something else.
-    """
-    if not file.is_file():
-        return {}
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be read as JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{file} holds a {type(value).__name__}, not a JSON object")
-    return value
 
 
 def token_string(token: Any) -> str | None:

@@ -3,7 +3,8 @@
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from saltlm.errors import VocabularyError
-from saltlm.tokenizer.declared import Declared, read_json
+from saltlm.files.json_object import read_json
+from saltlm.tokenizer.declared import Declared
 from saltlm.tokenizer.unconvertible import resave_command
 
 _SUFFIX = "</w>"

@@ -13,7 +13,8 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from saltlm.errors import VocabularyError
-from saltlm.tokenizer.declared import Declared, read_json
+from saltlm.files.json_object import read_json
+from saltlm.tokenizer.declared import Declared
 
 MARK = "\u2581"
 _UNIGRAM, _BPE, _WORD, _CHAR = 1, 2, 3, 4

@@ -12,7 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from tokenizers import Tokenizer
 
-from saltlm.tokenizer.declared import read_json, token_string
+from saltlm.files.json_object import read_json
+from saltlm.tokenizer.declared import token_string
 from saltlm.tokenizer.definition import Definition
 
 ROLES = ("bos", "eos", "pad", "unk", "sep", "cls", "mask")

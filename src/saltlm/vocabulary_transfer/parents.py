@@ -10,7 +10,7 @@ from saltlm.alignment.align import Alignment, align
 from saltlm.auxiliary.vectors import read_vectors
 from saltlm.config.transfer import TransferConfig
 from saltlm.files.documents import first
-from saltlm.models.architecture import check_convertible, check_is_causal_lm, read_config
+from saltlm.models.architecture import check_is_causal_lm, check_not_quantised, read_config
 from saltlm.models.checkpoint import Checkpoint, open_checkpoint
 from saltlm.models.hub import resolve_model, revision_of
 from saltlm.models.token_tables import Tables, read_tables
@@ -72,7 +72,7 @@ def read_pair(source: str, plm: str, config: TransferConfig) -> Pair:
     right = load_plm(plm, trust_remote_code=config.trust_remote_code)
     check_is_causal_lm(left.config, left.directory)
     if config.dtype is not None:
-        check_convertible(left.config, left.directory)
+        check_not_quantised(left.config, left.directory)
     other, other_notes = _other_tokenizer(config)
     names = config.tensors
     tables = read_tables(

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from saltlm.files.atomic import new_directory
 from saltlm.files.documents import check_corpus, documents
+from saltlm.files.json_object import read_json
 from saltlm.files.source import fingerprint
-from saltlm.models.config_json import read_json, renumber, set_vocabulary_size
+from saltlm.models.config_json import renumber, set_vocabulary_size
 from saltlm.models.token_tables import per_token_tensors
 from saltlm.models.write import write_checkpoint
 from saltlm.record.manifest import environment, write_manifest

@@ -13,12 +13,12 @@ from saltlm.auxiliary.vectors import parse_auxiliary_spec
 from saltlm.config.transfer import TransferConfig
 from saltlm.files.atomic import left_by_killed_run
 from saltlm.files.hashes import sha256, table_hash
+from saltlm.files.json_object import read_json
 from saltlm.files.source import fingerprint
 from saltlm.methods.registry import Choice, plain
 from saltlm.models.architecture import pad_moves_positions
 from saltlm.models.checkpoint import dtype_name
 from saltlm.models.config_json import (
-    read_json,
     renumber,
     set_dtype,
     set_vocabulary_size,
