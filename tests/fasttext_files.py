@@ -22,8 +22,12 @@ def fasttext_bytes(
     quantised=False,
     matrix=None,
     seed=0,
+    floret=None,
 ):
-    """The bytes of a model; `words` are str or bytes, rows are drawn unless `matrix` is given."""
+    """The bytes of a model; `words` are str or bytes, rows are drawn unless `matrix` is given.
+
+    `floret` is its mode (2: whole words are hashed, too) and the number of its hashes.
+    """
     if matrix is None:
         shape = (len(words) + bucket, dimension)
         matrix = np.random.default_rng(seed).normal(size=shape).astype("<f4")
@@ -34,7 +38,9 @@ def fasttext_bytes(
     return b"".join(
         [
             struct.pack("<ii", magic, version),
-            struct.pack("<12id", *arguments),
+            struct.pack("<11i", *arguments[:11]),
+            b"" if floret is None else struct.pack("<2i", *floret),
+            struct.pack("<id", *arguments[11:]),
             struct.pack("<iiiqq", len(entries), len(words), len(labels), 100, -1),
             *(
                 (word if isinstance(word, bytes) else word.encode())

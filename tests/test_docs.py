@@ -16,6 +16,7 @@ from saltlm.adaptation.config import AdaptConfig
 from saltlm.cli.main import VERBS, cli
 from saltlm.config.transfer import TransferConfig, load_config
 from saltlm.methods.registry import METHODS, describe_options, option_defaults, parse_method
+from vectors_table import vectors_table
 
 ROOT = Path(__file__).parents[1]
 REWRITE = bool(os.environ.get("SALTLM_WRITE_DOCS"))
@@ -106,6 +107,10 @@ def test_every_method_is_documented_and_the_presets_are_options(tmp_path):
 
 def test_coverage_is_the_cases_of_the_tests():
     compare_or_write(ROOT / "docs" / "coverage.md", coverage())
+
+
+def test_vector_formats_are_the_cases_of_the_tests(tmp_path):
+    compare_or_write(ROOT / "docs" / "vectors.md", vectors_table(tmp_path))
 
 
 def test_links_between_documents_hold():

@@ -7,8 +7,9 @@ import fasttext_pybind
 import numpy as np
 import pytest
 
-from saltlm.auxiliary.fasttext_format import read_fasttext, token_vectors
+from saltlm.auxiliary.fasttext_format import read_fasttext
 from saltlm.auxiliary.fasttext_training import binding_version, check_training, train_fasttext
+from saltlm.auxiliary.subwords import token_vectors
 from saltlm.config.transfer import FasttextConfig
 from saltlm.errors import AuxiliaryVectorsError, ConfigError, MissingExtraError
 

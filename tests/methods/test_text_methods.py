@@ -10,7 +10,8 @@ import torch
 from tokenizers import Tokenizer
 
 from fasttext_files import write_fasttext
-from saltlm.auxiliary.fasttext_format import read_fasttext, seen_in_training, token_vectors
+from saltlm.auxiliary.fasttext_format import read_fasttext
+from saltlm.auxiliary.subwords import seen_in_training, token_vectors
 from saltlm.errors import AuxiliaryVectorsError, ConfigError
 from saltlm.methods.calibration import Bias, Unigrams, log_frequencies, match_norms, match_unigrams
 from saltlm.methods.fit import fit_method

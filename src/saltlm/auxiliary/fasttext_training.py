@@ -17,7 +17,7 @@ import numpy as np
 from tokenizers import Regex
 from tokenizers.pre_tokenizers import Split
 
-from saltlm.auxiliary.fasttext_format import SubwordModel
+from saltlm.auxiliary.subwords import SubwordModel
 from saltlm.config.transfer import FasttextConfig
 from saltlm.errors import AuxiliaryVectorsError, ConfigError, MissingExtraError
 from saltlm.files.documents import documents

@@ -1,7 +1,8 @@
 """SALT step 1: the auxiliary vector f(v) of every PLM token, and whether it has one.
 
-There are four origins: the PLM's own rows (`plm`), fastText trained on a corpus (`train`), a
-fastText model (`fasttext:FILE.bin`) and vectors as text (`vectors:FILE`).
+There are three origins: the PLM's own rows (`plm`), fastText trained on a corpus (`train`), and a
+file of vectors (`vectors:FILE`), whose kind is found in the file. `fasttext:FILE.bin` is the same,
+and says that a fastText model is meant.
 """
 
 import hashlib
@@ -23,19 +24,15 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from saltlm.auxiliary.fasttext_format import (
-    SubwordModel,
-    read_fasttext,
-    seen_in_training,
-    token_vectors,
-)
 from saltlm.auxiliary.fasttext_training import (
     binding_version,
     check_training,
     train_fasttext,
     words_of,
 )
-from saltlm.auxiliary.word2vec_format import check_vectors_file, read_word_vectors
+from saltlm.auxiliary.recognise import NAMES, kind_of
+from saltlm.auxiliary.subwords import SubwordModel, seen_in_training, token_vectors
+from saltlm.auxiliary.vector_file import check_vector_file, files_of, read_words, subword_model
 from saltlm.config.transfer import FasttextConfig
 from saltlm.errors import AuxiliaryVectorsError, ConfigError
 from saltlm.files.documents import check_corpus
@@ -74,7 +71,9 @@ def parse_auxiliary_spec(spec: str) -> tuple[str, Path | None]:
         return spec, None
     if origin in ("fasttext", "vectors") and file:
         return origin, Path(file).expanduser()
-    raise ConfigError(f"unknown auxiliary vectors {spec!r}", f"--aux takes {CHOICES}")
+    named = next((name for name in (spec, file) if name and Path(name).expanduser().exists()), None)
+    hint = f"--aux takes {CHOICES}" if named is None else f"--aux vectors:{named}"
+    raise ConfigError(f"unknown auxiliary vectors {spec!r}", hint)
 
 
 def check_auxiliary_spec(
@@ -91,10 +90,8 @@ def check_auxiliary_spec(
     if origin == "train":
         check_training(settings or FasttextConfig())
         check_corpus(corpus)
-    elif origin == "fasttext" and file:
-        read_fasttext(file)
-    elif origin == "vectors" and file:
-        check_vectors_file(file)
+    elif file:
+        check_vector_file(file)
 
 
 def auxiliary_vectors(
@@ -156,32 +153,41 @@ def read_vectors(spec: str, strings: Sequence[str | None]) -> AuxiliaryVectors:
         raise ConfigError(
             f"{spec!r} names no file of vectors", "give vectors:FILE or fasttext:FILE.bin"
         )
-    return from_fasttext(file, strings) if origin == "fasttext" else from_vectors(file, strings)
+    kind = kind_of(file)
+    if origin == "fasttext" and kind != "fasttext":
+        logger.info("%s is no fastText model but %s: taken as that", file, NAMES[kind])
+    return from_file(file, strings)
 
 
-def from_fasttext(path: Path, strings: Sequence[str | None]) -> AuxiliaryVectors:
-    """Compose the vectors from a fastText model file.
+def from_file(path: Path, strings: Sequence[str | None]) -> AuxiliaryVectors:
+    """Compose the vectors from a model of subwords, or look the tokens up among words.
 
     Raises:
         AuxiliaryVectorsError: the file cannot be used, or represents none of the tokens.
     """
-    model = read_fasttext(path)
-    return _compose(model, strings, f"fastText model {path.name}")
-
-
-def from_vectors(path: Path, strings: Sequence[str | None]) -> AuxiliaryVectors:
-    """Look the tokens up in a text file of word vectors.
-
-    Raises:
-        AuxiliaryVectorsError: the file cannot be used, or has none of the tokens.
-    """
-    found = read_word_vectors(path, {string for string in strings if string})
+    model = subword_model(path)
+    if model is not None:
+        name = "fastText model" if model.floret is None else "floret vectors"
+        return _compose(model, strings, f"{name} {path.name}")
+    found = read_words(path, {string for string in strings if string})
+    for note in found.notes:
+        logger.warning("%s: %s", path, note)
     matrix = torch.zeros(len(strings), found.dimension)
     for index, string in enumerate(strings):
         if string in found.rows:
             matrix[index] = torch.from_numpy(found.rows[string])
     origin = f"vectors {path.name}, {found.dimension}-d, {found.n_words:,} words"
     return _describe(matrix, strings, origin, found.first_words)
+
+
+def vector_files(spec: str) -> list[Path]:
+    """Return the files that `--aux` names.
+
+    Raises:
+        ConfigError: it is none of the choices.
+    """
+    _, file = parse_auxiliary_spec(spec)
+    return [] if file is None else files_of(file)
 
 
 def train_auxiliary(
@@ -247,7 +253,8 @@ def _compose(model: SubwordModel, strings: Sequence[str | None], origin: str) ->
     matrix[torch.from_numpy(ids[seen])] = torch.from_numpy(
         token_vectors(model, [text for text, is_seen in zip(texts, seen, strict=True) if is_seen])
     )
-    origin = f"{origin}, {model.dimension}-d, {model.n_words:,} words"
+    size = f"{model.n_words:,} words" if model.n_words else f"{model.bucket:,} rows, no words"
+    origin = f"{origin}, {model.dimension}-d, {size}"
     return _describe(matrix, strings, origin, list(islice(model.words(), 3)))
 
 

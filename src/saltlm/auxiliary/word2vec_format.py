@@ -1,17 +1,26 @@
-"""Word vectors as text: a word and its numbers on each line, with or without a header line."""
+"""Word vectors in word2vec's formats, text and binary, packed or not: only wanted rows are kept."""
 
-import gzip
-import zlib
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
+from saltlm.auxiliary import numberbatch
+from saltlm.auxiliary.containers import opened, to_stdout
+from saltlm.auxiliary.word2vec_binary import BinaryLayout, binary_layout
+from saltlm.auxiliary.word2vec_text import (
+    TextLayout,
+    is_utf8,
+    not_utf8,
+    text_layout,
+    too_many_broken,
+)
 from saltlm.errors import AuxiliaryVectorsError
 
-_GZIP = b"\x1f\x8b"
+_PROBED = 200  # words that are looked at before the whole file is
 
 
 @dataclass(frozen=True)
@@ -23,105 +32,162 @@ class WordVectors:
         dimension: the width of the vectors.
         n_words: how many words the file has.
         first_words: a few of them, for messages.
+        notes: what is odd about the file, and how it was taken.
     """
 
     rows: dict[str, Float[np.ndarray, " d"]]
     dimension: int
     n_words: int
     first_words: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def check_vectors_file(path: Path) -> None:
-    """Look at the first line only.
+    """Look at the first lines, and at the languages of Numberbatch.
 
     Raises:
-        AuxiliaryVectorsError: the file cannot be read, or its first line is neither a header nor a
-            word with numbers.
+        AuxiliaryVectorsError: the file cannot be read, or does not begin with words and numbers.
     """
-    first = next(_lines(path), b"")
-    if _header(first) is None:
-        _numbers(path, 1, first.partition(b" ")[2])
+    layout = layout_of(path)
+    if _are_concepts(layout):
+        with opened(path) as file:
+            for _ in numberbatch.terms(path, layout.entries(file)):
+                pass
+
+
+def layout_of(path: Path) -> TextLayout | BinaryLayout:
+    """Find out by its content how a file holds its words.
+
+    Raises:
+        AuxiliaryVectorsError: the file cannot be read, or does not begin with words and numbers.
+    """
+    return binary_layout(path) or text_layout(path)
 
 
 def read_word_vectors(path: Path, wanted: Collection[str] | None) -> WordVectors:
     """Read the vectors of some words; a word that stands twice keeps its first vector.
 
-    Every line is checked for its length, the numbers are read only where they are wanted.
+    Every line is checked for its length, the numbers are read only where they are wanted. Rows that
+    are not finite numbers are left out, with a note.
 
     Args:
-        path: word2vec's, GloVe's or fastText's text format, gzipped or not.
+        path: word2vec's text or binary format, GloVe's, fastText's ``.vec`` or Numberbatch, plain
+            or in gzip, bzip2, xz or zip.
         wanted: the words to look for; None for all, in the order of the file.
 
     Raises:
         AuxiliaryVectorsError: the file cannot be read, is truncated, or has a malformed line.
     """
-    wanted_bytes = None if wanted is None else {word.encode(): word for word in wanted}
-    rows: dict[str, Float[np.ndarray, " d"]] = {}
-    first_words: list[str] = []
-    promised, dimension, n_words = None, 0, 0
-    for number, line in enumerate(_lines(path), start=1):
-        if number == 1 and (header := _header(line)):
-            promised, dimension = header
-            continue
-        n_spaces = line.count(b" ")
-        dimension = dimension or n_spaces
-        if n_spaces < max(dimension, 1):
+    layout = layout_of(path)
+    concepts = _are_concepts(layout)
+    spell = numberbatch.spellings if concepts else lambda word: (word,)
+    keys = None
+    if wanted is not None:
+        keys = frozenset(key.encode() for word in wanted for key in spell(word))
+    with opened(path) as file:
+        entries: Iterable[tuple[bytes, bytes]] = layout.entries(file)
+        if concepts:
+            entries = numberbatch.terms(path, entries)
+        found = _Reading(layout)
+        for word, numbers in entries:
+            found.take(word, numbers, is_wanted=keys is None or word in keys)
+    found.check_end()
+    if wanted is None:
+        rows = {key.decode(errors="replace"): row for key, row in found.rows.items()}
+    else:
+        rows = dict(_chosen(wanted, spell, found.rows))
+    return WordVectors(
+        rows, layout.dimension, found.n_words, tuple(found.first_words), found.notes()
+    )
+
+
+def _chosen(
+    wanted: Collection[str],
+    spell: Callable[[str], tuple[str, ...]],
+    rows: dict[bytes, Float[np.ndarray, " d"]],
+) -> Iterable[tuple[str, Float[np.ndarray, " d"]]]:
+    for word in wanted:
+        key = next((key for key in map(str.encode, spell(word)) if key in rows), None)
+        if key is not None:
+            yield word, rows[key]
+
+
+def _are_concepts(layout: TextLayout | BinaryLayout) -> bool:
+    with opened(layout.path) as file:
+        words = [word for word, _ in islice(layout.entries(file), _PROBED)]
+    return numberbatch.are_concepts(words)
+
+
+@dataclass
+class _Reading:
+    """What one pass over a file has found so far."""
+
+    layout: TextLayout | BinaryLayout
+    rows: dict[bytes, Float[np.ndarray, " d"]] = field(default_factory=dict)
+    n_words: int = 0
+    first_words: list[str] = field(default_factory=list)
+    n_broken: int = 0
+    first_broken: bytes = b""
+    not_finite: set[bytes] = field(default_factory=set)
+    twice: set[bytes] = field(default_factory=set)
+
+    def take(self, word: bytes, numbers: bytes, *, is_wanted: bool) -> None:
+        self.n_words += 1
+        if len(self.first_words) < 3:
+            self.first_words.append(word.decode(errors="replace"))
+        if not is_utf8(word):
+            self.n_broken += 1
+            self.first_broken = self.first_broken or word
+        if not is_wanted:
+            return
+        if word in self.rows:
+            self.twice.add(word)
+            return
+        row = self.layout.numbers(numbers)
+        if np.isfinite(row).all():
+            self.rows[word] = row
+        else:
+            self.not_finite.add(word)
+
+    def check_end(self) -> None:
+        """Refuse a file whose last number may be cut, or whose words are in another encoding."""
+        layout = self.layout
+        if too_many_broken(self.n_broken, self.n_words):
+            raise not_utf8(layout.path, self.n_broken, self.n_words, self.first_broken)
+        if layout.header and self.n_words < layout.header[0] and not _ends_a_line(layout.path):
             raise AuxiliaryVectorsError(
-                f"{path}, line {number}: {n_spaces} numbers where {max(dimension, 1)} belong: "
-                f"{_excerpt(line)}",
-                "get the file again, or delete the line",
+                f"{layout.path} is truncated: its header promises {layout.header[0]:,} words, it "
+                f"has {self.n_words:,} and ends within a line",
+                "get the file again, or leave the last line out: "
+                f"{to_stdout(layout.path)} | sed '$d' > {layout.path}.whole",
             )
-        n_words += 1
-        # a word may hold spaces itself, its numbers are the last fields
-        first = (
-            line.partition(b" ")[0] if n_spaces == dimension else line.rsplit(b" ", dimension)[0]
-        )
-        if len(first_words) < 3:
-            first_words.append(first.decode(errors="replace"))
-        word = first.decode(errors="replace") if wanted_bytes is None else wanted_bytes.get(first)
-        if word is not None and word not in rows:
-            rows[word] = _numbers(path, number, line[len(first) + 1 :])
-    if promised is not None and n_words < promised:
-        raise AuxiliaryVectorsError(
-            f"{path} is truncated: its header promises {promised:,} words, it has {n_words:,}",
-            "get the file again",
-        )
-    return WordVectors(rows, dimension, n_words, tuple(first_words))
+
+    def notes(self) -> tuple[str, ...]:
+        header, notes = self.layout.header, []
+        if header and header[0] != self.n_words:
+            notes.append(f"its header says {header[0]:,} words, it has {self.n_words:,}: all taken")
+        if header and header[1] != self.layout.dimension:
+            notes.append(
+                f"its header says {header[1]:,} numbers a word, its lines have "
+                f"{self.layout.dimension:,}: read as they are"
+            )
+        if self.twice:
+            notes.append(f"{_named(self.twice)} stand twice: the first vector of each is taken")
+        if self.not_finite:
+            notes.append(f"{_named(self.not_finite)} have NaN, infinite or no numbers: left out")
+        if self.n_broken:
+            notes.append(f"{self.n_broken:,} of its words are not UTF-8: never found")
+        return tuple(notes)
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    try:
-        with path.open("rb") as file:
-            is_gzip = file.read(len(_GZIP)) == _GZIP
-        with gzip.open(path) if is_gzip else path.open("rb") as file:
-            for line in file:
-                yield line.rstrip(b" \r\n")
-    except (OSError, EOFError, zlib.error) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise AuxiliaryVectorsError(f"cannot read the vectors {path}: {reason}") from error
+def _named(words: Collection[bytes]) -> str:
+    shown = ", ".join(repr(word.decode(errors="replace")) for word in sorted(words)[:3])
+    return f"{len(words):,} of the words that are used ({shown})"
 
 
-def _header(line: bytes) -> tuple[int, int] | None:
-    fields = line.split()
-    return (int(fields[0]), int(fields[1])) if [f.isdigit() for f in fields] == [True] * 2 else None
-
-
-def _numbers(path: Path, number: int, text: bytes) -> Float[np.ndarray, " d"]:
-    try:
-        with np.errstate(over="ignore"):  # too large for float32 is infinite: refused below
-            numbers = np.array([float(field) for field in text.split(b" ")], dtype=np.float32)
-    except ValueError as error:
-        raise AuxiliaryVectorsError(
-            f"{path}, line {number}: {_excerpt(text)} is not a list of numbers",
-            "--aux vectors: takes 'word number number ...' lines; a fastText .bin is fasttext:FILE",
-        ) from error
-    if not np.isfinite(numbers).all():
-        raise AuxiliaryVectorsError(
-            f"{path}, line {number}: NaN or infinite numbers", "delete the line"
-        )
-    return numbers
-
-
-def _excerpt(line: bytes) -> str:
-    text = line.decode(errors="replace")
-    return repr(text if len(text) <= 60 else text[:60] + "...")
+def _ends_a_line(path: Path) -> bool:
+    last = b""
+    with opened(path) as file:
+        while block := file.read(2**20):
+            last = block[-1:]
+    return last == b"\n"

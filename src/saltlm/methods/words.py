@@ -13,8 +13,8 @@ from pydantic import Field
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from saltlm.auxiliary.fasttext_format import read_fasttext, seen_in_training, token_vectors
-from saltlm.auxiliary.word2vec_format import read_word_vectors
+from saltlm.auxiliary.subwords import SubwordModel, seen_in_training, token_vectors
+from saltlm.auxiliary.vector_file import read_words, subword_model
 from saltlm.errors import AuxiliaryVectorsError, ConfigError
 from saltlm.methods.inputs import Fitted, MethodInputs, Rows, combination, explained
 from saltlm.methods.linear_algebra import CHUNK, gram
@@ -170,9 +170,10 @@ def _token_vectors(
         zipf: weigh words by 1 / rank rather than equally.
         multilingual: words are written as ColexNet+ does; see `_spellings`.
     """
-    if given.file.suffix == ".bin":
-        return _composed(given)
-    words = read_word_vectors(given.file, None).rows
+    model = subword_model(given.file)
+    if model is not None:
+        return _composed(given, model)
+    words = read_words(given.file, None).rows
     matrix = torch.from_numpy(np.stack(list(words.values())))
     weights = 1 / torch.arange(1, len(words) + 1) if zipf else torch.ones(len(words))
     place = {id: row for row, id in enumerate(given.ids)}
@@ -208,9 +209,8 @@ def _spellings(word: str) -> tuple[str, ...]:
     return text, " " + text, capital
 
 
-def _composed(given: TextsInVectors) -> Float[Tensor, "tokens d"]:
+def _composed(given: TextsInVectors, model: SubwordModel) -> Float[Tensor, "tokens d"]:
     """Return the vectors that fastText gives to the tokens' texts."""
-    model = read_fasttext(given.file)
     texts = [
         (form.text.decode(errors="ignore").strip() if form is not None else "")
         for form in given.forms
@@ -271,9 +271,9 @@ def _read_dictionary(path: Path) -> Iterable[tuple[str, str]]:
 
 def _words_in(path: Path, words: Collection[str]) -> dict[str, Float[np.ndarray, " d"]]:
     """Return the vectors of those words that the file itself has."""
-    if path.suffix != ".bin":
-        return read_word_vectors(path, words).rows
-    model = read_fasttext(path)
+    model = subword_model(path)
+    if model is None:
+        return read_words(path, words).rows
     known = [word for word in model.words() if word in words]
     return dict(zip(known, token_vectors(model, known), strict=True))
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from saltlm.auxiliary.vectors import parse_auxiliary_spec
+from saltlm.auxiliary.vector_file import files_of
+from saltlm.auxiliary.vectors import vector_files
 from saltlm.config.transfer import TransferConfig
 from saltlm.files.atomic import left_by_killed_run
 from saltlm.files.hashes import sha256, table_hash
@@ -45,9 +46,9 @@ _ALSO_COPIED = ("LICENSE*", "NOTICE*", "*processor_config.json")
 def input_files(config: TransferConfig, method: Choice) -> list[Path]:
     """Return the files beside the two models that a transfer reads."""
     specs = [config.aux, *([config.plm_vectors] if config.plm_vectors else [])]
-    vectors = [file for spec in specs if (file := parse_auxiliary_spec(spec)[1])]
+    vectors = [file for spec in specs for file in vector_files(spec)]
     texts = [*config.corpus, *config.source_corpus, *config.calibration.unigrams]
-    return [*texts, *vectors, *method.files]
+    return [*texts, *vectors, *(file for given in method.files for file in files_of(given))]
 
 
 def expected_bytes(pair: Pair, config: TransferConfig) -> int:
