@@ -1,6 +1,5 @@
 """``saltlm``: the group of verbs, and the edge where errors become messages."""
 
-import difflib
 import importlib
 import logging
 import os
@@ -47,6 +46,8 @@ class _Verbs(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
+            import difflib
+
             near = difflib.get_close_matches(args[0], VERBS, n=1)
             if not near:
                 raise
