@@ -33,7 +33,7 @@ _MARKS = 512  # bytes that hold every mark
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[io.BufferedIOBase]:
+def opened_vectors(path: Path) -> Iterator[io.BufferedIOBase]:
     """Open a file for reading: as it is, or what gzip, bzip2, xz or zip packed into it.
 
     Raises:
@@ -57,7 +57,7 @@ def opened(path: Path) -> Iterator[io.BufferedIOBase]:
 
 
 def is_packed(path: Path) -> bool:
-    """Tell whether the file is compressed in a way that `opened` undoes."""
+    """Tell whether the file is compressed in a way that `opened_vectors` undoes."""
     with path.open("rb") as file:
         return file.read(8).startswith((*_OPENERS, *_ZIP))
 
@@ -116,9 +116,9 @@ def beginning(path: Path, size: int) -> bytes:
     """Return the first bytes of what is in the file.
 
     Raises:
-        AuxiliaryVectorsError: as `opened`; or what is packed inside is an archive itself.
+        AuxiliaryVectorsError: as `opened_vectors`; or what is packed inside is an archive itself.
     """
-    with opened(path) as file:
+    with opened_vectors(path) as file:
         start = read_up_to(file, size)
     if is_packed(path):
         _refuse_unread(path, start)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from saltlm.auxiliary.containers import opened
+from saltlm.auxiliary.containers import opened_vectors
 from saltlm.auxiliary.subwords import FloretHash, SubwordModel
 from saltlm.auxiliary.word2vec_text import MAX_LINE, excerpt
 from saltlm.errors import AuxiliaryVectorsError
@@ -30,7 +30,7 @@ def read_floret(path: Path) -> SubwordModel:
         AuxiliaryVectorsError: it cannot be read, is truncated or damaged, or marks words otherwise.
     """
     blocks: list[Float[np.ndarray, "_ d"]] = []
-    with opened(path) as file:
+    with opened_vectors(path) as file:
         fields = file.readline(MAX_LINE).split()
         bucket, dimension, minn, maxn, n_hashes, seed = map(int, fields[:6])
         _check_header(path, fields, bucket, dimension, n_hashes)
@@ -49,7 +49,7 @@ def check_floret(path: Path) -> None:
     Raises:
         AuxiliaryVectorsError: as `read_floret`.
     """
-    with opened(path) as file:
+    with opened_vectors(path) as file:
         fields = file.readline(MAX_LINE).split()
         bucket, dimension, _, _, n_hashes, _ = map(int, fields[:6])
         _check_header(path, fields, bucket, dimension, n_hashes)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from saltlm.auxiliary import numberbatch
-from saltlm.auxiliary.containers import opened, to_stdout
+from saltlm.auxiliary.containers import opened_vectors, to_stdout
 from saltlm.auxiliary.word2vec_binary import BinaryLayout, binary_layout
 from saltlm.auxiliary.word2vec_text import (
     TextLayout,
@@ -48,14 +48,14 @@ def check_vectors_file(path: Path) -> None:
     Raises:
         AuxiliaryVectorsError: the file cannot be read, or does not begin with words and numbers.
     """
-    layout = layout_of(path)
+    layout = word_layout(path)
     if _are_concepts(layout):
-        with opened(path) as file:
+        with opened_vectors(path) as file:
             for _ in numberbatch.terms(path, layout.entries(file)):
                 pass
 
 
-def layout_of(path: Path) -> TextLayout | BinaryLayout:
+def word_layout(path: Path) -> TextLayout | BinaryLayout:
     """Find out by its content how a file holds its words.
 
     Raises:
@@ -78,13 +78,13 @@ def read_word_vectors(path: Path, wanted: Collection[str] | None) -> WordVectors
     Raises:
         AuxiliaryVectorsError: the file cannot be read, is truncated, or has a malformed line.
     """
-    layout = layout_of(path)
+    layout = word_layout(path)
     concepts = _are_concepts(layout)
     spell = numberbatch.spellings if concepts else lambda word: (word,)
     keys = None
     if wanted is not None:
         keys = frozenset(key.encode() for word in wanted for key in spell(word))
-    with opened(path) as file:
+    with opened_vectors(path) as file:
         entries: Iterable[tuple[bytes, bytes]] = layout.entries(file)
         if concepts:
             entries = numberbatch.terms(path, entries)
@@ -113,7 +113,7 @@ def _chosen(
 
 
 def _are_concepts(layout: TextLayout | BinaryLayout) -> bool:
-    with opened(layout.path) as file:
+    with opened_vectors(layout.path) as file:
         words = [word for word, _ in islice(layout.entries(file), _PROBED)]
     return numberbatch.are_concepts(words)
 
@@ -187,7 +187,7 @@ def _named(words: Collection[bytes]) -> str:
 
 def _ends_a_line(path: Path) -> bool:
     last = b""
-    with opened(path) as file:
+    with opened_vectors(path) as file:
         while block := file.read(2**20):
             last = block[-1:]
     return last == b"\n"
