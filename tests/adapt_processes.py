@@ -133,12 +133,11 @@ def kill_and_resume(folder: Path, model: Path, n_kills: int) -> dict[str, Any]:
     return {"kills": kills, "ends": ends, "whole": outcome(whole), "broken": outcome(broken)}
 
 
-def two_processes(folder: Path, model: Path) -> dict[str, Any]:
-    """Compare one process with two, and two with two that were killed."""
+def two_processes(folder: Path, model: Path, one: Path) -> dict[str, Any]:
+    """Compare the run of one process with two, and two with two that were killed."""
     config = tiny_config(folder, heldout={"target": folder / "text.txt"}, **OPTIONS)
-    one, two, broken = folder / "one", folder / "two", folder / "broken-two"
-    ends = wait([fork(lambda: adapt(model, one, config=config))])
-    ends += processes(2, lambda: adapt(model, two, config=config))
+    two, broken = folder / "two", folder / "broken-two"
+    ends = processes(2, lambda: adapt(model, two, config=config))
     killed = killed_at(18, broken, lambda: adapt(model, broken, config=config))
     ends_of_killed = processes(2, killed)
     ends += processes(2, lambda: adapt(model, broken, config=config))
@@ -174,10 +173,10 @@ def sharded_set_up(*args: Any) -> Training:
     return training
 
 
-def sharded(folder: Path, model: Path) -> dict[str, Any]:
-    """Compare one process with two that share the weights, killed and resumed once."""
+def sharded(folder: Path, model: Path, one: Path) -> dict[str, Any]:
+    """Compare the run of one process with two that share the weights, killed and resumed once."""
     config = tiny_config(folder, heldout={"target": folder / "text.txt"}, **OPTIONS)
-    one, two, rough = folder / "one", folder / "sharded", folder / "sharded-bfloat16"
+    two, rough = folder / "sharded", folder / "sharded-bfloat16"
     devices.Accelerator, loop.set_up = sharded_accelerator, sharded_set_up
     killed = killed_at(18, two, lambda: adapt(model, two, config=config))
     ends_of_killed = processes(2, killed)
@@ -201,7 +200,7 @@ if __name__ == "__main__":
     tiny = save_model(place / "model", num_hidden_layers=1)
     results = {
         "kill": kill_and_resume(place, tiny, n_kills=4),
-        "two": two_processes(place, tiny),
-        "sharded": sharded(place, tiny),
+        "two": two_processes(place, tiny, one=place / "whole"),
+        "sharded": sharded(place, tiny, one=place / "whole"),
     }
     json.dump(results, sys.stdout)
