@@ -206,7 +206,8 @@ def make_models(source: Path, plm: Path, folder: Path) -> Iterator[Path]:
 
 
 def main() -> None:
-    from saltlm.demo.assets import E5_SMALL, SMOLLM2, default_cache, fetch_asset
+    from saltlm.demo.assets import E5_SMALL, SMOLLM2, fetch_asset
+    from saltlm.files.caches import cache_folder
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, help="JSON file to write; default: standard output")
@@ -214,8 +215,8 @@ def main() -> None:
     parser.add_argument("--plm", type=Path, help="multilingual-e5-small")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    source = given.source or fetch_asset(SMOLLM2, default_cache())
-    plm = given.plm or fetch_asset(E5_SMALL, default_cache())
+    source = given.source or fetch_asset(SMOLLM2, cache_folder("demo"))
+    plm = given.plm or fetch_asset(E5_SMALL, cache_folder("demo"))
     with tempfile.TemporaryDirectory() as folder:
         models = make_models(source, plm, Path(folder))
         cases = [

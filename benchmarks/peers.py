@@ -25,14 +25,12 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from saltlm.auxiliary.vectors import from_plm
 from saltlm.config.transfer import TransferConfig
 from saltlm.methods.fit import fit_method
 from saltlm.methods.inputs import MethodInputs
 from saltlm.methods.registry import parse_method
 from saltlm.record.manifest import environment
-from saltlm.vocabulary_transfer.parents import read_pair
-from saltlm.vocabulary_transfer.transfer import pose_pair
+from saltlm.vocabulary_transfer.prepare import pose_pair, read_pair
 
 PEERS = ("deepfocus", "entmax", "fastdist", "mergekit", "wechsel")
 
@@ -272,7 +270,7 @@ def main():
 
     config = TransferConfig()
     pair = read_pair(options.source, options.plm, config)
-    inputs = pose_pair(pair, from_plm(pair.plm_tables.embedding), config).inputs
+    inputs = pose_pair(pair, config).inputs
     table = pair.tables.embedding[: inputs.n_source_tokens].float()
     part, few = first(inputs, options.tokens), first(inputs, options.pursued)
     report = {

@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from conftest import CORPUS, train_bytelevel
 from saltlm.adaptation.config import AdaptConfig
+from saltlm.record.manifest import write_manifest
 
 TOKENIZER = train_bytelevel()
 N_TOKENS = 900
@@ -47,7 +48,7 @@ def save_model(
         origin = torch.zeros(N_TOKENS, dtype=torch.uint8)
         origin[0], origin[N_SHARED:] = 3, 1
         save_file({"origin": origin}, record / "provenance.safetensors")
-        (record / "manifest.json").write_text(json.dumps({"source": {"name": "tiny"}}))
+        write_manifest(directory, {"kind": "adapted", "source": {"name": "tiny"}})
     return directory
 
 

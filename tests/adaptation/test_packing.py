@@ -16,8 +16,8 @@ from saltlm.adaptation.packing import (
     frame_of,
     open_packed,
     pack,
+    pack_text,
     positions,
-    prepare,
     sequence,
     unpack,
 )
@@ -42,7 +42,7 @@ def tokenizer(tokenizers_by_family, save_tokenizer_dir, tmp_path):
 def prepared(file, tokenizer, frame, cache, **options):
     written = ",".join(f"{key}:{value}" for key, value in options.items())
     source = f"{file}#{written}" if written else file
-    return prepare(source, fingerprint(source), tokenizer, frame, cache=cache)
+    return pack_text(source, fingerprint(source), tokenizer, frame, cache=cache)
 
 
 @given(framed, st.sampled_from([60_000, 70_000]))

@@ -135,14 +135,6 @@ def test_a_damaged_or_impossible_cache_only_costs_time(corpus, trainings, tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == [file.name, "text.txt"]
 
 
-def test_the_cache_lies_in_the_users_cache_directory(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert auxiliary._default_cache() == tmp_path / "saltlm" / "auxiliary"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert auxiliary._default_cache() == tmp_path / ".cache" / "saltlm" / "auxiliary"
-
-
 def test_spec_dispatches(corpus, tmp_path):
     write_fasttext(tmp_path / "m.bin", ["haus"])
     (tmp_path / "v").write_text("maus 1 2\n")

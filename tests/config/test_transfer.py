@@ -55,7 +55,7 @@ def test_values_are_read_as_yaml():
             "there is no option 'fasttext.dimention'",
             "did you mean fasttext.dimension?",
         ),
-        ("zzzzzz=1", "there is no option 'zzzzzz'", "known: method, aux, "),
+        ("zzzzzz=1", "there is no option 'zzzzzz'", "known: method, corpus, "),
         ("match=exakt", "option match='exakt': Input should be 'exact', 'symbols'", ""),
         ("seed=-1", "option seed=-1: Input should be greater than or equal to 0", ""),
         ("seed=1.5", "option seed=1.5: ", ""),

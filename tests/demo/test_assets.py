@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertModel
 
-from saltlm.demo.assets import Asset, default_cache, fetch_asset
+from saltlm.demo.assets import Asset, fetch_asset
 from saltlm.demo.e5_small import convert_e5_small, read_e5_file
 from saltlm.errors import CheckpointError, OutputError
 
@@ -186,10 +186,3 @@ def test_a_cache_that_cannot_be_made(asset, tmp_path):
         OutputError, match="cache cannot be made: Not a directory\nhint: .* --cache"
     ):
         fetch_asset(asset, tmp_path / "file" / "cache")
-
-
-def test_the_cache_is_where_the_desktop_standard_says(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_cache() == tmp_path / "saltlm" / "demo"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert default_cache() == Path.home() / ".cache" / "saltlm" / "demo"

@@ -10,6 +10,7 @@ def manifest(**changes):
     return {
         "source": {"name": "org/source", "licence": "apache-2.0"},
         "plm": {"name": "org/plm", "licence": "mit"},
+        "vocabulary": {"mode": "replace", "tokenizer": None},
         "auxiliary": "the PLM's own rows, 16-d",
         "method": {"name": "salt", "options": {}},
         "options": {"seed": 7, "aux": "plm"},

@@ -103,8 +103,8 @@ def test_a_manifest_comes_back_in_its_order(tmp_path):
     written = {"b": {"Straße": [1, None, 0.1]}, "a": "▁"}
     write_manifest(tmp_path, written)
     read = read_manifest(tmp_path)
-    assert read == written
-    assert list(read) == ["b", "a"]
+    assert read == {"schema": 1, **written}
+    assert list(read) == ["schema", "b", "a"]
     assert "Straße" in (tmp_path / "saltlm" / "manifest.json").read_text(encoding="utf-8")
 
 
@@ -114,6 +114,21 @@ def test_a_manifest_that_cannot_be_read(content, tmp_path):
         (tmp_path / "saltlm").mkdir()
         (tmp_path / "saltlm" / "manifest.json").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"manifest\.json cannot be read: ."):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", r"manifest\.json holds a list, not a record\nhint: saltlm transfer SOURCE PLM"),
+        ("{}", r"manifest\.json has the layout None; saltlm .* reads 1\nhint: use the version"),
+        ('{"schema": 2}', r"has the layout 2; saltlm .* reads 1"),
+    ],
+)
+def test_a_manifest_of_another_layout_is_refused(text, message, tmp_path):
+    (tmp_path / "saltlm").mkdir()
+    (tmp_path / "saltlm" / "manifest.json").write_text(text)
+    with pytest.raises(CheckpointError, match=message):
         read_manifest(tmp_path)
 
 

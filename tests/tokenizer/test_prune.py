@@ -218,8 +218,8 @@ def test_a_pruned_encoder_gives_the_donors_logits(
     torch.testing.assert_close(found, expected[..., kept])
     assert (tmp_path / "pruned/README.md").read_text() == (donor_dir / "README.md").read_text()
     manifest = json.loads((tmp_path / "pruned/saltlm/manifest.json").read_text())
-    assert manifest["tokens"] == len(tokenizer)
-    assert manifest["loss"]["tokens"] == loss.tokens
+    assert manifest["pruned"]["tokens"] == len(tokenizer)
+    assert manifest["pruned"]["loss"]["tokens"] == loss.tokens
 
 
 def test_a_pruned_decoder_gives_the_donors_logits(

@@ -12,13 +12,13 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from saltlm.auxiliary.vectors import AuxiliaryVectors
-from saltlm.config.transfer import TransferConfig
+from saltlm.config.transfer import RowsConfig, TransferConfig
 from saltlm.errors import ConfigError, DataError, OutputError, VocabularyError
 from saltlm.files.documents import documents
 from saltlm.files.hashes import sha256
 from saltlm.record.manifest import read_manifest
 from saltlm.record.provenance import Origin, Provenance
-from saltlm.vocabulary_transfer.parents import read_pair
+from saltlm.vocabulary_transfer.prepare import read_pair
 from saltlm.vocabulary_transfer.transfer import transfer, transfer_embeddings
 from saltlm.vocabulary_transfer.unigrams import mean_hidden
 from saltlm.vocabulary_transfer.write_model import expected_bytes
@@ -207,6 +207,38 @@ def test_auxiliary_vectors_in_memory_decide_what_is_near(tokenizers_by_family):
     assert is_known[record.plm_ids[record.new_ids]].all()
     assert not is_known[record.plm_ids[record.origin == Origin.SAMPLED]].any()
     assert (record.neighbours.k == len(record.anchor_ids)).all()  # all are equally far
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"aux": "train", "trust_remote_code": True}, "aux, trust_remote_code"),
+        ({"plm_vectors": "vectors:v.vec"}, "plm_vectors"),
+        ({"target_tokenizer": "org/other"}, "target_tokenizer"),
+        ({"max_shard_size": "1GB"}, "max_shard_size"),
+        ({"tensors": {"source_head": "head"}}, "tensors"),
+        ({"fasttext": {"epochs": 9}}, "fasttext"),
+        ({"calibration": {"unigrams": ["english.txt"]}}, "calibration.unigrams"),
+    ],
+)
+def test_options_of_files_are_refused_in_memory(options, named, tokenizers_by_family):
+    """What `transfer_embeddings` cannot do it does not leave out in silence."""
+    left, right = tokenizers_by_family["bytelevel"], tokenizers_by_family["wordpiece"]
+    message = f"works on objects in memory and cannot do {named}\nhint: pass tables, auxiliary="
+    with pytest.raises(ConfigError, match=message):
+        transfer_embeddings(
+            noise(left.get_vocab_size(), 6, 1),
+            noise(right.get_vocab_size(), 12, 2),
+            source_tokenizer=left,
+            plm_tokenizer=right,
+            config=TransferConfig(**options),
+        )
+
+
+def test_every_option_of_files_is_refused_in_memory():
+    cases = {"aux", "trust_remote_code", "plm_vectors", "target_tokenizer", "max_shard_size"}
+    cases |= {"tensors", "fasttext"}
+    assert cases == TransferConfig.model_fields.keys() - RowsConfig.model_fields.keys()
 
 
 def test_tokens_without_rows_in_memory(tokenizers_by_family):

@@ -10,7 +10,6 @@ positions restart with every document, from which the model keeps attention insi
 import hashlib
 import json
 import logging
-import os
 import shutil
 import tempfile
 from array import array
@@ -28,6 +27,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm.errors import DataError, OutputError
 from saltlm.files.atomic import disk_errors, sync
+from saltlm.files.caches import cache_folder
 from saltlm.files.documents import Text, documents, is_endless
 from saltlm.models.logits import document_start
 from saltlm.progress import progress
@@ -80,7 +80,7 @@ def frame_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Fram
     return Frame(start, None if end == start else end)
 
 
-def prepare(
+def pack_text(
     source: Text,
     text: str,
     tokenizer: PreTrainedTokenizerBase,
@@ -114,7 +114,7 @@ def prepare(
         "max_tokens": limit,
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    folder = (cache or _default_cache()) / digest[:32]
+    folder = (cache or cache_folder("packed")) / digest[:32]
     if not (folder / "meta.json").is_file():
         with _new_folder(folder) as partial:
             framed = _tokenize(documents([source]), tokenizer, frame)
@@ -242,8 +242,3 @@ def _new_folder(folder: Path) -> Iterator[Path]:
         raise OutputError(error.what, f"free some space, or {hint}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _default_cache() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "saltlm" / "packed"

@@ -23,7 +23,7 @@ from saltlm.adaptation.model import (
     read_fitting_tokenizer,
     read_skeleton,
 )
-from saltlm.adaptation.packing import Frame, PackedText, frame_of, prepare, tokenizer_hash
+from saltlm.adaptation.packing import Frame, PackedText, frame_of, pack_text, tokenizer_hash
 from saltlm.adaptation.parameters import add_adapters, choose_weights, new_rows
 from saltlm.adaptation.run_folder import RunFolder
 from saltlm.adaptation.schedule import Stage, choose_stages, plan_stages
@@ -174,7 +174,7 @@ def _pack(
         wanted = config.steps * config.batch_tokens
     with accelerator.main_process_first():
         packed = [
-            prepare(name, text, tokenizer, frame, cache=config.cache, max_tokens=wanted)
+            pack_text(name, text, tokenizer, frame, cache=config.cache, max_tokens=wanted)
             for name, text in zip(config.data, fingerprints, strict=True)
         ]
     check_texts(packed, config.sequence_length)

@@ -18,7 +18,7 @@ from saltlm.errors import OutputError
 from saltlm.files.atomic import disk_errors, sync
 from saltlm.files.hashes import sha256
 from saltlm.record.card import model_card
-from saltlm.record.manifest import FOLDER, read_manifest, write_manifest
+from saltlm.record.manifest import FOLDER, Manifest, read_manifest, write_manifest
 
 _WEIGHT_FILES = (
     "*.safetensors",
@@ -88,7 +88,7 @@ def _check_same(model: PreTrainedModel, directory: Path, trust_remote_code: bool
 
 def _write_record(source: Path, aside: Path, out: Path, adaptation: Mapping[str, Any]) -> None:
     provenance = source / FOLDER / "provenance.safetensors"
-    manifest: dict[str, Any] = {}
+    manifest: Manifest = {"kind": "adapted"}
     (aside / FOLDER).mkdir()
     if (source / FOLDER / "manifest.json").is_file():
         manifest = read_manifest(source)
@@ -98,7 +98,7 @@ def _write_record(source: Path, aside: Path, out: Path, adaptation: Mapping[str,
     earlier = manifest.get("adaptations", [])
     manifest["adaptations"] = [*earlier, {**adaptation, "weights": weights}]
     write_manifest(aside, manifest)
-    if "method" in manifest:  # a transfer made it, and its card
+    if manifest["kind"] == "transfer":  # which made a card
         card = model_card(out.name, manifest)
         (aside / "README.md").write_text(card, encoding="utf-8")
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from saltlm.alignment.match import VocabularyMatch, match_extension, match_vocabularies, same_tokens
 from saltlm.alignment.piece_means import PieceMeans, add_piece_means
-from saltlm.config.transfer import TransferConfig
+from saltlm.config.transfer import RowsConfig
 from saltlm.files.documents import check_corpus, documents
 from saltlm.tokenizer.counts import count_tokens
 from saltlm.tokenizer.definition import Definition
@@ -100,7 +100,7 @@ def align(
     source_special: SpecialTokens,
     plm: Definition,
     plm_special: SpecialTokens,
-    config: TransferConfig,
+    config: RowsConfig,
     *,
     n_source_rows: int,
     other: tuple[Definition, SpecialTokens] | None = None,
@@ -180,7 +180,7 @@ def _replace(
     source: Tokens,
     wanted: Tokens,
     in_plm: Int64[Tensor, " v_d"],
-    config: TransferConfig,
+    config: RowsConfig,
     n_source_rows: int,
 ) -> _Choice:
     """Choose the PLM's tokens, with the special tokens of the source."""
@@ -203,7 +203,7 @@ def _extend(
     source: Tokens,
     wanted: Tokens,
     plm_vocabulary: Vocabulary,
-    config: TransferConfig,
+    config: RowsConfig,
     n_source_rows: int,
     record: dict[str, Any],
 ) -> _Choice:

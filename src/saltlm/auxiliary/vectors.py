@@ -8,7 +8,6 @@ and says that a fastText model is meant.
 import hashlib
 import json
 import logging
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from saltlm.auxiliary.subwords import SubwordModel, seen_in_training, token_vect
 from saltlm.auxiliary.vector_file import check_vector_file, files_of, read_words, subword_model
 from saltlm.config.transfer import FasttextConfig
 from saltlm.errors import AuxiliaryVectorsError, ConfigError
+from saltlm.files.caches import cache_folder
 from saltlm.files.documents import check_corpus
 from saltlm.files.source import fingerprint
 
@@ -220,7 +220,7 @@ def train_auxiliary(
     check_training(settings)
     check_corpus(corpus)
     key = _key(corpus, strings, settings, seed, tokenizer)
-    file = (cache_dir or _default_cache()) / f"{key}.safetensors"
+    file = (cache_dir or cache_folder("auxiliary")) / f"{key}.safetensors"
     cached = _load(file)
     if cached is not None:
         logger.info("auxiliary vectors from the cache: %s (%s)", cached.description, file)
@@ -286,11 +286,6 @@ def _has_direction(matrix: Float[Tensor, "v_t d"]) -> Bool[Tensor, " v_t"]:
     """Tell which rows have cosines: those that are finite and not zero."""
     parts = [part.isfinite().all(dim=1) & (part != 0).any(dim=1) for part in matrix.split(_CHUNK)]
     return torch.cat(parts)
-
-
-def _default_cache() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "saltlm" / "auxiliary"
 
 
 def _key(

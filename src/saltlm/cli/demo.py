@@ -8,6 +8,7 @@ import click
 
 if TYPE_CHECKING:
     from saltlm.demo.run import Measurement
+    from saltlm.files.caches import cache_folder
 
 _COLUMNS = (
     "model",
@@ -68,7 +69,6 @@ def command(out: Path, language: str, cache: Path | None) -> None:
         transfer_table,
     )
     from saltlm.comparison.score import score
-    from saltlm.demo.assets import default_cache
     from saltlm.demo.run import (
         CANDIDATES,
         TRAINING,
@@ -83,7 +83,7 @@ def command(out: Path, language: str, cache: Path | None) -> None:
     from saltlm.inspection.pair import inspect
     from saltlm.vocabulary_transfer.transfer import transfer
 
-    pair = prepare_pair(language, out, cache or default_cache())
+    pair = prepare_pair(language, out, cache or cache_folder("demo"))
     _say(f"saltlm inspect {pair.source} {pair.plm} --corpus {pair.corpus}")
     for part in inspection_tables(inspect(pair.source, pair.plm, corpus=[pair.corpus])):
         show(part)

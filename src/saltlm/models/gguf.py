@@ -6,7 +6,6 @@ quantised, and the tokenizer's real pre-tokenizer, which transformers knows for 
 
 import logging
 import math
-import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from saltlm.config.transfer import Dtype
 from saltlm.errors import CheckpointError, MissingExtraError, OutputError
 from saltlm.files.atomic import new_directory
+from saltlm.files.caches import cache_folder
 from saltlm.files.hashes import sha256
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.save import save_tokenizer
@@ -79,9 +79,8 @@ def cached_directory(gguf: Path) -> Path:
         SaltlmError: as `dequantise_gguf` does.
     """
     _check_file(gguf)
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     name = f"{gguf.stem}-{sha256(gguf)[:16]}-{__version__}"
-    directory = caches / "saltlm" / "gguf" / name
+    directory = cache_folder("gguf") / name
     if directory.is_dir():
         _LOG.info("%s is dequantised already: %s", gguf, directory)
         return directory

@@ -2,12 +2,12 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import yaml
 
 from saltlm.methods.registry import METHODS
+from saltlm.record.manifest import Manifest
 
 _TEMPLATE = """\
 ---
@@ -100,17 +100,17 @@ def licence_of(directory: Path) -> str | None:
     return str(licence) if licence else None
 
 
-def model_card(name: str, manifest: dict[str, Any]) -> str:
+def model_card(name: str, manifest: Manifest) -> str:
     """Return the card of a model.
 
     Args:
         name: of the new model.
         manifest: its record; see `saltlm.record.manifest`.
     """
-    vocabulary = manifest.get("vocabulary", {})  # models made by earlier versions have none
-    tokenizer = vocabulary.get("tokenizer")
+    vocabulary = manifest["vocabulary"]
+    tokenizer = vocabulary["tokenizer"]
     owner = (tokenizer or manifest["plm"])["name"]
-    taken = "new tokens" if vocabulary.get("mode") == "extend" else "the vocabulary"
+    taken = "new tokens" if vocabulary["mode"] == "extend" else "the vocabulary"
     parents = [manifest["source"], manifest["plm"], *([tokenizer] if tokenizer else [])]
     metadata = {
         "library_name": "transformers",

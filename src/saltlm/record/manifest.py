@@ -1,4 +1,4 @@
-"""The record of a transfer: ``DIR/saltlm/manifest.json`` and the provenance of every token."""
+"""The record of how a directory was made: ``DIR/saltlm/manifest.json``."""
 
 import importlib.metadata
 import json
@@ -6,7 +6,7 @@ import platform
 import resource
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import torch
 
@@ -14,31 +14,106 @@ from saltlm.errors import CheckpointError
 from saltlm.version import __version__
 
 FOLDER = "saltlm"
+_SCHEMA = 1
+_MAKE_IT = "saltlm transfer SOURCE PLM --out DIR makes a directory with a record"
 _LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
 
 
-def write_manifest(directory: Path, manifest: dict[str, Any]) -> None:
+class ParentRecord(TypedDict):
+    """A model that another one was made of.
+
+    Attributes:
+        name: as the user typed it.
+        revision: commit of the Hub repository; None for a local directory.
+        licence: that its card states.
+        dequantised_from: the GGUF file that it was read from, and the types in it.
+        files: name -> SHA-256 of its settings and tokenizer.
+        tables: role -> tensors and SHA-256 of each per-token table.
+        is_tied: whether one table is embedding and head.
+    """
+
+    name: str
+    revision: str | None
+    licence: str | None
+    dequantised_from: dict[str, Any] | None
+    files: dict[str, str]
+    tables: dict[str, dict[str, Any]]
+    is_tied: bool
+
+
+class Manifest(TypedDict, total=False):
+    """What is in ``manifest.json``; which fields there are goes by ``kind``.
+
+    Attributes:
+        schema: version of this layout.
+        kind: what was made: a transferred LLM, a pruned PLM, or an LLM that was only adapted.
+        source: the LLM of a transfer.
+        plm: the PLM of a transfer, or the one that was pruned.
+        files: path -> SHA-256 of what was read beside the models.
+        vocabulary: how the new vocabulary was chosen.
+        auxiliary: the auxiliary space, in words.
+        yardstick: the method's score on shared tokens that it was not shown.
+        method: name and options.
+        options: all options of the run.
+        counts: how many rows have each origin, and other counts.
+        roles: the special tokens of the new model.
+        notes: what a user may not expect, a sentence each.
+        tensors: name -> SHA-256 of each tensor of the source before and after.
+        environment: versions of libraries, and the machine.
+        seconds: stage -> how long it took.
+        peak_memory_bytes: of the process.
+        adaptations: a record of each run of continued pre-training.
+        pruned: what a pruned PLM kept, and what the corpus lost by it.
+    """
+
+    schema: int
+    kind: Literal["transfer", "pruned", "adapted"]
+    source: ParentRecord
+    plm: ParentRecord | dict[str, Any]
+    files: dict[str, str]
+    vocabulary: dict[str, Any]
+    auxiliary: str
+    yardstick: dict[str, Any] | None
+    method: dict[str, Any]
+    options: dict[str, Any]
+    counts: dict[str, Any]
+    roles: list[dict[str, Any]]
+    notes: list[str]
+    tensors: dict[str, dict[str, str]]
+    environment: dict[str, Any]
+    seconds: dict[str, float]
+    peak_memory_bytes: int
+    adaptations: list[dict[str, Any]]
+    pruned: dict[str, Any]
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Write ``manifest.json`` into the record folder of ``directory``."""
     folder = directory / FOLDER
     folder.mkdir(exist_ok=True)
-    text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps({"schema": _SCHEMA, **manifest}, indent=2, ensure_ascii=False) + "\n"
     (folder / "manifest.json").write_text(text, encoding="utf-8")
 
 
-def read_manifest(directory: Path) -> dict[str, Any]:
+def read_manifest(directory: Path) -> Manifest:
     """Return what `write_manifest` wrote.
 
     Raises:
-        CheckpointError: there is none, or it is damaged.
+        CheckpointError: there is none, it is damaged, or of another layout.
     """
     file = directory / FOLDER / "manifest.json"
     try:
-        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{file} cannot be read: {error}", _MAKE_IT) from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{file} holds a {type(found).__name__}, not a record", _MAKE_IT)
+    if found.get("schema") != _SCHEMA:
         raise CheckpointError(
-            f"{file} cannot be read: {error}",
-            "saltlm transfer SOURCE PLM --out DIR makes a directory with a record",
-        ) from error
+            f"{file} has the layout {found.get('schema')!r}; saltlm {__version__} reads {_SCHEMA}",
+            "use the version of saltlm that made it, or make the directory again",
+        )
+    manifest: Manifest = found  # type: ignore[assignment]
     return manifest
 
 

@@ -54,7 +54,7 @@ class Pair:
     alignment: Alignment
 
 
-def read_pair(source: str, plm: str, config: TransferConfig) -> Pair:
+def read_parents(source: str, plm: str, config: TransferConfig) -> Pair:
     """Read all of two models that a transfer needs, and let their vocabularies meet.
 
     Args:

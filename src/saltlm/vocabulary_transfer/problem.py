@@ -9,7 +9,7 @@ from torch import Tensor
 
 from saltlm.alignment.align import Alignment
 from saltlm.auxiliary.vectors import AuxiliaryVectors
-from saltlm.config.transfer import TransferConfig
+from saltlm.config.transfer import RowsConfig
 from saltlm.methods.calibration import Calibration, Unigrams
 from saltlm.methods.inputs import MethodInputs
 from saltlm.models.token_tables import Tables
@@ -53,7 +53,7 @@ def pose(
     tables: Tables,
     plm_embedding: Float[Tensor, "v_t h_t"],
     auxiliary: AuxiliaryVectors,
-    config: TransferConfig,
+    config: RowsConfig,
     unigrams: Callable[[Plan], Unigrams] | None = None,
 ) -> Problem:
     """Return the problem of a pair (SALT steps 1 and 2).

@@ -20,7 +20,7 @@ from saltlm.files.source import fingerprint
 from saltlm.models.config_json import renumber, set_vocabulary_size
 from saltlm.models.token_tables import per_token_tensors
 from saltlm.models.write import write_checkpoint
-from saltlm.record.manifest import environment, write_manifest
+from saltlm.record.manifest import Manifest, environment, write_manifest
 from saltlm.tokenizer.counts import count_tokens
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.load import check_ids
@@ -74,14 +74,17 @@ def prune_model(
         cut = {name: _rows(parent.checkpoint.read(name), pruned.kept) for name in tensors}
         write_checkpoint(parent.checkpoint, directory, cut)
         notes = _write_settings(directory, parent, pruned)
-        manifest = {
+        manifest: Manifest = {
+            "kind": "pruned",
             "plm": {"name": parent.name, "revision": parent.revision},
-            "corpus": {str(file): fingerprint(file) for file in corpus},
-            "size": size,
-            "tokens": len(pruned.kept),
-            "used_tokens": pruned.n_used,
-            "tokens_before": len(counts),
-            "loss": asdict(loss),
+            "files": {str(file): fingerprint(file) for file in corpus},
+            "pruned": {
+                "size": size,
+                "tokens": len(pruned.kept),
+                "used_tokens": pruned.n_used,
+                "tokens_before": len(counts),
+                "loss": asdict(loss),
+            },
             "notes": list(notes),
             "environment": environment(),
         }
@@ -90,11 +93,11 @@ def prune_model(
     return loss
 
 
-def _report(donor_size: int, pruned: PrunedTokenizer, loss: PruningLoss) -> None:
+def _report(size_before: int, pruned: PrunedTokenizer, loss: PruningLoss) -> None:
     logger.info(
         "%d of %d tokens kept, %d of them needed by the corpus; it takes %d tokens instead of %d",
         len(pruned.kept),
-        donor_size,
+        size_before,
         pruned.n_used,
         loss.tokens,
         loss.tokens_before,

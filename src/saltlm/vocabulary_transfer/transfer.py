@@ -19,14 +19,11 @@ from torch import Tensor
 from saltlm.alignment.align import align
 from saltlm.auxiliary.vectors import (
     AuxiliaryVectors,
-    auxiliary_vectors,
-    check_auxiliary_spec,
     from_plm,
 )
-from saltlm.config.transfer import TransferConfig, load_config
-from saltlm.errors import OutputError
+from saltlm.config.transfer import RowsConfig, TransferConfig, load_config
+from saltlm.errors import ConfigError, OutputError
 from saltlm.files.atomic import check_place, new_directory
-from saltlm.files.documents import check_corpus
 from saltlm.files.source import paths_of
 from saltlm.methods.registry import parse_method
 from saltlm.models.token_tables import Tables
@@ -35,14 +32,13 @@ from saltlm.scoring.holdout import score_briefly
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.load import check_ids
 from saltlm.tokenizer.special_tokens import LoadedTokenizer, special_tokens_of
-from saltlm.vocabulary_transfer.parents import Pair, read_pair
-from saltlm.vocabulary_transfer.problem import Problem, pose
+from saltlm.vocabulary_transfer.parents import read_parents
+from saltlm.vocabulary_transfer.prepare import check_inputs, input_files, pose_pair
+from saltlm.vocabulary_transfer.problem import pose
 from saltlm.vocabulary_transfer.result import TransferResult, solve
-from saltlm.vocabulary_transfer.unigrams import unigrams_of
 from saltlm.vocabulary_transfer.write_model import (
     expected_bytes,
     finish_model,
-    input_files,
     write_model,
 )
 
@@ -59,7 +55,7 @@ def transfer_embeddings(
     head_bias: Float[Tensor, " v_s"] | None = None,
     auxiliary: AuxiliaryVectors | None = None,
     target_tokenizer: Tokenizer | LoadedTokenizer | None = None,
-    config: TransferConfig | None = None,
+    config: RowsConfig | None = None,
 ) -> TransferResult:
     """Return the source's tables in the PLM's vocabulary (SALT steps 1 to 4).
 
@@ -72,13 +68,15 @@ def transfer_embeddings(
         head_bias: of the LLM's head, if it has one.
         auxiliary: where tokens lie when neighbours are sought; by default the PLM's own rows.
         target_tokenizer: one to take the tokens of, instead of the PLM's.
-        config: options; ``aux`` and ``target_tokenizer`` are not looked at.
+        config: options; a `TransferConfig` may not ask for what only files can give.
 
     Raises:
+        ConfigError: an option asks for files or for a whole model.
         VocabularyError: a tokenizer cannot be read or has tokens without rows, or too few tokens
             are shared.
     """
-    config = config or TransferConfig()
+    config = config or RowsConfig()
+    _refuse_file_options(config)
     source, plm = _plain(source_tokenizer), _plain(plm_tokenizer)
     check_ids("the source", source, len(source_embedding))
     check_ids("the PLM", plm, len(plm_embedding))
@@ -99,6 +97,21 @@ def transfer_embeddings(
     auxiliary = alignment.piece_means.auxiliary(auxiliary or from_plm(plm_embedding))
     problem = pose(alignment, tables, plm_embedding, auxiliary, config)
     return solve(problem, parse_method(config.method))
+
+
+def _refuse_file_options(config: RowsConfig) -> None:
+    """Refuse what `transfer_embeddings` would have to leave undone."""
+    asked = [
+        name
+        for name, field in type(config).model_fields.items()
+        if name not in RowsConfig.model_fields and getattr(config, name) != field.default
+    ]
+    asked += ["calibration.unigrams"] if config.calibration.unigrams else []
+    if asked:
+        raise ConfigError(
+            f"transfer_embeddings works on objects in memory and cannot do {', '.join(asked)}",
+            "pass tables, auxiliary= and target_tokenizer= themselves, or names to saltlm.transfer",
+        )
 
 
 def _plain(tokenizer: Tokenizer | LoadedTokenizer) -> Tokenizer:
@@ -133,24 +146,18 @@ def transfer(
     config = load_config(config, **options)
     laps = [("begin", time.perf_counter())]
     method = parse_method(config.method)
-    check_auxiliary_spec(config.aux, config.corpus, config.fasttext)
-    if config.plm_vectors is not None:
-        check_auxiliary_spec(config.plm_vectors)
+    check_inputs(config, [method])
     read = [path for file in input_files(config, method) for path in paths_of(file)]
     _check_apart(Path(out), [Path(source), Path(plm), *read])
     if config.target_tokenizer is not None:
         _check_apart(Path(out), [Path(config.target_tokenizer)])
-    if config.calibration.unigrams:
-        check_corpus(config.calibration.unigrams)
-        check_corpus(config.corpus)
     check_place(Path(out), force=force)
-    pair = read_pair(str(source), str(plm), config)
+    pair = read_parents(str(source), str(plm), config)
     laps.append(("read", time.perf_counter()))
     size = expected_bytes(pair, config)
     with new_directory(Path(out), force=force, expected_bytes=size) as directory:
-        auxiliary = auxiliary_of(pair, config)
+        problem = pose_pair(pair, config)
         laps.append(("auxiliary vectors", time.perf_counter()))
-        problem = pose_pair(pair, auxiliary, config)
         # Before the new tables are there, so that memory does not add up.
         score = score_briefly(
             problem.inputs,
@@ -171,35 +178,6 @@ def transfer(
         finish_model(directory, Path(out).resolve().name, manifest)
     logger.info("%s: %r", out, result)
     return result
-
-
-def pose_pair(pair: Pair, auxiliary: AuxiliaryVectors, config: TransferConfig) -> Problem:
-    """Return the problem of two models that have been read; see `pose`."""
-    return pose(
-        pair.alignment,
-        pair.tables,
-        pair.plm_tables.embedding,
-        auxiliary,
-        config,
-        (lambda plan: unigrams_of(pair, plan, config)) if config.calibration.unigrams else None,
-    )
-
-
-def auxiliary_of(pair: Pair, config: TransferConfig) -> AuxiliaryVectors:
-    """Return the auxiliary vectors that the options ask for."""
-    alignment, by_token = (
-        pair.alignment,
-        config.fasttext.units == "tokens" and config.aux == "train",
-    )
-    return auxiliary_vectors(
-        config.aux,
-        alignment.piece_means.rows(pair.plm_tables.embedding),
-        alignment.native if by_token else alignment.surface,
-        corpus=config.corpus,
-        settings=config.fasttext,
-        seed=config.seed,
-        tokenizer=alignment.target.tokenizer if by_token else None,
-    )
 
 
 def _check_apart(out: Path, inputs: Sequence[Path]) -> None:

@@ -9,8 +9,6 @@ from typing import Any
 
 import torch
 
-from saltlm.auxiliary.vector_file import files_of
-from saltlm.auxiliary.vectors import vector_files
 from saltlm.config.transfer import TransferConfig
 from saltlm.files.atomic import left_by_killed_run
 from saltlm.files.hashes import sha256, table_hash
@@ -31,24 +29,17 @@ from saltlm.models.shards import planned_bytes
 from saltlm.models.token_tables import Tables, replacements
 from saltlm.models.write import write_checkpoint
 from saltlm.record.card import licence_of, model_card
-from saltlm.record.manifest import environment, write_manifest
+from saltlm.record.manifest import Manifest, ParentRecord, environment, write_manifest
 from saltlm.scoring.holdout import Score
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.load import TOKENIZER_FILES
 from saltlm.tokenizer.save import save_tokenizer
 from saltlm.tokenizer.target import role_table
 from saltlm.vocabulary_transfer.parents import Pair, Parent
+from saltlm.vocabulary_transfer.prepare import input_files
 from saltlm.vocabulary_transfer.result import TransferResult
 
 _ALSO_COPIED = ("LICENSE*", "NOTICE*", "*processor_config.json")
-
-
-def input_files(config: TransferConfig, method: Choice) -> list[Path]:
-    """Return the files beside the two models that a transfer reads."""
-    specs = [config.aux, *([config.plm_vectors] if config.plm_vectors else [])]
-    vectors = [file for spec in specs for file in vector_files(spec)]
-    texts = [*config.corpus, *config.source_corpus, *config.calibration.unigrams]
-    return [*texts, *vectors, *(file for given in method.files for file in files_of(given))]
 
 
 def expected_bytes(pair: Pair, config: TransferConfig) -> int:
@@ -72,7 +63,7 @@ def write_model(
     result: TransferResult,
     config: TransferConfig,
     method: Choice,
-) -> dict[str, Any]:
+) -> Manifest:
     """Write everything but the card and the manifest, which `finish_model` writes.
 
     Args:
@@ -99,6 +90,7 @@ def write_model(
     notes = save_tokenizer(result.target, directory, model_type=source.config.model_type)
     result.provenance.save(directory)
     return {
+        "kind": "transfer",
         "source": _describe(source, tables),
         "plm": _describe(pair.plm, pair.plm_tables),
         "files": {str(file): fingerprint(file) for file in input_files(config, method)},
@@ -115,7 +107,7 @@ def write_model(
     }
 
 
-def finish_model(directory: Path, name: str, manifest: dict[str, Any]) -> None:
+def finish_model(directory: Path, name: str, manifest: Manifest) -> None:
     """Write the manifest and the card that is made of it."""
     write_manifest(directory, manifest)
     (directory / "README.md").write_text(model_card(name, manifest), encoding="utf-8")
@@ -153,7 +145,7 @@ def _write_settings(
                 shutil.copyfile(file, directory / file.name)
 
 
-def _describe(parent: Parent, tables: Tables) -> dict[str, Any]:
+def _describe(parent: Parent, tables: Tables) -> ParentRecord:
     """Return what the manifest says of a parent."""
     return {
         "name": parent.name,

@@ -1,0 +1,129 @@
+"""What every verb on a pair does first: check all inputs, read two models, pose their problem."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from saltlm.auxiliary.vector_file import files_of
+from saltlm.auxiliary.vectors import (
+    AuxiliaryVectors,
+    auxiliary_vectors,
+    check_auxiliary_spec,
+    vector_files,
+)
+from saltlm.config.transfer import TransferConfig
+from saltlm.errors import ConfigError
+from saltlm.files.documents import check_corpus
+from saltlm.methods.registry import METHODS, Choice, parse_method
+from saltlm.vocabulary_transfer.parents import Pair, read_parents
+from saltlm.vocabulary_transfer.problem import Problem, pose
+from saltlm.vocabulary_transfer.unigrams import unigrams_of
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Two models that have been read, and what they pose to a method.
+
+    Attributes:
+        pair: the models.
+        problem: up to the choice of the method.
+    """
+
+    pair: Pair
+    problem: Problem
+
+
+def prepare(
+    source: str | Path, plm: str | Path, config: TransferConfig, methods: Sequence[str] = ()
+) -> Prepared:
+    """Check all inputs, read two models, and pose their problem.
+
+    Args:
+        source: Hub id or directory of the LLM.
+        plm: Hub id or directory of the PLM.
+        config: options of the transfer.
+        methods: those that will be used; by default the one of ``config``.
+
+    Raises:
+        SaltlmError: an input is missing, or the pair cannot be transferred.
+    """
+    pair = read_pair(source, plm, config, methods)
+    return Prepared(pair, pose_pair(pair, config))
+
+
+def read_pair(
+    source: str | Path, plm: str | Path, config: TransferConfig, methods: Sequence[str] = ()
+) -> Pair:
+    """Check all inputs, and read two models; the first half of `prepare`.
+
+    Raises:
+        SaltlmError: an input is missing, or a model cannot be read.
+    """
+    check_inputs(config, [parse_method(method) for method in methods or (config.method,)])
+    return read_parents(str(source), str(plm), config)
+
+
+def pose_pair(pair: Pair, config: TransferConfig) -> Problem:
+    """Return the problem of two models that have been read; the second half of `prepare`.
+
+    Raises:
+        SaltlmError: auxiliary vectors cannot be had, or too few tokens are shared.
+    """
+    return pose(
+        pair.alignment,
+        pair.tables,
+        pair.plm_tables.embedding,
+        auxiliary_of(pair, config),
+        config,
+        (lambda plan: unigrams_of(pair, plan, config)) if config.calibration.unigrams else None,
+    )
+
+
+def check_inputs(config: TransferConfig, choices: Sequence[Choice]) -> None:
+    """Make sure that all that the options name beside the two models is there, before any work.
+
+    Raises:
+        SaltlmError: it is not, or cannot be what the option wants.
+    """
+    check_auxiliary_spec(config.aux, config.corpus, config.fasttext)
+    if config.plm_vectors is not None:
+        check_auxiliary_spec(config.plm_vectors)
+    unigrams = config.calibration.unigrams
+    is_counted = bool(unigrams) or config.prune_to is not None
+    if config.corpus or is_counted:
+        check_corpus(config.corpus)
+    for texts in (unigrams, config.source_corpus):
+        if texts:
+            check_corpus(texts)
+    for choice in choices:
+        if METHODS[choice.name].needs_files and not choice.files:
+            raise ConfigError(
+                f"method {choice.name} does nothing without files",
+                "its options are in docs/options.md and in: saltlm score --list",
+            )
+        for file in choice.files:
+            if not file.exists():
+                raise ConfigError(f"method {choice}: there is no {file}", "check the path")
+
+
+def input_files(config: TransferConfig, choice: Choice) -> list[Path]:
+    """Return the files beside the two models that a transfer reads."""
+    specs = [config.aux, *([config.plm_vectors] if config.plm_vectors else [])]
+    vectors = [file for spec in specs for file in vector_files(spec)]
+    texts = [*config.corpus, *config.source_corpus, *config.calibration.unigrams]
+    return [*texts, *vectors, *(file for given in choice.files for file in files_of(given))]
+
+
+def auxiliary_of(pair: Pair, config: TransferConfig) -> AuxiliaryVectors:
+    """Return the auxiliary vectors that the options ask for."""
+    alignment = pair.alignment
+    by_token = config.fasttext.units == "tokens" and config.aux == "train"
+    return auxiliary_vectors(
+        config.aux,
+        alignment.piece_means.rows(pair.plm_tables.embedding),
+        alignment.native if by_token else alignment.surface,
+        corpus=config.corpus,
+        settings=config.fasttext,
+        seed=config.seed,
+        tokenizer=alignment.target.tokenizer if by_token else None,
+    )
