@@ -12,6 +12,7 @@ import yaml
 from transformers import AutoModelForCausalLM, BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 from coverage_table import coverage
+from files.format_cases import table_of_formats
 from saltlm.adaptation.config import AdaptConfig
 from saltlm.cli.main import VERBS, cli
 from saltlm.config.transfer import TransferConfig, load_config
@@ -111,6 +112,14 @@ def test_coverage_is_the_cases_of_the_tests():
 
 def test_vector_formats_are_the_cases_of_the_tests(tmp_path):
     compare_or_write(ROOT / "docs" / "vectors.md", vectors_table(tmp_path))
+
+
+def test_the_table_of_formats_is_the_cases_of_the_tests():
+    file = ROOT / "docs" / "formats.md"
+    begin, end = (f"<!-- {edge}: tests/files/format_cases.py -->" for edge in ("begin", "end"))
+    before, _, rest = file.read_text(encoding="utf-8").partition(begin)
+    after = rest.partition(end)[2]
+    compare_or_write(file, f"{before}{begin}\n{table_of_formats()}\n{end}{after}")
 
 
 def test_links_between_documents_hold():

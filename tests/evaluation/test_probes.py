@@ -18,7 +18,7 @@ from saltlm.evaluation.quick import generation_task, ranking_task, retrieval_tas
 from saltlm.evaluation.ranking import Ranking, draw_candidates, rank_translations
 from saltlm.evaluation.retrieval import retrieved, sentence_vectors
 from saltlm.evaluation.task import Subject
-from saltlm.files.parallel import SentencePair, read_pairs
+from saltlm.files.parallel import SentencePair, first_pairs
 from saltlm.models.logits import document_start
 from saltlm.tokenizer.fertility import fertility
 
@@ -127,26 +127,26 @@ def write_rows(file, rows):
 def test_pairs_are_read_once_and_only_where_they_differ(tmp_path):
     rows = ["a house\tein Haus", "", "%s\t%s", "a house\tdas Haus", "the house\tein Haus", "x\ty "]
     plain = write_rows(tmp_path / "p.tsv", rows)
-    assert read_pairs(plain) == [("a house", "ein Haus"), ("x", "y")]
+    assert first_pairs(plain, 9) == [("a house", "ein Haus"), ("x", "y")]
     packed = tmp_path / "p.tsv.gz"
     packed.write_bytes(gzip.compress(plain.read_bytes()))
-    assert read_pairs(packed) == read_pairs(plain)
+    assert first_pairs(packed, 9) == first_pairs(plain, 9)
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
         (
-            ["a\tb", "", "a b", "c\t"],
-            r"line 3 of .*p\.tsv is not two texts but 1 \(and 1 more line",
+            ["a\tb", "", "a b", "c\t", "d\te"],
+            r"p\.tsv has too many bad rows: 2 of 4 rows .* line 3 \(1 columns, not 2\), line 4",
         ),
-        (["a\tb\tc"], r"line 1 of .*p\.tsv is not two texts but 3$"),
+        (["a\tb\tc"], r"p\.tsv has 3 columns of text, not two: column 1, column 2, column 3"),
         (["a\tb", "a\tc"], r"p\.tsv has 1 usable pair"),
     ],
 )
 def test_bad_rows_are_named(tmp_path, rows, message):
     with pytest.raises(DataError) as raised:
-        read_pairs(write_rows(tmp_path / "p.tsv", rows))
+        first_pairs(write_rows(tmp_path / "p.tsv", rows), 9)
     assert re.search(message, raised.value.what)
 
 

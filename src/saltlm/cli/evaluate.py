@@ -26,7 +26,7 @@ import click
 @click.option(
     "--parallel",
     type=click.Path(path_type=Path),
-    help="Sentences and translations: English, a tab, the target language.",
+    help="Sentences and translations: English, a tab, the target language; or EN,DE: two files.",
 )
 @click.option("--limit", type=int, help="Of each task, so many documents, pairs or questions.")
 @click.option("--seed", type=int, help="Of distractors, examples and intervals. Default: 0.")

@@ -15,7 +15,7 @@ from saltlm.evaluation.results import BUSY, Failure, hash_of, ratio
 from saltlm.evaluation.retrieval import retrieved, sentence_vectors
 from saltlm.evaluation.task import Measured, Subject, Task, planned
 from saltlm.files.documents import first
-from saltlm.files.parallel import SentencePair, read_pairs
+from saltlm.files.parallel import SentencePair, first_pairs
 from saltlm.tokenizer.fertility import fertility
 from saltlm.version import __version__
 
@@ -45,8 +45,8 @@ def quick_tasks(config: QuickConfig, *, limit: int | None, seed: int) -> Iterato
         yield planned("generation", lambda: generation_task(first(heldout, n), n_prompts, seed))
     if parallel is not None:
         k = config.distractors
-        yield planned("retrieval", lambda: retrieval_task(read_pairs(parallel)[:n], seed))
-        yield planned("ranking", lambda: ranking_task(read_pairs(parallel)[:n], k, seed))
+        yield planned("retrieval", lambda: retrieval_task(first_pairs(parallel, n), seed))
+        yield planned("ranking", lambda: ranking_task(first_pairs(parallel, n), k, seed))
 
 
 def text_task(name: str, texts: Sequence[str], seed: int) -> Task:

@@ -1,13 +1,14 @@
 """What is no text: containers, documents of programs, and unknown bytes, refused by name."""
 
 import re
+import shlex
 import tarfile
 import zipfile
 from pathlib import Path
 from typing import NoReturn
 
 from saltlm.errors import DataError
-from saltlm.files.compression import Opened, packing_of
+from saltlm.files.compression import Unpacked, packing_of
 
 _KINDS = {
     b"%PDF-": "a PDF document",
@@ -39,7 +40,7 @@ _FORMATS = (
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b\x1c\x1d\x1e\x1f"))
 
 
-def refuse_binary(path: Path, file: Opened) -> None:
+def refuse_binary(path: Path, file: Unpacked) -> None:
     """Do nothing for what may be text.
 
     Raises:
@@ -64,6 +65,7 @@ def refuse_bytes(path: Path, head: bytes) -> None:
     Raises:
         DataError: the file is no text.
     """
+    quoted = shlex.quote(str(path))
     n_control = len(head) - len(head.translate(None, _CONTROL))
     try:
         head[: head.rfind(b"\n") + 1].decode()
@@ -73,7 +75,7 @@ def refuse_bytes(path: Path, head: bytes) -> None:
     if is_utf8 and 0 in head:
         raise DataError(
             f"{path} has {head.count(0)} zero bytes in its first {len(head):,} bytes",
-            f"if it is text, take them out: tr -d '\\000' < {path} > {path}.clean",
+            f"if it is text, take them out: tr -d '\\000' < {quoted} > {quoted}.clean",
         )
     if 0 in head or n_control > 0.01 * len(head):
         begin = head[:8].hex(" ")
@@ -87,6 +89,7 @@ def refuse_markup(path: Path, head: str) -> None:
         DataError: it is HTML, WARC, CoNLL-U or XML of an unknown kind.
     """
     head = head[:4096].lstrip()
+    quoted = shlex.quote(str(path))
     if head.startswith("WARC/"):
         raise DataError(
             f"{path} is a WARC or WET archive of web pages",
@@ -94,13 +97,29 @@ def refuse_markup(path: Path, head: str) -> None:
         )
     if re.match(r"<!doctype html|<html\b", head, re.IGNORECASE):
         raise DataError(f"{path} is an HTML page", "save its text as a .txt file and give that")
+    if re.match(r"<doc id=", head):
+        raise DataError(
+            f"{path} is the output of WikiExtractor",
+            f"take the marks away: sed -E 's|^</?doc.*||' {quoted} > {quoted}.txt",
+        )
     if re.search(r"^# text = ", head, re.MULTILINE) and re.search(
         r"^\d+(?:\t[^\t\n]*){9}$", head, re.MULTILINE
     ):
         raise DataError(
             f"{path} is a treebank in CoNLL-U",
-            f"take its sentences: sed -n 's/^# text = //p' {path} > {path}.txt",
+            f"take its sentences: sed -n 's/^# text = //p' {quoted} > {quoted}.txt",
         )
+
+
+def refuse_xml(path: Path, root: str | None) -> None:
+    """Refuse XML that is none of the kinds which are read.
+
+    Raises:
+        DataError: it is.
+    """
+    if root is not None:
+        kind = "an HTML page" if root.lower() == "html" else f"XML of an unknown kind (<{root}>)"
+        raise DataError(f"{path} is {kind}", _FORMATS)
 
 
 def _refuse_zip(path: Path, packed: str) -> NoReturn:
@@ -115,10 +134,11 @@ def _refuse_zip(path: Path, packed: str) -> NoReturn:
 
 
 def _refuse_container(path: Path, kind: str, names: list[str], module: str) -> NoReturn:
+    quoted = shlex.quote(str(path))
     shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     raise DataError(
         f"{path} is {kind}" + (f" with {shown}" if names else ""),
-        f"unpack it, and give what you want of it: python -m {module} -e {path} {path}.d",
+        f"unpack it, and give what you want of it: python -m {module} -e {quoted} {quoted}.d",
     )
 
 

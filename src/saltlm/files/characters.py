@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TextIO, cast
 
 from saltlm.errors import DataError, MissingExtraError
 from saltlm.files.binary import refuse_bytes
-from saltlm.files.compression import HEAD, Opened
+from saltlm.files.compression import HEAD, Unpacked
 from saltlm.files.source import Source
 
 LONGEST = 1 << 26  # characters of a document: more than this is no text with line ends
@@ -71,7 +71,8 @@ class Characters(NamedTuple):
                 f"name its encoding: {self.path}#encoding:NAME",
             ) from error
         finally:
-            text.detach()
+            if not self.stream.closed:  # else a reader that was left goes after its file
+                text.detach()
 
 
 def too_long(path: Path, what: str) -> DataError:
@@ -82,7 +83,7 @@ def too_long(path: Path, what: str) -> DataError:
     )
 
 
-def characters(path: Path, opened: Opened, source: Source) -> Characters:
+def characters(path: Path, opened: Unpacked, source: Source) -> Characters:
     """Find the encoding of a file of text.
 
     Args:

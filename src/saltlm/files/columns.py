@@ -10,14 +10,14 @@ from typing import Any
 
 from saltlm.errors import DataError, MissingExtraError
 from saltlm.files.bad_rows import BadRow, checked
-from saltlm.files.compression import Opened, unreadable
+from saltlm.files.compression import Unpacked, unreadable
 from saltlm.files.fields import choose_field, field_texts
 from saltlm.files.source import HubName, Source
 
 _BATCH = 512  # rows
 
 
-def parquet_texts(path: Path, opened: Opened, source: Source) -> Iterator[str | BadRow]:
+def parquet_texts(path: Path, opened: Unpacked, source: Source) -> Iterator[str | BadRow]:
     """Yield the texts of a column.
 
     Raises:
@@ -25,15 +25,13 @@ def parquet_texts(path: Path, opened: Opened, source: Source) -> Iterator[str | 
         MissingExtraError: pyarrow is not installed.
     """
     pyarrow = _pyarrow(path)
-    from pyarrow import parquet
-
     with _on_disk(opened) as file, _arrow_errors(pyarrow, path):
-        table = parquet.ParquetFile(file)
+        table = pyarrow.parquet.ParquetFile(file)
         field = choose_field(_text_names(pyarrow, table.schema_arrow), source, path)
         yield from _texts(table.iter_batches(_BATCH, columns=[field]), field)
 
 
-def arrow_texts(path: Path, opened: Opened, source: Source) -> Iterator[str | BadRow]:
+def arrow_texts(path: Path, opened: Unpacked, source: Source) -> Iterator[str | BadRow]:
     """Yield the texts of a column of what datasets or pyarrow wrote.
 
     Raises:
@@ -50,6 +48,22 @@ def arrow_texts(path: Path, opened: Opened, source: Source) -> Iterator[str | Ba
             batches = iter(table)
         field = choose_field(_text_names(pyarrow, table.schema), source, path)
         yield from _texts((batch.select([field]) for batch in batches), field)
+
+
+def parquet_rows(path: Path, opened: Unpacked) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the place and all fields of each row.
+
+    Raises:
+        DataError: the file is damaged.
+        MissingExtraError: pyarrow is not installed.
+    """
+    pyarrow = _pyarrow(path)
+    with _on_disk(opened) as file, _arrow_errors(pyarrow, path):
+        number = 0
+        for batch in pyarrow.parquet.ParquetFile(file).iter_batches(_BATCH):
+            for row in batch.to_pylist():
+                number += 1
+                yield f"row {number}", row
 
 
 def hub_texts(hub: HubName, source: Source) -> Iterator[str | BadRow]:
@@ -100,7 +114,7 @@ def _text_names(pyarrow: Any, schema: Any) -> list[str]:
 
 
 @contextmanager
-def _on_disk(opened: Opened) -> Iterator[io.BufferedIOBase]:
+def _on_disk(opened: Unpacked) -> Iterator[io.BufferedIOBase]:
     """Yield a file that can be read at any place: unpacked aside if it was packed."""
     if opened.packing is None:
         yield opened.stream

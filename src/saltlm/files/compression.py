@@ -23,7 +23,7 @@ _MAGIC = {
 }
 
 
-class Opened(NamedTuple):
+class Unpacked(NamedTuple):
     """A file's bytes, unpacked.
 
     Attributes:
@@ -38,7 +38,7 @@ class Opened(NamedTuple):
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Opened]:
+def unpacked(path: Path) -> Iterator[Unpacked]:
     """Open a file, unpacked if it is packed, whatever its name is.
 
     Raises:
@@ -49,10 +49,10 @@ def opened(path: Path) -> Iterator[Opened]:
         with path.open("rb") as file:
             packing = packing_of(file.read(10))
             file.seek(0)
-            with _unpacked(file, packing, path) as stream:
+            with _through(file, packing, path) as stream:
                 head = stream.read(HEAD)
                 stream.seek(0)
-                yield Opened(stream, head, packing)
+                yield Unpacked(stream, head, packing)
     except Exception as error:
         if not _is_damage(error):
             raise
@@ -78,7 +78,7 @@ def unreadable(path: Path, error: Exception) -> DataError:
     return DataError(f"{path} cannot be read: {said}", "fetch or make it again")
 
 
-def _unpacked(file: io.BufferedIOBase, packing: str | None, path: Path) -> io.BufferedIOBase:
+def _through(file: io.BufferedIOBase, packing: str | None, path: Path) -> io.BufferedIOBase:
     if packing is None:
         return file
     if packing == "zstd":

@@ -13,7 +13,7 @@ from saltlm.errors import DataError
 from saltlm.files.bad_rows import BadRow, good_rows
 from saltlm.files.characters import characters
 from saltlm.files.columns import hub_texts
-from saltlm.files.compression import opened
+from saltlm.files.compression import unpacked
 from saltlm.files.formats import file_texts
 from saltlm.files.source import Source
 
@@ -74,7 +74,7 @@ def whole_text(file: Path) -> str:
     Raises:
         DataError: it cannot be read.
     """
-    with opened(file) as bytes_, characters(file, bytes_, Source.parse(file)).text() as text:
+    with unpacked(file) as bytes_, characters(file, bytes_, Source.parse(file)).text() as text:
         return text.read()
 
 

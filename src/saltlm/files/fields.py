@@ -1,6 +1,6 @@
 """Rows with fields: which of them is the text."""
 
-import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -8,9 +8,8 @@ from typing import Any
 
 from saltlm.errors import DataError
 from saltlm.files.bad_rows import BadRow, checked
+from saltlm.files.said import say_once
 from saltlm.files.source import Source
-
-logger = logging.getLogger(__name__)
 
 TEXT_FIELDS = (  # how corpora call it; the first that is there is taken
     *("text", "content", "raw_content", "contents", "document", "body", "article", "maintext"),
@@ -35,6 +34,8 @@ def field_texts(
     rows = iter(rows)
     first = list(islice(rows, _LOOKED_AT))
     field = source.field or _found_in(first, source, path)
+    if field not in (source.field, TEXT_FIELDS[0]):
+        say_once(f"{path} has its text in the field {field!r}")
     for row in chain(first, rows):
         if isinstance(row, BadRow):
             yield row
@@ -48,18 +49,26 @@ def field_texts(
             yield BadRow(place, f"no text in the field {field!r}")
 
 
-def choose_field(names: Sequence[str], source: Source, path: Path | str) -> str:
+def choose_field(
+    names: Sequence[str], source: Source, path: Path | str, likely: str | None = None
+) -> str:
     """Return the name of the field that holds the text.
+
+    Args:
+        names: of the fields.
+        source: may name the field.
+        path: for messages.
+        likely: the field that a message proposes; by default the first.
 
     Raises:
         DataError: the named one is not there, or none is known to hold text.
     """
     shown = ", ".join(names) or "none"
+    proposed = source.with_options(field=likely or [*names, "NAME"][0])
+    propose = f"name the one that holds the text: {proposed}"
     if source.field is not None:
         if source.field not in names:
-            raise DataError(
-                f"{path} has no field {source.field!r}; it has {shown}", _name_it(names, source)
-            )
+            raise DataError(f"{path} has no field {source.field!r}; it has {shown}", propose)
         return source.field
     lowered = {name.lower(): name for name in reversed(names)}
     for known in TEXT_FIELDS:
@@ -67,24 +76,16 @@ def choose_field(names: Sequence[str], source: Source, path: Path | str) -> str:
             return lowered[known]
     if len(names) == 1:
         return names[0]
-    raise DataError(
-        f"{path} has no field that is known to hold text; it has {shown}", _name_it(names, source)
-    )
+    raise DataError(f"{path} has no field that is known to hold text; it has {shown}", propose)
 
 
 def _found_in(rows: Sequence[tuple[str, Any] | BadRow], source: Source, path: Path | str) -> str:
     contents = [row[1] for row in rows if not isinstance(row, BadRow)]
     mappings = [content for content in contents if isinstance(content, dict)]
-    texts = {
-        name: None
-        for content in mappings
-        for name, value in content.items()
-        if isinstance(value, str)
-    }
-    if not texts and (not mappings or len(mappings) < len(contents)):
+    sizes: Counter[str] = Counter()
+    for content in mappings:
+        sizes.update({name: len(text) for name, text in content.items() if isinstance(text, str)})
+    if not sizes and (not mappings or len(mappings) < len(contents)):
         return TEXT_FIELDS[0]
-    return choose_field(list(texts) or [*mappings[0]], source, path)
-
-
-def _name_it(names: Sequence[str], source: Source) -> str:
-    return f"name the one that holds the text: {source.with_options(field=[*names, 'NAME'][0])}"
+    likely = max(sizes, key=lambda name: sizes[name], default=None)
+    return choose_field(list(sizes) or [*mappings[0]], source, path, likely)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from saltlm.errors import DataError
 from saltlm.files.bad_rows import BadRow
 from saltlm.files.characters import LONGEST, Characters, too_long
 
-SUFFIXES = frozenset((".json", ".jsonl", ".ndjson"))
 _CHUNK = 1 << 16
 _BETWEEN = re.compile(r"[\s,]*")
 
@@ -86,7 +86,10 @@ def _begins_with_item(head: str) -> bool:
     try:
         json.JSONDecoder().raw_decode(head, start + len(head[start:]) - len(head[start:].lstrip()))
     except (ValueError, RecursionError) as error:
-        return isinstance(error, json.JSONDecodeError) and error.pos >= len(head) - 1
+        is_cut = isinstance(error, json.JSONDecodeError) and (
+            error.pos >= len(head) - 1 or error.msg.startswith("Unterminated")
+        )
+        return is_cut
     return True
 
 
@@ -97,8 +100,9 @@ def _refuse_one_object(path: Path, head: str) -> None:
     except (ValueError, RecursionError):
         return
     lists = [name for name, value in found.items() if isinstance(value, list)]
-    name = lists[0] if lists else "NAME"
+    name, quoted = lists[0] if lists else "NAME", shlex.quote(str(path))
     raise DataError(
         f"{path} is one JSON object with {', '.join(found) or 'nothing in it'}, not rows of text",
-        f"write its rows as an array: jq '.{name}' {path} > rows.json",
+        'write its rows as an array: python -c "import json, sys; print(json.dumps('
+        f'json.load(open(sys.argv[1]))[{name!r}]))" {quoted} > {quoted}.json',
     )

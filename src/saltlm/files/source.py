@@ -143,6 +143,14 @@ class Source:
             yield file
 
 
+def suffix_of(path: Path) -> str:
+    """Return the suffix that says what is in a file, packed or not."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    while suffixes and suffixes[-1] in _PACKED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
 def paths_of(text: str | Path) -> list[Path]:
     """Return the files of a text; none for a dataset of the Hub.
 
@@ -153,6 +161,9 @@ def paths_of(text: str | Path) -> list[Path]:
     return [] if source.hub is not None else list(source.files())
 
 
+_PACKED = frozenset((".gz", ".xz", ".bz2", ".zst"))
+JSON_SUFFIXES = frozenset((".json", ".jsonl", ".ndjson"))
+TABLE_SUFFIXES = frozenset((".csv", ".tsv"))
 _SUFFIXES = frozenset(  # no dataset's name ends so
     (".txt", ".gz", ".xz", ".bz2", ".zst", ".json", ".jsonl", ".ndjson", ".parquet", ".arrow")
     + (".csv", ".tsv", ".tmx", ".xml", ".zip", ".tar")
@@ -171,7 +182,7 @@ def fingerprint(text: str | Path) -> str:
     if source.hub is not None:
         return _commit(source, source.hub) + source.options
     try:
-        hashes = [sha256(file) for file in source.files()]
+        hashes = [sha256(file) + _kind(file) for file in source.files()]
     except OSError as error:
         raise DataError(
             f"{source.place} cannot be read: {error.strerror}", "look at its permissions"
@@ -193,6 +204,12 @@ def _commit(source: Source, hub: HubName) -> str:
             f"{source.place} is neither a file nor a dataset that the Hub gives: {said}",
             "check the path, or give owner/name or owner/name:config",
         ) from error
+
+
+def _kind(file: Path) -> str:
+    """Return the suffix of a file if it decides how the file is read."""
+    suffix = suffix_of(file)
+    return suffix if suffix in JSON_SUFFIXES | TABLE_SUFFIXES else ""
 
 
 def _parts(path: Path) -> list[Path]:
