@@ -53,7 +53,7 @@ def test_tokenizer_json_is_the_truth(tmp_path, config, settings, tokenizer, name
     """Cut as tokenizer.json says, and said where transformers cuts otherwise."""
     made = tokenizer()
     write(tmp_path, config, settings, made)
-    read, notes = read_tokenizer(tmp_path)
+    read, notes, _ = read_tokenizer(tmp_path)
     for text in PROBES.values():
         assert cut(read, text) == cut(made, text)
     (note,) = notes
@@ -117,7 +117,7 @@ def vocab_txt(directory, tokenizer, settings, config=BERT):
 def test_vocab_txt_alone(tmp_path, model_type, settings):
     """A vocab.txt alone is cut as transformers' own BertTokenizer cuts it."""
     vocab_txt(tmp_path, TRAINERS["wordpiece"](), settings, {"model_type": model_type})
-    read, notes = read_tokenizer(tmp_path)
+    read, notes, _ = read_tokenizer(tmp_path)
     assert notes == ()
     known = {key: settings[key] for key in settings if key != "tokenizer_class"}
     original = hf.BertTokenizer(str(tmp_path / "vocab.txt"), **known)
@@ -131,7 +131,7 @@ def test_a_silent_vocab_txt_is_cased_if_its_pieces_are(tmp_path, is_cased, kept)
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "das", "haus"]
     pieces += ["Das", "Haus"] if is_cased else ["der", "die"]
     (tmp_path / "vocab.txt").write_text("\n".join(pieces))
-    read, notes = read_tokenizer(write(tmp_path, BERT))
+    read, notes, _ = read_tokenizer(write(tmp_path, BERT))
     assert cut(read, "Das") == [kept]
     assert bool(notes) == is_cased
     if is_cased:

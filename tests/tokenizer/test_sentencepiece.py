@@ -114,7 +114,7 @@ def test_cut_and_rows_are_those_of_the_model(
     if "albert" in model_type:
         settings |= {"keep_accents": True}
         (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
-    converted, notes = read_tokenizer(tmp_path)
+    converted, notes, _ = read_tokenizer(tmp_path)
     case = request.node.callspec.id
     assert ["white space at the ends" in note for note in notes] == [True] * (case in AT_ENDS)
     texts = [PROBES["digits"], PROBES["combining marks"], "\ufb01ne \u2460 x\u00b2", *corpus]
@@ -158,7 +158,7 @@ def test_bartpho_has_rows_for_the_pieces_of_its_dict_only(tmp_path, train, corpu
     pieces = [original.id_to_piece(id) for id in range(3, original.get_piece_size())]
     kept = [piece for at, piece in enumerate(pieces) if at % 8 or len(piece) == 1]
     (tmp_path / "dict.txt").write_text("".join(f"{piece} 1\n" for piece in kept))
-    converted, notes = read_tokenizer(tmp_path)
+    converted, notes, _ = read_tokenizer(tmp_path)
     strings = ["<s>", "<pad>", "</s>", "<unk>", *kept, "<mask>"]
     assert [converted.id_to_token(id) for id in range(converted.get_vocab_size())] == strings
     assert notes == ()

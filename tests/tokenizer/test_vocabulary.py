@@ -196,9 +196,10 @@ def test_error_no_mark():
         read_vocabulary(Definition.of(tokenizer))
 
 
-def test_error_end_of_word():
-    with pytest.raises(VocabularyError, match="marks where words end \\('</w>'\\)"):
-        read_vocabulary(Definition.of(bpe(["a", "a</w>"], end_of_word_suffix="</w>")))
+def test_pieces_that_end_words_count_as_beginning_them():
+    read = read_vocabulary(Definition.of(bpe(["a", "a</w>"], end_of_word_suffix="</w>")))
+    assert read.family == "BPE with ends of words"
+    assert read.forms[-2:] == (Form(b"a", False), Form(b"a", True))
 
 
 def test_error_word_level():

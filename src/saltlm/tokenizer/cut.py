@@ -91,7 +91,11 @@ def _reachable_merges(definition: Definition, leaving: Set[str]) -> list[_Merge]
     merges = [(a, b, a + b.removeprefix(prefix)) for a, b in definition.model["merges"]]
     if all(leaving.isdisjoint(merge) for merge in merges):
         return merges
-    reached = {piece for piece in definition.model["vocab"] if len(piece.removeprefix(prefix)) == 1}
+    reached = {
+        piece
+        for piece in definition.model["vocab"]
+        if len(piece.removeprefix(prefix).removesuffix(definition.suffix)) == 1
+    }
     size = 0
     while size != len(reached):
         size = len(reached)

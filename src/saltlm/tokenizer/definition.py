@@ -103,6 +103,11 @@ class Definition:
         return self.model.get("continuing_subword_prefix") or ""
 
     @property
+    def suffix(self) -> str:
+        """What ends a word, in models that write it (``</w>``); else nothing."""
+        return self.model.get("end_of_word_suffix") or ""
+
+    @property
     def unknown(self) -> str | None:
         """The piece that the model writes for what it cannot spell; None if it names none."""
         if self.kind == "Unigram":

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from saltlm.errors import VocabularyError
 from saltlm.tokenizer.compare import differences, load_with_transformers, take_framing
 from saltlm.tokenizer.declared import Declared, add_declared, read_declared
+from saltlm.tokenizer.from_continuation import tokenizer_of_continuation
 from saltlm.tokenizer.from_merges import tokenizer_of_merges
 from saltlm.tokenizer.from_vocab_txt import tokenizer_of_vocab_txt
 from saltlm.tokenizer.sentencepiece import (
@@ -29,10 +30,18 @@ TOKENIZER_FILES = (
 
 
 class ReadTokenizer(NamedTuple):
-    """The tokenizer of a directory, and what a user should know of it, a sentence each."""
+    """The tokenizer of a directory.
+
+    Attributes:
+        tokenizer: it.
+        notes: what a user should know of it, a sentence each.
+        between: (id, id of the left part, id of the right part) of pieces without a row, which only
+            stand between others in merges.
+    """
 
     tokenizer: Tokenizer
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    between: tuple[tuple[int, int, int], ...] = ()
 
 
 def load_tokenizer(directory: Path, *, trust_remote_code: bool = False) -> Tokenizer:
@@ -54,18 +63,16 @@ def read_tokenizer(directory: Path, *, trust_remote_code: bool = False) -> ReadT
     """
     declared = read_declared(directory)
     file = directory / "tokenizer.json"
-    notes: tuple[str, ...] = ()
-    if file.is_file():
-        tokenizer = _open(file)
-    else:
-        tokenizer, notes = _converted(declared)
-    add_declared(tokenizer, declared)
+    read = ReadTokenizer(_open(file)) if file.is_file() else _converted(declared)
+    add_declared(read.tokenizer, declared)
     loaded = load_with_transformers(directory, trust_remote_code=trust_remote_code)
     if not file.is_file() and isinstance(loaded, Tokenizer):
-        take_framing(tokenizer, loaded)
-    if file.is_file() or find_sentencepiece(directory) is None:
-        notes = (*notes, *differences(tokenizer, loaded, directory))
-    return ReadTokenizer(tokenizer, notes)  # of SentencePiece: compared with the original itself
+        take_framing(read.tokenizer, loaded)
+    is_program = (directory / "bpe.codes").is_file()
+    if not file.is_file() and (is_program or find_sentencepiece(directory) is not None):
+        return read  # of SentencePiece: compared with the original itself; of fastBPE: no other
+    found = differences(read.tokenizer, loaded, directory)
+    return read._replace(notes=(*read.notes, *found))
 
 
 def _open(file: Path) -> Tokenizer:
@@ -90,6 +97,9 @@ def _converted(declared: Declared) -> ReadTokenizer:
         return ReadTokenizer(*tokenizer_of_sentencepiece(spiece, declared))
     if all((directory / name).is_file() for name in ("vocab.json", "merges.txt")):
         return ReadTokenizer(*tokenizer_of_merges(declared))
+    if all((directory / name).is_file() for name in ("vocab.txt", "bpe.codes")):
+        tokenizer, between = tokenizer_of_continuation(declared)
+        return ReadTokenizer(tokenizer, (), between)
     if (directory / "vocab.txt").is_file():
         return ReadTokenizer(*tokenizer_of_vocab_txt(declared))
     raise VocabularyError(

@@ -81,11 +81,10 @@ def prune_tokenizer(
             f"prune to {len(kept)} tokens or more",
         )
     merges = merge_ranks(definition)
-    prefix = definition.prefix
 
     def keep(tokens: Iterable[str]) -> None:
         for token in tokens:
-            needed = {token, *_merged_from(token, merges, prefix)} - kept
+            needed = {token, *_merged_from(token, merges, definition)} - kept
             if size is None or len(kept) + len(needed) <= size:
                 kept.update(needed)
 
@@ -102,12 +101,12 @@ def _alike(definition: Definition, used: Iterable[str], kept: Collection[str]) -
     All their pairs of letters occur in used pieces. A single letter is one of theirs in the other
     case or with other accents: a text that has it would be unknown without.
     """
-    prefix = definition.prefix
-    stems = {piece.removeprefix(prefix) for piece in used}
+    prefix, suffix = definition.prefix, definition.suffix
+    stems = {piece.removeprefix(prefix).removesuffix(suffix) for piece in used}
     pairs = {pair for stem in stems for pair in pairwise(stem)}
     letters = {_base(letter) for stem in stems for letter in stem}
     for piece in definition.pieces.values():
-        stem = piece.removeprefix(prefix)
+        stem = piece.removeprefix(prefix).removesuffix(suffix)
         looks_alike = pairs.issuperset(pairwise(stem)) if len(stem) > 1 else _base(stem) in letters
         if looks_alike and piece not in kept:
             yield piece
@@ -139,7 +138,7 @@ def _letters(definition: Definition, used: Iterable[str]) -> set[str]:
     pieces = {*definition.pieces.values()}
     letters: set[str] = set()
     for token in pieces.intersection(used):
-        spelling = set(_spell(token, definition.prefix))
+        spelling = set(_spell(token, definition))
         letters |= spelling if spelling <= pieces else {token}
     if definition.is_byte_level:
         letters |= pieces.intersection(ByteLevel.alphabet())
@@ -148,21 +147,25 @@ def _letters(definition: Definition, used: Iterable[str]) -> set[str]:
     return letters
 
 
-def _spell(piece: str, prefix: str) -> list[str]:
+def _spell(piece: str, definition: Definition) -> list[str]:
     """Return the pieces of one character that a piece consists of."""
+    prefix, suffix = definition.prefix, definition.suffix
     stem = piece.removeprefix(prefix)
     continues = stem != piece
-    return [prefix + char if at or continues else char for at, char in enumerate(stem)]
+    letters = list(stem.removesuffix(suffix))
+    if letters and suffix and stem.endswith(suffix):
+        letters[-1] += suffix
+    return [prefix + char if at or continues else char for at, char in enumerate(letters)]
 
 
-def _merged_from(token: str, ranks: Ranks, prefix: str) -> list[str]:
+def _merged_from(token: str, ranks: Ranks, definition: Definition) -> list[str]:
     """Return every piece that BPE goes through when it builds a token, its letters included.
 
     Merges that a text has executed lie within its tokens, each as if the token stood alone. So
     with these pieces kept, the token is built wherever it was. Nothing if merges do not build it.
     """
-    pieces = _spell(token, prefix)
-    passed = [*pieces, *apply_merges(pieces, ranks, prefix)]
+    pieces = _spell(token, definition)
+    passed = [*pieces, *apply_merges(pieces, ranks, definition.prefix)]
     return passed if len(pieces) == 1 else []
 
 

@@ -111,18 +111,14 @@ def speller(definition: Definition) -> Callable[[Form], str | None]:
 
 def _spelling(definition: Definition) -> tuple[str, Callable[[str], Form]]:
     """Return the family and the function that turns the spelling of a piece into its form."""
-    model, kind = definition.model, definition.kind
+    kind = definition.kind
     if kind not in ("BPE", "Unigram", "WordPiece"):
         raise VocabularyError(
             f"the tokenizer is a {kind} model, whose tokens do not say where words begin",
             "use a model with a BPE, Unigram or WordPiece tokenizer",
         )
-    if model.get("end_of_word_suffix"):
-        raise VocabularyError(
-            f"the tokenizer marks where words end ({model['end_of_word_suffix']!r}), "
-            "not where they begin",
-            "use a model with a byte-level, SentencePiece or WordPiece tokenizer",
-        )
+    if suffix := definition.suffix:
+        return f"{kind} with ends of words", _suffixed(suffix)
     if definition.is_byte_level:
         return f"byte-level {kind}", _read_byte_level
     if prefix := definition.prefix:
@@ -179,6 +175,20 @@ def _prefixed(prefix: str, is_isolated: Callable[[str], bool]) -> Callable[[str]
         if piece.startswith(prefix) and piece != prefix:
             return Form(piece.removeprefix(prefix).encode(), False)
         return Form(piece.encode(), not (len(piece) == 1 and is_isolated(piece)))
+
+    return read
+
+
+def _suffixed(suffix: str) -> Callable[[str], Form]:
+    """Return the reader of pieces that say where words end.
+
+    Most pieces that end a word are the whole of it, so they count as beginning one. Pieces that go
+    on do not say where they stand; they count as the inside of a word, so that no two are one form.
+    """
+
+    def read(piece: str) -> Form:
+        is_end = piece.endswith(suffix)
+        return Form(piece.removesuffix(suffix).encode(), is_end)
 
     return read
 

@@ -1,14 +1,19 @@
 """The two models, read without their weights, and how their vocabularies meet."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+from jaxtyping import Float
 from tokenizers import Tokenizer
+from torch import Tensor
 from transformers import PreTrainedConfig
 
 from saltlm.alignment.align import Alignment, align
 from saltlm.auxiliary.vectors import read_vectors
 from saltlm.config.transfer import TransferConfig
+from saltlm.errors import VocabularyError
 from saltlm.files.documents import first
 from saltlm.models.architecture import check_is_causal_lm, check_not_quantised, read_config
 from saltlm.models.checkpoint import Checkpoint, open_checkpoint
@@ -31,6 +36,7 @@ class Parent:
         directory: where its files are.
         revision: commit of the Hub repository; None for a local directory.
         notes: what to know of its tokenizer, a sentence each.
+        between: pieces of its tokenizer without a row, each with its parts; see `read_tokenizer`.
     """
 
     name: str
@@ -41,6 +47,7 @@ class Parent:
     tokenizer: Tokenizer
     special: SpecialTokens
     notes: tuple[str, ...]
+    between: tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,7 @@ def read_parents(source: str, plm: str, config: TransferConfig) -> Pair:
     load_plm = load_parent if config.plm_vectors is None else load_tokenizer_parent
     right = load_plm(plm, trust_remote_code=config.trust_remote_code)
     check_is_causal_lm(left.config, left.directory)
+    _check_begins(left)
     if config.dtype is not None:
         check_not_quantised(left.config, left.directory)
     other, other_notes = _other_tokenizer(config)
@@ -86,6 +94,9 @@ def read_parents(source: str, plm: str, config: TransferConfig) -> Pair:
     if config.plm_vectors is None:
         plm_tables = read_tables(
             right.checkpoint, right.config, side="plm", embedding=names.plm_embedding
+        )
+        plm_tables = replace(
+            plm_tables, embedding=with_between(plm_tables.embedding, right.between)
         )
         check_ids(right.name, right.tokenizer, len(plm_tables.embedding))
     alignment = align(
@@ -111,6 +122,36 @@ def read_parents(source: str, plm: str, config: TransferConfig) -> Pair:
     return Pair(left, right, tables, plm_tables, alignment)
 
 
+def _check_begins(source: Parent) -> None:
+    """Make sure that the source's tokens say where words begin, as everything new is put there."""
+    if suffix := Definition.of(source.tokenizer).suffix:
+        raise VocabularyError(
+            f"the tokenizer of {source.name} marks where words end ({suffix!r}), not where they"
+            " begin",
+            "use a SOURCE with a byte-level or SentencePiece tokenizer",
+        )
+
+
+def with_between(
+    embedding: Float[Tensor, "v h"], between: Sequence[tuple[int, int, int]]
+) -> Float[Tensor, "v_all h"]:
+    """Return an embedding with rows for pieces that stand between others in merges.
+
+    Such a piece stands where the mean of its parts' rows stands.
+
+    Args:
+        embedding: of the PLM.
+        between: (id, id of the left part, id of the right part), the ids counted on from the rows.
+    """
+    if not between:
+        return embedding
+    size = 1 + max(id for id, _, _ in between)
+    rows = torch.cat([embedding, embedding.new_zeros(size - len(embedding), embedding.shape[1])])
+    for id, left, right in between:
+        rows[id] = (rows[left] + rows[right]) / 2
+    return rows
+
+
 def _other_tokenizer(
     config: TransferConfig,
 ) -> tuple[tuple[Definition, SpecialTokens] | None, tuple[str, ...]]:
@@ -118,8 +159,9 @@ def _other_tokenizer(
     if config.target_tokenizer is None:
         return None, ()
     directory = resolve_model(config.target_tokenizer, with_weights=False)
-    tokenizer, notes = read_tokenizer(directory, trust_remote_code=config.trust_remote_code)
-    return (Definition.of(tokenizer), read_special_tokens(directory, tokenizer)), notes
+    read = read_tokenizer(directory, trust_remote_code=config.trust_remote_code)
+    special = read_special_tokens(directory, read.tokenizer)
+    return (Definition.of(read.tokenizer), special), read.notes
 
 
 def load_parent(ref: str, *, trust_remote_code: bool = False) -> Parent:
@@ -131,16 +173,17 @@ def load_parent(ref: str, *, trust_remote_code: bool = False) -> Parent:
     """
     directory = resolve_model(ref)
     config = read_config(directory, trust_remote_code=trust_remote_code)
-    tokenizer, notes = read_tokenizer(directory, trust_remote_code=trust_remote_code)
+    read = read_tokenizer(directory, trust_remote_code=trust_remote_code)
     return Parent(
         name=ref,
         directory=directory,
         revision=revision_of(directory),
         config=config,
         checkpoint=open_checkpoint(directory),
-        tokenizer=tokenizer,
-        special=read_special_tokens(directory, tokenizer),
-        notes=notes,
+        tokenizer=read.tokenizer,
+        special=read_special_tokens(directory, read.tokenizer),
+        notes=read.notes,
+        between=read.between,
     )
 
 
@@ -152,14 +195,15 @@ def load_tokenizer_parent(ref: str, *, trust_remote_code: bool = False) -> Paren
         VocabularyError: its tokenizer cannot be read or converted.
     """
     directory = resolve_model(ref, with_weights=False)
-    tokenizer, notes = read_tokenizer(directory, trust_remote_code=trust_remote_code)
+    read = read_tokenizer(directory, trust_remote_code=trust_remote_code)
     return Parent(
         name=ref,
         directory=directory,
         revision=revision_of(directory),
         config=PreTrainedConfig(),
         checkpoint=Checkpoint(directory, {}, (), {}),
-        tokenizer=tokenizer,
-        special=read_special_tokens(directory, tokenizer),
-        notes=notes,
+        tokenizer=read.tokenizer,
+        special=read_special_tokens(directory, read.tokenizer),
+        notes=read.notes,
+        between=read.between,
     )
