@@ -153,6 +153,7 @@ WORD_FILES = [
     Case("word2vec binary", "v.bin", binary()),
     Case("word2vec binary, packed", "v.bin.gz", gzip.compress(binary())),
     Case("ConceptNet Numberbatch, one language", "nb.txt.gz", gzip.compress(numberbatch().encode())),
+    Case("SentencePiece's pieces: BPEmb", "de.vec", text(words=["\u2581haus", *WORDS[1:-1], "\u2581maus", "haus"], rows=[*ROWS, ROWS[1]], header=""), note="SentencePiece's pieces"),
     Case("spaCy model, its `vocab` folder, or a file in it", "", spacy_folder, note="DATE, mark"),
 ]  # fmt: skip
 SUBWORD_FILES = [

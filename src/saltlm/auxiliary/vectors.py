@@ -271,7 +271,7 @@ def _describe(
         raise AuxiliaryVectorsError(
             f"none of the {len(texts):,} tokens (such as {_quote(texts)}) has a vector: {origin} "
             f"(such as {_quote(first_words)})",
-            "use vectors of the PLM's language, or --aux plm",
+            "use vectors of the PLM's language, or --aux plm without plm_vectors",
         )
     description = f"{origin}: {int(represented.sum()):,} of {len(texts):,} tokens represented"
     logger.info("auxiliary vectors: %s", description)

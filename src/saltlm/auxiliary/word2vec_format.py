@@ -20,6 +20,7 @@ from saltlm.auxiliary.word2vec_text import (
 )
 from saltlm.errors import AuxiliaryVectorsError
 
+_WORD_START = "\u2581"
 _PROBED = 200  # words that are looked at before the whole file is
 
 
@@ -49,7 +50,7 @@ def check_vectors_file(path: Path) -> None:
         AuxiliaryVectorsError: the file cannot be read, or does not begin with words and numbers.
     """
     layout = word_layout(path)
-    if _are_concepts(layout):
+    if numberbatch.are_concepts(_first_words(layout)):
         with opened_vectors(path) as file:
             for _ in numberbatch.terms(path, layout.entries(file)):
                 pass
@@ -79,8 +80,9 @@ def read_word_vectors(path: Path, wanted: Collection[str] | None) -> WordVectors
         AuxiliaryVectorsError: the file cannot be read, is truncated, or has a malformed line.
     """
     layout = word_layout(path)
-    concepts = _are_concepts(layout)
-    spell = numberbatch.spellings if concepts else lambda word: (word,)
+    probed = _first_words(layout)
+    concepts, pieces = numberbatch.are_concepts(probed), _are_pieces(probed)
+    spell = numberbatch.spellings if concepts else _piece_spellings if pieces else _as_it_is
     keys = None
     if wanted is not None:
         keys = frozenset(key.encode() for word in wanted for key in spell(word))
@@ -96,9 +98,13 @@ def read_word_vectors(path: Path, wanted: Collection[str] | None) -> WordVectors
         rows = {key.decode(errors="replace"): row for key, row in found.rows.items()}
     else:
         rows = dict(_chosen(wanted, spell, found.rows))
-    return WordVectors(
-        rows, layout.dimension, found.n_words, tuple(found.first_words), found.notes()
-    )
+    notes = found.notes()
+    if pieces and wanted is not None:
+        notes += (
+            f"its words are SentencePiece's pieces ({_WORD_START}): a token is looked up as the "
+            "beginning of a word, then as a piece within one",
+        )
+    return WordVectors(rows, layout.dimension, found.n_words, tuple(found.first_words), notes)
 
 
 def _chosen(
@@ -112,10 +118,22 @@ def _chosen(
             yield word, rows[key]
 
 
-def _are_concepts(layout: TextLayout | BinaryLayout) -> bool:
+def _first_words(layout: TextLayout | BinaryLayout) -> list[bytes]:
     with opened_vectors(layout.path) as file:
-        words = [word for word, _ in islice(layout.entries(file), _PROBED)]
-    return numberbatch.are_concepts(words)
+        return [word for word, _ in islice(layout.entries(file), _PROBED)]
+
+
+def _are_pieces(words: list[bytes]) -> bool:
+    """Tell whether words are a SentencePiece vocabulary's, as BPEmb's are."""
+    return 5 * sum(word.startswith(_WORD_START.encode()) for word in words) > len(words)
+
+
+def _piece_spellings(word: str) -> tuple[str, ...]:
+    return _WORD_START + word, word
+
+
+def _as_it_is(word: str) -> tuple[str, ...]:
+    return (word,)
 
 
 @dataclass
