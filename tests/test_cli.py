@@ -109,6 +109,8 @@ def test_the_version(run):
         (["explain", "dir"], "Missing argument 'TOKEN...'"),
         (["check", "dir", "--jsn"], "Did you mean"),
         (["transfer", "a", "b", "--out", "c", "--seed", "x"], "'x' is not a valid integer"),
+        (["transfer", "a", "b", "--out", "c", "--match", "exakt"], "'exakt' is not one of 'exact'"),
+        (["compare", "a", "b", "--out", "c", "--methods", "d"], "Missing option '--heldout'"),
     ],
 )
 def test_wrong_usage_is_code_2(arguments, message, run):
@@ -125,7 +127,7 @@ def test_wrong_usage_is_code_2(arguments, message, run):
             ["--set", "min_shard=3"],
             "error: there is no option 'min_shard'\nhint: did you mean min_",
         ),
-        (["--match", "exakt"], "error: option match='exakt': Input should be 'exact', "),
+        (["--set", "match=exakt"], "error: option match='exakt': Input should be 'exact', "),
         (["--config", "no.yaml"], "error: no.yaml cannot be read as YAML: "),
         (
             ["--aux", "word2vec:x"],

@@ -2,13 +2,17 @@
 
 import importlib
 import importlib.util
+import json
 import os
 import re
+import types
+import typing
 from pathlib import Path
 
 import click
 import pytest
 import yaml
+from pydantic import BeforeValidator
 from transformers import AutoModelForCausalLM, BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 from coverage_table import coverage
@@ -16,6 +20,7 @@ from files.format_cases import table_of_formats
 from saltlm.adaptation.config import AdaptConfig
 from saltlm.cli.main import VERBS, cli
 from saltlm.config.transfer import TransferConfig, load_config
+from saltlm.evaluation.config import QuickConfig, SuiteConfig
 from saltlm.methods.registry import METHODS, describe_options, option_defaults, parse_method
 from vectors_table import vectors_table
 
@@ -50,6 +55,51 @@ def options(section, prefix=""):
             yield from options(field.annotation, f"{prefix}{name}.")
         else:
             yield prefix + name, field
+
+
+VERB_OPTIONS = {
+    "transfer": [TransferConfig],
+    "adapt": [AdaptConfig],
+    "evaluate": [SuiteConfig, QuickConfig],
+}
+
+
+def flag_of(field):
+    """Return what a flag has of a field: its help, type, metavar and default as plain data."""
+    inner = [kind for kind in typing.get_args(field.annotation) if kind is not type(None)]
+    is_optional = typing.get_origin(field.annotation) in (types.UnionType, typing.Union)
+    kind = inner[0] if is_optional else field.annotation
+    is_repeatable = typing.get_origin(kind) in (tuple, dict)
+    if typing.get_origin(kind) is tuple:
+        kind = typing.get_args(kind)[0]
+    is_read = any(isinstance(part, BeforeValidator) for part in field.metadata)
+    names = {int: "integer", float: "number", bool: "switch", Path: "file"}
+    named = "text" if is_read and kind is not Path else names.get(kind, "text")
+    if typing.get_origin(kind) is typing.Literal:
+        named = list(typing.get_args(kind))
+    usual = {"integer": "N", "number": "X", "file": "FILE"}
+    default = field.get_default(call_default_factory=True)
+    return {
+        "help": field.description,
+        "type": named,
+        "metavar": (field.json_schema_extra or {}).get("metavar", usual.get(str(named))),
+        "is_repeatable": is_repeatable,
+        "default": None if default is False or default in (None, (), {}) else str(default),
+    }
+
+
+def test_flags_are_the_schema():
+    table = {
+        verb: {
+            name: flag_of(field)
+            for section in sections
+            for name, field in section.model_fields.items()
+            if not hasattr(field.annotation, "model_fields")
+        }
+        for verb, sections in VERB_OPTIONS.items()
+    }
+    text = json.dumps(table, indent=1, ensure_ascii=False) + "\n"
+    compare_or_write(ROOT / "src" / "saltlm" / "cli" / "options.json", text)
 
 
 def test_option_reference_is_the_schema():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from saltlm.comparison.compare import compare
     from saltlm.comparison.results import Comparison
     from saltlm.comparison.score import Scores, score
-    from saltlm.config.transfer import TransferConfig
+    from saltlm.config.transfer import RowsConfig, TransferConfig
     from saltlm.errors import SaltlmError
     from saltlm.evaluation.config import SuiteConfig
     from saltlm.evaluation.evaluate import evaluate
@@ -40,6 +40,7 @@ _HOMES = {
     "Explanation": "saltlm.inspection.explain",
     "Inspection": "saltlm.inspection.pair",
     "LoadedTokenizer": "saltlm.tokenizer.special_tokens",
+    "RowsConfig": "saltlm.config.transfer",
     "SaltlmError": "saltlm.errors",
     "Scores": "saltlm.comparison.score",
     "SuiteConfig": "saltlm.evaluation.config",
@@ -66,6 +67,7 @@ __all__ = [
     "Explanation",
     "Inspection",
     "LoadedTokenizer",
+    "RowsConfig",
     "SaltlmError",
     "Scores",
     "SuiteConfig",

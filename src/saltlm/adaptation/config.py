@@ -85,19 +85,27 @@ class AdaptConfig(Section):
         dict[str, Annotated[float, Field(ge=0, le=1)] | None], BeforeValidator(_read_shares)
     ] = Field(
         default_factory=dict,
-        description="files and Hub datasets; a share of the training tokens for each, or none:"
-        " those split what is left by their size",
+        description="text to train on: files, folders or Hub datasets, each with its share of the"
+        " training tokens; those without one split the rest by size",
+        json_schema_extra={"metavar": "TEXT[=SHARE]"},
     )
     heldout: Annotated[dict[str, Path], BeforeValidator(_read_named_files)] = Field(
-        default_factory=dict, description="text to measure bits per byte on, by name"
+        default_factory=dict,
+        description="text to measure bits per byte on; without a name, it is called target",
+        json_schema_extra={"metavar": "[NAME=]FILE"},
     )
     cache: Path | None = Field(None, description="where packed text is kept (~/.cache/saltlm)")
 
     tokens: Annotated[int | None, BeforeValidator(_read_count)] = Field(
-        None, ge=1, description="length of the run in tokens: 100M, 2B"
+        None,
+        ge=1,
+        description="length of the run in tokens, such as 500k, 100M or 2B",
+        json_schema_extra={"metavar": "N"},
     )
     steps: int | None = Field(None, ge=1, description="length of the run in steps")
-    epochs: float | None = Field(None, gt=0, description="length of the run in passes; default 1")
+    epochs: float | None = Field(
+        None, gt=0, description="length of the run in passes over the text; 1 if no length is given"
+    )
     sequence_length: int = Field(1024, ge=2, description="tokens in a sequence")
     batch_tokens: int = Field(65_536, ge=2, description="tokens in a step, over all devices")
     micro_batch: int = Field(8, ge=1, description="sequences at once on a device")
@@ -132,9 +140,9 @@ class AdaptConfig(Section):
     suite: Path | None = Field(
         None, description="a suite of saltlm evaluate, to run before every checkpoint"
     )
-    keep: int = Field(2, ge=1, description="checkpoints to keep")
+    keep: int = Field(2, ge=1, description="number of checkpoints to keep")
     trackers: tuple[Tracker, ...] = Field((), description="also report to: trackio, wandb, ...")
-    trust_remote_code: bool = Field(False, description="run code that the model brings along")
+    trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
 
     @model_validator(mode="after")
     def _fits(self) -> "AdaptConfig":

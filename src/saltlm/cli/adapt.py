@@ -2,8 +2,11 @@
 
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import click
+
+from saltlm.cli.options import options, settings
 
 
 def _print_launch_config(context: click.Context, _: click.Parameter, name: str | None) -> None:
@@ -14,40 +17,24 @@ def _print_launch_config(context: click.Context, _: click.Parameter, name: str |
 
 @click.command("adapt")
 @click.argument("model", metavar="MODEL")
+@options("adapt", "data")
 @click.option(
-    "--data",
-    multiple=True,
-    metavar="TEXT[=SHARE]",
-    help="Text to train on: a file (docs/formats.md), a folder, or a"
-    " dataset of the Hub, with its share of the training tokens. May be repeated.",
+    "--out",
+    required=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Write the adapted model into this directory.",
 )
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="The directory to make."
-)
-@click.option(
-    "--heldout",
-    multiple=True,
-    metavar="[NAME=]FILE",
-    help="Text to measure bits per byte on; NAME is 'target' if not given. May be repeated.",
-)
-@click.option("--tokens", metavar="N", help="Length of the run in tokens: 500k, 100M, 2B.")
-@click.option("--steps", type=int, help="Length of the run in steps.")
-@click.option("--epochs", type=float, help="Length of the run in passes over the text.")
+@options("adapt", "heldout", "tokens", "steps", "epochs", "keep")
 @click.option(
     "--resume",
     default="auto",
     show_default=True,
-    metavar="auto|never|PATH",
-    help="Go on from the last checkpoint in --out; begin anew; or go on from this checkpoint.",
+    metavar="auto|never|DIR",
+    help="auto: continue from the last checkpoint in --out; never: start again; DIR: continue from"
+    " this checkpoint.",
 )
-@click.option("--keep", type=int, help="Checkpoints to keep.")
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    help="A YAML file with options; see docs/options.md.",
-)
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One more option.")
+@settings
 @click.option(
     "--launch-config",
     type=click.Choice(["ddp", "fsdp2"]),
@@ -58,16 +45,11 @@ def _print_launch_config(context: click.Context, _: click.Parameter, name: str |
 )
 def command(
     model: str,
-    data: tuple[str, ...],
     out: Path,
-    heldout: tuple[str, ...],
-    tokens: str | None,
-    steps: int | None,
-    epochs: float | None,
     resume: str,
-    keep: int | None,
-    config_file: Path | None,
+    config: Path | None,
     assignments: tuple[str, ...],
+    **flags: Any,
 ) -> None:
     """Train MODEL on text of its new language, on one device or many.
 
@@ -83,16 +65,7 @@ def command(
     from saltlm.adaptation.config import load_adapt_config
     from saltlm.errors import MissingExtraError
 
-    config = load_adapt_config(
-        config_file,
-        assignments,
-        data=data,
-        heldout=heldout,
-        tokens=tokens,
-        steps=steps,
-        epochs=epochs,
-        keep=keep,
-    )
+    options = load_adapt_config(config, assignments, **flags)
     try:
         from accelerate import PartialState
 
@@ -101,7 +74,7 @@ def command(
         if error.name != "accelerate":
             raise
         raise MissingExtraError("saltlm adapt", "adapt") from error
-    result = adapt(model, out, resume=resume, config=config)
+    result = adapt(model, out, resume=resume, config=options)
     if not PartialState().is_main_process:
         return
     measured = ", ".join(f"{name} {value:.3f}" for name, value in result.bits_per_byte.items())

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import click
 
+from saltlm.cli.options import json_flag, options
+
 
 @click.command("check")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--trust-remote-code", is_flag=True, help="Run code that DIR brings along.")
-@click.option("--json", "as_json", is_flag=True, help="The findings as JSON on stdout.")
-def command(directory: Path, trust_remote_code: bool, as_json: bool) -> None:
-    """Is this model directory sound?
+@options("transfer", "trust_remote_code")
+@json_flag
+def command(directory: Path, trust_remote_code: bool | None, as_json: bool) -> None:
+    """Check that a model directory is sound.
 
     Loads it with plain transformers and compares what is loaded with what is stored; exit code 1
     if anything failed.
@@ -22,7 +24,7 @@ def command(directory: Path, trust_remote_code: bool, as_json: bool) -> None:
     """
     from saltlm.inspection.check import check
 
-    found = check(directory, trust_remote_code=trust_remote_code)
+    found = check(directory, trust_remote_code=bool(trust_remote_code))
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in found], indent=2))
     else:

@@ -2,39 +2,36 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
+
+from saltlm.cli.options import json_flag, options, settings
 
 
 @click.command("compare")
 @click.argument("source", metavar="SOURCE")
 @click.argument("plm", metavar="PLM")
-@click.option("--methods", required=True, help="Separated by commas: salt,focus,global-residual")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Directory to fill.")
 @click.option(
-    "--heldout",
-    multiple=True,
+    "--methods", required=True, help="Methods, separated by commas: salt,focus,global-residual"
+)
+@click.option(
+    "--out",
     required=True,
+    metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Text of the target language that nothing was made from. Repeatable.",
+    help="Write models and results into this directory.",
 )
+@options("evaluate", "heldout", required=True)
+@options("evaluate", "english")
+@options("transfer", "corpus", "aux", "seed")
 @click.option(
-    "--english",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Text of SOURCE's language, to see what is kept. Repeatable.",
+    "--documents",
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="How many documents of --heldout and of --english to measure.",
 )
-@click.option(
-    "--corpus",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Text of the target language, for --aux train and the yardstick. Repeatable.",
-)
-@click.option("--documents", default=100, show_default=True, help="Of each text, measured.")
-@click.option("--aux", help="As in transfer.")
-@click.option("--seed", type=int, help="As in transfer.")
-@click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="As in transfer.")
-@click.option("--config", type=click.Path(path_type=Path), help="As in transfer.")
 @click.option(
     "--adapt",
     metavar="KEY=VALUE ...",
@@ -44,38 +41,33 @@ import click
 @click.option(
     "--adapt-seeds",
     metavar="N,N",
-    help="Adapt each model once with each of these seeds. Default: the seed in --adapt, or 0.",
+    help="Adapt each model once with each of these seeds.  [default: the seed in --adapt, or 0]",
 )
 @click.option(
     "--quick",
     is_flag=True,
     help="Then run the suite quick of saltlm evaluate on SOURCE and on each model, adapted if it"
-    " was; results in --out/evaluation and in the models' cards.",
+    " was; results go into the models' cards and DIR/evaluation.",
 )
-@click.option(
-    "--parallel",
-    type=click.Path(path_type=Path),
-    help="Sentences for --quick: English, a tab, the target language.",
-)
-@click.option("--json", "as_json", is_flag=True, help="The comparison as JSON on stdout.")
+@options("evaluate", "parallel")
+@settings
+@json_flag
 def command(
     source: str,
     plm: str,
-    methods: str,
     out: Path,
+    methods: str,
     heldout: tuple[Path, ...],
     english: tuple[Path, ...],
-    corpus: tuple[Path, ...],
     documents: int,
-    aux: str | None,
-    seed: int | None,
-    assignments: tuple[str, ...],
-    config: Path | None,
     adapt: str | None,
     adapt_seeds: str | None,
     quick: bool,
     parallel: Path | None,
+    config: Path | None,
+    assignments: tuple[str, ...],
     as_json: bool,
+    **flags: Any,
 ) -> None:
     """Transfer with several methods and put the results side by side.
 
@@ -93,7 +85,7 @@ def command(
     """
     from saltlm.config.transfer import load_config
 
-    options = load_config(config, assignments, aux=aux, corpus=corpus, seed=seed)
+    options = load_config(config, assignments, **flags)
     from saltlm.comparison.compare import compare
 
     found = compare(

@@ -2,54 +2,42 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
+
+from saltlm.cli.options import json_flag, options
 
 
 @click.command("evaluate")
 @click.argument("models", metavar="MODEL...", nargs=-1)
-@click.option("--suite", default="quick", show_default=True, help="quick | paper | FILE.yaml")
-@click.option("--lang", "language", help="Language of the suite paper: ar, de or vi.")
-@click.option("--out", type=click.Path(path_type=Path), help="Where results go.")
 @click.option(
-    "--heldout",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Text of the target language that no model has seen. Repeatable.",
+    "--suite", default="quick", show_default=True, help="What to measure: quick | paper | FILE.yaml"
 )
+@click.option("--lang", help="Language of --suite paper: ar, de or vi.")
 @click.option(
-    "--english",
-    multiple=True,
+    "--out",
+    metavar="DIR",
     type=click.Path(path_type=Path),
-    help="English text, to see what is kept. Repeatable.",
+    help="Keep results in this directory.  [required]",
 )
-@click.option(
-    "--parallel",
-    type=click.Path(path_type=Path),
-    help="Sentences and translations: English, a tab, the target language; or EN,DE: two files.",
-)
-@click.option("--limit", type=int, help="Of each task, so many documents, pairs or questions.")
-@click.option("--seed", type=int, help="Of distractors, examples and intervals. Default: 0.")
-@click.option("--device", help="cpu, cuda, cuda:1 ...  Default: a GPU if there is one.")
-@click.option("--trust-remote-code", is_flag=True, help="Run the models' own code.")
+@options("evaluate", "heldout", "english", "parallel", "limit", "seed")
+@click.option("--device", help="Run models on cpu, cuda, cuda:1 ...  [default: a GPU if any]")
+@options("transfer", "trust_remote_code")
 @click.option("--card", is_flag=True, help="Also put the table into the cards of saltlm's models.")
-@click.option("--list", "is_listing", is_flag=True, help="Name the tasks of the suites and stop.")
-@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON on stdout.")
+@click.option("--list", "is_listing", is_flag=True, help="List what the suites measure.")
+@json_flag
 def command(
     models: tuple[str, ...],
     suite: str,
-    language: str | None,
+    lang: str | None,
     out: Path | None,
-    heldout: tuple[Path, ...],
-    english: tuple[Path, ...],
-    parallel: Path | None,
-    limit: int | None,
-    seed: int | None,
     device: str | None,
-    trust_remote_code: bool,
+    trust_remote_code: bool | None,
     card: bool,
     is_listing: bool,
     as_json: bool,
+    **flags: Any,
 ) -> None:
     """Measure a new language, English, and what connects the two.
 
@@ -63,7 +51,7 @@ def command(
       saltlm evaluate SOURCE llama-german --suite paper --lang de --out results
     """
     if is_listing:
-        click.echo(_listing(language))
+        click.echo(_listing(lang))
         return
     if not models:
         raise click.UsageError("Missing argument 'MODEL...'.")
@@ -77,15 +65,11 @@ def command(
         models,
         out,
         suite=suite,
-        lang=language,
+        lang=lang,
         device=device,
-        trust_remote_code=trust_remote_code,
+        trust_remote_code=bool(trust_remote_code),
         card=card,
-        heldout=heldout,
-        english=english,
-        parallel=parallel,
-        limit=limit,
-        seed=seed,
+        **flags,
     )
     if as_json:
         click.echo(json.dumps(to_json(found), indent=2, ensure_ascii=False))

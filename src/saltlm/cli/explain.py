@@ -5,12 +5,16 @@ from pathlib import Path
 
 import click
 
+from saltlm.cli.options import json_flag
+
 
 @click.command("explain")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.argument("tokens", metavar="TOKEN...", nargs=-1, required=True)
-@click.option("--top", default=10, show_default=True, help="How many neighbours to show.")
-@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON on stdout.")
+@click.option(
+    "--top", default=10, show_default=True, metavar="N", help="Show so many neighbours of a token."
+)
+@json_flag
 def command(directory: Path, tokens: tuple[str, ...], top: int, as_json: bool) -> None:
     """Show why the row of a token looks as it does.
 

@@ -2,54 +2,38 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
+
+from saltlm.cli.options import json_flag, options, settings
 
 
 @click.command("inspect")
 @click.argument("source", metavar="SOURCE")
 @click.argument("plm", metavar="PLM")
-@click.option(
-    "--corpus",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Text of the target language; docs/formats.md. Repeatable.",
-)
-@click.option("--mode", help="As in transfer.")
-@click.option("--prune-to", type=int, metavar="N", help="As in transfer.")
-@click.option("--target-tokenizer", metavar="DIR", help="As in transfer.")
-@click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="As in transfer.")
-@click.option("--config", type=click.Path(path_type=Path), help="As in transfer.")
-@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON on stdout.")
+@options("transfer", "corpus", "mode", "prune_to", "target_tokenizer")
+@settings
+@json_flag
 def command(
     source: str,
     plm: str,
-    corpus: tuple[Path, ...],
-    mode: str | None,
-    prune_to: int | None,
-    target_tokenizer: str | None,
-    assignments: tuple[str, ...],
     config: Path | None,
+    assignments: tuple[str, ...],
     as_json: bool,
+    **flags: Any,
 ) -> None:
-    """Look at a pair of models before anything is spent.
+    """Check two models before you use compute time.
 
-    Vocabularies, what they share, what the corpus says about them, special tokens, suspicious
-    rows, and the memory and time that a transfer takes.
+    Shows both vocabularies and what they share, what their tokenizers make of the corpus, special
+    tokens, suspicious rows, and the memory and time that a transfer takes. Writes nothing.
 
     \b
       saltlm inspect meta-llama/Llama-3.2-1B deepset/gbert-base --corpus german.txt
     """
     from saltlm.config.transfer import load_config
 
-    options = load_config(
-        config,
-        assignments,
-        corpus=corpus or None,
-        mode=mode,
-        prune_to=prune_to,
-        target_tokenizer=target_tokenizer,
-    )
+    options = load_config(config, assignments, **flags)
     from saltlm.inspection.pair import inspect
 
     inspection = inspect(source, plm, config=options)

@@ -14,11 +14,11 @@ from saltlm.version import __version__
 
 # In the order in which they are used. The text is repeated here so that --help loads no verb.
 VERBS = {
-    "inspect": "Look at a pair of models before anything is spent.",
+    "inspect": "Check two models before you use compute time.",
     "score": "Find out without training which method and which PLM to take.",
     "transfer": "Give an LLM the vocabulary of a target-language model.",
     "explain": "Show why the row of a token looks as it does.",
-    "check": "Is this model directory sound?",
+    "check": "Check that a model directory is sound.",
     "adapt": "Train MODEL on text of its new language, on one device or many.",
     "compare": "Transfer with several methods and put the results side by side.",
     "evaluate": "Measure a new language, English, and what connects the two.",
@@ -56,8 +56,8 @@ class _Verbs(click.Group):
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, package_name="saltlm")
-@click.option("-v", "--verbose", is_flag=True, help="Say more.")
-@click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong; no progress bars.")
+@click.option("-v", "--verbose", is_flag=True, help="Also show details.")
+@click.option("-q", "--quiet", is_flag=True, help="Show only errors and results; no progress bars.")
 def cli(verbose: bool, quiet: bool) -> None:
     """Give an English-centric LLM a new language.
 

@@ -2,43 +2,51 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
+
+from saltlm.cli.options import json_flag, options, settings
 
 
 @click.command("score")
 @click.argument("models", metavar="SOURCE PLM...", nargs=-1)
-@click.option("--method", "methods", multiple=True, help="A method to score. Repeatable.")
-@click.option("--select", is_flag=True, help="Also search each method's options.")
-@click.option("--aux", help="As in transfer.")
 @click.option(
-    "--corpus",
+    "--method",
     multiple=True,
-    type=click.Path(path_type=Path),
-    help="Text of the target language: tells frequent tokens from rare ones. Repeatable.",
+    help="Score this method, name or name:option=value. Repeatable.  [default: all that need no"
+    " further files]",
 )
-@click.option("--folds", default=5, show_default=True, help="5 hold out a fifth at a time.")
-@click.option("--repeats", default=1, show_default=True, help="How often to divide anew.")
-@click.option("--seed", type=int, help="Of the folds and the methods. Default: 0.")
-@click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="As in transfer.")
-@click.option("--config", type=click.Path(path_type=Path), help="As in transfer.")
+@click.option("--select", is_flag=True, help="Also look for the best options of each method.")
 @click.option(
-    "--list", "as_list", is_flag=True, help="Name the methods and their options, and stop."
+    "--folds",
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="Number of folds; 5 means that 20 % of the shared tokens are held out each time.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON on stdout.")
+@click.option(
+    "--repeats",
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="How many times to divide the shared tokens into folds.",
+)
+@options("transfer", "aux", "corpus", "seed")
+@settings
+@click.option("--list", "as_list", is_flag=True, help="List the methods and their options.")
+@json_flag
 def command(
     models: tuple[str, ...],
-    methods: tuple[str, ...],
+    method: tuple[str, ...],
     select: bool,
-    aux: str | None,
-    corpus: tuple[Path, ...],
     folds: int,
     repeats: int,
-    seed: int | None,
-    assignments: tuple[str, ...],
     config: Path | None,
+    assignments: tuple[str, ...],
     as_list: bool,
     as_json: bool,
+    **flags: Any,
 ) -> None:
     """Find out without training which method and which PLM to take.
 
@@ -52,25 +60,19 @@ def command(
       saltlm score SOURCE PLM_A PLM_B PLM_C --method global-residual
     """
     if as_list:
-        from saltlm.methods.registry import METHODS, describe_options, option_defaults
-
-        for name, method in METHODS.items():
-            click.echo(f"{name:16} {method.description}")
-            defaults = option_defaults(name)
-            for option, description in describe_options(name).items():
-                click.echo(f"    {option}={defaults[option]}: {description}")
+        _list_methods()
         return
     if len(models) < 2:
         raise click.UsageError("SOURCE and at least one PLM are needed.")
     from saltlm.config.transfer import load_config
 
-    options = load_config(config, assignments, aux=aux, corpus=corpus or None, seed=seed)
+    options = load_config(config, assignments, **flags)
     from saltlm.comparison.score import score
 
     found = score(
         models[0],
         models[1:],
-        method=methods,
+        method=method,
         select=select,
         folds=folds,
         repeats=repeats,
@@ -85,3 +87,13 @@ def command(
         show(score_table(scores))
     if len(found) > 1:
         show(plm_table(found))
+
+
+def _list_methods() -> None:
+    from saltlm.methods.registry import METHODS, describe_options, option_defaults
+
+    for name, method in METHODS.items():
+        click.echo(f"{name:16} {method.description}")
+        defaults = option_defaults(name)
+        for option, description in describe_options(name).items():
+            click.echo(f"    {option}={defaults[option]}: {description}")

@@ -2,61 +2,37 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import click
+
+from saltlm.cli.options import options, settings
 
 
 @click.command("transfer")
 @click.argument("source", metavar="SOURCE")
 @click.argument("plm", metavar="PLM")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Directory to make.")
-@click.option("--method", help="salt (default), or another: saltlm score --list names them.")
-@click.option("--aux", help="plm (default) | train | fasttext:FILE.bin | vectors:FILE")
 @click.option(
-    "--corpus",
-    multiple=True,
+    "--out",
+    required=True,
+    metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Text of the target language (docs/formats.md), for --aux train and --prune-to. "
-    "Repeatable.",
+    help="Write the new model into this directory.",
 )
-@click.option("--mode", help="replace (default) | extend: keep the source's tokens, add the PLM's.")
-@click.option(
-    "--prune-to",
-    type=int,
-    metavar="N",
-    help="Take N tokens: those that --corpus needs most, then others like them.",
+@options(
+    *("transfer", "method", "aux", "corpus", "mode", "prune_to", "target_tokenizer", "match"),
+    *("seed", "dtype", "max_shard_size", "pad_to_multiple_of", "trust_remote_code"),
 )
-@click.option(
-    "--target-tokenizer", metavar="DIR", help="Take this tokenizer's tokens, not the PLM's."
-)
-@click.option("--match", help="exact (default) | symbols | casefold")
-@click.option("--seed", type=int, help="Of sampled rows and of fastText. Default: 0.")
-@click.option("--dtype", help="bfloat16 | float16 | float32. Default: the source's.")
-@click.option("--max-shard-size", metavar="SIZE", help="Of a file, as 5GB. Default: the source's.")
-@click.option("--pad-to-multiple-of", type=int, metavar="N", help="Add rows up to a multiple.")
-@click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Any other option.")
-@click.option("--config", type=click.Path(path_type=Path), help="A YAML file of options.")
 @click.option("--force", is_flag=True, help="Replace --out if it exists.")
-@click.option("--trust-remote-code", is_flag=True, default=None, help="Run the models' own code.")
+@settings
 def command(
     source: str,
     plm: str,
     out: Path,
-    method: str | None,
-    aux: str | None,
-    corpus: tuple[Path, ...],
-    mode: str | None,
-    prune_to: int | None,
-    target_tokenizer: str | None,
-    match: str | None,
-    seed: int | None,
-    dtype: str | None,
-    max_shard_size: str | None,
-    pad_to_multiple_of: int | None,
-    assignments: tuple[str, ...],
-    config: Path | None,
     force: bool,
-    trust_remote_code: bool | None,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    **flags: Any,
 ) -> None:
     """Give an LLM the vocabulary of a target-language model.
 
@@ -71,22 +47,7 @@ def command(
     """
     from saltlm.config.transfer import load_config
 
-    options = load_config(
-        config,
-        assignments,
-        method=method,
-        aux=aux,
-        corpus=corpus or None,
-        mode=mode,
-        prune_to=prune_to,
-        target_tokenizer=target_tokenizer,
-        match=match,
-        seed=seed,
-        dtype=dtype,
-        max_shard_size=max_shard_size,
-        pad_to_multiple_of=pad_to_multiple_of,
-        trust_remote_code=trust_remote_code,
-    )
+    options = load_config(config, assignments, **flags)
     from saltlm.vocabulary_transfer.transfer import transfer
 
     result = transfer(source, plm, out, config=options, force=force)

@@ -69,30 +69,38 @@ class RowsConfig(Section):
     """How the new tokens and their rows are made; all of it works on objects in memory."""
 
     method: str = Field(
-        "salt", description="how new rows are made: a method, or method:option=value:..."
+        "salt",
+        description="how to make new rows, as name or name:option=value; saltlm score --list shows"
+        " all",
     )
-    corpus: Files = Field((), description="target-language text")
+    corpus: Files = Field((), description="text of the target language")
     mode: Mode = Field(
-        "replace", description="the PLM's vocabulary instead of the source's, or behind it (extend)"
+        "replace",
+        description="what becomes of the source's tokens: replace puts the PLM's in their place,"
+        " extend adds the PLM's to them",
     )
     prune_to: int | None = Field(
         None,
         ge=1,
-        description="cut the vocabulary to the tokens that the corpus needs most, and where it "
-        "needs fewer, to the PLM's most frequent ones that look like them",
+        description="take so many tokens: those that the corpus needs most, and where it needs "
+        "fewer, the PLM's most frequent ones that look like them",
     )
     source_corpus: Files = Field(
         (), description="text that mode=extend must not cut in a new way; default: some English"
     )
-    match: Match = Field("exact", description="what counts as the same token")
+    match: Match = Field("exact", description="which tokens of the two models count as the same")
     copy_shared: bool = Field(
         True, description="false: the method makes the shared tokens' rows too, as in WECHSEL"
     )
     min_shared: int = Field(20, ge=1, description="refuse a pair that shares fewer tokens")
-    seed: int = Field(0, ge=0, description="of the rows that are sampled, and of fastText")
-    dtype: Dtype | None = Field(None, description="of the new model's weights; else the source's")
+    seed: int = Field(
+        0, ge=0, description="seed of all that is random: sampled rows, folds, fastText"
+    )
+    dtype: Dtype | None = Field(
+        None, description="number format of the new weights; default: the source's"
+    )
     pad_to_multiple_of: int | None = Field(
-        None, ge=1, description="rows are added until the vocabulary is a multiple of this"
+        None, ge=1, description="add rows until their number is a multiple of this"
     )
     special_tokens: SpecialTokensConfig = SpecialTokensConfig()
     calibration: CalibrationConfig = CalibrationConfig()
@@ -108,7 +116,9 @@ class TransferConfig(RowsConfig):
     """Options of ``saltlm transfer``: beside the rows, what is read from files and written."""
 
     aux: str = Field(
-        "plm", description="auxiliary space: plm | train | fasttext:FILE.bin | vectors:FILE"
+        "plm",
+        description="vectors in which neighbours of tokens are sought: plm | train |"
+        " fasttext:FILE.bin | vectors:FILE",
     )
     plm_vectors: str | None = Field(
         None,
@@ -117,12 +127,17 @@ class TransferConfig(RowsConfig):
         "directory with a tokenizer",
     )
     target_tokenizer: str | None = Field(
-        None, description="directory or Hub id of a tokenizer to use instead of the PLM's"
+        None,
+        description="take the tokens of this tokenizer, a directory or Hub id, not the PLM's",
+        json_schema_extra={"metavar": "DIR"},
     )
     max_shard_size: ByteSize | None = Field(
-        None, gt=0, description="of a weight file, such as 5GB; else sharded as the source"
+        None,
+        gt=0,
+        description="largest size of a weight file, such as 5GB; default: as the source's",
+        json_schema_extra={"metavar": "SIZE"},
     )
-    trust_remote_code: bool = Field(False, description="run code that a model repository ships")
+    trust_remote_code: bool = Field(False, description="run Python code that comes with a model")
     tensors: TensorNames = TensorNames()
     fasttext: FasttextConfig = FasttextConfig()
 

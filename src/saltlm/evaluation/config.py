@@ -23,9 +23,13 @@ PROMPT = "Context: {context}\n\nQuestion: {question}\n\nAnswer:"
 class QuickConfig(Section):
     """The measurements that need no network, from files of the user."""
 
-    heldout: Files = Field((), description="text of the target language")
-    english: Files = Field((), description="English text, to see what is kept")
-    parallel: Path | None = Field(None, description="English, a tab, the target language")
+    heldout: Files = Field((), description="text of the target language that no model has seen")
+    english: Files = Field((), description="English text, to see how much English is kept")
+    parallel: Path | None = Field(
+        None,
+        description="sentences and their translations: English, a tab, the target language; or two"
+        " files, EN,DE",
+    )
     prompts: int = Field(8, ge=1, description="beginnings of the held-out text to go on with")
     distractors: int = Field(3, ge=1, description="wrong translations beside the right one")
 
@@ -65,9 +69,9 @@ class SuiteConfig(Section):
     """All that is measured."""
 
     limit: int | None = Field(
-        None, ge=1, description="of each task, so many documents, pairs or questions"
+        None, ge=1, description="measure at most so many documents, pairs or questions of each task"
     )
-    seed: int = Field(0, ge=0, description="of distractors, intervals and few-shot examples")
+    seed: int = Field(0, ge=0, description="seed of wrong answers, intervals and examples")
     batch: int = Field(8, ge=1, description="questions at once; changes no result")
     quick: QuickConfig = QuickConfig()
     questions: tuple[QuestionsConfig, ...] = Field((), description="questions in files of yours")

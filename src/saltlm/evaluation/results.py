@@ -102,7 +102,7 @@ class Failure:
     model: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """All results of some models, and what failed.
 
@@ -115,6 +115,15 @@ class Evaluation:
     models: tuple[ModelRecord, ...]
     results: tuple[tuple[Result, ...], ...]
     failures: tuple[Failure, ...]
+
+    def __repr__(self) -> str:
+        lines = []
+        for model, results in zip(self.models, self.results, strict=True):
+            firsts = [(one["task"], *next(iter(one["metrics"].items()))) for one in results]
+            seen = [f"{task}, {name} {metric['value']:.3f}" for task, name, metric in firsts]
+            lines.append(f"\n  {model['name']}: {'; '.join(seen)}")
+        lines += [f"\n  not measured: {one.task}: {one.reason}" for one in self.failures]
+        return f"Evaluation({len(self.models)} models){''.join(lines)}"
 
 
 def ratio(
