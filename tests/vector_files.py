@@ -17,6 +17,7 @@ from pathlib import Path
 import fasttext
 import msgpack
 import numpy as np
+from backports import zstd
 
 from fasttext_files import fasttext_bytes, write_fasttext
 from saltlm.auxiliary.spacy_format import word_key
@@ -140,6 +141,7 @@ WORD_FILES = [
     Case("gzip", "v.vec.gz", gzip.compress(text().encode())),
     Case("bzip2", "v.vec.bz2", bz2.compress(text().encode())),
     Case("xz", "v.vec.xz", lzma.compress(text().encode())),
+    Case("zstd", "v.vec.zst", zstd.compress(text().encode())),
     Case("zip of one file", "v.zip", zipped(**{"v.vec": text()})),
     Case("packed, under a wrong name", "v.txt", gzip.compress(text().encode())),
     Case("byte order mark", "v.vec", "\ufeff" + text()),

@@ -19,7 +19,8 @@ word2vec's binary format are read as a stream and fastText's models are mapped, 
 that of the rows that are used, which a test measures. floret tables are held whole, since words
 share all their rows.
 
-floret's and spaCy's formats need `pip install 'saltlm[vectors]'`.
+floret's and spaCy's formats need `pip install 'saltlm[vectors]'`, zstd before Python 3.14
+`'saltlm[text]'`.
 """
 TAIL = """\
 - A token is looked up by its text without word marker. Case counts, but for Numberbatch, which has

@@ -125,7 +125,7 @@ def follow(command, folder):
         ("m.gguf", b"GGUF" + bytes(9), r"GGUF model\nhint: .* models go in as SOURCE or PLM"),
         ("m.safetensors", vector_files.words_then_safetensors(), r"safetensors .*\nhint: a model"),
         ("m.pt", vector_files.zipped(**{"m/data.pkl": b""}), r"PyTorch pickle.*\nhint: give a"),
-        ("v.zst", b"\x28\xb5\x2f\xfd", r"compressed by zstd.*\nhint: .*zstd -d .*v\.zst"),
+("v.lz4", b"\x04\x22\x4d\x18", r"compressed by lz4.*\nhint: .*lz4 -d .*v\.lz4"),
         ("v.7z", b"7z\xbc\xaf\x27\x1c", r"a 7z archive.*\nhint: .* 7z x"),
         ("empty.zip", vector_files.zipped(), r"zip archive of 0 files"),
         ("empty.vec", b"", r"empty\.vec is empty\nhint: get the file again"),

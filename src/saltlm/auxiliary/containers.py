@@ -1,28 +1,20 @@
 """Compressed files, opened by their first bytes and read as a stream; archives by name."""
 
-import bz2
-import gzip
 import io
-import lzma
 import shlex
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from saltlm.errors import AuxiliaryVectorsError
+from saltlm.errors import AuxiliaryVectorsError, DataError
+from saltlm.files.compression import packing_of, unpacked
 
-_OPENERS: dict[bytes, Callable[..., Any]] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ\0": lzma.open,
-}
-_TO_STDOUT = {b"\x1f\x8b": "gzip -dc", b"BZh": "bzip2 -dc", b"\xfd7zXZ\0": "xz -dc"}
+_TO_STDOUT = {"gzip": "gzip -dc", "bzip2": "bzip2 -dc", "xz": "xz -dc", "zstd": "zstd -dc"}
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # with files, and empty
 _UNREAD = (  # where the mark stands, the mark, what it is, the command that opens it
-    (0, b"\x28\xb5\x2f\xfd", "compressed by zstd", "zstd -d {file}"),
     (0, b"\x04\x22\x4d\x18", "compressed by lz4", "lz4 -d {file}"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", "7z x {file}"),
     (0, b"Rar!\x1a\x07", "a rar archive", "unrar x {file}"),
@@ -34,43 +26,48 @@ _MARKS = 512  # bytes that hold every mark
 
 @contextmanager
 def opened_vectors(path: Path) -> Iterator[io.BufferedIOBase]:
-    """Open a file for reading: as it is, or what gzip, bzip2, xz or zip packed into it.
+    """Open a file for reading: as it is, or what gzip, bzip2, xz, zstd or zip packed into it.
 
     Raises:
         AuxiliaryVectorsError: it cannot be read, is damaged, or is an archive of several files.
+        MissingExtraError: nothing installed unpacks zstd.
     """
     try:
-        with path.open("rb") as file:
-            start = file.read(_MARKS)
+        start = _start(path)
         _refuse_unread(path, start)
         if start.startswith(_ZIP):
             with zipfile.ZipFile(path) as archive, archive.open(only_member(path, archive)) as file:
                 yield io.BufferedReader(cast(io.RawIOBase, file), _BLOCK)
             return
-        opener = next((_OPENERS[mark] for mark in _OPENERS if start.startswith(mark)), open)
-        with opener(path, "rb") as file:
-            yield file if opener is open else io.BufferedReader(file, _BLOCK)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        hint = "get the file again" if path.is_file() else f"see what is there: ls {path.parent}"
-        raise AuxiliaryVectorsError(f"cannot read the vectors {path}: {reason}", hint) from error
+        with unpacked(path) as packed:
+            yield packed.stream
+    except DataError as error:
+        raise _unreadable(path, error.what.partition(" cannot be read: ")[2]) from error
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise _unreadable(path, getattr(error, "strerror", None) or error) from error
 
 
 def is_packed(path: Path) -> bool:
     """Tell whether the file is compressed in a way that `opened_vectors` undoes."""
-    with path.open("rb") as file:
-        return file.read(8).startswith((*_OPENERS, *_ZIP))
+    start = _start(path)
+    return packing_of(start) is not None or start.startswith(_ZIP)
 
 
 def to_stdout(path: Path) -> str:
     """Return the shell command that prints what is in the file."""
+    start = _start(path)
+    command = "unzip -p" if start.startswith(_ZIP) else _TO_STDOUT.get(packing_of(start) or "")
+    return f"{command or 'cat'} {shlex.quote(str(path))}"
+
+
+def _start(path: Path) -> bytes:
     with path.open("rb") as file:
-        start = file.read(8)
-    name = shlex.quote(str(path))
-    if start.startswith(_ZIP):
-        return f"unzip -p {name}"
-    commands = [_TO_STDOUT[mark] for mark in _TO_STDOUT if start.startswith(mark)]
-    return f"{[*commands, 'cat'][0]} {name}"
+        return file.read(_MARKS)
+
+
+def _unreadable(path: Path, reason: object) -> AuxiliaryVectorsError:
+    hint = "get the file again" if path.is_file() else f"see what is there: ls {path.parent}"
+    return AuxiliaryVectorsError(f"cannot read the vectors {path}: {reason}", hint)
 
 
 def python_command(code: str) -> str:
