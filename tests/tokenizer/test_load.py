@@ -1,5 +1,6 @@
 """The tokenizer of a directory is what its files say, whatever class they name."""
 
+import base64
 import json
 import shlex
 
@@ -215,6 +216,27 @@ def test_a_class_with_words_of_its_own_and_the_way_out(tmp_path):
         read_tokenizer(tmp_path)
     run_command(e.value.hint)
     assert read_tokenizer(tmp_path).tokenizer.get_vocab_size() >= 900
+
+
+def test_tekken_alone_and_the_way_out(tmp_path):
+    pieces = [bytes([byte]) for byte in range(256)] + [b"Da", b"Das"]
+    listed = [
+        {"rank": rank, "token_bytes": base64.b64encode(piece).decode(), "token_str": None}
+        for rank, piece in enumerate(pieces)
+    ]
+    names = ["<unk>", "<s>", "</s>"]
+    special = [{"rank": n, "token_str": name, "is_control": True} for n, name in enumerate(names)]
+    sizes = {"default_vocab_size": len(pieces) + 3, "default_num_special_tokens": 3}
+    config = {"pattern": r"\p{L}+|\P{L}", "num_vocab_tokens": len(pieces), "version": "v3", **sizes}
+    tekken = {"config": config, "vocab": listed, "special_tokens": special}
+    (tmp_path / "tekken.json").write_text(json.dumps(tekken))
+    write(tmp_path, {"model_type": "mistral"})
+    with pytest.raises(VocabularyError, match=r"has a tekken\.json alone") as caught:
+        read_tokenizer(tmp_path)
+    run_command(caught.value.hint)
+    read = read_tokenizer(tmp_path).tokenizer
+    assert cut(read, "Das 1") == ["Das", "Ġ", "1"]
+    assert read.token_to_id("Das") == len(pieces) - 1 + len(names)
 
 
 def run_command(hint):

@@ -1,14 +1,19 @@
 """What may stand for a PLM: a model, a tokenizer with word vectors, a SentencePiece model."""
 
 import io
+import json
+import re
 
 import pytest
 import sentencepiece
 import torch
-from transformers import T5EncoderModel
+from click.testing import CliRunner
+from tokenizers import Tokenizer, models
+from transformers import AutoTokenizer, T5EncoderModel
 
+from saltlm.cli.main import cli
 from saltlm.config.transfer import TransferConfig, load_config
-from saltlm.errors import AuxiliaryVectorsError, ConfigError
+from saltlm.errors import AuxiliaryVectorsError, ConfigError, VocabularyError
 from saltlm.inspection.pair import inspect
 from saltlm.record.manifest import read_manifest
 from saltlm.record.provenance import Origin
@@ -111,3 +116,80 @@ def test_a_sentencepiece_model_is_converted(source, spiece, corpus, tmp_path):
     assert pieces == shared
     assert len(table) == 448
     assert "spiece.model" in read_manifest(tmp_path / "out")["plm"]["files"]
+
+
+def write_plm(directory, tokenizer, rows=None, name="BERT", **settings):
+    PLMS[name](rows or tokenizer.get_vocab_size()).save_pretrained(directory)
+    tokenizer.save(str(directory / "tokenizer.json"))
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", **settings}
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings))
+    return directory
+
+
+def test_special_tokens_that_saving_added_are_left_out(source, tmp_path, tokenizers_by_family):
+    """As transformers adds a pad or mask token to a tokenizer whose model has no row for it."""
+    tokenizer = Tokenizer.from_str(tokenizers_by_family["wordpiece"].to_str())
+    rows = tokenizer.get_vocab_size()
+    tokenizer.add_special_tokens(["<late mask>"])
+    plm = write_plm(tmp_path / "plm", tokenizer, rows, mask_token="<late mask>")
+    result = transfer(source, plm, tmp_path / "out")
+    assert (
+        f"{plm} has no row for its '<late mask>': left out, as they are no text"
+        in result.target.notes
+    )
+    assert result.tokenizer.token_to_id("<late mask>") is None
+
+
+def test_a_cased_plm_stays_cased_whatever_transformers_makes_of_it(
+    source, tmp_path, tokenizers_by_family
+):
+    """The note reaches inspect, the result and the card, and the new model loads as it was made."""
+    plm = write_plm(tmp_path / "plm", tokenizers_by_family["wordpiece"])
+    (plm / "tokenizer_config.json").unlink()
+    assert AutoTokenizer.from_pretrained(plm).tokenize("Das Haus") != ["Das", "Haus"]
+    result = transfer(source, plm, tmp_path / "out")
+    (note,) = [note for note in result.target.notes if "loads another tokenizer" in note]
+    assert note in inspect(source, plm).warnings
+    assert note in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").tokenize("Das Haus") == ["Das", "Haus"]
+
+
+def test_the_remedy_for_a_plm_without_pieces(
+    source, tmp_path, tokenizers_by_family, save_tokenizer_dir, roles_by_family, corpus
+):
+    """A multilingual PLM, cut to the language, does what a byte-level T5 cannot."""
+    byt5 = tmp_path / "byt5"
+    PLMS["T5"](384).save_pretrained(byt5)
+    (byt5 / "tokenizer_config.json").write_text('{"tokenizer_class": "ByT5Tokenizer"}')
+    with pytest.raises(VocabularyError, match="reads single bytes") as caught:
+        transfer(source, byt5, tmp_path / "out")
+    _, flag, n, corpus_flag, file = re.search(
+        r"(cut to the language with) (--\S+) (N) (--\S+) (FILE)", caught.value.hint
+    ).groups()
+    plm = write_plm(tmp_path / "xlmr", tokenizers_by_family["unigram"], name="XLM-R")
+    text = tmp_path / "german.txt"
+    text.write_text("\n".join(corpus[6:12]), encoding="utf-8")
+    args = [
+        str(source),
+        str(plm),
+        "--out",
+        str(tmp_path / "out"),
+        flag,
+        "400",
+        corpus_flag,
+        str(text),
+    ]
+    CliRunner().invoke(cli, ["transfer", *args], catch_exceptions=False)
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+    assert (n, file) == ("N", "FILE")
+
+
+def test_a_source_that_marks_where_words_end_is_refused(source, tmp_path):
+    tokenizer = Tokenizer(models.BPE({"a": 0, "a</w>": 1}, [], end_of_word_suffix="</w>"))
+    SOURCES["GPT-2"](2).save_pretrained(tmp_path / "gpt")
+    tokenizer.save(str(tmp_path / "gpt" / "tokenizer.json"))
+    (tmp_path / "gpt" / "tokenizer_config.json").write_text(
+        '{"tokenizer_class": "PreTrainedTokenizerFast"}'
+    )
+    with pytest.raises(VocabularyError, match=r"gpt marks where words end \('</w>'\)"):
+        transfer(tmp_path / "gpt", source, tmp_path / "out")

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from saltlm.errors import VocabularyError
 from saltlm.tokenizer.compare import differences, load_with_transformers, take_framing
 from saltlm.tokenizer.declared import Declared, add_declared, read_declared
+from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.from_continuation import tokenizer_of_continuation
 from saltlm.tokenizer.from_merges import tokenizer_of_merges
 from saltlm.tokenizer.from_vocab_txt import tokenizer_of_vocab_txt
@@ -20,6 +21,7 @@ from saltlm.tokenizer.sentencepiece import (
     find_sentencepiece,
     tokenizer_of_sentencepiece,
 )
+from saltlm.tokenizer.special_tokens import read_framing
 from saltlm.tokenizer.unconvertible import check_convertible
 
 TOKENIZER_FILES = (
@@ -107,6 +109,26 @@ def _converted(declared: Declared) -> ReadTokenizer:
         " merges.txt, nor a SentencePiece model",
         "give a copy of the model with one of these files",
     )
+
+
+def without_rowless(tokenizer: Tokenizer, n_rows: int) -> tuple[Tokenizer, list[str]]:
+    """Return a tokenizer without the special tokens that have no row, and those tokens.
+
+    Saving a tokenizer with transformers may add a pad or mask token that its model never had.
+    Nothing changes if one of them stands around texts, or is a piece.
+    """
+    definition = Definition.of(tokenizer)
+    framing = read_framing(tokenizer)
+    used = {piece for piece, _ in framing.single + framing.pair} | {*definition.pieces.values()}
+    rowless = [
+        token["content"]
+        for token in definition.added
+        if token["special"] and token["id"] >= n_rows and token["content"] not in used
+    ]
+    if not rowless:
+        return tokenizer, []
+    kept = [token for token in definition.added if token["content"] not in rowless]
+    return definition.replace(added_tokens=kept).build(), rowless
 
 
 def check_ids(name: str, tokenizer: Tokenizer, n_rows: int) -> None:

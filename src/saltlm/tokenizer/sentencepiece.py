@@ -109,8 +109,7 @@ def check_conversion(
     if not at_ends:
         return ()
     return (
-        f"white space at the ends of a text is cut otherwise than by {file.name}, as in"
-        f" {at_ends[0]!r}",
+        f"white space at the ends of a text is cut otherwise than by {file}, as in {at_ends[0]!r}",
     )
 
 

@@ -38,14 +38,14 @@ def check_convertible(declared: Declared) -> None:
     if (directory / "tekken.json").is_file():
         raise VocabularyError(
             f"{directory} has a tekken.json alone, which saltlm does not read",
-            "let transformers write it as tokenizer.json: pip install mistral-common; then "
-            + resave_command(str(directory)),
+            "let transformers write it as tokenizer.json: "
+            + resave_command(str(directory), "PreTrainedTokenizerFast"),
         )
 
 
-def resave_command(directory: str) -> str:
-    """Return a command that makes transformers write a directory's tokenizer.json."""
+def resave_command(directory: str, class_name: str = "AutoTokenizer") -> str:
+    """Return a command that makes a class of transformers write a directory's tokenizer.json."""
     return (
-        'python -c "from transformers import AutoTokenizer as T; '
+        f'python -c "from transformers import {class_name} as T; '
         f"T.from_pretrained('{directory}').save_pretrained('{directory}')\""
     )

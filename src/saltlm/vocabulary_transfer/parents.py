@@ -21,7 +21,7 @@ from saltlm.models.hub import resolve_model, revision_of
 from saltlm.models.token_tables import Tables, read_tables
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.fit import fit_warnings, preparation_notes
-from saltlm.tokenizer.load import check_ids, read_tokenizer
+from saltlm.tokenizer.load import check_ids, read_tokenizer, without_rowless
 from saltlm.tokenizer.special_tokens import SpecialTokens, read_special_tokens
 
 _MAX_DOCUMENTS = 5000  # of the corpus are looked at
@@ -98,6 +98,7 @@ def read_parents(source: str, plm: str, config: TransferConfig) -> Pair:
         plm_tables = replace(
             plm_tables, embedding=with_between(plm_tables.embedding, right.between)
         )
+        right = _without_rowless(right, len(plm_tables.embedding))
         check_ids(right.name, right.tokenizer, len(plm_tables.embedding))
     alignment = align(
         Definition.of(left.tokenizer),
@@ -130,6 +131,17 @@ def _check_begins(source: Parent) -> None:
             " begin",
             "use a SOURCE with a byte-level or SentencePiece tokenizer",
         )
+
+
+def _without_rowless(plm: Parent, n_rows: int) -> Parent:
+    """Return the PLM without the special tokens that it has no row for."""
+    tokenizer, rowless = without_rowless(plm.tokenizer, n_rows)
+    if not rowless:
+        return plm
+    names = ", ".join(map(repr, rowless))
+    note = f"{plm.name} has no row for its {names}: left out, as they are no text"
+    special = read_special_tokens(plm.directory, tokenizer)
+    return replace(plm, tokenizer=tokenizer, special=special, notes=(*plm.notes, note))
 
 
 def with_between(
