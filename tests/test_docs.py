@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import inspect
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import yaml
 from pydantic import BeforeValidator
 from transformers import AutoModelForCausalLM, BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
+import saltlm
 from coverage_table import coverage
 from files.format_cases import table_of_formats
 from saltlm.adaptation.config import AdaptConfig
@@ -22,6 +24,7 @@ from saltlm.cli.main import VERBS, cli
 from saltlm.config.transfer import TransferConfig, load_config
 from saltlm.evaluation.config import QuickConfig, SuiteConfig
 from saltlm.methods.registry import METHODS, describe_options, option_defaults, parse_method
+from tiny_pairs import write_pair
 from vectors_table import vectors_table
 
 ROOT = Path(__file__).parents[1]
@@ -176,6 +179,69 @@ def test_links_between_documents_hold():
     for file in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", file.read_text(encoding="utf-8")):
             assert (file.parent / target).exists(), f"{file.name} links to {target}"
+
+
+def type_text(hint):
+    """Return a type as one would write it."""
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        return " | ".join(type_text(part) for part in typing.get_args(hint))
+    if arguments := typing.get_args(hint):
+        inner = ", ".join("..." if part is ... else type_text(part) for part in arguments)
+        return f"{typing.get_origin(hint).__name__}[{inner}]"
+    return "None" if hint is type(None) else getattr(hint, "__name__", str(hint))
+
+
+def signature_text(name):
+    """Return the call of a function of the root, one parameter a line, with types and defaults."""
+    signature = inspect.signature(getattr(saltlm, name))
+    lines, is_marked = [], False
+    for key, one in signature.parameters.items():
+        if one.kind is one.KEYWORD_ONLY and not is_marked:
+            lines.append("    *,")
+            is_marked = True
+        default = "" if one.default is one.empty else f" = {one.default!r}"
+        stars = "**" if one.kind is one.VAR_KEYWORD else ""
+        lines.append(f"    {stars}{key}: {type_text(one.annotation)}{default},")
+    returned = type_text(signature.return_annotation)
+    return "\n".join([f"saltlm.{name}(", *lines, f") -> {returned}"]).replace("jaxtyping.", "")
+
+
+def test_python_page_has_the_signatures():
+    file = ROOT / "docs" / "python.md"
+    pattern = r"(<!-- signature: (\w+) -->\n).*?(<!-- /signature: \2 -->)"
+    text = file.read_text(encoding="utf-8")
+    shown = [name for _, name, _ in re.findall(pattern, text, re.DOTALL)]
+    assert shown == [verb for verb in shown if verb in saltlm.__all__]
+    assert {*VERBS} - {"demo"} | {"transfer_embeddings"} == set(shown)
+    filled = re.sub(
+        pattern,
+        lambda found: f"{found[1]}\n```text\n{signature_text(found[2])}\n```\n\n{found[3]}",
+        text,
+        flags=re.DOTALL,
+    )
+    compare_or_write(file, filled)
+
+
+def test_python_page_runs(tokenizers_by_family, corpus, tmp_path, monkeypatch, capsys):
+    """All examples as they stand, one after the other, on tiny models and texts."""
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == len(VERBS)  # without demo, with transfer_embeddings
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("saltlm.evaluation.generation.N_NEW", 3)
+    source, plm = write_pair(tmp_path, tokenizers_by_family)
+    for directory, name in ((source, "llm"), (plm, "plm")):
+        directory.rename(name)
+    english, german = corpus[:6], corpus[6:12]
+    for name, lines in (("german", german * 6), ("german.heldout", german), ("english", english)):
+        Path(f"{name}.txt").write_text("\n".join(lines), encoding="utf-8")
+    exec("\n".join(examples), {})
+    printed = capsys.readouterr().out
+    for start in ("Inspection(llm with plm: ", "Scores(the best first)\n  ", "Explanation('"):
+        assert start in printed
+    for start in ("Comparison(llm with plm)\n  untouched: ", "Evaluation(2 models)\n  llm: target"):
+        assert start in printed
 
 
 def test_readme_python_runs(tokenizers_by_family, save_tokenizer_dir, tmp_path, monkeypatch):
