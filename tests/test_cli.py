@@ -3,6 +3,7 @@
 import importlib
 import json
 import logging
+import lzma
 import os
 import subprocess
 import sys
@@ -245,3 +246,17 @@ def test_inspect_prints_tables_and_json(pair, tmp_path, run):
     code, out, err = run("inspect", *pair, "--set", "special_tokens.drop=[x]")
     assert (code, out) == (1, "")
     assert err.startswith("error: special_tokens.drop: there is no 'x'")
+
+
+def test_a_text_says_the_same_in_any_format_and_packing(run, pair, tmp_path):
+    texts = [f"Das Haus Nummer {number} steht am Fluss." for number in range(9)]
+    (tmp_path / "a.txt").write_text("".join(text + "\n" for text in texts))
+    rows = "".join(json.dumps({"id": 1, "prosa": text}) + "\n" for text in texts)
+    (tmp_path / "b").write_bytes(lzma.compress(rows.encode("utf-16")))
+    found = []
+    for name in ("a.txt", "b#prosa"):
+        code, out, _ = run("inspect", *pair, "--corpus", tmp_path / name, "--json")
+        assert not code
+        found.append(json.loads(out) | {"seconds": None})
+    assert found[0] == found[1]
+    assert found[0]["new_on_corpus"]

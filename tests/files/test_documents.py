@@ -183,6 +183,8 @@ def test_a_dataset_that_cannot_be_reached(monkeypatch):
         ("pyarrow", "a.parquet", b"PAR1"),
         ("backports.zstd", "a.zst", b"\x28\xb5\x2f\xfd"),
         ("charset_normalizer", "a.txt", b"Stra\xdfe\n"),
+        ("defusedxml.ElementTree", "a.tmx", b"<tmx/>"),
+        ("mwparserfromhell", "a.xml", b"<mediawiki/>"),
     ],
 )
 def test_a_missing_extra_is_named(monkeypatch, tmp_path, module, name, data):

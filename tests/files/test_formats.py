@@ -1,5 +1,6 @@
 """Every format through every door: the documents that are in it, or a refusal with a way out."""
 
+import csv
 import json
 import os
 import re
@@ -119,7 +120,9 @@ def test_every_door_reads_the_same_documents(tmp_path, monkeypatch, tokenizers_b
         (tmp_path / str(number)).mkdir()
         file = written(case, tmp_path / str(number))
         frame = packing.Frame(0, None)
-        packing.prepare(str(file), fingerprint(file), tokenizer, frame, cache=file.parent / "cache")
+        packing.pack_text(
+            str(file), fingerprint(file), tokenizer, frame, cache=file.parent / "cache"
+        )
         cut = []
         _write_words([file], tmp_path / "words", lambda text, cut=cut: cut.append(text) or [])
         assert seen == cut == first([file], 1000) == case.result
@@ -213,6 +216,11 @@ def test_a_cut_array_gives_what_it_has_and_is_told(tmp_path):
     reader = documents([tmp_path / "a.json"])
     with pytest.raises(DataError, match="is not a whole JSON array: it breaks at item 3"):
         list(reader)
+    (tmp_path / "a.txt").write_text('["Ja", sagte er.]\n')
+    with pytest.raises(DataError, match="it breaks at item 2") as caught:
+        list(documents([tmp_path / "a.txt"]))
+    remedy = caught.value.hint.rpartition(" ")[2]
+    assert list(documents([remedy])) == ['["Ja", sagte er.]']
 
 
 some_text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
@@ -230,5 +238,10 @@ def test_rows_come_back_whatever_is_in_them(tmp_path_factory, texts):
     )
     (folder / "a.json").write_text(json.dumps(rows))
     parquet.write_table(pyarrow.table({"text": texts}), folder / "a.parquet")
+    with (folder / "a.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([["id", "text"], *([1, text.replace("\r", "")] for text in texts)])
     for name in ("a.jsonl", "b.jsonl", "a.json", "a.parquet"):
         assert list(documents([folder / name])) == [text.strip() for text in texts], name
+    kept = [text.replace("\r", "").strip() for text in texts]
+    assert list(documents([f"{folder}/a.csv#bad:1"])) == [text for text in kept if text]

@@ -77,7 +77,7 @@ def refuse_bytes(path: Path, head: bytes) -> None:
             f"{path} has {head.count(0)} zero bytes in its first {len(head):,} bytes",
             f"if it is text, take them out: tr -d '\\000' < {quoted} > {quoted}.clean",
         )
-    if 0 in head or n_control > 0.01 * len(head):
+    if 0 in head or (not is_utf8 and n_control > 0.01 * len(head)):
         begin = head[:8].hex(" ")
         raise DataError(f"{path} is not text: unknown bytes that begin with {begin}", _FORMATS)
 

@@ -10,6 +10,7 @@ from typing import Any
 from saltlm.errors import DataError
 from saltlm.files.bad_rows import BadRow
 from saltlm.files.characters import LONGEST, Characters, too_long
+from saltlm.files.source import Source
 
 _CHUNK = 1 << 16
 _BETWEEN = re.compile(r"[\s,]*")
@@ -65,7 +66,8 @@ def json_array(characters: Characters) -> Iterator[JsonRow]:
                 if not more:
                     raise DataError(
                         f"{characters.path} is not a whole JSON array: it breaks at item {number}",
-                        "fetch or make it again",
+                        "fetch or make it again; if it is no JSON: "
+                        f"{Source.parse(characters.path).with_options(layout='lines')}",
                     ) from error
                 buffer, at = buffer[at:] + more, 0
                 continue
