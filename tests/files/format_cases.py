@@ -168,6 +168,7 @@ CASES = [
         "no field that is known to hold text; it has id, prosa, lang",
         TEXTS,
     ),
+    Case("JSON without text", "a.jsonl", b\'{"chat": [{"a": "b"}]}\', "no field with text", LINES),
     Case(
         "JSON, an array of objects",
         "a.json",
@@ -181,6 +182,13 @@ CASES = [
     Case("Arrow, as datasets writes it", "a.arrow", arrow(TEXTS, pyarrow.ipc.new_stream), TEXTS),
     Case("Arrow, as Feather", "a.feather", arrow(TEXTS, pyarrow.ipc.new_file), TEXTS),
     Case("CSV", "a.csv", b'id,text\n1,"a\nb"\n2,"c ""d"", e"\n3,f\n', ["a\nb", 'c "d", e', "f"]),
+    Case(
+        "CSV with a quotation mark that does not end",
+        "a.csv",
+        b'id,text\n1,"a\n2,b\n3,c\n',
+        "unexpected end of data",
+        ["id,text", '1,"a', "2,b", "3,c"],
+    ),
     Case("CSV with semicolons", "a.csv", "id;text\n1;a, b\n2;Größe\n".encode(), ["a, b", "Größe"]),
     Case(
         "CSV with a column of another name",

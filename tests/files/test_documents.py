@@ -182,7 +182,6 @@ def test_a_dataset_that_cannot_be_reached(monkeypatch):
         ("datasets", "wiki/media", b""),
         ("pyarrow", "a.parquet", b"PAR1"),
         ("backports.zstd", "a.zst", b"\x28\xb5\x2f\xfd"),
-        ("charset_normalizer", "a.txt", b"Stra\xdfe\n"),
         ("defusedxml.ElementTree", "a.tmx", b"<tmx/>"),
         ("mwparserfromhell", "a.xml", b"<mediawiki/>"),
     ],
@@ -195,6 +194,47 @@ def test_a_missing_extra_is_named(monkeypatch, tmp_path, module, name, data):
         name = tmp_path / name
     with pytest.raises(MissingExtraError, match="needs the 'text' extra"):
         list(documents([name]))
+
+
+WESTERN = [
+    "Größe und Straße: „schön“; señor „Öl“, Käse, Bär, grün, früh, süß, Füße, Mühe",
+    "Où est la nouvelle maison ? Ça va très bien, à bientôt !",
+    "El niño está aquí mañana. ¿Dónde?",
+    "La città è più bella perché c'è il sole.",
+    "São Paulo não é a capital; você está aqui amanhã?",
+    "Människor är födda fria och lika i värde på två små öar.",
+    "Alle mennesker er født frie og lige i værdighed på øen.",
+    "Hver maður er borinn frjáls og jafn öðrum að virðingu. Það er þannig.",
+]
+
+
+@pytest.mark.parametrize("text", WESTERN)
+def test_latin_1_is_told_by_the_letters_of_one_language(tmp_path, text, caplog):
+    (tmp_path / "a.txt").write_bytes(f"{text}\n{text}\n".encode("cp1252"))
+    assert list(documents([tmp_path / "a.txt"])) == [text] * 2
+    assert "is read as text, one document a line, in cp1252" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Minden szép erdő és hűvös folyó öröme.", "cp1250"),
+        ("Wszyscy ludzie rodzą się wolni i równi; zażółć gęślą jaźń.", "iso8859-2"),
+        ("Příliš žluťoučký kůň pěl ďábelské ódy.", "cp1250"),
+        ("Toate fiinţele umane se nasc libere şi egale în demnitate.", "cp1250"),
+        ("Bütün insanlar hür, haklar bakımından eşit doğarlar; çocuk.", "cp1254"),
+        ("Visi žmonės gimsta laisvi ir lygūs savo orumu, sąžinė.", "cp1257"),
+        ("Čovjek će ići; ljudska bića rađaju se.", "cp1250"),
+        ("Все люди рождаются свободными", "koi8-r"),
+        ("すべての人間は、生まれながらにして自由であり", "shift-jis"),
+        ("يولد جميع الناس أحرارا", "cp1256"),
+    ],
+)
+def test_other_old_encodings_are_to_be_named(tmp_path, text, encoding):
+    (tmp_path / "a.txt").write_bytes(f"{text}\n".encode(encoding))
+    with pytest.raises(DataError, match=r"a\.txt is not UTF-8.*\nhint: name its encoding: .*#enc"):
+        list(documents([tmp_path / "a.txt"]))
+    assert read(tmp_path / "a.txt", encoding=encoding) == [text]
 
 
 def test_one_document_at_a_time(tmp_path):

@@ -75,9 +75,12 @@ def checked(place: str, text: Any, where: str = "") -> str | BadRow:
 def _judge(source: Source, n_rows: int, reasons: Counter[str], named: list[BadRow]) -> None:
     if reasons.total() > source.bad * n_rows:
         enough = min(1.0, float(f"{1.1 * reasons.total() / n_rows:.2g}"))
+        way = f"put up with them: {source.with_options(bad=enough)}"
+        if reasons.total() == n_rows:
+            way = f"name the field that holds the text: {source.with_options(field='NAME')}"
         raise DataError(
             f"{source.name} has too many bad rows: {_describe(n_rows, reasons, named)}",
-            f"mend the file, or put up with them: {source.with_options(bad=enough)}",
+            f"mend the file, or {way}",
         )
 
 

@@ -2,12 +2,13 @@
 
 import codecs
 import io
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO, cast
 
-from saltlm.errors import DataError, MissingExtraError
+from saltlm.errors import DataError
 from saltlm.files.binary import refuse_bytes
 from saltlm.files.compression import HEAD, Unpacked
 from saltlm.files.source import Source
@@ -21,6 +22,11 @@ _MARKS = {  # the longer first: UTF-32's begins as UTF-16's
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
 _SAMPLE = 1 << 14  # bytes that an old encoding is guessed from
+_ALPHABETS = (  # beyond ASCII, in languages that are written in Latin-1
+    *("äöüß", "àâçéèêëîïôöûùüÿœæ", "áàéèíïóòúüçñ", "àèéìíòóùú", "áâãàçéêíóôõúü", "åäöé"),
+    *("æøåéòô", "áðéíóúýþæö", "äëïéèöüáóíúàê", "õäöüšž"),
+)
+_SIGNS = "\xa0ªº«»‹›„“”‚‘’–—…•·°§€£©®™¿¡²³½¼"
 _LATIN = range(0x20, 0x100)
 
 
@@ -145,20 +151,39 @@ def _explains_zeros(head: bytes, encoding: str) -> bool:
 
 def _old_encoding(path: Path, sample: bytes, source: Source) -> str:
     """Return Western Europe's encoding if the text can be that; any other is to be named."""
+    if _is_western(sample):
+        return "cp1252"
+    guess = _guess(sample)
+    raise DataError(
+        f"{path} is not UTF-8" + (f"; it may be {guess}" if guess else ""),
+        f"name its encoding: {source.with_options(encoding=guess or 'NAME')}",
+    )
+
+
+def _is_western(sample: bytes) -> bool:
+    """Whether nearly all letters beyond ASCII are those of one language of Western Europe.
+
+    Another old encoding gives letters that no one language has beside each other: Turkish in
+    cp1254 has the thorn of Icelandic and the c with cedilla of French.
+    """
+    try:
+        text = sample.decode("cp1252").lower()
+    except UnicodeDecodeError:
+        return False
+    foreign = Counter(character for character in text if not character.isascii())
+    return any(
+        sum(foreign[character] for character in alphabet + _SIGNS) >= 0.95 * foreign.total()
+        for alphabet in _ALPHABETS
+    )
+
+
+def _guess(sample: bytes) -> str | None:
     try:
         from charset_normalizer import from_bytes
-    except ImportError as error:
-        raise MissingExtraError(f"{path} (not UTF-8)", "text") from error
+    except ImportError:
+        return None
     best = from_bytes(sample).best()
-    if best is not None and best.language != "Vietnamese" and "cp1252" in _same(best):
-        return "cp1252"
-    looks = f"; it may be {best.encoding}" if best is not None else ""
-    named = source.with_options(encoding="NAME" if best is None else best.encoding)
-    raise DataError(f"{path} is not UTF-8{looks}", f"name its encoding: {named}")
-
-
-def _same(best: object) -> list[str]:
-    return [str(best.encoding), *best.could_be_from_charset]  # type: ignore[attr-defined]
+    return None if best is None else str(best.encoding)
 
 
 def _is_utf8(line: bytes) -> bool:

@@ -87,5 +87,10 @@ def _found_in(rows: Sequence[tuple[str, Any] | BadRow], source: Source, path: Pa
         sizes.update({name: len(text) for name, text in content.items() if isinstance(text, str)})
     if not sizes and (not mappings or len(mappings) < len(contents)):
         return TEXT_FIELDS[0]
+    if not sizes:
+        raise DataError(
+            f"{path} has no field with text; its fields are {', '.join(mappings[0]) or 'none'}",
+            'write the text of each row as {"text": ...}, one a line, into a .jsonl file',
+        )
     likely = max(sizes, key=lambda name: sizes[name], default=None)
-    return choose_field(list(sizes) or [*mappings[0]], source, path, likely)
+    return choose_field(list(sizes), source, path, likely)

@@ -101,7 +101,7 @@ def table_rows(
         DataError: a quotation mark has no end.
     """
     lines = (line + "\n" for line in characters.lines())
-    rows = _reader(lines, table.delimiter, table.is_quoted)
+    rows = _reader(lines, table.delimiter, table.is_quoted, strict=True)
     try:
         if table.header is not None:
             next(rows, None)
@@ -206,10 +206,11 @@ def _fit(table: TextTable) -> tuple[float, int]:
     return len(table.rows), -marks
 
 
-def _reader(lines: Iterator[str], delimiter: str, is_quoted: bool) -> Any:
+def _reader(lines: Iterator[str], delimiter: str, is_quoted: bool, strict: bool = False) -> Any:
     csv.field_size_limit(LONGEST)
     return csv.reader(
         lines,
         delimiter=delimiter,
+        strict=strict,
         quoting=csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE,
     )
