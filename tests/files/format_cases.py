@@ -168,7 +168,7 @@ CASES = [
         "no field that is known to hold text; it has id, prosa, lang",
         TEXTS,
     ),
-    Case("JSON without text", "a.jsonl", b\'{"chat": [{"a": "b"}]}\', "no field with text", LINES),
+    Case("JSON without text", "a.jsonl", b'{"chat": [{"a": "b"}]}', "no field with text", LINES),
     Case(
         "JSON, an array of objects",
         "a.json",
