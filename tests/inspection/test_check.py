@@ -26,6 +26,7 @@ PASSED = [
     "special token ids of generation_config",
     "forward pass",
     "tokenizer_class",
+    "config.json for older readers",
     "generation_config is consistent",
     "padding_idx is the pad token",
     "chat template renders",

@@ -18,6 +18,7 @@ from tiny_pairs import make_model
 
 CHECKS = [
     "tokenizer_class",
+    "config.json for older readers",
     "generation_config is consistent",
     "padding_idx is the pad token",
     "chat template renders",
@@ -75,7 +76,7 @@ def test_a_sound_model_passes(sound):
 
 def test_a_base_model_has_no_chat_template(copy):
     (copy / "chat_template.jinja").unlink()
-    assert [f.check for f in findings(copy)] == CHECKS[:3] + CHECKS[5:]
+    assert [f.check for f in findings(copy)] == CHECKS[:4] + CHECKS[6:]
 
 
 @pytest.mark.parametrize(
@@ -83,8 +84,14 @@ def test_a_base_model_has_no_chat_template(copy):
     [
         ("tokenizer_config.json", {"tokenizer_class": None}, 0, "names none"),
         ("tokenizer_config.json", {"tokenizer_class": "NoTokenizer"}, 0, "has no NoTokenizer"),
-        ("generation_config.json", {"do_sample": False, "temperature": 0.3}, 1, "temperature"),
-        ("config.json", {"pad_token_id": 5}, 2, "padding_idx 5, pad token 6"),
+        (
+            "config.json",
+            {"rope_theta": None, "rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}},
+            1,
+            "no rope_theta: transformers 4, mlx-lm and CTranslate2 read rotary",
+        ),
+        ("generation_config.json", {"do_sample": False, "temperature": 0.3}, 2, "temperature"),
+        ("config.json", {"pad_token_id": 5}, 3, "padding_idx 5, pad token 6"),
     ],
 )
 def test_settings(file, changes, check, detail, copy):
@@ -144,7 +151,7 @@ def test_a_tensor_of_another_dtype_does_not_stay_so(copy):
         tensors["model.norm.weight"] = tensors["model.norm.weight"].half()
 
     edit_tensors(copy, halve)
-    found = {CHECKS[7]: ("warning", "model.norm.weight in another dtype")}
+    found = {CHECKS[8]: ("warning", "model.norm.weight in another dtype")}
     assert bad(copy) == found
 
 
@@ -166,9 +173,9 @@ def break_tying(model, directory, save):
 @pytest.mark.parametrize(
     ("breaks", "expected"),
     [
-        (break_weights, {CHECKS[6]: ("failed", "model.norm.weight")}),
-        (break_names, {CHECKS[7]: ("warning", "model.norm.weight lost, extra added")}),
-        (break_tying, {CHECKS[8]: ("failed", "tie_word_embeddings True, saved again False")}),
+        (break_weights, {CHECKS[7]: ("failed", "model.norm.weight")}),
+        (break_names, {CHECKS[8]: ("warning", "model.norm.weight lost, extra added")}),
+        (break_tying, {CHECKS[9]: ("failed", "tie_word_embeddings True, saved again False")}),
     ],
 )
 def test_a_model_that_is_saved_as_another(breaks, expected, sound, monkeypatch):
@@ -187,7 +194,7 @@ def test_a_tokenizer_that_is_saved_as_another(sound, monkeypatch):
         (directory / "chat_template.jinja").write_text("{{ messages }}")
 
     monkeypatch.setattr(Fast, "save_pretrained", break_template)
-    assert bad(sound) == {CHECKS[9]: ("failed", "other chat template")}
+    assert bad(sound) == {CHECKS[10]: ("failed", "other chat template")}
 
 
 def test_without_room_nothing_is_saved(sound, monkeypatch):

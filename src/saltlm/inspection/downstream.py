@@ -15,6 +15,7 @@ from saltlm.files.json_object import read_json
 from saltlm.inspection.finding import Finding, advice, verdict
 from saltlm.models.architecture import read_config
 from saltlm.models.checkpoint import Checkpoint, open_checkpoint
+from saltlm.models.older_keys import missing_older_keys
 
 _MARKER = re.compile(r"<[|｜][^|｜\s]+[|｜]>|<(?:start|end)_of_\w+>|</?s>")  # noqa: RUF001
 _QUESTION = "How are you?"
@@ -35,6 +36,7 @@ def handover_findings(
         trust_remote_code: run code that the directory brings along.
     """
     yield _class_finding(directory, tokenizer)
+    yield _older_reader_finding(directory)
     yield from _setting_findings(tokenizer, model)
     if tokenizer.chat_template is not None:
         yield from _chat_findings(tokenizer)
@@ -62,6 +64,18 @@ def handover_findings(
             again, local_files_only=True, trust_remote_code=trust_remote_code
         )
         yield _tokenizer_finding(tokenizer, reloaded)
+
+
+def _older_reader_finding(directory: Path) -> Finding:
+    """Clients that follow transformers 4 take another rotary base where its key is missing."""
+    missing = missing_older_keys(read_json(directory / "config.json"))
+    detail = "every setting that has two names is there under both"
+    if missing:
+        detail = (
+            f"no {', '.join(missing)}: transformers 4, mlx-lm and CTranslate2 read rotary positions"
+            " wrong, without a word"
+        )
+    return advice("config.json for older readers", not missing, detail)
 
 
 def _class_finding(directory: Path, tokenizer: Any) -> Finding:

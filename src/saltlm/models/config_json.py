@@ -45,7 +45,7 @@ def renumber(
         return target.token_to_id(token) if token is not None else None
 
     changed = copy.deepcopy(values)
-    for section in _sections(changed):
+    for section in sections(changed):
         for key, old in list(section.items()):
             if key in _ID_LISTS and old:
                 if not keeps_ids:
@@ -61,7 +61,7 @@ def renumber(
     return changed
 
 
-def _sections(values: dict[str, Any]) -> list[dict[str, Any]]:
+def sections(values: dict[str, Any]) -> list[dict[str, Any]]:
     """Return a configuration and that of its text model, where it is a part of a larger one."""
     return [values, *(values[name] for name in _TEXT_SECTIONS if name in values)]
 
@@ -94,9 +94,9 @@ def _renumber_one(value: Any, new_id: Callable[[Any], int | None]) -> Any:
 def set_vocabulary_size(values: dict[str, Any], size: int) -> dict[str, Any]:
     """Return ``config.json`` with the new number of rows, where the old one says it."""
     changed = copy.deepcopy(values)
-    sections = _sections(changed)
-    holders = [section for section in sections if "vocab_size" in section]
-    for section in holders or sections[1:2] or sections:
+    parts = sections(changed)
+    holders = [part for part in parts if "vocab_size" in part]
+    for section in holders or parts[1:2] or parts:
         section["vocab_size"] = size
     return changed
 
@@ -113,7 +113,7 @@ def set_dtype(values: dict[str, Any], dtype: str) -> dict[str, Any]:
 def without_pad(values: dict[str, Any]) -> dict[str, Any]:
     """Return ``config.json`` without a pad id; the tokenizer and ``generation_config`` keep it."""
     changed = copy.deepcopy(values)
-    for section in _sections(changed):
+    for section in sections(changed):
         if "pad_token_id" in section:
             section["pad_token_id"] = None
     return changed

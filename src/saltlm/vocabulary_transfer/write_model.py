@@ -25,6 +25,7 @@ from saltlm.models.config_json import (
     without_pad,
 )
 from saltlm.models.hub import resolve_model, revision_of
+from saltlm.models.older_keys import with_older_keys
 from saltlm.models.shards import planned_bytes
 from saltlm.models.token_tables import Tables, replacements
 from saltlm.models.write import write_checkpoint
@@ -136,6 +137,7 @@ def _write_settings(
                 values = without_pad(values)
             if config.dtype is not None:
                 values = set_dtype(values, config.dtype)
+            values = with_older_keys(values)
         if values:
             text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
             (directory / name).write_text(text, encoding="utf-8")
