@@ -152,9 +152,10 @@ def test_m2m100_counts_its_ids_in_vocab_json(tmp_path, train, corpus):
         assert converted.encode(text, add_special_tokens=False).ids == expected
 
 
-def test_bartpho_has_rows_for_the_pieces_of_its_dict_only(tmp_path, train, corpus):
+@pytest.mark.parametrize("class_name", ["BartphoTokenizer", "PreTrainedTokenizerFast"])
+def test_bartpho_has_rows_for_the_pieces_of_its_dict_only(tmp_path, train, corpus, class_name):
     """Where the original knows every piece the cut is its own; else pieces with rows spell it."""
-    original = save(tmp_path, "sentencepiece.bpe.model", train(), "mbart", "BartphoTokenizer")
+    original = save(tmp_path, "sentencepiece.bpe.model", train(), "mbart", class_name)
     pieces = [original.id_to_piece(id) for id in range(3, original.get_piece_size())]
     kept = [piece for at, piece in enumerate(pieces) if at % 8 or len(piece) == 1]
     (tmp_path / "dict.txt").write_text("".join(f"{piece} 1\n" for piece in kept))

@@ -70,7 +70,7 @@ def layout_of(proto: Any, declared: Declared) -> Layout:
     directory, kind = declared.directory, declared.kind
     if kind == "m2m100" and (listed := read_json(directory / "vocab.json")):
         strings = sorted(listed, key=listed.__getitem__)
-    elif kind == "bartpho" and (directory / "dict.txt").is_file():
+    elif kind in ("bartpho", "mbart") and (directory / "dict.txt").is_file():
         strings = [*_FAIRSEQ, *_first_words(directory / "dict.txt"), "<mask>"]
     elif kind in (
         "xlmroberta",

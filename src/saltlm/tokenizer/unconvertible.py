@@ -33,7 +33,7 @@ def check_convertible(declared: Declared) -> None:
     if reason is None and (directory / "source.spm").is_file():
         reason = _REASONS["marian"]
     if reason is not None:
-        name = declared.class_name or f"tokenizer of a {declared.kind} model"
+        name = declared.class_name or f"tokenizer ({declared.kind or 'source.spm'})"
         raise VocabularyError(f"the {name} of {directory} {reason}", _MULTILINGUAL)
     if (directory / "tekken.json").is_file():
         raise VocabularyError(
