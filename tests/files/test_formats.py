@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -226,6 +226,7 @@ def test_a_cut_array_gives_what_it_has_and_is_told(tmp_path):
 some_text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
 
 
+@settings(max_examples=30)
 @given(texts=st.lists(some_text.filter(str.strip), min_size=1, max_size=5))
 def test_rows_come_back_whatever_is_in_them(tmp_path_factory, texts):
     folder = tmp_path_factory.getbasetemp()
