@@ -38,6 +38,15 @@ with contextlib.suppress(SystemExit):
 """
 
 
+HELP_OF_VERBS = """
+import contextlib
+from saltlm.cli.main import VERBS, main
+for verb in VERBS:
+    with contextlib.suppress(SystemExit):
+        main([verb, "--help"])
+"""
+
+
 @pytest.mark.parametrize(
     "code",
     [
@@ -45,10 +54,10 @@ with contextlib.suppress(SystemExit):
         "from saltlm.errors import SaltlmError",
         HELP.replace("ARGUMENTS", "['--help']"),
         HELP.replace("ARGUMENTS", "['--version']"),
-        HELP.replace("ARGUMENTS", "['transfer', '--help']"),
+        HELP_OF_VERBS,
         HELP.replace("ARGUMENTS", "['transfr']"),
     ],
-    ids=["package", "errors", "help", "version", "help of a verb", "typo"],
+    ids=["package", "errors", "help", "version", "help of every verb", "typo"],
 )
 def test_no_heavy_library_is_loaded(code):
     assert loaded_by(code) == []

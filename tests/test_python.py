@@ -3,12 +3,15 @@
 import importlib
 import inspect
 import typing
+from pathlib import Path
 
 import pytest
 
 import saltlm
 from saltlm.cli.main import VERBS
 from saltlm.evaluation.config import QuickConfig
+from saltlm.inspection.explain import Influence
+from saltlm.inspection.finding import Check, Finding
 
 FUNCTIONS = [verb for verb in VERBS if verb != "demo"]
 # How the command line shows a result, or that it shows something else; and --set KEY=VALUE, which
@@ -86,3 +89,25 @@ def test_every_type_in_a_signature_is_exported(verb):
 def test_an_unknown_keyword_is_told_with_the_nearest(verb, arguments):
     with pytest.raises(saltlm.SaltlmError, match="there is no option 'sead'\nhint: did you mean"):
         getattr(saltlm, verb)(*arguments, sead=1)
+
+
+def test_results_say_what_came_out():
+    found = Check(
+        Path("out"),
+        (Finding("a", "ok", "x"), Finding("b", "warning", "y"), Finding("c", "failed", "z")),
+    )
+    assert repr(found) == ("Check(out: NOT SOUND; 1 checks ok)\n  warning: b: y\n  failed: c: z")
+    assert not found.is_sound
+    assert Check(Path("out"), found.findings[:2]).is_sound
+    adapted = saltlm.AdaptResult(Path("out"), 3, 96_000, 1.5, {"target": 1.25, "English": 2.0})
+    assert repr(adapted) == (
+        "AdaptResult(out: 96,000 tokens; bits per byte: target 1.250, English 2.000)"
+    )
+    influences = tuple(Influence(f"t{i}", i, 0.5 - i / 10, 0.9, 0.1) for i in range(7))
+    made = saltlm.Explanation("_Haus", "Haus", 7, "made", 3, None, (), 0.25, 1.0, influences)
+    assert repr(made) == (
+        "Explanation('Haus', id 7: made of +0.50 t0, +0.40 t1, +0.30 t2, +0.20 t3, +0.10 t4"
+        " and 2 more; residual 0.25)"
+    )
+    shared = saltlm.Explanation("_Hund", "Hund", 8, "shared", 4, 55)
+    assert repr(shared) == "Explanation('Hund', id 8: shared, the source's row 55)"

@@ -12,7 +12,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from accelerate.utils import broadcast_object_list
+from saltlm.errors import MissingExtraError
+
+try:
+    import accelerate
+except ModuleNotFoundError as absent:
+    if absent.name != "accelerate":
+        raise
+    raise MissingExtraError("saltlm adapt", "adapt") from absent
 
 from saltlm.adaptation import checkpoints
 from saltlm.adaptation.checkpoints import Saved
@@ -90,7 +97,7 @@ def adapt(
         run = read_inputs(directory, folder, config, accelerator)
         inputs = hashes_of(run) if is_main else {}
         chosen = [choose_start(folder, identity(config, inputs), str(resume)) if is_main else None]
-        saved: Saved | None = broadcast_object_list(chosen)[0]
+        saved: Saved | None = accelerate.utils.broadcast_object_list(chosen)[0]
         log_plan(run, saved)
         accelerator.init_trackers("saltlm", config=flatten(config.model_dump(mode="json")))
         for number, stage in enumerate(run.stages):

@@ -60,15 +60,17 @@ class StageConfig(Section):
     """One stage of training, written ``kind`` or ``kind:share``."""
 
     kind: StageKind = Field(description="which weights learn")
-    share: float | None = Field(None, gt=0, lt=1, description="of all steps; none: of what is left")
+    share: float | None = Field(
+        None, gt=0, lt=1, description="share of all steps; none: of what is left"
+    )
 
 
 class LearningRates(Section):
     """Peak learning rates of AdamW."""
 
-    new: float = Field(1e-3, ge=0, description="of the rows that the transfer made")
-    shared: float = Field(3e-4, ge=0, description="of the rows that it copied")
-    body: float = Field(3e-4, ge=0, description="of everything else, adapters included")
+    new: float = Field(1e-3, ge=0, description="learning rate of the rows that the transfer made")
+    shared: float = Field(3e-4, ge=0, description="learning rate of the rows that it copied")
+    body: float = Field(3e-4, ge=0, description="learning rate of everything else, adapters too")
 
 
 class LoraConfig(Section):
@@ -118,17 +120,25 @@ class AdaptConfig(Section):
     )
     ends: int = Field(2, ge=1, description="layers at each end that the stage top-bottom trains")
     lora: LoraConfig = LoraConfig()
-    schedule: Literal["wsd", "cosine"] = Field("wsd", description="of the learning rates")
-    warmup: float = Field(0.02, ge=0, le=1, description="share of each stage that warms up")
-    decay: float = Field(0.2, ge=0, le=1, description="share of the run in which wsd decays")
-    floor: float = Field(0.0, ge=0, le=1, description="share of the peak where the decay ends")
+    schedule: Literal["wsd", "cosine"] = Field(
+        "wsd",
+        description="how learning rates fall: wsd only at the end of the run, cosine all the way",
+    )
+    warmup: float = Field(
+        0.02, ge=0, le=1, description="share of each stage in which learning rates rise"
+    )
+    decay: float = Field(
+        0.2, ge=0, le=1, description="share of the run in which wsd lets them fall"
+    )
+    floor: float = Field(0.0, ge=0, le=1, description="share of the peak that they fall to")
     lr: LearningRates = LearningRates()
-    weight_decay: float = Field(0.1, ge=0, description="of the body's matrices")
+    weight_decay: float = Field(0.1, ge=0, description="weight decay of the body's matrices")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
 
-    seed: int = Field(0, ge=0, description="of the order of the text, dropout and adapters")
+    seed: int = Field(0, ge=0, description="seed of the order of the text, dropout and adapters")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="of the activations; auto: bfloat16 where the device has it"
+        "auto",
+        description="number format of the activations; auto: bfloat16 where the device has it",
     )
     attention: str | None = Field(
         None, description="transformers' attn_implementation, such as flash_attention_2"

@@ -63,18 +63,13 @@ def command(
       accelerate launch --config_file fsdp2.yaml --num_processes 8 -m saltlm adapt MODEL ...
     """
     from saltlm.adaptation.config import load_adapt_config
-    from saltlm.errors import MissingExtraError
 
     options = load_adapt_config(config, assignments, **flags)
-    try:
-        from accelerate import PartialState
+    from saltlm.adaptation.adapt import adapt
 
-        from saltlm.adaptation.adapt import adapt
-    except ModuleNotFoundError as error:
-        if error.name != "accelerate":
-            raise
-        raise MissingExtraError("saltlm adapt", "adapt") from error
     result = adapt(model, out, resume=resume, config=options)
+    from accelerate import PartialState
+
     if not PartialState().is_main_process:
         return
     measured = ", ".join(f"{name} {value:.3f}" for name, value in result.bits_per_byte.items())

@@ -19,10 +19,13 @@ Dtype = Literal["bfloat16", "float16", "float32"]
 class SpecialTokensConfig(Section):
     """Which special tokens the new model has."""
 
-    carry_plm: tuple[str, ...] = Field((), description="PLM specials to keep as new tokens")
-    drop: tuple[str, ...] = Field((), description="source specials not to carry")
+    carry_plm: tuple[str, ...] = Field(
+        (), description="special tokens of the PLM to keep as new tokens"
+    )
+    drop: tuple[str, ...] = Field((), description="special tokens of the source to leave out")
     roles: dict[str, str] = Field(
-        default_factory=dict, description="role (bos, eos, pad, unk, ...) -> token that plays it"
+        default_factory=dict,
+        description="token for a role (bos, eos, pad, unk, ...), as {role: token}",
     )
 
 
@@ -41,7 +44,8 @@ class FasttextConfig(Section):
         "words", description="what counts as a word: words, or the new model's tokens as in FOCUS"
     )
     compose: bool = Field(
-        True, description="of n-grams, the vectors of what is not in the dictionary; FOCUS: false"
+        True,
+        description="give what is not in the dictionary the vectors of its n-grams; FOCUS: false",
     )
     dimension: int = Field(300, ge=1, description="width of the vectors")
     epochs: int = Field(3, ge=1, description="passes over the corpus")
@@ -50,8 +54,10 @@ class FasttextConfig(Section):
     minn: int = Field(3, ge=1, description="shortest character n-gram")
     maxn: int = Field(6, ge=1, description="longest character n-gram")
     bucket: int = Field(300_000, ge=1, description="rows that all n-grams share by hash")
-    negatives: int = Field(5, ge=1, description="samples of negative sampling")
-    learning_rate: float = Field(0.1, gt=0, description="at the start; falls to zero")
+    negatives: int = Field(5, ge=1, description="number of negative samples")
+    learning_rate: float = Field(
+        0.1, gt=0, description="learning rate at the start; it falls to zero"
+    )
 
 
 class CalibrationConfig(Section):
@@ -90,7 +96,8 @@ class RowsConfig(Section):
     )
     match: Match = Field("exact", description="which tokens of the two models count as the same")
     copy_shared: bool = Field(
-        True, description="false: the method makes the shared tokens' rows too, as in WECHSEL"
+        True,
+        description="copy the rows of shared tokens; false: the method makes them, as in WECHSEL",
     )
     min_shared: int = Field(20, ge=1, description="refuse a pair that shares fewer tokens")
     seed: int = Field(
