@@ -173,7 +173,7 @@ def test_places_that_are_taken(tmp_path, model):
             "more than the model's 64 pos",
         ),
         ({"sequence_length": 64, "data": {"SMALL": None}}, DataError, "fewer than one sequence"),
-        ({"heldout": {"x": "EMPTY"}}, DataError, "has no text .EMPTY."),
+        ({"heldout": {"x": "EMPTY"}}, DataError, "--heldout has no text .EMPTY."),
         ({"trackers": ("wandb",)}, ConfigError, "the tracker wandb is not installed\nhint: pip"),
     ],
 )

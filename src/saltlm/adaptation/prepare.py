@@ -192,7 +192,7 @@ def _count_steps(packed: list[PackedText], config: AdaptConfig) -> int:
 
 def _heldout(config: AdaptConfig) -> Iterator[tuple[str, list[str]]]:
     for name, file in config.heldout.items():
-        yield name, first([file], config.eval_documents)
+        yield name, first([file], config.eval_documents, "--heldout")
 
 
 def _suite(config: AdaptConfig) -> Iterator[Task]:

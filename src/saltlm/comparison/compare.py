@@ -53,6 +53,8 @@ from saltlm.vocabulary_transfer.write_model import expected_bytes, finish_model,
 
 logger = logging.getLogger(__name__)
 
+_OPTIONS = {TARGET: "--heldout", ENGLISH: "--english"}
+
 
 def compare(
     source: str | Path,
@@ -115,7 +117,7 @@ def compare(
     if quick:
         texts_of = QuickConfig(heldout=files[TARGET], english=_paths(english), parallel=parallel)
         suite = SuiteConfig(limit=documents, seed=config.seed, quick=texts_of)
-    texts = {name: first(paths, documents) for name, paths in files.items()}
+    texts = {name: first(paths, documents, _OPTIONS[name]) for name, paths in files.items()}
     if adaptation is not None:
         check_adapt_extra()
         require_matplotlib()

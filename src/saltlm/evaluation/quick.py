@@ -37,12 +37,18 @@ def quick_tasks(config: QuickConfig, *, limit: int | None, seed: int) -> Iterato
     n = limit or LIMIT
     heldout, english, parallel = config.heldout, config.english, config.parallel
     if heldout:
-        yield planned("target text", lambda: text_task("target text", first(heldout, n), seed))
+        yield planned(
+            "target text", lambda: text_task("target text", first(heldout, n, "--heldout"), seed)
+        )
     if english:
-        yield planned("English text", lambda: text_task("English text", first(english, n), seed))
+        yield planned(
+            "English text", lambda: text_task("English text", first(english, n, "--english"), seed)
+        )
     if heldout:
         n_prompts = config.prompts
-        yield planned("generation", lambda: generation_task(first(heldout, n), n_prompts, seed))
+        yield planned(
+            "generation", lambda: generation_task(first(heldout, n, "--heldout"), n_prompts, seed)
+        )
     if parallel is not None:
         k = config.distractors
         yield planned("retrieval", lambda: retrieval_task(first_pairs(parallel, n), seed))

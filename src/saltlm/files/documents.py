@@ -37,30 +37,40 @@ def documents(texts: Sequence[Text]) -> Iterator[str]:
         yield from good_rows(source, _rows(source))
 
 
-def first(texts: Sequence[Text], n: int) -> list[str]:
+def first(texts: Sequence[Text], n: int, option: str = "--corpus") -> list[str]:
     """Return the first documents of texts, `n` or fewer.
+
+    Args:
+        texts: as in `documents`.
+        n: at most so many.
+        option: that gave the texts, for the message.
 
     Raises:
         DataError: there is none, or as in `documents`.
     """
     found = list(islice(documents(texts), n))
     if not found:
-        check_corpus(texts)
+        check_corpus(texts, option)
     return found
 
 
-def check_corpus(texts: Sequence[Text]) -> None:
+def check_corpus(texts: Sequence[Text], option: str = "--corpus") -> None:
     """Make sure that there is text in each of the texts.
+
+    Args:
+        texts: as in `documents`.
+        option: that gave them, for the message.
 
     Raises:
         DataError: none is given, or one holds no document; and as in `documents`.
     """
-    hint = "give --corpus a file with text in it; docs/formats.md has what is read"
+    hint = f"give {option} a file with text in it; docs/formats.md has what is read"
+    name = "the corpus" if option == "--corpus" else option
     if not texts:
-        raise DataError("the corpus has no text (none was given)", hint)
+        raise DataError(f"{name} has no text (none was given)", hint)
     for text in texts:
         if next(documents([text]), None) is None:
-            raise DataError(f"the corpus has no text ({text})", hint)
+            raise DataError(f"{name} has no text ({text})", hint)
 
 
 def is_endless(text: Text) -> bool:

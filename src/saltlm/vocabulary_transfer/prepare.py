@@ -92,9 +92,12 @@ def check_inputs(config: TransferConfig, choices: Sequence[Choice]) -> None:
     is_counted = bool(unigrams) or config.prune_to is not None
     if config.corpus or is_counted:
         check_corpus(config.corpus)
-    for texts in (unigrams, config.source_corpus):
+    for name, texts in (
+        ("calibration.unigrams", unigrams),
+        ("source_corpus", config.source_corpus),
+    ):
         if texts:
-            check_corpus(texts)
+            check_corpus(texts, f"--set {name}")
     for choice in choices:
         if METHODS[choice.name].needs_files and not choice.files:
             raise ConfigError(

@@ -34,7 +34,7 @@ def unigrams_of(pair: Pair, plan: Plan, config: TransferConfig) -> Unigrams:
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    texts = first(config.calibration.unigrams, _CALIBRATION_DOCUMENTS)
+    texts = first(config.calibration.unigrams, _CALIBRATION_DOCUMENTS, "--set calibration.unigrams")
     directory = pair.source.directory
     model = AutoModelForCausalLM.from_pretrained(directory, dtype="auto", local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
