@@ -1,5 +1,6 @@
 """Every method against an oracle in plain float64 numpy, and the laws that all of them keep."""
 
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -18,7 +19,7 @@ from saltlm.methods.pursuit import pursue
 from saltlm.methods.registry import METHODS, choose_method, parse_method
 from saltlm.methods.spaces import nearest, sharpen
 
-VECTORS_ONLY = [name for name in METHODS if name not in ("fvt", "wechsel")]
+VECTORS_ONLY = [name for name in METHODS if name not in ("fvt", "wechsel", "first-piece")]
 SAMPLED = ["random", "multivariate"]
 
 
@@ -246,7 +247,7 @@ def test_rows_equal_the_oracle(text, h_t):
 
 
 def test_every_method_but_those_that_read_texts_is_tested_here():
-    assert {*ORACLES, *SAMPLED, "fvt", "wechsel"} == set(METHODS)
+    assert {*ORACLES, *SAMPLED, "fvt", "wechsel", "first-piece"} == set(METHODS)
 
 
 @pytest.mark.parametrize("method", SAMPLED)
@@ -376,6 +377,24 @@ def test_a_choice_is_written_as_it_is_read():
     assert str(parse_method("salt:scale=1.0")) == "salt"
 
 
+def test_two_sides_are_written_as_they_are_read():
+    for text in (
+        "global-residual:ridge=1.0/first-piece",
+        "global-residual:ridge=1.0/first-piece:share=0.25",
+        "salt/mean",
+        "wechsel:source_vectors=lists/de.txt/fvt",
+        "salt/wechsel:source_vectors=lists/de.txt",
+    ):
+        assert str(parse_method(text)) == text
+    choice = parse_method("salt:ridge=0.1/focus:scale=2")
+    assert (choice.name, choice.options["ridge"]) == ("salt", 0.1)
+    assert choice.output == parse_method("focus:scale=2")
+    assert choice.sides == [choice, choice.output]
+    one = parse_method("wechsel:source_vectors=lists/de.txt")
+    assert (one.output, one.files) == (None, [Path("lists/de.txt")])
+    assert parse_method("salt/wechsel:source_vectors=lists/de.txt").files == one.files
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -386,6 +405,15 @@ def test_a_choice_is_written_as_it_is_read():
         ("salt:ridge", "'ridge' is not option=value"),
         ("salt:ridge=-1", "option ridge=-1 of salt: Input should be greater than or equal to 0"),
         ("omp:k=many", "option k='many' of omp: Input should be a valid integer"),
+        (
+            "first-piece",
+            "first-piece makes rows of the head alone, out of another method's\nhint: for instance:"
+            " --method global-residual:ridge=1.0/first-piece",
+        ),
+        ("first-piece/salt", "first-piece makes rows of the head alone"),
+        ("salt/fist-piece", "there is no method 'fist-piece'\nhint: did you mean first-piece?"),
+        ("salt/first-piece:share=2", "option share=2 of first-piece: Input should be less than"),
+        ("salt:ridge=1/fist", "option ridge='1/fist' of salt: Input should be a valid number"),
         ("focus:space=moon", "option space='moon' of focus: Input should be 'auxiliary', 'plm' or"),
     ],
 )

@@ -14,7 +14,7 @@ from saltlm.auxiliary.fasttext_format import read_fasttext
 from saltlm.auxiliary.subwords import seen_in_training, token_vectors
 from saltlm.errors import AuxiliaryVectorsError, ConfigError
 from saltlm.methods.calibration import Bias, Unigrams, log_frequencies, match_norms, match_unigrams
-from saltlm.methods.fit import fit_method
+from saltlm.methods.fit import fit_method, fit_sides
 from saltlm.methods.inputs import MethodInputs, Texts
 from saltlm.methods.pieces import source_pieces, without
 from saltlm.methods.registry import parse_method
@@ -96,6 +96,56 @@ def test_fvt_by_length_weighs_pieces_by_their_bytes(tokenizers_by_family):
         sizes = [len(inputs.texts.source_forms[id].text) for id in ids]
         wanted = np.average(table[ids].numpy(), axis=0, weights=sizes)
         np.testing.assert_allclose(row, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_first_piece_is_half_the_piece_and_half_the_other_method(tokenizers_by_family, pair):
+    source, plm = (tokenizers_by_family[family] for family in pair)
+    inputs = make_task(source, plm)
+    table = make_table(inputs)
+    everything = slice(0, len(inputs.plm_new))
+    other = rows_of("global:ridge=1", inputs, table).double().numpy()
+    for share in (0.5, 0.125):
+        choice = parse_method(f"global:ridge=1/first-piece:share={share}")
+        embedding, head = (side.fill(table)(everything) for side in fit_sides(choice, inputs))
+        np.testing.assert_array_equal(embedding.double().numpy(), other)
+        n_checked = 0
+        for form, row, mapped in zip(inputs.texts.new_forms, head, other, strict=True):
+            try:
+                text = form.text.decode()
+            except UnicodeDecodeError:
+                continue
+            space = " " * (form.begins_word and pair[0] != "sentencepiece")
+            first = source.encode(space + text, add_special_tokens=False).ids[0]
+            if inputs.texts.source_forms[first] is None:
+                continue
+            wanted = share * table[first].double().numpy() + (1 - share) * mapped
+            np.testing.assert_allclose(row, wanted, atol=1e-5)
+            n_checked += 1
+        assert n_checked > 20
+    part = fit_sides(choice, inputs)[1].fill(table)(slice(5, 9))
+    torch.testing.assert_close(part, head[5:9])
+
+
+def test_without_a_first_piece_the_other_method_stays(tokenizers_by_family):
+    byte_level = tokenizers_by_family["bytelevel"]
+    half = byte_level.token_to_id("Ñ")
+    inputs = make_task(byte_level, byte_level, new=[half], held_out=[half])
+    table = make_table(inputs)
+    choice = parse_method("global/first-piece")
+    embedding, head = (side.fill(table)(slice(0, 1)) for side in fit_sides(choice, inputs))
+    assert torch.equal(embedding, head)
+
+
+def test_two_methods_are_fitted_side_by_side(tokenizers_by_family):
+    source, plm = tokenizers_by_family["bytelevel"], tokenizers_by_family["unigram"]
+    inputs = make_task(source, plm)
+    table, everything = make_table(inputs), slice(0, len(inputs.plm_new))
+    sides = fit_sides(parse_method("global/fvt"), inputs)
+    for side, method in zip(sides, ("global", "fvt"), strict=True):
+        assert torch.equal(side.fill(table)(everything), rows_of(method, inputs, table))
+    same, again = fit_sides(parse_method("global"), inputs)
+    assert same is again
 
 
 def test_half_characters_are_made_of_single_bytes(tokenizers_by_family):

@@ -20,7 +20,17 @@ from saltlm.cli.options import options, settings
     help="Write the new model into this directory.",
 )
 @options(
-    *("transfer", "method", "aux", "corpus", "mode", "prune_to", "target_tokenizer", "match"),
+    *(
+        "transfer",
+        "method",
+        "aux",
+        "corpus",
+        "mode",
+        "prune_to",
+        "target_tokenizer",
+        "match",
+        "untie",
+    ),
     *("seed", "dtype", "max_shard_size", "pad_to_multiple_of", "trust_remote_code"),
 )
 @click.option("--force", is_flag=True, help="Replace --out if it exists.")

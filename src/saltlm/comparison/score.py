@@ -159,7 +159,9 @@ def _score_pair(
 
 def default_methods() -> list[str]:
     """Return the methods that need nothing but the pair."""
-    return [name for name, method in METHODS.items() if not method.needs_files]
+    return [
+        name for name, method in METHODS.items() if not (method.needs_files or method.is_for_head)
+    ]
 
 
 def corpus_counts(pair: Pair, corpus: Sequence[Path]) -> Int64[Tensor, " v_t"] | None:

@@ -76,8 +76,8 @@ class RowsConfig(Section):
 
     method: str = Field(
         "salt",
-        description="how to make new rows, as name or name:option=value; saltlm score --list shows"
-        " all",
+        description="how to make new rows, as name or name:option=value, or two of them as"
+        " INPUT/OUTPUT for embedding and head; saltlm score --list shows all",
     )
     corpus: Files = Field((), description="text of the target language")
     mode: Mode = Field(
@@ -93,6 +93,9 @@ class RowsConfig(Section):
     )
     source_corpus: Files = Field(
         (), description="text that mode=extend must not cut in a new way; default: some English"
+    )
+    untie: bool = Field(
+        False, description="give a model whose head is its embedding a head of its own"
     )
     match: Match = Field("exact", description="which tokens of the two models count as the same")
     copy_shared: bool = Field(

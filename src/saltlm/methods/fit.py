@@ -3,7 +3,7 @@
 from typing import Any, Protocol
 
 from saltlm.methods.inputs import Fitted, MethodInputs
-from saltlm.methods.registry import Choice, load_method
+from saltlm.methods.registry import METHODS, Choice, load_method
 
 
 class MakeRows(Protocol):
@@ -14,8 +14,32 @@ class MakeRows(Protocol):
         ...
 
 
+class MakeHeadRows(Protocol):
+    """The contract of a method for the head alone."""
+
+    def __call__(self, inputs: MethodInputs, other: Fitted, /, **options: Any) -> Fitted:
+        """Return the method, fitted to the inputs and to the method of the embedding's rows."""
+        ...
+
+
+def fit_sides(choice: Choice, inputs: MethodInputs) -> tuple[Fitted, Fitted]:
+    """Return what makes the embedding's rows and what makes the head's, fitted to the inputs.
+
+    Raises:
+        ConfigError: as in `fit_method`.
+    """
+    embedding = fit_method(choice, inputs)
+    output = choice.output
+    if output is None:
+        return embedding, embedding
+    if not METHODS[output.name].is_for_head:
+        return embedding, fit_method(output, inputs)
+    make: MakeHeadRows = load_method(output.name)
+    return embedding, make(inputs, embedding, **output.options)
+
+
 def fit_method(choice: Choice, inputs: MethodInputs) -> Fitted:
-    """Return a method with its options, fitted to the inputs.
+    """Return a method with its options, fitted to the inputs; of two sides, the embedding's.
 
     Raises:
         ConfigError: options that do not go together, or files and texts that are missing.

@@ -1,4 +1,4 @@
-"""FVT: a new token's row is the mean of the rows of its pieces in the source's tokenizer."""
+"""Rows of a new token's pieces in the source's tokenizer: their mean (FVT), or the first one's."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Literal
@@ -54,6 +54,34 @@ def fvt(
         return bag_rows(rows, offsets, indices, coefficients)
 
     return Fitted(fill)
+
+
+def first_piece(
+    inputs: MethodInputs,
+    other: Fitted,
+    *,
+    share: Annotated[
+        float, Field(ge=0, le=1, description="of the first piece's row; the rest is the method's")
+    ] = 0.5,
+) -> Fitted:
+    """Return rows of the head: half that of the token's first piece, half another method's.
+
+    Where the source would have begun to write the token, it gave its first piece; so that piece's
+    row knows when the token is due. A token without any piece gets the other method's row.
+
+    Raises:
+        ConfigError: the inputs have no texts.
+    """
+    texts = inputs.read_texts("first-piece")
+    pieces = source_pieces(texts, set(inputs.held_out_ids.tolist()), word_start=True)
+    first = torch.tensor([ids[0] if ids else 0 for ids in pieces], dtype=torch.int64)
+    shares = torch.tensor([share if ids else 0.0 for ids in pieces]).unsqueeze(1)
+
+    def fill(table: Float[Tensor, "v_s h"]) -> Rows:
+        rows = other.fill(table)
+        return lambda part: torch.lerp(rows(part), table[first[part]].float(), shares[part])
+
+    return Fitted(fill, other.neighbours, other.fit)
 
 
 def source_pieces(texts: Texts, held_out: Collection[int], *, word_start: bool) -> list[list[int]]:

@@ -8,6 +8,7 @@ a record can name.
 import difflib
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,12 +28,15 @@ class Method(NamedTuple):
         description: what the rows are, in half a line.
         search: option -> values that `saltlm score --select` tries beside the published ones.
         needs_files: whether it does nothing without files that have to be named.
+        is_for_head: whether it makes rows of the head alone, out of another method's; see
+            `fit.MakeHeadRows`.
     """
 
     make: str
     description: str
     search: Mapping[str, Sequence[Any]] = {}
     needs_files: bool = False
+    is_for_head: bool = False
 
 
 METHODS = {
@@ -96,25 +100,44 @@ METHODS = {
         "kernel ridge regression from the PLM's rows",
         search={"ridge": (0.03, 0.1), "gamma": (0.5, 1.0, 2.0)},
     ),
+    "first-piece": Method(
+        "pieces.first_piece",
+        "of the head: half the row of the token's first source piece, half another method's",
+        is_for_head=True,
+    ),
 }
 
 
 class Choice(NamedTuple):
-    """A method with all its options, those that were given and the defaults."""
+    """A method with all its options, those that were given and the defaults.
+
+    Attributes:
+        name: of the method.
+        options: name -> value.
+        output: makes the head's rows, if another method does.
+    """
 
     name: str
     options: dict[str, Any]
+    output: "Choice | None" = None
 
     def __str__(self) -> str:
         """Write the method as `parse_method` reads it, without the defaults."""
         defaults = option_defaults(self.name)
         given = [f"{key}={value}" for key, value in self.options.items() if value != defaults[key]]
-        return ":".join([self.name, *given])
+        text = ":".join([self.name, *given])
+        return text if self.output is None else f"{text}/{self.output}"
+
+    @property
+    def sides(self) -> "list[Choice]":
+        """The method of the embedding's rows, and the head's if it is another."""
+        return [self] if self.output is None else [self, self.output]
 
     @property
     def files(self) -> list[Path]:
         """The files that the options name."""
-        return [value for value in self.options.values() if isinstance(value, Path)]
+        values = [value for side in self.sides for value in side.options.values()]
+        return [value for value in values if isinstance(value, Path)]
 
 
 def plain(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,9 +148,30 @@ def plain(options: Mapping[str, Any]) -> dict[str, Any]:
 def parse_method(text: str) -> Choice:
     """Read ``name`` or ``name:option=value:option=value``; the values are read as YAML.
 
+    ``INPUT/OUTPUT`` names two methods: of the embedding's rows, and of the head's.
+
     Raises:
         ConfigError: an unknown method or option, or a value that it cannot have.
     """
+    before, after = _split_sides(text)
+    choice = _parse_side(before)
+    if METHODS[choice.name].is_for_head:
+        raise ConfigError(
+            f"{choice.name} makes rows of the head alone, out of another method's",
+            f"for instance: --method global-residual:ridge=1.0/{choice.name}",
+        )
+    return choice if after is None else choice._replace(output=_parse_side(after))
+
+
+def _split_sides(text: str) -> tuple[str, str | None]:
+    """Return the methods before and behind a slash; a slash in the path of a file is none."""
+    *_, last = [None, *re.finditer(r"/([\w+-]+)(?=:|$)", text)]
+    if last is not None and (last[1] in METHODS or "/" in text.partition(":")[0]):
+        return text[: last.start()], text[last.start() + 1 :]
+    return text, None
+
+
+def _parse_side(text: str) -> Choice:
     name, *assignments = text.split(":")
     options = {}
     for assignment in assignments:

@@ -110,6 +110,14 @@ def set_dtype(values: dict[str, Any], dtype: str) -> dict[str, Any]:
     return {"dtype": dtype, **changed} if "torch_dtype" not in changed else changed
 
 
+def set_untied(values: dict[str, Any]) -> dict[str, Any]:
+    """Return ``config.json`` of a model whose head is a table of its own."""
+    changed = copy.deepcopy(values)
+    for section in _sections(changed):
+        section["tie_word_embeddings"] = False
+    return changed
+
+
 def without_pad(values: dict[str, Any]) -> dict[str, Any]:
     """Return ``config.json`` without a pad id; the tokenizer and ``generation_config`` keep it."""
     changed = copy.deepcopy(values)

@@ -49,6 +49,11 @@ class Tables:
     names: dict[str, tuple[str, ...]]
     is_tied: bool
 
+    @property
+    def was_tied(self) -> bool:
+        """Whether the head was the embedding until `models.untie` gave it a name."""
+        return self.head is self.embedding
+
 
 def read_tables(
     checkpoint: Checkpoint,

@@ -16,7 +16,8 @@ _TEMPLATE = """\
 # {{ name }}
 
 {{ source.name }} with {{ choice }}, made by saltlm {{ version }}.
-Method: {{ method }}, {{ methods[method].description }}; see
+Method: {{ method }}, {{ methods[method].description }}
+{%- if output %}; for the head {{ output }}, {{ methods[output].description }}{% endif %}; see
 [SALT](https://arxiv.org/abs/2505.10945) and the documents of saltlm.
 
 {% for run in adaptations -%}
@@ -138,6 +139,7 @@ def model_card(name: str, manifest: Manifest) -> str:
         auxiliary=manifest["auxiliary"],
         yardstick=manifest.get("yardstick"),
         method=manifest["method"]["name"],
+        output=(manifest["output"] or {}).get("name"),
         methods=METHODS,
         adaptations=manifest.get("adaptations", ()),
         options=yaml.safe_dump(manifest["options"], sort_keys=False),

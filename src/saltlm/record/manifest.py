@@ -54,6 +54,8 @@ class Manifest(TypedDict, total=False):
         auxiliary: the auxiliary space, in words.
         yardstick: the method's score on shared tokens that it was not shown.
         method: name and options.
+        output: of the method for the head's rows, if it is another.
+        untied: whether the head was the embedding in the source and is no longer.
         options: all options of the run.
         counts: how many rows have each origin, and other counts.
         roles: the special tokens of the new model.
@@ -75,6 +77,8 @@ class Manifest(TypedDict, total=False):
     auxiliary: str
     yardstick: dict[str, Any] | None
     method: dict[str, Any]
+    output: dict[str, Any] | None
+    untied: bool
     options: dict[str, Any]
     counts: dict[str, Any]
     roles: list[dict[str, Any]]

@@ -19,6 +19,7 @@ from saltlm.models.architecture import check_is_causal_lm, check_not_quantised, 
 from saltlm.models.checkpoint import Checkpoint, open_checkpoint
 from saltlm.models.hub import resolve_model, revision_of
 from saltlm.models.token_tables import Tables, read_tables
+from saltlm.models.untie import untie
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.fit import fit_warnings, preparation_notes
 from saltlm.tokenizer.load import check_ids, read_tokenizer, without_rowless
@@ -91,6 +92,9 @@ def read_parents(source: str, plm: str, config: TransferConfig) -> Pair:
         head=names.source_head,
     )
     check_ids(left.name, left.tokenizer, len(tables.embedding))
+    if config.untie:
+        checkpoint, tables = untie(left.checkpoint, left.config, tables)
+        left = replace(left, checkpoint=checkpoint)
     if config.plm_vectors is None:
         plm_tables = read_tables(
             right.checkpoint, right.config, side="plm", embedding=names.plm_embedding
@@ -115,12 +119,24 @@ def read_parents(source: str, plm: str, config: TransferConfig) -> Pair:
         *preparation_notes(right.tokenizer, texts),
         *fit_warnings(left.tokenizer, alignment.target.tokenizer, texts),
         *alignment.target.notes,
+        *_untied_notes(tables, len(alignment.match.plm_ids), config),
     )
     alignment = replace(alignment, target=replace(alignment.target, notes=notes))
     if config.plm_vectors is not None:
         rows = read_vectors(config.plm_vectors, alignment.surface[: len(alignment.plm)]).matrix
         plm_tables = Tables(rows, None, None, {"embedding": (config.plm_vectors,)}, is_tied=False)
     return Pair(left, right, tables, plm_tables, alignment)
+
+
+def _untied_notes(tables: Tables, n_rows: int, config: TransferConfig) -> list[str]:
+    if not tables.was_tied:
+        return []
+    dtype = tables.embedding.dtype if config.dtype is None else getattr(torch, config.dtype)
+    size = n_rows * tables.embedding.shape[1] * dtype.itemsize
+    return [
+        f"the head is no longer the embedding but {n_rows:,} rows of its own: {size / 1e6:,.0f} MB"
+        " more on disk, and in memory whenever the model is used"
+    ]
 
 
 def _check_begins(source: Parent) -> None:

@@ -16,7 +16,7 @@ from saltlm.errors import ConfigError
 from saltlm.files.documents import check_corpus
 from saltlm.methods.registry import METHODS, Choice, parse_method
 from saltlm.vocabulary_transfer.parents import Pair, read_parents
-from saltlm.vocabulary_transfer.problem import Problem, pose
+from saltlm.vocabulary_transfer.problem import Problem, check_sides, pose
 from saltlm.vocabulary_transfer.unigrams import unigrams_of
 
 
@@ -59,8 +59,12 @@ def read_pair(
     Raises:
         SaltlmError: an input is missing, or a model cannot be read.
     """
-    check_inputs(config, [parse_method(method) for method in methods or (config.method,)])
-    return read_parents(str(source), str(plm), config)
+    choices = [parse_method(method) for method in methods or (config.method,)]
+    check_inputs(config, choices)
+    pair = read_parents(str(source), str(plm), config)
+    for choice in choices:
+        check_sides(pair.tables, choice)
+    return pair
 
 
 def pose_pair(pair: Pair, config: TransferConfig) -> Problem:
@@ -99,11 +103,12 @@ def check_inputs(config: TransferConfig, choices: Sequence[Choice]) -> None:
         if texts:
             check_corpus(texts, f"--set {name}")
     for choice in choices:
-        if METHODS[choice.name].needs_files and not choice.files:
-            raise ConfigError(
-                f"method {choice.name} does nothing without files",
-                "its options are in docs/options.md and in: saltlm score --list",
-            )
+        for side in choice.sides:
+            if METHODS[side.name].needs_files and not side.files:
+                raise ConfigError(
+                    f"method {side.name} does nothing without files",
+                    "its options are in docs/options.md and in: saltlm score --list",
+                )
         for file in choice.files:
             if not file.exists():
                 raise ConfigError(f"method {choice}: there is no {file}", "check the path")

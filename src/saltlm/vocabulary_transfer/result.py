@@ -8,14 +8,15 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from saltlm.methods.calibration import Bias
-from saltlm.methods.fit import fit_method
+from saltlm.methods.fit import fit_sides
+from saltlm.methods.inputs import Fitted
 from saltlm.methods.linear import no_fit
 from saltlm.methods.neighbours import no_neighbours
 from saltlm.methods.registry import Choice
 from saltlm.record.provenance import Origin, Provenance
 from saltlm.scoring.holdout import Score
 from saltlm.tokenizer.target import TargetTokenizer
-from saltlm.vocabulary_transfer.problem import Problem
+from saltlm.vocabulary_transfer.problem import Problem, check_sides
 from saltlm.vocabulary_transfer.rows import new_table, norm_ratio
 
 
@@ -61,18 +62,28 @@ class TransferResult:
 
 
 def solve(problem: Problem, method: Choice) -> TransferResult:
-    """Return the new model's tables, the new rows made by a method (SALT: steps 3 and 4)."""
+    """Return the new model's tables, the new rows made by a method (SALT: steps 3 and 4).
+
+    Raises:
+        ConfigError: a method for each side of a model whose head is its embedding; and as in
+            `fit_sides`.
+    """
     alignment, tables, plan = problem.alignment, problem.tables, problem.plan
-    fitted = fit_method(method, problem.inputs)
+    check_sides(tables, method)
+    fitted, of_head = fit_sides(method, problem.inputs)
 
     shared = alignment.match.source_ids[plan.anchor_ids]
     column = None if tables.head_bias is None else tables.head_bias.unsqueeze(1)
-    bias = None if column is None else Bias(fitted.fill(column), column[shared].squeeze(1))
+    bias = None if column is None else Bias(of_head.fill(column), column[shared].squeeze(1))
 
     def table_of(
-        source: Float[Tensor, "v_s h"], *, makes_logits: bool = False, is_bias: bool = False
+        source: Float[Tensor, "v_s h"],
+        side: Fitted,
+        *,
+        makes_logits: bool = False,
+        is_bias: bool = False,
     ) -> Float[Tensor, "v h"]:
-        rows = fitted.fill(source)
+        rows = side.fill(source)
         if not is_bias:
             rows = problem.calibration(rows, source[shared], makes_logits=makes_logits, bias=bias)
         return new_table(
@@ -89,7 +100,7 @@ def solve(problem: Problem, method: Choice) -> TransferResult:
     def per_row(values: Tensor, padding: int) -> Tensor:
         return torch.cat([values, values.new_full((problem.padding,), padding)])
 
-    embedding = table_of(tables.embedding, makes_logits=tables.head is None)
+    embedding = table_of(tables.embedding, fitted, makes_logits=tables.head is None)
     rows, piece_means = per_row(alignment.match.plm_ids, -1), alignment.piece_means
     offsets, pieces = piece_means.pieces_of(rows)
     provenance = Provenance(
@@ -109,8 +120,8 @@ def solve(problem: Problem, method: Choice) -> TransferResult:
     return TransferResult(
         target=alignment.target,
         embedding=embedding,
-        head=None if tables.head is None else table_of(tables.head, makes_logits=True),
-        head_bias=None if column is None else table_of(column, is_bias=True).squeeze(1),
+        head=None if tables.head is None else table_of(tables.head, of_head, makes_logits=True),
+        head_bias=None if column is None else table_of(column, of_head, is_bias=True).squeeze(1),
         auxiliary=problem.auxiliary,
         provenance=provenance,
     )

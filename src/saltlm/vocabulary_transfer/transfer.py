@@ -34,7 +34,7 @@ from saltlm.tokenizer.load import check_ids
 from saltlm.tokenizer.special_tokens import LoadedTokenizer, special_tokens_of
 from saltlm.vocabulary_transfer.parents import read_parents
 from saltlm.vocabulary_transfer.prepare import check_inputs, input_files, pose_pair
-from saltlm.vocabulary_transfer.problem import pose
+from saltlm.vocabulary_transfer.problem import check_sides, pose
 from saltlm.vocabulary_transfer.result import TransferResult, solve
 from saltlm.vocabulary_transfer.write_model import (
     expected_bytes,
@@ -64,7 +64,7 @@ def transfer_embeddings(
         plm_embedding: rows of the PLM.
         source_tokenizer: of the LLM: a fast tokenizer of transformers, or a plain one.
         plm_tokenizer: of the PLM, likewise.
-        head: of an untied LLM.
+        head: of an untied LLM; without it, ``untie`` in the options makes one.
         head_bias: of the LLM's head, if it has one.
         auxiliary: where tokens lie when neighbours are sought; by default the PLM's own rows.
         target_tokenizer: one to take the tokens of, instead of the PLM's.
@@ -93,6 +93,7 @@ def transfer_embeddings(
             else (Definition.of(_plain(target_tokenizer)), special_tokens_of(target_tokenizer))
         ),
     )
+    head = source_embedding if head is None and config.untie else head
     tables = Tables(source_embedding, head, head_bias, {}, head is None)
     auxiliary = alignment.piece_means.auxiliary(auxiliary or from_plm(plm_embedding))
     problem = pose(alignment, tables, plm_embedding, auxiliary, config)
@@ -153,6 +154,7 @@ def transfer(
         _check_apart(Path(out), [Path(config.target_tokenizer)])
     check_place(Path(out), force=force)
     pair = read_parents(str(source), str(plm), config)
+    check_sides(pair.tables, method)
     laps.append(("read", time.perf_counter()))
     size = expected_bytes(pair, config)
     with new_directory(Path(out), force=force, expected_bytes=size) as directory:

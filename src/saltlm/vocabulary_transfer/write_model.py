@@ -20,6 +20,7 @@ from saltlm.models.checkpoint import dtype_name
 from saltlm.models.config_json import (
     renumber,
     set_dtype,
+    set_untied,
     set_vocabulary_size,
     with_default_ids,
     without_pad,
@@ -98,7 +99,9 @@ def write_model(
         "vocabulary": {**pair.alignment.record, "tokenizer": _describe_tokenizer(config)},
         "auxiliary": result.auxiliary,
         "yardstick": _describe_score(result.score),
-        "method": {"name": method.name, "options": plain(method.options)},
+        "method": _describe_method(method),
+        "output": None if method.output is None else _describe_method(method.output),
+        "untied": tables.was_tied,
         "options": config.model_dump(mode="json"),
         "counts": {**result.counts, **_more_counts(result, pair)},
         "roles": [row._asdict() for row in role_table(result.target)],
@@ -135,6 +138,8 @@ def _write_settings(
             values = set_vocabulary_size(values, len(result.embedding))
             if pad_moves_positions(source.config):
                 values = without_pad(values)
+            if config.untie:
+                values = set_untied(values)
             if config.dtype is not None:
                 values = set_dtype(values, config.dtype)
             values = with_older_keys(values)
@@ -159,8 +164,12 @@ def _describe(parent: Parent, tables: Tables) -> ParentRecord:
             role: {"tensors": list(names), "sha256": table_hash(getattr(tables, role))}
             for role, names in tables.names.items()
         },
-        "is_tied": tables.is_tied,
+        "is_tied": tables.is_tied or tables.was_tied,
     }
+
+
+def _describe_method(method: Choice) -> dict[str, Any]:
+    return {"name": method.name, "options": plain(method.options)}
 
 
 def _describe_tokenizer(config: TransferConfig) -> dict[str, Any] | None:

@@ -1,0 +1,69 @@
+"""A head of its own for a model whose head is its embedding."""
+
+from dataclasses import replace
+
+import torch
+from transformers import PreTrainedConfig
+
+from saltlm.errors import CheckpointError
+from saltlm.models.checkpoint import Checkpoint
+from saltlm.models.token_tables import Tables
+
+
+def untie(
+    checkpoint: Checkpoint, config: PreTrainedConfig, tables: Tables
+) -> tuple[Checkpoint, Tables]:
+    """Return weights and tables of a tied model as if its head had been stored on its own.
+
+    A model that is not tied comes back as it is. Nothing is copied: the head's tensor lies where
+    the embedding's does.
+
+    Args:
+        checkpoint: the model's weights.
+        config: its configuration as loaded by transformers.
+        tables: its tables.
+
+    Raises:
+        CheckpointError: it is not known under which name transformers looks for a head.
+    """
+    if not tables.is_tied:
+        return checkpoint, tables
+    names = tables.names["embedding"]
+    head = _head_name(config, names[0])
+    embedding = tuple(name for name in names if name != head)
+    entry = replace(checkpoint.tensors[embedding[0]], name=head)
+    # A head that is stored as a copy keeps its place; a new one stands behind the embedding.
+    tensors = dict(checkpoint.tensors)
+    tensors.setdefault(head, entry)
+    untied = replace(
+        tables,
+        head=tables.embedding,
+        names={**tables.names, "embedding": embedding, "head": (head,)},
+        is_tied=False,
+    )
+    return replace(checkpoint, tensors=tensors), untied
+
+
+def _head_name(config: PreTrainedConfig, stored: str) -> str:
+    """Return the name of the head's tensor in a checkpoint, by the embedding's name there.
+
+    A checkpoint may put a prefix before the names of the text model, or leave out the base
+    model's; transformers finds a head behind the same prefix, or at the top.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
+
+    text = config.get_text_config()
+    if type(text) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise CheckpointError(
+            f"transformers has no model of type {text.model_type} to look up its head's name in",
+            "leave out --untie, with a method for both sides: --method global-residual:ridge=1.0",
+        )
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(text)
+    name_of = {module: name for name, module in model.named_modules()}
+    embedding, head = (
+        f"{name_of[module]}.weight"
+        for module in (model.get_input_embeddings(), model.get_output_embeddings())
+    )
+    prefix = stored.removesuffix(embedding) if stored.endswith(embedding) else ""
+    return prefix + head

@@ -1,0 +1,106 @@
+"""Input rows and output rows as two questions, from two directories to a third."""
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from saltlm.config.transfer import RowsConfig, TransferConfig
+from saltlm.errors import ConfigError
+from saltlm.inspection.check import check
+from saltlm.inspection.pair import inspect
+from saltlm.record.manifest import read_manifest
+from saltlm.record.provenance import Origin
+from saltlm.vocabulary_transfer.prepare import prepare
+from saltlm.vocabulary_transfer.transfer import transfer, transfer_embeddings
+from tiny_pairs import write_pair
+
+TWO = "global-residual:ridge=1.0/first-piece"
+COPIED = (Origin.SHARED, Origin.SPECIAL, Origin.KEPT)
+
+
+@pytest.fixture
+def pair(tmp_path, tokenizers_by_family):
+    return write_pair(tmp_path, tokenizers_by_family)
+
+
+@pytest.mark.parametrize("mode", ["extend", "replace"])
+def test_a_tied_model_is_untied(mode, pair, tmp_path):
+    one = transfer(*pair, tmp_path / "one", method="global-residual:ridge=1.0", mode=mode)
+    two = transfer(*pair, tmp_path / "two", method=TWO, mode=mode, untie=True)
+    assert one.head is None
+    assert torch.equal(two.embedding, one.embedding)
+    copied = torch.isin(two.provenance.origin, torch.tensor(COPIED))
+    assert torch.equal(two.head[copied], two.embedding[copied])
+    new = two.provenance.new_ids
+    # A token without any piece, such as ##, has one row for both.
+    assert (two.head[new] != two.embedding[new]).any(1).sum() > max(50, 0.9 * len(new))
+
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "two")
+    assert torch.equal(model.get_input_embeddings().weight, two.embedding)
+    assert torch.equal(model.get_output_embeddings().weight, two.head)
+    config = json.loads((tmp_path / "two" / "config.json").read_text())
+    assert config["tie_word_embeddings"] is False
+    assert [found for found in check(tmp_path / "two") if found.outcome != "ok"] == []
+
+    manifest = read_manifest(tmp_path / "two")
+    assert manifest["untied"]
+    assert manifest["source"]["is_tied"]
+    assert manifest["output"] == {"name": "first-piece", "options": {"share": 0.5}}
+    (note,) = [note for note in manifest["notes"] if "no longer the embedding" in note]
+    assert f"{len(two.head):,} rows of its own" in note
+    card = (tmp_path / "two" / "README.md").read_text()
+    assert "for the head first-piece, of the head: half" in card
+    assert note in card
+    plain = read_manifest(tmp_path / "one")
+    assert (plain["untied"], plain["output"]) == (False, None)
+
+
+def test_a_model_with_a_head_needs_no_untie(tmp_path, tokenizers_by_family):
+    source, plm = write_pair(tmp_path, tokenizers_by_family, "Llama")
+    plain = transfer(source, plm, tmp_path / "a", method=TWO, mode="extend")
+    asked = transfer(source, plm, tmp_path / "b", method=TWO, mode="extend", untie=True)
+    assert torch.equal(plain.head, asked.head)
+    assert not read_manifest(tmp_path / "b")["untied"]
+
+
+@pytest.mark.parametrize("verb", ["transfer", "inspect", "compare"])
+def test_a_tied_model_is_refused_with_the_remedy(verb, pair, tmp_path):
+    config = TransferConfig(method=TWO, mode="extend")
+    ways = {
+        "transfer": lambda: transfer(*pair, tmp_path / "out", config=config),
+        "inspect": lambda: inspect(*pair, config=config),
+        "compare": lambda: prepare(*pair, TransferConfig(), [TWO]),
+    }
+    with pytest.raises(ConfigError) as caught:
+        ways[verb]()
+    assert caught.value.what == (
+        f"method {TWO} makes rows of the head apart, but the head of the source is its embedding"
+    )
+    assert "--untie" in caught.value.hint
+    assert not (tmp_path / "out").exists()
+
+
+def test_inspect_says_what_a_head_costs(pair):
+    (note,) = [n for n in inspect(*pair, untie=True).warnings if "no longer the embedding" in n]
+    assert "MB more on disk" in note
+    assert not any("no longer" in n for n in inspect(*pair).warnings)
+
+
+def test_objects_in_memory_have_two_sides_too(tokenizers_by_family):
+    left, right = tokenizers_by_family["bytelevel"], tokenizers_by_family["unigram"]
+    tables = [
+        torch.randn(t.get_vocab_size(), 8, generator=torch.Generator().manual_seed(i))
+        for i, t in enumerate((left, right))
+    ]
+    options = {"source_tokenizer": left, "plm_tokenizer": right}
+    with pytest.raises(ConfigError, match="the head of the source is its embedding"):
+        transfer_embeddings(*tables, **options, config=RowsConfig(method=TWO))
+    config = RowsConfig(method=TWO, untie=True)
+    untied = transfer_embeddings(*tables, **options, config=config)
+    given = transfer_embeddings(
+        *tables, **options, head=tables[0].clone(), config=RowsConfig(method=TWO)
+    )
+    assert torch.equal(untied.head, given.head)
+    assert torch.equal(untied.embedding, given.embedding)
