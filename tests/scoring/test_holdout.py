@@ -18,6 +18,7 @@ from saltlm.methods.registry import METHODS, Choice, choose_method, parse_method
 from saltlm.scoring.folds import distinct, draw_folds, hold_out, strata_of
 from saltlm.scoring.holdout import judge, score_briefly, score_methods
 from saltlm.scoring.search import select_options, variants
+from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.vocabulary import Form
 
 
@@ -57,7 +58,7 @@ def test_folds_of_another_seed_are_others():
 def with_texts(inputs):
     n = len(inputs.shared_ids)
     forms = [Form((f"a{i}" if i % 3 else f"я{i}").encode(), True) for i in range(n + 10)]
-    nothing = Tokenizer(BPE())
+    nothing = Definition.of(Tokenizer(BPE()))
     texts = Texts(nothing, nothing, [None] * 200, forms, list(range(n)), list(range(n, n + 10)))
     object.__setattr__(inputs, "texts", texts)
     return inputs

@@ -113,7 +113,7 @@ def set_dtype(values: dict[str, Any], dtype: str) -> dict[str, Any]:
 def set_untied(values: dict[str, Any]) -> dict[str, Any]:
     """Return ``config.json`` of a model whose head is a table of its own."""
     changed = copy.deepcopy(values)
-    for section in _sections(changed):
+    for section in sections(changed):
         section["tie_word_embeddings"] = False
     return changed
 
