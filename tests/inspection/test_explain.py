@@ -19,16 +19,19 @@ RECORD = Provenance(
     origin=torch.tensor([3, 0, 0, 0, 1, 1, 2], dtype=torch.uint8),
     plm_ids=torch.tensor([-1, 11, 12, 13, 14, 15, 16]),
     source_ids=torch.tensor([7, 21, 22, 23, -1, -1, -1]),
-    anchor_ids=torch.tensor([1, 2, 3]),
+    anchor_ids=torch.tensor([1, 2, 3, -1]),
+    anchor_plm_ids=torch.tensor([11, 12, 13, 40]),
+    anchor_source_ids=torch.tensor([21, 22, 23, 50]),
     new_ids=torch.tensor([4, 5]),
     neighbours=Neighbours(
         torch.tensor([0, 3, 4]),
-        torch.tensor([2, 0, 1, 0]),
+        torch.tensor([2, 0, 1, 3]),
         torch.tensor([0.5, 0.25, 0.25, 1.0]),
         torch.tensor([0.75, 0.625, 0.5, 0.375]),
     ),
     fit=Fit(torch.tensor([0.125, -2.0, 1.0, 3.0]), torch.tensor([0.25, 0.0])),
     norm_ratio=torch.tensor([0.5, 1.5]),
+    anchor_names=("Ġmouse",),
 )
 
 
@@ -67,6 +70,11 @@ def test_a_mapped_row_names_its_neighbours_by_the_size_of_their_coefficient(dire
         "cosine": 0.625,
         "weight": 0.25,
     }
+
+
+def test_an_anchor_that_the_new_model_lacks_is_named_as_the_source_writes_it(directory):
+    (found,) = explain(directory, ["#5"])
+    assert found.influences == (Influence("Ġmouse", None, 3.0, 0.375, 1.0),)
 
 
 @pytest.mark.parametrize(

@@ -24,11 +24,14 @@ def provenance(neighbours, fit, m):
         origin=torch.tensor([0, 0, 1, 1, 2, 3], dtype=torch.uint8)[: 4 + m],
         plm_ids=torch.tensor([5, 4, 3, 2, 1, -1])[: 4 + m],
         source_ids=torch.tensor([9, 8, -1, -1, -1, 0])[: 4 + m],
-        anchor_ids=torch.tensor([0, 1]),
+        anchor_ids=torch.tensor([0, -1]),
+        anchor_plm_ids=torch.tensor([5, 70]),
+        anchor_source_ids=torch.tensor([9, 80]),
         new_ids=torch.tensor([2, 3])[:m],
         neighbours=neighbours,
         fit=fit,
         norm_ratio=torch.tensor([0.5, 1.25])[:m],
+        anchor_names=('Ġ\n"ü',),
     )
 
 
@@ -49,8 +52,8 @@ def assert_equal(left, right):
         if isinstance(a, torch.Tensor):
             assert a.dtype == b.dtype
             torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True, msg=field.name)
-        elif a is None:
-            assert b is None
+        elif a is None or isinstance(a, tuple):
+            assert a == b
         else:
             assert_equal(a, b)
 

@@ -1,5 +1,6 @@
 """Folds that do not leak, and scores against plain numpy."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -88,6 +89,29 @@ def test_held_out_tokens_are_the_new_ones_and_their_rows_are_closed():
     assert not set(part.shared_ids.tolist()) & set(part.held_out_ids.tolist())
     assert part.is_one_space
     assert not set(part.source_ids.tolist()) & set(part.held_out_ids.tolist())
+
+
+def test_only_tokens_of_the_new_model_are_held_out(monkeypatch):
+    inputs, table = make_pair()
+    ids = inputs.shared_ids.clone()
+    ids[110], ids[111] = ids[3], ids[100]  # a kept token's row, and one that is only learnt from
+    inputs = dataclasses.replace(inputs, shared_ids=ids, n_kept=80)
+    single = distinct(inputs)
+    assert (len(single.shared_ids), single.n_kept) == (118, 80)
+    assert len(strata_of(inputs)) == 80
+    part = hold_out(single, torch.tensor([0, 79]))
+    assert (part.n_kept, len(part.shared_ids)) == (78, 116)
+    seen = []
+    monkeypatch.setattr(
+        "saltlm.scoring.holdout.judge",
+        lambda rows, truth, mean: seen.append((truth, mean)) or judge(rows, truth, mean),
+    )
+    (score,) = score_methods(inputs, table, choices("global"))
+    assert score.n_tokens == 80
+    asked = torch.cat([truth for truth, _ in seen])
+    assert sorted(map(tuple, asked.tolist())) == sorted(map(tuple, table[ids[:80]].tolist()))
+    others = torch.cat([truth for truth, _ in seen[1:]])
+    torch.testing.assert_close(seen[0][1], others.double().mean(0).float())
 
 
 def test_a_row_that_two_tokens_copy_counts_once():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from saltlm.alignment.match import VocabularyMatch
+from saltlm.alignment.match import FurtherAnchors, VocabularyMatch, no_further_anchors
 from saltlm.auxiliary.vectors import AuxiliaryVectors
 from saltlm.errors import VocabularyError
 from saltlm.record.provenance import Origin
@@ -44,7 +44,8 @@ def plm_of(rows=6, width=4, seed=0):
 
 
 def plan_of(tokens, min_shared=1, **options):
-    return plan_rows(match_of(tokens), *plm_of(), min_shared=min_shared, **options)
+    further = options.pop("further", no_further_anchors())
+    return plan_rows(match_of(tokens), *plm_of(), further, min_shared=min_shared, **options)
 
 
 def fixed(made):
@@ -73,6 +74,23 @@ def test_anchors_are_shared_tokens_with_a_direction():
     names = list(TOKENS)
     anchors = plan_of(TOKENS.values()).anchor_ids.tolist()
     assert [names[id] for id in anchors] == ["shared"]
+
+
+def test_anchors_that_the_new_model_lacks_stand_behind_the_others_if_they_have_a_direction():
+    # PLM row 2 has no vector, row 5 is zero.
+    further = FurtherAnchors(
+        torch.tensor([2, 3, 4, 5]), torch.tensor([50, 51, 52, 53]), ("a", "b", "c", "d")
+    )
+    plain = plan_of(TOKENS.values())
+    for copied in (True, False):
+        plan = plan_of(TOKENS.values(), further=further, copy_shared=copied)
+        assert plan.anchor_ids.tolist() == [*plain.anchor_ids.tolist(), -1, -1]
+        assert plan.anchor_plm_ids.tolist() == [0, 3, 4]
+        assert plan.anchor_source_ids.tolist() == [3, 51, 52]
+        assert (plan.anchor_names, plan.n_kept) == (("b", "c"), 1)
+    assert plan_of(TOKENS.values(), further=further, min_shared=3).n_kept == 1
+    with pytest.raises(VocabularyError, match="share 7 tokens, 3 of them with"):
+        plan_of(TOKENS.values(), further=further, min_shared=4)
 
 
 def test_too_few_anchors_are_refused_with_the_counts():
@@ -119,12 +137,12 @@ def test_rows_made_a_few_at_a_time_are_the_same(n_new, monkeypatch):
     match, plan = match_of(many(n_new)), plan_of(many(n_new))
     whole = new_table(source, 40, plan, match, fixed(made), seed=0)
     assert torch.equal(whole[plan.new_ids], made)
-    ratio = norm_ratio(whole, plan)
+    ratio = norm_ratio(whole, source, plan)
 
     monkeypatch.setattr(rows, "_CHUNK", 3)
     parts = new_table(source, 40, plan_of(many(n_new)), match, fixed(made), seed=0)
     torch.testing.assert_close(parts, whole, atol=1e-6, rtol=1e-6)
-    assert torch.equal(norm_ratio(parts, plan), ratio)
+    assert torch.equal(norm_ratio(parts, source, plan), ratio)
 
 
 def test_padding_counts_for_nothing():
@@ -156,8 +174,12 @@ def test_the_seed_decides_what_is_drawn():
     assert sample_rows(source, 0, 3).shape == (0, 3)
 
 
-def test_norm_ratio_is_over_the_anchors_mean_norm():
-    plan = plan_of([(0, 1, False, S), (1, -1, False, L), (3, 2, False, S), (2, 5, False, S)])
-    assert plan.anchor_ids.tolist() == [0, 2]  # the last has no vector, and does not count
+def test_norm_ratio_is_over_the_mean_norm_of_the_anchors_rows_in_the_source():
+    plan = plan_of(
+        [(0, 1, False, S), (1, -1, False, L), (3, 2, False, S), (2, 0, False, S)],
+        further=FurtherAnchors(torch.tensor([4]), torch.tensor([3]), ("a",)),
+    )
+    assert plan.anchor_ids.tolist() == [0, 2, -1]  # that of row 2 has no vector, and does not count
+    source = torch.tensor([[900.0, 0.0], [3.0, 4.0], [15.0, 0.0], [0.0, 40.0]])
     table = torch.tensor([[3.0, 4.0], [0.0, 30.0], [15.0, 0.0], [900.0, 0.0]])
-    assert norm_ratio(table, plan).tolist() == [3.0]
+    assert norm_ratio(table, source, plan).tolist() == [1.5]

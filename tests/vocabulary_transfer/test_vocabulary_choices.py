@@ -114,18 +114,23 @@ def plm_rows(plm, result):
     return rows
 
 
-def check_new_rows(old, new, rows, result):
+def check_new_rows(old, new, plm, result):
     """Rows are those of SALT in float64, of PLM rows that were worked out on the parent."""
+    rows = plm_rows(plm, result)
+    table = plm.get_input_embeddings().weight.detach().double().numpy()
     record = result.provenance
     offsets = record.neighbours.offsets.tolist()
     assert result.counts["made"] > 50
     for number in range(0, len(record.new_ids), 25):
         id = int(record.new_ids[number])
-        near = record.anchor_ids[record.neighbours.indices[offsets[number] : offsets[number + 1]]]
-        bases = np.array([rows[anchor] for anchor in near.tolist()])
+        near = record.neighbours.indices[offsets[number] : offsets[number + 1]]
+        pairs = zip(
+            record.anchor_plm_ids[near].tolist(), record.anchor_ids[near].tolist(), strict=True
+        )
+        bases = np.array([table[row] if row >= 0 else rows[anchor] for row, anchor in pairs])
         coefficients = rows[id] @ np.linalg.pinv(bases, rcond=1e-5)
         for before, after in zip(tables_of(old), tables_of(new), strict=True):
-            expected = coefficients @ before[record.source_ids[near].numpy()]
+            expected = coefficients @ before[record.anchor_source_ids[near].numpy()]
             np.testing.assert_allclose(after[id], expected, atol=1e-3, rtol=1e-3)
 
 
@@ -169,7 +174,7 @@ def test_extended(case, write_case, tmp_path, corpus):
     record = result.provenance
     origins = record.origin[:size].unique().tolist()
     assert set(origins) <= {Origin.SHARED, Origin.KEPT, Origin.SPECIAL}
-    check_new_rows(source, new, plm_rows(plm, result), result)
+    check_new_rows(source, new, plm, result)
     assert new.generation_config.suppress_tokens == [5, 6]
     assert new.generation_config.eos_token_id == source.generation_config.eos_token_id
     assert [f for f in check(tmp_path / "out") if f.outcome != "ok"] == []
@@ -221,7 +226,7 @@ def test_another_tokenizer(case, write_case, tmp_path, corpus, tokenizers_by_fam
         assert list(row.plm_pieces) == pieces
         ids = ", ".join(map(str, pieces))
         assert explanation_table(row, 5).title.endswith(f", PLM row the mean of its tokens {ids}")
-    check_new_rows(source, new, rows, result)
+    check_new_rows(source, new, plm, result)
     assert [f for f in check(tmp_path / "out") if f.outcome != "ok"] == []
 
     vocabulary = read_manifest(tmp_path / "out")["vocabulary"]
@@ -233,6 +238,11 @@ def test_another_tokenizer(case, write_case, tmp_path, corpus, tokenizers_by_fam
     card = (tmp_path / "out/README.md").read_text()
     assert f"| vocabulary | {tmp_path / 'other'} | cc0-1.0 |" in card
     assert f"- {n_composed:,} tokens that the PLM lacks get the mean" in card
+
+
+def pairs_of(record):
+    """The rows of each anchor in source and PLM."""
+    return zip(record.anchor_source_ids.tolist(), record.anchor_plm_ids.tolist(), strict=True)
 
 
 @pytest.mark.parametrize("case", PRUNED, ids=lambda case: f"{case.plm_family} pruned")
@@ -258,14 +268,34 @@ def test_pruned(case, write_case, tmp_path, corpus, german_file, tokenizers_by_f
     for line in corpus[GERMAN]:
         ids = loaded(line, add_special_tokens=False).input_ids
         assert record.plm_ids[ids].tolist() == donor.encode(line, add_special_tokens=False).ids
-    check_new_rows(source, new, plm_rows(plm, result), result)
+    check_new_rows(source, new, plm, result)
     assert [f for f in check(tmp_path / "out") if f.outcome != "ok"] == []
     vocabulary = read_manifest(tmp_path / "out")["vocabulary"]
     assert (vocabulary["kept_tokens"], vocabulary["used_tokens"]) == (size, n_used)
     assert vocabulary["tokens_before"] == donor.get_vocab_size()
     loss = vocabulary["pruning"]
     assert (loss["n_documents"], loss["n_changed"], loss["resegmented"]) == (6, 0, 0)
+    whole = transfer(tmp_path / "source", tmp_path / "plm", tmp_path / "whole").provenance
+    assert set(pairs_of(record)) <= set(pairs_of(whole))
+    sources = [set(made.anchor_source_ids.tolist()) for made in (record, whole)]
+    assert sources[0] == sources[1]  # where two tokens of the PLM are one in the source, one serves
+    n_kept = len(record.anchor_ids) - len(record.anchor_names)
+    assert 0 < n_kept < len(whole.anchor_ids)
+    assert (record.anchor_ids[:n_kept] >= 0).all()
+    assert (record.anchor_ids[n_kept:] == -1).all()
+    names = AutoTokenizer.from_pretrained(tmp_path / "source").convert_ids_to_tokens(
+        record.anchor_source_ids[n_kept:].tolist()
+    )
+    assert list(record.anchor_names) == names
+    own = transfer(
+        tmp_path / "source", tmp_path / "plm", tmp_path / "own", anchors="kept", **options
+    ).provenance
+    assert torch.equal(own.anchor_ids, record.anchor_ids[:n_kept])
+    assert own.anchor_names == ()
     notes = "\n".join(result.target.notes)
+    assert (
+        f"{len(names):,} tokens that the PLM shares with the source and the new model does" in notes
+    )
     assert f"{size:,} of {donor.get_vocab_size():,} tokens are kept: 0.0% of the corpus' " in notes
     assert f"the corpus needs {n_used:,} of the kept tokens; the other 20 are the" in notes
 

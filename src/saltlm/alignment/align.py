@@ -1,7 +1,7 @@
 """How two vocabularies meet: which tokens the new model has, and where their rows can come from."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +10,15 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from saltlm.alignment.match import VocabularyMatch, match_extension, match_vocabularies, same_tokens
+from saltlm.alignment.match import (
+    FurtherAnchors,
+    VocabularyMatch,
+    further_anchors,
+    match_extension,
+    match_vocabularies,
+    no_further_anchors,
+    same_tokens,
+)
 from saltlm.alignment.piece_means import PieceMeans, add_piece_means
 from saltlm.config.transfer import RowsConfig
 from saltlm.files.documents import check_corpus, documents
@@ -42,6 +50,7 @@ class Alignment:
         source_definition: of the source's tokenizer.
         plm_definition: of the PLM's.
         record: how the vocabulary was chosen, for the manifest.
+        further: shared tokens that are anchors, and no tokens of the new model.
     """
 
     target: TargetTokenizer
@@ -52,6 +61,7 @@ class Alignment:
     source_definition: Definition
     plm_definition: Definition
     record: dict[str, Any]
+    further: FurtherAnchors = field(default_factory=no_further_anchors)
 
     @property
     def forms(self) -> tuple[Form | None, ...]:
@@ -138,6 +148,13 @@ def align(
         choice.vocabulary, choice.match.plm_ids, choice.ids, plm, plm_vocabulary
     )
     record["composed_rows"] = len(piece_means.pieces)
+    further = no_further_anchors()
+    if config.anchors == "all" and config.mode == "replace":  # an extension has them all
+        n_rows = min(n_source_rows, len(llm.vocabulary))
+        further = further_anchors(
+            choice.match, plm_vocabulary, llm.vocabulary, n_rows=n_rows, mode=config.match
+        )
+    record["further_anchors"] = len(further.names)
     return Alignment(
         target=replace(choice.target, notes=(*choice.target.notes, *_notes(record))),
         source=llm.vocabulary,
@@ -147,6 +164,7 @@ def align(
         source_definition=source,
         plm_definition=plm,
         record=record,
+        further=further,
     )
 
 
@@ -261,6 +279,11 @@ def _notes(record: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"{record['composed_rows']:,} tokens that the PLM lacks get the mean of the rows of "
             "their pieces in it"
+        )
+    if record["further_anchors"]:
+        yield (
+            f"{record['further_anchors']:,} tokens that the PLM shares with the source and the new "
+            "model does not have are anchors too"
         )
 
 

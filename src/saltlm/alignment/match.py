@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from saltlm.config.transfer import Match
-from saltlm.tokenizer.vocabulary import Form, Vocabulary
+from saltlm.tokenizer.vocabulary import TEXT, Form, Vocabulary
 
 _Index = dict[Form, list[int]]
 
@@ -27,6 +27,62 @@ class VocabularyMatch:
     plm_ids: Int64[Tensor, " v"]
     source_ids: Int64[Tensor, " v"]
     is_special: Bool[Tensor, " v"]
+
+
+@dataclass(frozen=True)
+class FurtherAnchors:
+    """Tokens that the whole PLM shares with the source and that the new model does not have.
+
+    Attributes:
+        plm_ids: their rows in the PLM.
+        source_ids: their rows in the source, none of which the new model copies.
+        names: as the source writes them.
+    """
+
+    plm_ids: Int64[Tensor, " further"]
+    source_ids: Int64[Tensor, " further"]
+    names: tuple[str, ...]
+
+
+def no_further_anchors() -> FurtherAnchors:
+    """Return none."""
+    none = torch.zeros(0, dtype=torch.int64)
+    return FurtherAnchors(none, none, ())
+
+
+def further_anchors(
+    match: VocabularyMatch,
+    plm: Vocabulary,
+    source: Vocabulary,
+    *,
+    n_rows: int,
+    mode: Match = "exact",
+) -> FurtherAnchors:
+    """Return the tokens that two vocabularies share beyond those of the new model.
+
+    Of several with one row of the source, the first in the PLM counts, one of text before a byte.
+
+    Args:
+        match: where the new model's rows come from.
+        plm: the whole PLM's vocabulary.
+        source: the source LLM's vocabulary.
+        n_rows: rows of the source's tables.
+        mode: what counts as the same token; see `match_vocabularies`.
+    """
+    ids = torch.arange(len(plm))
+    ids[match.plm_ids[(match.plm_ids >= 0) & (match.plm_ids < len(plm))]] = -1
+    found = same_tokens(plm, source, ids=ids, n_rows=n_rows, mode=mode)
+    matches = [(plm.kinds[id] != TEXT, id) for id in (found >= 0).nonzero().squeeze(1).tolist()]
+    pairs: dict[int, int] = {}
+    for _, plm_id in sorted(matches):
+        pairs.setdefault(int(found[plm_id]), plm_id)
+    for source_id in match.source_ids.tolist():
+        pairs.pop(source_id, None)
+    return FurtherAnchors(
+        torch.tensor(list(pairs.values()), dtype=torch.int64),
+        torch.tensor(list(pairs), dtype=torch.int64),
+        tuple(source.strings[source_id] for source_id in pairs),
+    )
 
 
 def match_vocabularies(

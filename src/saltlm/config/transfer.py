@@ -12,6 +12,7 @@ from pydantic import ByteSize, Field, model_validator
 from saltlm.config.reading import Files, Section, given, read_values, validated
 
 Match = Literal["exact", "symbols", "casefold"]
+Anchors = Literal["all", "kept"]
 Mode = Literal["replace", "extend"]
 Dtype = Literal["bfloat16", "float16", "float32"]
 
@@ -98,6 +99,11 @@ class RowsConfig(Section):
         False, description="give a model whose head is its embedding a head of its own"
     )
     match: Match = Field("exact", description="which tokens of the two models count as the same")
+    anchors: Anchors = Field(
+        "all",
+        description="shared tokens that methods learn from: all of the PLM's, or (kept) only those "
+        "that the new model has; the same unless the vocabulary is pruned or a third one's",
+    )
     copy_shared: bool = Field(
         True,
         description="copy the rows of shared tokens; false: the method makes them, as in WECHSEL",

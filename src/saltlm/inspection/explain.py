@@ -17,15 +17,15 @@ class Influence:
     """One neighbour of a token.
 
     Attributes:
-        token: as the new tokenizer writes it.
-        id: in the new vocabulary.
+        token: as the new tokenizer writes it; as the source's, if the new model does not have it.
+        id: in the new vocabulary; None if it is not there.
         coefficient: what its source row is multiplied with.
         cosine: in the auxiliary space.
         weight: by sparsemax; above zero for every neighbour.
     """
 
     token: str
-    id: int
+    id: int | None
     coefficient: float
     cosine: float
     weight: float
@@ -143,11 +143,10 @@ def _explain_id(
         return head
     neighbours, fit = provenance.neighbours, provenance.fit
     part = slice(int(neighbours.offsets[place]), int(neighbours.offsets[place + 1]))
-    anchors = provenance.anchor_ids[neighbours.indices[part]].tolist()
     influences = [
-        Influence(tokenizer.id_to_token(anchor) or "", anchor, c, cosine, weight)
-        for anchor, c, cosine, weight in zip(
-            anchors,
+        Influence(*_anchor(place, provenance, tokenizer), c, cosine, weight)
+        for place, c, cosine, weight in zip(
+            neighbours.indices[part].tolist(),
             fit.coefficients[part].tolist(),
             neighbours.cosines[part].tolist(),
             neighbours.weights[part].tolist(),
@@ -162,3 +161,11 @@ def _explain_id(
             "influences": tuple(sorted(influences, key=lambda i: -abs(i.coefficient))),
         }
     )
+
+
+def _anchor(place: int, provenance: Provenance, tokenizer: Tokenizer) -> tuple[str, int | None]:
+    """Return the token and the id of an anchor."""
+    id = int(provenance.anchor_ids[place])
+    if id >= 0:
+        return tokenizer.id_to_token(id) or "", id
+    return provenance.anchor_names[place - len(provenance.anchor_ids)], None

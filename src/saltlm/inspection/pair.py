@@ -169,7 +169,7 @@ def inspect(
         zero_rows=tuple(zero.tolist()),
         repeated_rows=tuple(repeated.tolist()),
         memory_bytes=_memory(tables, plm_tables, vocabularies.n_new_model),
-        seconds=_seconds(left, vocabularies, plm_tables),
+        seconds=_seconds(left, vocabularies, plm_tables, len(alignment.further.names)),
         warnings=tuple(_warnings(alignment, config, vocabularies, on_text[2], zero)),
     )
 
@@ -272,14 +272,17 @@ def _memory(tables: Tables, plm_tables: Tables, n_new_model: int) -> int:
     return sum(table.nbytes for table in present) + new + _OVERHEAD_BYTES
 
 
-def _seconds(source: Parent, vocabularies: Vocabularies, plm_tables: Tables) -> float:
+def _seconds(
+    source: Parent, vocabularies: Vocabularies, plm_tables: Tables, n_further: int
+) -> float:
     """Return the expected duration: cosines at the speed measured now, and the writing."""
     side = 1024
     probe = torch.ones(side, side)
     begun = time.perf_counter()
     probe @ probe
     per_product = (time.perf_counter() - begun) / side**3
-    products = vocabularies.n_new * vocabularies.n_shared * plm_tables.embedding.shape[1]
+    n_anchors = vocabularies.n_shared + n_further
+    products = vocabularies.n_new * n_anchors * plm_tables.embedding.shape[1]
     written = sum(entry.nbytes for entry in source.checkpoint.tensors.values())
     return _COSINE_MULTIPLE * products * per_product + 2 * written / _WRITE_BYTES_PER_SECOND
 
@@ -292,10 +295,9 @@ def _warnings(
     zero: Tensor,
 ) -> list[str]:
     found = list(alignment.target.notes)
-    if vocabularies.n_shared < config.min_shared:
-        found.append(
-            f"only {vocabularies.n_shared} shared tokens: a transfer needs {config.min_shared}"
-        )
+    n_anchors = vocabularies.n_shared + len(alignment.further.names)
+    if n_anchors < config.min_shared:
+        found.append(f"only {n_anchors} shared tokens: a transfer needs {config.min_shared}")
     if len(zero):
         found.append(f"{len(zero)} rows of the source are zero, the first is {int(zero[0])}")
     if on_text is not None and on_text.lost > 0.001:

@@ -16,7 +16,8 @@ class Unigrams:
     Attributes:
         hidden: the mean of what the source's head receives on text of the source's own language,
             times what the model scales its logits with.
-        log_shared: log relative frequency of each shared token in the target corpus.
+        log_shared: log relative frequency of each shared token in the target corpus; NaN for
+            those that are no tokens of the new model, which count for nothing.
         log_new: log relative frequency of each new token there.
     """
 
@@ -115,7 +116,7 @@ def match_unigrams(
     """
     hidden = unigrams.hidden.float()
     logits = shared.float() @ hidden + (0 if bias is None else bias.shared.float())
-    level = (logits - unigrams.log_shared).mean()
+    level = (logits - unigrams.log_shared).nanmean()
     direction = hidden / hidden.square().sum()
 
     def take(part: slice) -> Float[Tensor, "b h"]:

@@ -63,6 +63,8 @@ class MethodInputs:
         aux_new: auxiliary vectors of the new tokens.
         shared_ids: the shared tokens' rows in the source's tables.
         n_source_tokens: the source tables' rows at or beyond this are padding.
+        n_kept: so many of the shared tokens, the first, are tokens of the new model, and a
+            yardstick may ask for them; the others are only learnt from. None: all.
         held_out_ids: rows of the source's tables that no method may look at, because they are
             what a yardstick asks for; empty in a transfer.
         texts: None if the tokens' texts are not known.
@@ -76,6 +78,7 @@ class MethodInputs:
     aux_new: Float[Tensor, "m d"]
     shared_ids: Int64[Tensor, " n"]
     n_source_tokens: int
+    n_kept: int | None = None
     held_out_ids: Int64[Tensor, " x"] = field(default_factory=lambda: torch.zeros(0).long())
     texts: Texts | None = None
     seed: int = 0

@@ -1,5 +1,6 @@
 """How every row of a model came about: ``DIR/saltlm/provenance.safetensors``."""
 
+import json
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from pathlib import Path
@@ -23,11 +24,16 @@ class Provenance:
         origin: a `rows.Origin` per id.
         plm_ids: the PLM's id of the token, -1 if it has none.
         source_ids: the source's id that the row was copied from, -1 if it was not.
-        anchor_ids: ids of the anchors; the neighbours' indices point into this.
+        anchor_ids: ids of the anchors; the neighbours' indices point into this. -1 for an anchor
+            that is no token of the new model.
+        anchor_plm_ids: the PLM's ids of the anchors, -1 for those whose row is a mean of pieces.
+        anchor_source_ids: the anchors' rows in the source.
         new_ids: ids of the MADE tokens, in the order of ``neighbours`` and ``fit``.
         neighbours: of each MADE token.
         fit: coefficients and residual of each MADE token.
-        norm_ratio: norm of each MADE row over the mean norm of the anchors' rows.
+        norm_ratio: norm of each MADE row over the mean norm of the anchors' rows in the source.
+        anchor_names: the anchors that are no tokens of the new model, which are the last, as the
+            source writes them.
         piece_offsets: where the pieces of each id begin in ``piece_ids``; the last entry is their
             number. None if every token has a PLM row of its own or none.
         piece_ids: the PLM's tokens whose mean stands for the PLM row that a token does not have.
@@ -37,10 +43,13 @@ class Provenance:
     plm_ids: Int64[Tensor, " v"]
     source_ids: Int64[Tensor, " v"]
     anchor_ids: Int64[Tensor, " n"]
+    anchor_plm_ids: Int64[Tensor, " n"]
+    anchor_source_ids: Int64[Tensor, " n"]
     new_ids: Int64[Tensor, " m"]
     neighbours: Neighbours
     fit: Fit
     norm_ratio: Float[Tensor, " m"]
+    anchor_names: tuple[str, ...] = ()
     piece_offsets: Int64[Tensor, " v_plus_1"] | None = None
     piece_ids: Int64[Tensor, " pieces"] | None = None
 
@@ -62,7 +71,12 @@ class Provenance:
         folder.mkdir(exist_ok=True)
         file = _provenance_file(directory)
         # Clones: with FOCUS the coefficients are the weights, and a file holds no tensor twice.
-        file.write_bytes(save({name: tensor.clone() for name, tensor in flat.items()}))
+        file.write_bytes(
+            save(
+                {name: tensor.clone() for name, tensor in flat.items()},
+                {"anchor_names": json.dumps(self.anchor_names)},
+            )
+        )
 
     @classmethod
     def load(cls, directory: Path) -> "Provenance":
@@ -80,12 +94,13 @@ class Provenance:
         try:
             with safe_open(file, "pt") as opened:
                 flat = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+                names = json.loads((opened.metadata() or {}).get("anchor_names", "[]"))
             neighbours = Neighbours(
                 **{field.name: flat.pop(field.name) for field in fields(Neighbours)}
             )
             fit = Fit(**{field.name: flat.pop(field.name) for field in fields(Fit)})
-            return cls(neighbours=neighbours, fit=fit, **flat)
-        except (SafetensorError, KeyError, TypeError) as error:
+            return cls(neighbours=neighbours, fit=fit, anchor_names=tuple(names), **flat)
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{file} is damaged: {error}", "run saltlm transfer again with --force"
             ) from error

@@ -16,20 +16,22 @@ _FREQUENCY_BANDS = 4
 
 def strata_of(
     inputs: MethodInputs, counts: Int64[Tensor, " v_t"] | None = None
-) -> Int64[Tensor, " n"]:
-    """Return the stratum of each shared token: its script and its quarter by frequency.
+) -> Int64[Tensor, " kept"]:
+    """Return the stratum of each shared token of the new model: its script and its frequency.
+
+    The frequency counts by quarters.
 
     Args:
         inputs: the pair. Without texts all tokens count as one script.
         counts: occurrences of each PLM id in a corpus. Without them the ids stand in: vocabularies
             list frequent pieces first.
     """
-    n = len(inputs.shared_ids)
+    n = len(inputs.shared_ids) if inputs.n_kept is None else inputs.n_kept
     forms: Sequence[Form | None] = [None] * n
     rank = torch.arange(n)
     if inputs.texts is not None:
-        forms = [inputs.texts.plm_forms[id] for id in inputs.texts.shared_plm_ids]
-        rank = torch.tensor(inputs.texts.shared_plm_ids)
+        rank = torch.tensor(inputs.texts.shared_plm_ids[:n], dtype=torch.int64)
+        forms = [inputs.texts.plm_forms[id] for id in rank.tolist()]
         if counts is not None:
             rank = -counts[rank]
     place = torch.empty_like(rank)
@@ -79,6 +81,7 @@ def hold_out(inputs: MethodInputs, held: Int64[Tensor, " fold"]) -> MethodInputs
         aux[1],
         inputs.shared_ids[~is_held],
         n_source_tokens=inputs.n_source_tokens,
+        n_kept=None if inputs.n_kept is None else int((~is_held[: inputs.n_kept]).sum()),
         held_out_ids=inputs.shared_ids[is_held],
         texts=texts,
         seed=inputs.seed,

@@ -1,7 +1,8 @@
 """The yardstick: how well a method predicts source rows that it is not shown. No training needed.
 
 A share of the shared tokens is held out in turn, and their rows are made from the other shared
-tokens as if they were new. The source's own rows are the truth.
+tokens as if they were new. The source's own rows are the truth. Tokens that the new model does not
+have are never held out: they say nothing about its language, and only serve as anchors.
 """
 
 import logging
@@ -114,7 +115,7 @@ def score_methods(
         ConfigError: fewer shared tokens than two per fold, or fewer than two folds.
     """
     first, inputs = first_copies(inputs.shared_ids), distinct(inputs)
-    n = len(first)
+    n = len(first) if inputs.n_kept is None else inputs.n_kept
     if not 2 <= n_folds <= n // 2:
         raise ConfigError(
             f"{n_folds} folds of {n} shared tokens: a fold needs two tokens, and there must be two",
@@ -132,8 +133,8 @@ def score_methods(
         for fold in folds:
             part = hold_out(inputs, fold)
             truth = table[part.held_out_ids].float()
-            mean = column_mean(table, part.shared_ids).float()
-            calibrated = calibration.of_shared(first[all_but(fold, n)], first[fold])
+            mean = column_mean(table, part.shared_ids[: part.n_kept]).float()
+            calibrated = calibration.of_shared(first[all_but(fold, len(first))], first[fold])
             for index, choice in enumerate(choices):
                 bar.update()
                 if errors[index]:
@@ -165,7 +166,7 @@ def score_briefly(
 
     None if too few tokens are shared for it.
     """
-    n = len(first_copies(inputs.shared_ids))
+    n = len(first_copies(inputs.shared_ids[: inputs.n_kept]))
     n_folds = max(5, n // _BRIEF)
     if n < 2 * n_folds:
         return None

@@ -29,7 +29,7 @@ def method_inputs(
         n_source_rows: rows of the source's tables, padding included.
         seed: of the methods that draw.
     """
-    shared, new = (alignment.match.plm_ids[ids] for ids in (plan.anchor_ids, plan.new_ids))
+    shared, new = plan.anchor_plm_ids, alignment.match.plm_ids[plan.new_ids]
     plm_shared, plm_new = plm_embedding[shared].float(), plm_embedding[new].float()
     aux_shared, aux_new = auxiliary.matrix[shared].float(), auxiliary.matrix[new].float()
     if aux_shared.shape == plm_shared.shape and torch.equal(aux_shared, plm_shared):
@@ -39,7 +39,7 @@ def method_inputs(
         plm_new,
         aux_shared,
         aux_new,
-        alignment.match.source_ids[plan.anchor_ids],
+        plan.anchor_source_ids,
         n_source_tokens=min(n_source_rows, len(alignment.source)),
         texts=Texts(
             alignment.source_definition,
@@ -49,5 +49,6 @@ def method_inputs(
             shared.tolist(),
             new.tolist(),
         ),
+        n_kept=plan.n_kept,
         seed=seed,
     )

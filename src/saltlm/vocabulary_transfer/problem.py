@@ -95,6 +95,7 @@ def pose(
         alignment.match,
         plm_embedding,
         auxiliary,
+        alignment.further,
         min_shared=config.min_shared,
         copy_shared=config.copy_shared,
     )

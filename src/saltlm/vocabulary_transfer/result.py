@@ -72,7 +72,7 @@ def solve(problem: Problem, method: Choice) -> TransferResult:
     check_sides(tables, method)
     fitted, of_head = fit_sides(method, problem.inputs)
 
-    shared = alignment.match.source_ids[plan.anchor_ids]
+    shared = plan.anchor_source_ids
     column = None if tables.head_bias is None else tables.head_bias.unsqueeze(1)
     bias = None if column is None else Bias(of_head.fill(column), column[shared].squeeze(1))
 
@@ -110,10 +110,15 @@ def solve(problem: Problem, method: Choice) -> TransferResult:
             alignment.match.source_ids.masked_fill(plan.origin == Origin.MADE, -1), -1
         ),
         anchor_ids=plan.anchor_ids,
+        anchor_plm_ids=torch.where(
+            plan.anchor_plm_ids < piece_means.n_plm, plan.anchor_plm_ids, -1
+        ),
+        anchor_source_ids=plan.anchor_source_ids,
+        anchor_names=plan.anchor_names,
         new_ids=plan.new_ids,
         neighbours=fitted.neighbours or no_neighbours(len(plan.new_ids)),
         fit=fitted.fit or no_fit(len(plan.new_ids)),
-        norm_ratio=norm_ratio(embedding, plan),
+        norm_ratio=norm_ratio(embedding, tables.embedding, plan),
         piece_offsets=offsets if len(pieces) else None,
         piece_ids=pieces if len(pieces) else None,
     )

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from saltlm.alignment.match import VocabularyMatch
+from saltlm.alignment.match import FurtherAnchors, VocabularyMatch
 from saltlm.auxiliary.vectors import AuxiliaryVectors
 from saltlm.errors import VocabularyError
 from saltlm.methods.inputs import Rows
@@ -32,13 +32,26 @@ class Plan:
 
     Attributes:
         origin: an `Origin` per id.
-        anchor_ids: ids of the anchors, which neighbours are taken from.
+        anchor_ids: ids of the anchors, which neighbours are taken from; -1 for those that the new
+            model does not have, which stand behind the others.
+        anchor_plm_ids: the anchors' rows in the PLM.
+        anchor_source_ids: the anchors' rows in the source.
+        anchor_names: the last of them, those that the new model does not have, as the source writes
+            them.
         new_ids: ids of the MADE tokens.
     """
 
     origin: UInt8[Tensor, " v"]
     anchor_ids: Int64[Tensor, " n"]
+    anchor_plm_ids: Int64[Tensor, " n"]
+    anchor_source_ids: Int64[Tensor, " n"]
+    anchor_names: tuple[str, ...]
     new_ids: Int64[Tensor, " m"]
+
+    @property
+    def n_kept(self) -> int:
+        """How many anchors are tokens of the new model; they stand first."""
+        return len(self.anchor_ids) - len(self.anchor_names)
 
     def count(self, origin: Origin) -> int:
         """How many tokens have this origin."""
@@ -49,6 +62,7 @@ def plan_rows(
     match: VocabularyMatch,
     plm_embedding: Float[Tensor, "v_t h_t"],
     auxiliary: AuxiliaryVectors,
+    further: FurtherAnchors,
     *,
     min_shared: int,
     copy_shared: bool = True,
@@ -64,24 +78,35 @@ def plan_rows(
     """
     has_plm = match.plm_ids >= 0
     plm_ids = match.plm_ids.clamp_min(0)
-    is_usable = has_plm & (auxiliary.represented & _is_nonzero(plm_embedding))[plm_ids]
+    has_geometry = auxiliary.represented & _is_nonzero(plm_embedding)
+    is_usable = has_plm & has_geometry[plm_ids]
     is_copied = match.source_ids >= 0
     origin = torch.full_like(match.plm_ids, Origin.SAMPLED, dtype=torch.uint8)
     origin[is_usable] = Origin.MADE
     origin[is_copied] = Origin.KEPT
     origin[is_copied & has_plm] = Origin.SHARED
     origin[is_copied & match.is_special] = Origin.SPECIAL
-    anchor_ids = (is_usable & (origin == Origin.SHARED)).nonzero().squeeze(1)
-    if len(anchor_ids) < min_shared:
+    kept = (is_usable & (origin == Origin.SHARED)).nonzero().squeeze(1)
+    others = has_geometry[further.plm_ids].nonzero().squeeze(1)
+    n_anchors = len(kept) + len(others)
+    if n_anchors < min_shared:
+        n_shared = int((origin == Origin.SHARED).sum()) + len(further.names)
         raise VocabularyError(
-            f"the two vocabularies share {int((origin == Origin.SHARED).sum())} tokens, "
-            f"{len(anchor_ids)} of them with an auxiliary vector; {min_shared} are needed",
+            f"the two vocabularies share {n_shared} tokens, "
+            f"{n_anchors} of them with an auxiliary vector; {min_shared} are needed",
             "compare them with: saltlm inspect SOURCE PLM; then try --set match=casefold, "
             "another PLM, or a lower --set min_shared=N",
         )
     if not copy_shared:
-        origin[anchor_ids] = Origin.MADE
-    return Plan(origin, anchor_ids, (origin == Origin.MADE).nonzero().squeeze(1))
+        origin[kept] = Origin.MADE
+    return Plan(
+        origin=origin,
+        anchor_ids=torch.cat([kept, torch.full_like(others, -1)]),
+        anchor_plm_ids=torch.cat([match.plm_ids[kept], further.plm_ids[others]]),
+        anchor_source_ids=torch.cat([match.source_ids[kept], further.source_ids[others]]),
+        anchor_names=tuple(further.names[place] for place in others.tolist()),
+        new_ids=(origin == Origin.MADE).nonzero().squeeze(1),
+    )
 
 
 def _is_nonzero(table: Float[Tensor, "rows h"]) -> Bool[Tensor, " rows"]:
@@ -149,8 +174,14 @@ def sample_rows(
     return rows
 
 
-def norm_ratio(table: Float[Tensor, "v h_s"], plan: Plan) -> Float[Tensor, " m"]:
-    """Return the norm of each MADE row over the mean norm of the anchors' rows."""
-    parts = [torch.linalg.vector_norm(part.float(), dim=1) for part in table.split(_CHUNK)]
-    norms = torch.cat(parts)
-    return norms[plan.new_ids] / norms[plan.anchor_ids].mean()
+def norm_ratio(
+    table: Float[Tensor, "v h_s"], source: Float[Tensor, "v_s h_s"], plan: Plan
+) -> Float[Tensor, " m"]:
+    """Return the norm of each MADE row over the mean norm of the anchors' rows in the source."""
+    norms, of_anchors = (
+        torch.cat(
+            [torch.linalg.vector_norm(rows[part].float(), dim=1) for part in ids.split(_CHUNK)]
+        )
+        for rows, ids in ((table, plan.new_ids), (source, plan.anchor_source_ids))
+    )
+    return norms / of_anchors.mean()

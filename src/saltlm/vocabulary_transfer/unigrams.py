@@ -43,7 +43,9 @@ def unigrams_of(pair: Pair, plan: Plan, config: TransferConfig) -> Unigrams:
     )
     logs = log_frequencies(counts)
     hidden = mean_hidden(model.eval(), tokenizer, texts) * logit_transform(model.config).scale
-    return Unigrams(hidden, log_shared=logs[plan.anchor_ids], log_new=logs[plan.new_ids])
+    # The corpus tells nothing of anchors that the new model does not have.
+    log_shared = torch.where(plan.anchor_ids >= 0, logs[plan.anchor_ids], torch.nan)
+    return Unigrams(hidden, log_shared=log_shared, log_new=logs[plan.new_ids])
 
 
 @torch.inference_mode()
