@@ -75,6 +75,22 @@ def first_look():
     return table(heading, rows)
 
 
+def anchors():
+    runs, rows = read("anchors.json"), []
+    for code, run in runs.items():
+        for name, of in run["all"]["methods"].items():
+            before = run["kept"]["methods"][name]
+            cells = ["{:.3f} ({:.3f} to {:.3f})".format(*one["r2"]) for one in (before, of)]
+            rows.append([LANGUAGES[code], f"`{name}`", f"{of['tokens']:,}", *cells])
+    kept, every = ({r[k]["anchors"] for r in runs.values()} for k in ("kept", "all"))
+    heading = ["", "method", "rows asked for", f"{span(kept)} anchors: the new model's"]
+    return table([*heading, f"{span(every)} anchors: the whole PLM's"], rows)
+
+
+def span(numbers):
+    return " to ".join(f"{number:,}" for number in sorted({min(numbers), max(numbers)}))
+
+
 def real_pairs():
     runs, rows = read("real_run.json"), []
     for code, language in LANGUAGES.items():
@@ -282,6 +298,7 @@ def vocabularies():
 TABLES = {
     "vocabularies": vocabularies,
     "first look": first_look,
+    "anchors": anchors,
     "adapted": adapted,
     "real pairs": real_pairs,
     "real costs": real_costs,
