@@ -267,6 +267,22 @@ def test_other_settings_are_refused_unless_a_checkpoint_is_named(tmp_path, text)
     assert [path.name for path in checkpoints.find(last.parent)] == ["step-00000001"]
 
 
+@pytest.mark.parametrize("change", ["settings", "tokenizer settings", "record"])
+def test_a_model_that_was_changed_is_another_input(change, tmp_path, text):
+    """Weights are not all that decides the result."""
+    model, out = save_model(tmp_path / "model"), tmp_path / "out"
+    adapt(model, out, config=tiny_config(tmp_path, steps=1))
+    if change == "record":
+        (model / "saltlm" / "provenance.safetensors").unlink()
+    else:
+        name = "config.json" if change == "settings" else "tokenizer_config.json"
+        settings = json.loads((model / name).read_text())
+        (model / name).write_text(json.dumps(settings | {"rms_norm_eps": 0.5}))
+    key = "new rows" if change == "record" else "model"
+    with pytest.raises(TrainingError, match=rf"inputs\.{key} was [0-9a-f]{{64}}, is \w+"):
+        adapt(model, out, config=tiny_config(tmp_path, steps=1))
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True

@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import re
+import shutil
 from collections import Counter
 
 import pytest
@@ -131,6 +133,33 @@ def test_results_of_other_inputs_are_not_mixed(pair, heldout, tmp_path):
     compare(*pair, out, methods=["mean"], heldout=[heldout])
     with pytest.raises(ConfigError, match="holds a comparison of other models, options or texts"):
         compare(*pair, out, methods=["mean"], heldout=[heldout], config=TransferConfig(seed=1))
+
+
+def test_inputs_are_known_by_their_content(pair, heldout, tmp_path):
+    """Replaced weights and edited texts are refused with both hashes, before any work."""
+    source, plm = (shutil.copytree(side, tmp_path / "own" / side.name) for side in pair)
+    corpus, out = tmp_path / "corpus.txt", tmp_path / "cmp"
+    corpus.write_text("Das Haus ist neu.\n" * 20)
+    given = {"methods": "mean", "heldout": heldout, "corpus": corpus, "documents": 2}
+    compare(source, plm, out, **given)
+    for file, key in (
+        (source / "model.safetensors", "source.sha256"),
+        (plm / "tokenizer.json", "plm.sha256"),
+        (corpus, f"files.{corpus}"),
+    ):
+        before = file.read_bytes()
+        file.write_bytes(before + b" ")
+        with pytest.raises(ConfigError, match=rf"{re.escape(key)} was [0-9a-f]{{64}}, is [0-9a-f]"):
+            compare(source, plm, out, **given)
+        file.write_bytes(before)
+
+
+def test_a_model_that_was_removed_is_made_again(pair, heldout, tmp_path):
+    out, given = tmp_path / "cmp", {"methods": "mean", "heldout": heldout, "documents": 2}
+    first = compare(*pair, out, **given)
+    shutil.rmtree(out / "mean")
+    assert compare(*pair, out, **given).results["mean"].texts == first.results["mean"].texts
+    assert (out / "mean" / "model.safetensors").is_file()
 
 
 def test_no_text_is_said_before_anything_is_made(pair, tmp_path):

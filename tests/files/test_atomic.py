@@ -13,7 +13,8 @@ import pytest
 
 import saltlm.files.atomic
 from saltlm.errors import OutputError
-from saltlm.files.atomic import left_by_killed_run, new_directory
+from saltlm.files.atomic import left_by_killed_run, new_directory, put_back
+from saltlm.models.hub import resolve_model
 
 
 def listing(directory: Path) -> dict[str, str]:
@@ -203,6 +204,37 @@ def test_a_killed_run_leaves_a_hidden_sibling_that_the_next_one_removes(old, mom
     with pytest.raises(OutputError, match="exists"):
         make(old)
     assert listing(old.parent) == {"out": "/", "out/config.json": "old"}
+
+
+def test_a_run_killed_after_its_last_rename_is_no_obstacle(old):
+    """The new model is under its name then, and the one that it replaced still hidden."""
+    hidden = old.parent / ".out.saltlm-partial"
+    shutil.copytree(old, hidden / "previous")
+    (hidden / "previous" / "config.json").write_text("replaced")
+    with new_directory(old, force=True, expected_bytes=0) as fresh:
+        (fresh / "config.json").write_text("new")
+    assert listing(old.parent) == {"out": "/", "out/config.json": "new"}
+
+
+def test_the_next_command_of_any_kind_puts_an_old_model_back(old, caplog):
+    script = [sys.executable, "-c", textwrap.dedent(KILLED), str(old), "between the renames", "a"]
+    assert subprocess.run(script).returncode == -signal.SIGKILL
+    assert not old.exists()
+    assert resolve_model(str(old)) == old
+    assert (old / "config.json").read_text() == "old"
+    assert f"{old} is put back: a run that was to replace it was killed" in caplog.text
+    with new_directory(old, force=True, expected_bytes=0) as fresh:
+        (fresh / "config.json").write_text("new")
+    assert listing(old.parent) == {"out": "/", "out/config.json": "new"}
+
+
+def test_a_run_between_its_renames_is_left_alone(old):
+    with new_directory(old, force=True, expected_bytes=0) as fresh:
+        previous = fresh.parent / "previous"
+        old.rename(previous)
+        put_back(old)
+        assert not old.exists()
+        previous.rename(old)
 
 
 def test_weights_of_killed_runs_are_set_aside_and_their_room_is_counted(tmp_path, monkeypatch):

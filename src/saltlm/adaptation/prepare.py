@@ -1,6 +1,5 @@
 """What a run needs before its first step: devices, text, stages, and the model of a stage."""
 
-import hashlib
 import logging
 import math
 from collections.abc import Iterator
@@ -30,11 +29,12 @@ from saltlm.adaptation.schedule import Stage, choose_stages, plan_stages
 from saltlm.errors import DataError
 from saltlm.evaluation.config import suite_named
 from saltlm.evaluation.evaluate import plan_tasks
-from saltlm.evaluation.results import Failure
+from saltlm.evaluation.results import Failure, model_hash
 from saltlm.evaluation.task import Task
 from saltlm.files.documents import first
 from saltlm.files.hashes import sha256
 from saltlm.files.source import fingerprint
+from saltlm.record.manifest import FOLDER
 
 logger = logging.getLogger(__name__)
 
@@ -111,11 +111,10 @@ def read_inputs(
 
 def hashes_of(run: Run) -> dict[str, Any]:
     """Return what identifies the inputs of a run."""
-    weights = hashlib.sha256()
-    for file in sorted([*run.directory.glob("*.safetensors"), *run.directory.glob("*.bin")]):
-        weights.update(sha256(file).encode())
+    record = run.directory / FOLDER / "provenance.safetensors"
     return {
-        "model": weights.hexdigest(),
+        "model": model_hash(run.directory),
+        "new rows": sha256(record) if record.is_file() else None,
         "tokenizer": tokenizer_hash(run.tokenizer),
         "text": {text.name: text.fingerprint for text in run.mixture.packed},
     }

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from saltlm.adaptation.config import AdaptConfig
+from saltlm.auxiliary.vectors import vector_files
 from saltlm.comparison.curves import (
     adapt_and_follow,
     adapt_options,
@@ -35,14 +36,16 @@ from saltlm.comparison.results import (
 )
 from saltlm.comparison.score import corpus_counts
 from saltlm.comparison.show import comparison_markdown
-from saltlm.comparison.store import claim, collect, directory_name, once, try_once
+from saltlm.comparison.store import claim, collect, directory_name, is_made, once, try_once
 from saltlm.config.transfer import TransferConfig, load_config
 from saltlm.errors import ConfigError
 from saltlm.evaluation.config import QuickConfig, SuiteConfig
-from saltlm.evaluation.results import Evaluation
+from saltlm.evaluation.results import Evaluation, hash_of, model_hash
 from saltlm.files.atomic import new_directory, replace_text
 from saltlm.files.documents import first
+from saltlm.files.source import fingerprint
 from saltlm.methods.registry import Choice, parse_method
+from saltlm.models.hub import resolve_model
 from saltlm.record.provenance import Origin
 from saltlm.scoring.holdout import Score, score_methods
 from saltlm.vocabulary_transfer.parents import Pair
@@ -122,8 +125,11 @@ def compare(
         check_adapt_extra()
         require_matplotlib()
     out.mkdir(parents=True, exist_ok=True)
-    inputs = {"source": str(source), "plm": str(plm), "options": _options(config)}
-    claim(out / "inputs.json", inputs, texts)
+    claim(out / "inputs.json", _inputs(source, plm, config, texts))
+    for choice in choices:
+        if choice.files:
+            hashes = {str(file): fingerprint(file) for file in choice.files}
+            claim(out / f"{directory_name(choice)}.files.json", hashes)
     if adaptation is not None:
         claim(out / "adapt.json", adaptation.model_dump(mode="json", exclude={"seed"}))
 
@@ -186,7 +192,7 @@ def _transfer_each(
         return replace(found, directory=directory.name, yardstick=score)
 
     once(out / f"{UNTOUCHED}.json", untouched)
-    missing = [choice for choice in choices if not files[str(choice)].is_file()]
+    missing = [choice for choice in choices if not is_made(files[str(choice)])]
     scores = _yardstick(pair, problem, missing, config)
     for choice in choices:
         if error := try_once(files[str(choice)], partial(transferred, choice)):
@@ -230,8 +236,25 @@ def evaluate_each(comparison: Comparison, out: Path, suite: SuiteConfig) -> Eval
     return found
 
 
-def _options(config: TransferConfig) -> dict[str, Any]:
-    return config.model_dump(mode="json", exclude={"method"})
+def _inputs(
+    source: str | Path, plm: str | Path, config: TransferConfig, texts: dict[str, list[str]]
+) -> dict[str, Any]:
+    """Return the options and the hash of the content of all that the results depend on."""
+    files = [*config.corpus, *config.source_corpus, *config.calibration.unigrams]
+    files += [
+        file for spec in (config.aux, config.plm_vectors) for file in vector_files(spec or "plm")
+    ]
+    has_weights = config.plm_vectors is None
+    return {
+        "source": {"name": str(source), "sha256": model_hash(resolve_model(str(source)))},
+        "plm": {
+            "name": str(plm),
+            "sha256": model_hash(resolve_model(str(plm), with_weights=has_weights)),
+        },
+        "options": config.model_dump(mode="json", exclude={"method"}),
+        "files": {str(file): fingerprint(file) for file in files},
+        "texts": {name: hash_of(documents) for name, documents in texts.items()},
+    }
 
 
 def _write(

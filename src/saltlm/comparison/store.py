@@ -1,6 +1,5 @@
 """The directory of a comparison: what it is of, and results that are made once."""
 
-import hashlib
 import json
 import logging
 import re
@@ -8,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from saltlm.adaptation.metrics import flatten
 from saltlm.comparison.results import UNTOUCHED, AdaptedRun, MethodResult
 from saltlm.errors import ConfigError, SaltlmError
 from saltlm.files.atomic import replace_text
+from saltlm.files.json_object import read_json
 from saltlm.methods.registry import Choice
 from saltlm.scoring.holdout import FAILURES
 
@@ -41,23 +42,41 @@ def directory_name(choice: Choice) -> str:
     return re.sub(r"[^\w.+-]+", "_", str(choice))
 
 
-def claim(file: Path, inputs: dict[str, Any], texts: Mapping[str, list[str]] | None = None) -> None:
-    """Make sure that the results beside a file are of the same inputs; of texts it keeps a hash."""
-    key = hashlib.sha256(
-        json.dumps({**inputs, **(texts or {})}, sort_keys=True).encode()
-    ).hexdigest()
+def claim(file: Path, inputs: Mapping[str, Any]) -> None:
+    """Make sure that the results beside a file are of the same inputs.
+
+    Args:
+        file: holds the inputs of the results; it is made if there is none.
+        inputs: options, and the hash of the content of each file that is read.
+
+    Raises:
+        ConfigError: an input is another one than it was.
+    """
+    wanted = json.loads(json.dumps(inputs))
     if not file.is_file():
-        replace_text(file, json.dumps({**inputs, "sha256": key}, indent=2) + "\n")
-    elif json.loads(file.read_text(encoding="utf-8"))["sha256"] != key:
+        replace_text(file, json.dumps(wanted, indent=2) + "\n")
+        return
+    old, new = (flatten(values, ".") for values in (read_json(file), wanted))
+    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    if changed:
+        said = ", ".join(f"{key} was {old.get(key)}, is {new.get(key)}" for key in changed[:5])
         raise ConfigError(
-            f"{file.parent} holds a comparison of other models, options or texts (see {file})",
-            "choose another --out",
+            f"{file.parent} holds a comparison of other models, options or texts: {said}",
+            "choose another --out, or remove this one to begin anew",
         )
 
 
+def is_made(file: Path) -> bool:
+    """Whether a result is there, and the model that it is of."""
+    if not file.is_file():
+        return False
+    directory = read_json(file).get("directory")
+    return directory is None or (file.parent / directory).is_dir()
+
+
 def once(file: Path, make: Callable[[], MethodResult | AdaptedRun]) -> None:
-    """Make a result and keep it, unless it is there."""
-    if file.is_file():
+    """Make a result and keep it, unless it is there with its model."""
+    if is_made(file):
         logger.info("%s: already there", file.stem)
     else:
         replace_text(file, json.dumps(make().to_json(), indent=2) + "\n")

@@ -52,12 +52,13 @@ def new_directory(out: Path, *, force: bool, expected_bytes: int) -> Iterator[Pa
     """
     out = out.expanduser().resolve()
     _check_parent(out.parent)
-    partial = out.parent / f".{out.name}.saltlm-partial"
+    partial = _hidden(out)
     fresh, earlier, previous = (partial / name for name in ("model", _EARLIER, "previous"))
     with disk_errors(out):
         lock = _lock(partial, out)
         try:
             _restore(previous, out)
+            shutil.rmtree(previous, ignore_errors=True)  # of a run killed after its last rename
             left = _set_aside(fresh, earlier)
             _check_place(out, force, expected_bytes - left)
             fresh.mkdir()
@@ -68,6 +69,31 @@ def new_directory(out: Path, *, force: bool, expected_bytes: int) -> Iterator[Pa
             _restore(previous, out)
             shutil.rmtree(partial, ignore_errors=True)
             os.close(lock)
+
+
+def _hidden(out: Path) -> Path:
+    return out.parent / f".{out.name}.saltlm-partial"
+
+
+def put_back(out: Path) -> None:
+    """Put back a directory that a run was killed over while it replaced it, and say so.
+
+    Between its two renames such a run has the old directory hidden, and the new one not yet there.
+    A run that still goes on keeps its lock, and is left alone.
+    """
+    out = out.expanduser().absolute()
+    previous = _hidden(out) / "previous"
+    if out.exists() or not previous.is_dir():
+        return
+    try:
+        lock = _lock(_hidden(out), out)
+    except OutputError:
+        return
+    try:
+        _restore(previous, out)
+        _LOG.warning("%s is put back: a run that was to replace it was killed", out)
+    finally:
+        os.close(lock)
 
 
 def check_place(out: Path, *, force: bool) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 
 from saltlm.errors import CheckpointError, SaltlmError
+from saltlm.files.atomic import put_back
 from saltlm.inspection.downstream import handover_findings
 from saltlm.inspection.finding import Check, Finding, advice, verdict
 from saltlm.models.architecture import read_config
@@ -42,6 +43,7 @@ def check(directory: str | Path, *, trust_remote_code: bool = False) -> Check:
 
 
 def _checks(directory: Path, trust_remote_code: bool) -> Iterator[Finding]:
+    put_back(directory)
     if not directory.is_dir():
         raise CheckpointError(f"{directory} is not a directory")
     config = read_config(directory, trust_remote_code=trust_remote_code)

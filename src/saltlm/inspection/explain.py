@@ -9,6 +9,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from saltlm.errors import CheckpointError, VocabularyError
+from saltlm.files.atomic import put_back
 from saltlm.record.provenance import Origin, Provenance
 
 
@@ -92,6 +93,7 @@ def explain(directory: str | Path, tokens: str | Sequence[str]) -> list[Explanat
         VocabularyError: an id beyond the vocabulary, or a text that gives no token.
     """
     directory = Path(directory)
+    put_back(directory)
     tokens = [tokens] if isinstance(tokens, str) else tokens
     provenance = Provenance.load(directory)
     file = directory / "tokenizer.json"

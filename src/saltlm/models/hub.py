@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from saltlm.errors import CheckpointError
+from saltlm.files.atomic import put_back
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ def resolve_model(ref: str, *, with_weights: bool = True) -> Path:
         MissingExtraError: a GGUF file needs the ``gguf`` extra.
     """
     path = Path(ref).expanduser()
+    put_back(path)
     if path.is_dir():
         return path
     if path.suffix.lower() == ".gguf":
