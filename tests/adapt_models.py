@@ -70,6 +70,8 @@ def tiny_config(folder: Path, **options: Any) -> AdaptConfig:
         "batch_tokens": 64,
         "micro_batch": 4,
         "loss_chunk": 10 * N_ROWS,
+        "warmup": 0.02,
+        "decay": 0.2,
         "dtype": "float32",  # on every machine
         "save_every": 2,
         "eval_every": 2,

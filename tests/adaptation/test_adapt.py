@@ -25,6 +25,8 @@ from saltlm.adaptation.metrics import flatten, read_metrics
 from saltlm.cli.main import cli
 from saltlm.errors import TrainingError
 
+STAGES = ["embeddings:0.1", "full"]
+
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
@@ -53,7 +55,7 @@ def metrics(out):
 def test_a_run_leaves_a_plain_model_directory_and_its_metrics(tmp_path, text):
     model, out = save_model(tmp_path / "model"), tmp_path / "out"
     heldout = {"target": text, "english": text}
-    config = tiny_config(tmp_path, heldout=heldout, steps=10, stages=[], eval_every=4)
+    config = tiny_config(tmp_path, heldout=heldout, steps=10, stages=STAGES, eval_every=4)
     result = adapt(model, out, config=config)
     assert (result.directory, result.n_steps, result.n_tokens) == (out, 10, 10 * 64)
 
@@ -82,6 +84,10 @@ def test_a_run_leaves_a_plain_model_directory_and_its_metrics(tmp_path, text):
     measured = {row["step"]: row["bits_per_byte"] for row in rows if "bits_per_byte" in row}
     assert list(measured) == [0, 4, 8, 10]
     assert measured[10]["target"] == measured[10]["english"] < measured[0]["target"]
+    assert measured.keys() == {row["step"] for row in rows if "new_tokens" in row}
+    seen = rows[10]["new_tokens"]["target"]
+    assert 0 < seen["targets"] < 1
+    assert seen["loss_new"] < rows[0]["new_tokens"]["target"]["loss_new"]
     assert rows[10]["loss"] < rows[1]["loss"]
     for row in rows[1:]:
         assert row["gradient_norm"] > 0
@@ -251,7 +257,7 @@ def test_a_finished_run_is_left_alone_or_made_longer(tmp_path, text):
 def test_other_settings_are_refused_unless_a_checkpoint_is_named(tmp_path, text):
     model, out = save_model(tmp_path / "model"), tmp_path / "out"
     adapt(model, out, config=tiny_config(tmp_path))
-    other = tiny_config(tmp_path, seed=1, lr={"new": 0.5})
+    other = tiny_config(tmp_path, seed=1, lr={"new": 0.5, "body": 3e-4})
     message = "run with other settings: lr.body was 0.003, is 0.0003, lr.new was 0.01, is 0.5"
     with pytest.raises(TrainingError, match=message):
         adapt(model, out, config=other)
@@ -367,3 +373,26 @@ def test_the_command(tmp_path, text, caplog):
     assert "4 steps of 64 tokens: full to step 4" in caplog.text
     assert "25.0 % from" in caplog.text
     assert re.search(r"step 4 of 4, 0:00:00 left: loss \d.*, target \d.* tokens/s", caplog.text)
+
+
+def test_a_short_run_chooses_its_options_says_so_and_gets_longer(tmp_path, text, caplog):
+    """What is not given fits the run's length; a longer run keeps what it began with."""
+    model, out = save_model(tmp_path / "model", max_position_embeddings=32), tmp_path / "out"
+    options = {"data": str(text), "cache": tmp_path / "cache", "dtype": "float32"}
+    english = {"english": str(save_text(tmp_path / "english.txt")), "english_share": 0.25}
+    with caplog.at_level(logging.INFO):
+        adapt(model, out, tokens=500, **english, **options)
+    assert "chosen for a short run (500 tokens): 256 tokens a step, 32 in a sequence" in caplog.text
+    assert "25.0 % from" in caplog.text
+    assert "more than the run" not in caplog.text
+    record = json.loads((out / "saltlm" / "run.json").read_text())["options"]
+    assert (record["batch_tokens"], record["sequence_length"], record["decay"]) == (256, 32, 1.0)
+    assert [stage["kind"] for stage in record["stages"]] == ["full"]
+    longer = adapt(model, out, tokens=700, **english, **options)
+    assert (longer.n_steps, longer.n_tokens) == (3, 768)
+
+
+def test_a_step_that_is_more_than_the_run_is_told(tmp_path, text, caplog):
+    config = tiny_config(tmp_path, steps=None, tokens=50)
+    adapt(save_model(tmp_path / "model"), tmp_path / "out", config=config)
+    assert "a step of 64 tokens is more than the run of 50: it is one step" in caplog.text

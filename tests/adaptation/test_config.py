@@ -33,6 +33,12 @@ def test_counts(text, tokens):
     assert load(tokens=text).tokens == tokens
 
 
+def test_english_has_its_share_of_the_text():
+    assert load(data=("a", "b=0.3"), english="e.txt").texts == {"a": None, "b": 0.3, "e.txt": 0.05}
+    two = load("english_share=0.2", english=("e.txt", "f.txt"))
+    assert two.texts == {"a.txt": None, "e.txt": 0.1, "f.txt": 0.1}
+
+
 def test_stages_and_sections_by_assignment():
     config = load("stages=[embeddings:0.2,full]", "lr.new=2e-3", "lora.rank=4")
     assert config.stages == (
@@ -80,8 +86,9 @@ def test_shipped_files_are_what_accelerate_launch_reads(tmp_path, name, kind):
     [
         ((), {"data": ()}, "there is no text to train on; give --data FILE"),
         (("steps=1", "epochs=1"), {}, "give only one of tokens, steps and epochs"),
-        (("sequence_length=100",), {}, "batch_tokens=65536 is not a multiple of sequence_length"),
-        (("warmup=0.6", "decay=0.6"), {}, "warmup=0.6 and decay=0.6 are more than the run"),
+        (("sequence_length=100", "batch_tokens=512"), {}, "batch_tokens=512 is not a multiple of"),
+        ((), {"data": ("e", "a"), "english": ("e",)}, "e is given as data and as english"),
+        ((), {"data": ("a=1.0",), "english": ("e",)}, "the shares of the data sum to 1.05, not 1"),
         (("lr.nwe=1",), {}, r"there is no option 'lr.nwe'\nhint: did you mean lr.new\?"),
         (("stages=[half]",), {}, "option stages.0.kind='half'"),
         (("stages=[full:0.5]",), {}, "the shares of the stages sum to 0.5, not 1; leave one out"),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saltlm.adaptation.config import AdaptConfig, StageConfig
-from saltlm.adaptation.schedule import Stage, choose_stages, learning_rate_factor, plan_stages
+from saltlm.adaptation.schedule import Stage, check_stages, learning_rate_factor, plan_stages
 from saltlm.errors import ConfigError
 
 KINDS = ("embeddings", "full", "lora", "top-bottom")
@@ -47,11 +47,17 @@ def test_cosine_is_half_way_down_in_the_middle():
     assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
+def test_a_decay_over_the_whole_run_begins_below_the_warm_up():
+    rates = factors(Stage("full", 0, 100), 100, warmup=0.15, decay=1.0)
+    expected = [min(1, (i + 1) / 16) * (100 - i) / 101 for i in range(100)]
+    assert rates == pytest.approx(expected)
+
+
 @given(
     st.integers(1, 60),
     st.sampled_from(["wsd", "cosine"]),
-    st.floats(0, 0.5),
-    st.floats(0, 0.5),
+    st.floats(0, 1),
+    st.floats(0, 1),
     st.floats(0, 1),
 )
 def test_factors_are_above_zero_and_at_most_one(n, schedule, warmup, decay, floor):
@@ -69,14 +75,6 @@ def test_stages_cover_every_step_once(kinds, n_steps):
     assert all(stage.first < stage.last for stage in stages)
 
 
-def test_by_default_new_rows_go_first_where_there_are_any():
-    both = choose_stages((), has_new_rows=True)
-    assert plan_stages(both, 20) == (Stage("embeddings", 0, 2), Stage("full", 2, 20))
-    assert plan_stages(both, 3) == (Stage("full", 0, 3),)
-    one = choose_stages((), has_new_rows=False)
-    assert plan_stages(one, 20) == (Stage("full", 0, 20),)
-
-
 def test_stages_without_a_share_split_what_the_others_leave():
     kinds = [StageConfig(kind="lora", share=0.5), *[StageConfig(kind="full")] * 2]
     assert plan_stages(kinds, 8) == (
@@ -89,4 +87,4 @@ def test_stages_without_a_share_split_what_the_others_leave():
 def test_embeddings_without_new_rows_is_refused():
     stages = [StageConfig(kind="embeddings")]
     with pytest.raises(ConfigError, match="trains only new rows, but the model has none"):
-        choose_stages(stages, has_new_rows=False)
+        check_stages(stages, has_new_rows=False)

@@ -28,7 +28,14 @@ from saltlm.adaptation.devices import start_accelerator
 from saltlm.adaptation.metrics import flatten, log_metrics, read_metrics, summary
 from saltlm.adaptation.parameters import frozen_hash
 from saltlm.adaptation.prepare import Run, build_model, hashes_of, log_plan, read_inputs
-from saltlm.adaptation.run_folder import RunFolder, choose_start, identity, only_run
+from saltlm.adaptation.run_folder import (
+    RunFolder,
+    choose_start,
+    identity,
+    only_run,
+    recorded_options,
+)
+from saltlm.adaptation.short_runs import keep_recorded
 from saltlm.adaptation.stops import check_untouched, memory_errors
 from saltlm.adaptation.training import Training, measure, run_suite, set_up, train_step
 from saltlm.adaptation.write_model import write_adapted
@@ -94,12 +101,16 @@ def adapt(
     with accelerator.main_process_first():
         directory = resolve_model(str(model))
     with only_run(folder) if is_main else nullcontext(), disk_errors(folder.out):
+        if resume != "never":
+            config = keep_recorded(config, recorded_options(folder))
         run = read_inputs(directory, folder, config, accelerator)
         inputs = hashes_of(run) if is_main else {}
-        chosen = [choose_start(folder, identity(config, inputs), str(resume)) if is_main else None]
+        chosen = [
+            choose_start(folder, identity(run.config, inputs), str(resume)) if is_main else None
+        ]
         saved: Saved | None = accelerate.utils.broadcast_object_list(chosen)[0]
         log_plan(run, saved)
-        accelerator.init_trackers("saltlm", config=flatten(config.model_dump(mode="json")))
+        accelerator.init_trackers("saltlm", config=flatten(run.config.model_dump(mode="json")))
         for number, stage in enumerate(run.stages):
             if saved is None or saved.step < stage.last:
                 saved = _run_stage(run, number, saved)

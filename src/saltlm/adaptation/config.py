@@ -10,18 +10,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from saltlm.config.reading import Section, given, in_a_row, read_values, validated
+from saltlm.config.reading import (
+    Files,
+    Section,
+    given,
+    in_a_row,
+    read_count,
+    read_values,
+    validated,
+)
 
 StageKind = Literal["embeddings", "full", "lora", "top-bottom"]
 Tracker = Literal["trackio", "wandb", "tensorboard"]
-
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
-
-
-def _read_count(value: Any) -> Any:
-    """Turn ``100M`` into 100000000; anything else is left to pydantic."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kmb]?)", str(value).replace("_", "").lower())
-    return round(float(found[1]) * _UNITS[found[2]]) if found else value
 
 
 def _read_shares(value: Any) -> Any:
@@ -68,9 +68,18 @@ class StageConfig(Section):
 class LearningRates(Section):
     """Peak learning rates of AdamW."""
 
-    new: float = Field(1e-3, ge=0, description="learning rate of the rows that the transfer made")
+    new: float = Field(
+        1e-3,
+        ge=0,
+        description="learning rate of the rows that the transfer made; in a short run ten times"
+        " lr.body",
+    )
     shared: float = Field(3e-4, ge=0, description="learning rate of the rows that it copied")
-    body: float = Field(3e-4, ge=0, description="learning rate of everything else, adapters too")
+    body: float = Field(
+        3e-4,
+        ge=0,
+        description="learning rate of everything else, adapters too; 2e-4 in steps of 256 tokens",
+    )
 
 
 class LoraConfig(Section):
@@ -91,6 +100,14 @@ class AdaptConfig(Section):
         " training tokens; those without one split the rest by size",
         json_schema_extra={"metavar": "TEXT[=SHARE]"},
     )
+    english: Files = Field(
+        (),
+        description="text of the model's old language to go on with, so that it is not forgotten; "
+        "it gets english_share of the training tokens",
+    )
+    english_share: float = Field(
+        0.05, gt=0, lt=1, description="of the training tokens, for the text given as english"
+    )
     heldout: Annotated[dict[str, Path], BeforeValidator(_read_named_files)] = Field(
         default_factory=dict,
         description="text to measure bits per byte on; without a name, it is called target",
@@ -98,7 +115,7 @@ class AdaptConfig(Section):
     )
     cache: Path | None = Field(None, description="where packed text is kept (~/.cache/saltlm)")
 
-    tokens: Annotated[int | None, BeforeValidator(_read_count)] = Field(
+    tokens: Annotated[int | None, BeforeValidator(read_count)] = Field(
         None,
         ge=1,
         description="length of the run in tokens, such as 500k, 100M or 2B",
@@ -108,15 +125,18 @@ class AdaptConfig(Section):
     epochs: float | None = Field(
         None, gt=0, description="length of the run in passes over the text; 1 if no length is given"
     )
-    sequence_length: int = Field(1024, ge=2, description="tokens in a sequence")
-    batch_tokens: int = Field(65_536, ge=2, description="tokens in a step, over all devices")
+    sequence_length: int = Field(1024, ge=2, description="tokens in a sequence; 512 in a short run")
+    batch_tokens: int = Field(
+        65_536, ge=2, description="tokens in a step, over all devices; fewer in a short run"
+    )
     micro_batch: int = Field(8, ge=1, description="sequences at once on a device")
     loss_chunk: int = Field(2**26, ge=1, description="logits that exist at once on a device")
 
     stages: tuple[Annotated[StageConfig, BeforeValidator(_read_stage)], ...] = Field(
         (),
         description="embeddings, full, lora, top-bottom in any order, each with a share of the"
-        " steps; default: embeddings:0.1, full, or full alone for a model without new rows",
+        " steps; default: embeddings:0.1, full; full alone in a short run, for a model without new"
+        " rows, and for rows that were fitted to text",
     )
     ends: int = Field(2, ge=1, description="layers at each end that the stage top-bottom trains")
     lora: LoraConfig = LoraConfig()
@@ -125,10 +145,16 @@ class AdaptConfig(Section):
         description="how learning rates fall: wsd only at the end of the run, cosine all the way",
     )
     warmup: float = Field(
-        0.02, ge=0, le=1, description="share of each stage in which learning rates rise"
+        0.02,
+        ge=0,
+        le=1,
+        description="share of each stage in which learning rates rise; 0.15 in a short run",
     )
     decay: float = Field(
-        0.2, ge=0, le=1, description="share of the run in which wsd lets them fall"
+        0.2,
+        ge=0,
+        le=1,
+        description="share of the run in which wsd lets them fall; 1 in a short run",
     )
     floor: float = Field(0.0, ge=0, le=1, description="share of the peak that they fall to")
     lr: LearningRates = LearningRates()
@@ -160,16 +186,23 @@ class AdaptConfig(Section):
             raise ValueError("there is no text to train on; give --data FILE")
         if sum(length is not None for length in (self.tokens, self.steps, self.epochs)) > 1:
             raise ValueError("give only one of tokens, steps and epochs")
-        if self.batch_tokens % self.sequence_length:
+        is_given = {"batch_tokens", "sequence_length"} <= self.model_fields_set
+        if is_given and self.batch_tokens % self.sequence_length:
             raise ValueError(
                 f"batch_tokens={self.batch_tokens} is not a multiple of"
                 f" sequence_length={self.sequence_length}"
             )
         _check_shares([stage.share for stage in self.stages] or [None], "stages", "[lora:0.3,full]")
-        _check_shares(list(self.data.values()), "data", "[de.txt,en.txt=0.1]")
-        if self.warmup + self.decay > 1:
-            raise ValueError(f"warmup={self.warmup} and decay={self.decay} are more than the run")
+        if both := sorted({str(file) for file in self.english} & self.data.keys()):
+            raise ValueError(f"{both[0]} is given as data and as english; give it once")
+        _check_shares(list(self.texts.values()), "data", "[de.txt,en.txt=0.1]")
         return self
+
+    @property
+    def texts(self) -> dict[str, float | None]:
+        """All text to train on, that of the old language too, with its shares."""
+        share = self.english_share / max(1, len(self.english))
+        return self.data | {str(file): share for file in self.english}
 
     @property
     def batch_sequences(self) -> int:

@@ -58,13 +58,19 @@ def read_fitting_tokenizer(
     return tokenizer
 
 
+def positions_of(skeleton: PreTrainedModel) -> int | None:
+    """Return the tokens of the longest sequence that a model takes; None if it names none."""
+    found: int | None = getattr(skeleton.config.get_text_config(), "max_position_embeddings", None)
+    return found
+
+
 def check_lengths(skeleton: PreTrainedModel, config: AdaptConfig, n_processes: int) -> None:
     """Make sure that sequences fit into the model, and steps into the processes.
 
     Raises:
         ConfigError: they do not.
     """
-    positions = getattr(skeleton.config.get_text_config(), "max_position_embeddings", None)
+    positions = positions_of(skeleton)
     if positions is not None and config.sequence_length > positions:
         raise ConfigError(
             f"sequence_length={config.sequence_length} is more than the model's {positions}"

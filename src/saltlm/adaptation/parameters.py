@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 from saltlm.adaptation.config import AdaptConfig, LearningRates, StageKind
 from saltlm.errors import CheckpointError, MissingExtraError
 from saltlm.models.logits import output_head
+from saltlm.record.manifest import FOLDER, read_manifest
 from saltlm.record.provenance import Origin
 
 
@@ -55,6 +56,12 @@ def new_rows(directory: Path, n_rows: int) -> Bool[Tensor, " v"]:
             origin = opened.get_tensor("origin")
         is_new[: len(origin)] = (origin == Origin.MADE) | (origin == Origin.SAMPLED)
     return is_new
+
+
+def rows_are_fitted(directory: Path) -> bool:
+    """Whether the new rows of a transfer were fitted to text, by its record."""
+    file = directory / FOLDER / "manifest.json"
+    return file.is_file() and bool(read_manifest(directory).get("fits"))
 
 
 def stage_rates(kind: StageKind, rates: LearningRates) -> LearningRates:

@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,20 @@ from saltlm.adaptation.model import (
     check_lengths,
     check_methods,
     load_model,
+    positions_of,
     read_fitting_tokenizer,
     read_skeleton,
 )
 from saltlm.adaptation.packing import Frame, PackedText, frame_of, pack_text, tokenizer_hash
-from saltlm.adaptation.parameters import add_adapters, choose_weights, new_rows
+from saltlm.adaptation.parameters import (
+    add_adapters,
+    choose_weights,
+    new_rows,
+    rows_are_fitted,
+)
 from saltlm.adaptation.run_folder import RunFolder
-from saltlm.adaptation.schedule import Stage, choose_stages, plan_stages
+from saltlm.adaptation.schedule import Stage, check_stages, plan_stages
+from saltlm.adaptation.short_runs import Settled, settle, step_size
 from saltlm.errors import DataError
 from saltlm.evaluation.config import suite_named
 from saltlm.evaluation.evaluate import plan_tasks
@@ -44,7 +52,8 @@ class Run:
     """All that stays the same during a run.
 
     Attributes:
-        config: its options.
+        config: its options, none left open.
+        reason: which of them were chosen for its length, and why, in words.
         folder: where it writes.
         directory: the model it adapts.
         accelerator: its devices.
@@ -58,6 +67,7 @@ class Run:
     """
 
     config: AdaptConfig
+    reason: str
     folder: RunFolder
     directory: Path
     accelerator: Accelerator
@@ -80,16 +90,22 @@ def read_inputs(
     """
     skeleton = read_skeleton(directory, config)
     tokenizer = read_fitting_tokenizer(directory, skeleton, config)
-    check_lengths(skeleton, config, accelerator.num_processes)
     check_methods(skeleton, config)
     is_new = new_rows(directory, skeleton.get_input_embeddings().weight.shape[0])
-    stages = choose_stages(config.stages, has_new_rows=bool(is_new.any()))
+    fit = partial(_settle, config, directory, skeleton, is_new, accelerator)
+    settled = fit(n_tokens) if (n_tokens := _wanted_tokens(config)) is not None else None
+    check_stages(config.stages, has_new_rows=bool(is_new.any()))
     heldout = dict(_heldout(config))
     suite = tuple(_suite(config))
     packed = _pack(config, tokenizer, frame_of(skeleton, tokenizer), accelerator)
+    if settled is None:  # passes over the text, whose length is known only now
+        settled = fit(round((config.epochs or 1) * sum(len(text.tokens) for text in packed)))
+    config = settled.config
+    check_texts(packed, config.sequence_length)
     n_steps = _count_steps(packed, config)
     return Run(
         config=config,
+        reason=settled.reason,
         folder=folder,
         directory=directory,
         accelerator=accelerator,
@@ -97,14 +113,14 @@ def read_inputs(
         is_new=is_new,
         mixture=mix(
             packed,
-            config.data,
+            config.texts,
             n_sequences=n_steps * config.batch_sequences,
             length=config.sequence_length,
             seed=config.seed,
         ),
         heldout=heldout,
         suite=suite,
-        stages=plan_stages(stages, n_steps),
+        stages=plan_stages(config.stages, n_steps),
         n_steps=n_steps,
     )
 
@@ -157,6 +173,17 @@ def log_plan(run: Run, saved: Saved | None) -> None:
         return
     stages = ", ".join(f"{stage.kind} to step {stage.last}" for stage in run.stages)
     logger.info("%d steps of %d tokens: %s", run.n_steps, run.config.batch_tokens, stages)
+    if run.reason:
+        logger.info("%s (docs/adapt.md)", run.reason)
+    wanted = _wanted_tokens(run.config)
+    if wanted is not None and wanted < run.config.batch_tokens:
+        logger.warning(
+            "a step of %s tokens is more than the run of %s: it is one step; try --set"
+            " batch_tokens=%d",
+            f"{run.config.batch_tokens:,}",
+            f"{wanted:,}",
+            step_size(wanted),
+        )
     for text, share in zip(run.mixture.packed, run.mixture.shares, strict=True):
         logger.info("%.1f %% from %s (%s tokens)", 100 * share, text.name, f"{len(text.tokens):,}")
     if saved is not None:
@@ -167,17 +194,45 @@ def _pack(
     config: AdaptConfig, tokenizer: PreTrainedTokenizerBase, frame: Frame, accelerator: Accelerator
 ) -> list[PackedText]:
     """Return the sources as tokens; all are looked at before the first is packed."""
-    fingerprints = [fingerprint(name) for name in config.data]
-    wanted = config.tokens
-    if config.steps is not None:
-        wanted = config.steps * config.batch_tokens
+    fingerprints = [fingerprint(name) for name in config.texts]
+    wanted = _wanted_tokens(config)
     with accelerator.main_process_first():
         packed = [
             pack_text(name, text, tokenizer, frame, cache=config.cache, max_tokens=wanted)
-            for name, text in zip(config.data, fingerprints, strict=True)
+            for name, text in zip(config.texts, fingerprints, strict=True)
         ]
-    check_texts(packed, config.sequence_length)
     return packed
+
+
+def _wanted_tokens(config: AdaptConfig) -> int | None:
+    """Return the length of a run in tokens; None if it is given in passes over the text."""
+    if config.steps is not None:
+        return config.steps * config.batch_tokens
+    return config.tokens
+
+
+def _settle(
+    config: AdaptConfig,
+    directory: Path,
+    skeleton: PreTrainedModel,
+    is_new: Bool[Tensor, " v"],
+    accelerator: Accelerator,
+    n_tokens: int,
+) -> Settled:
+    """Fill the gaps of a run's options, and make sure that its sequences fit.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    settled = settle(
+        config,
+        n_tokens,
+        has_new_rows=bool(is_new.any()),
+        is_fitted=rows_are_fitted(directory),
+        n_positions=positions_of(skeleton),
+    )
+    check_lengths(skeleton, settled.config, accelerator.num_processes)
+    return settled
 
 
 def _count_steps(packed: list[PackedText], config: AdaptConfig) -> int:

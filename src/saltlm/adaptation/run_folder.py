@@ -153,6 +153,14 @@ def choose_start(folder: RunFolder, run: Mapping[str, Any], resume: str) -> Save
     return saved
 
 
+def recorded_options(folder: RunFolder) -> dict[str, Any]:
+    """Return the options of the run that a folder holds; nothing if it holds none."""
+    if not folder.record.exists():
+        return {}
+    options: dict[str, Any] = json.loads(folder.record.read_text(encoding="utf-8"))["options"]
+    return options
+
+
 def _check_same(folder: RunFolder, run: Mapping[str, Any]) -> None:
     if not folder.record.exists():
         return

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from saltlm.adaptation.config import AdaptConfig, StageConfig, StageKind
 from saltlm.errors import ConfigError
 
-_BY_DEFAULT = (StageConfig(kind="embeddings", share=0.1), StageConfig(kind="full"))
-
 
 @dataclass(frozen=True)
 class Stage:
@@ -19,21 +17,18 @@ class Stage:
     last: int
 
 
-def choose_stages(stages: Sequence[StageConfig], *, has_new_rows: bool) -> tuple[StageConfig, ...]:
-    """Return the stages that were asked for, or those for a model with or without new rows.
+def check_stages(stages: Sequence[StageConfig], *, has_new_rows: bool) -> None:
+    """Refuse stages that a model cannot have.
 
     Raises:
         ConfigError: ``embeddings`` would have nothing to train.
     """
-    if not stages:
-        return _BY_DEFAULT if has_new_rows else _BY_DEFAULT[1:]
     if not has_new_rows and any(stage.kind == "embeddings" for stage in stages):
         raise ConfigError(
             "stage embeddings trains only new rows, but the model has none: saltlm transfer did"
             " not make it",
             "leave the stage out: --set stages=[full]",
         )
-    return tuple(stages)
 
 
 def plan_stages(stages: Sequence[StageConfig], n_steps: int) -> tuple[Stage, ...]:
@@ -60,8 +55,8 @@ def learning_rate_factor(step: int, stage: Stage, n_steps: int, config: AdaptCon
     """Return what the peak learning rates are multiplied with at a step: above 0, at most 1.
 
     Every stage warms up linearly, for its optimiser is new. What follows is that of the whole run:
-    ``wsd`` (warm-up, stable, decay) stays at the peak and falls linearly at the end; ``cosine``
-    falls from the end of the first warm-up on.
+    ``wsd`` (warm-up, stable, decay) stays at the peak and falls linearly at the end, where the two
+    overlap by both factors; ``cosine`` falls from the end of the first warm-up on.
     """
     n_warm = round(config.warmup * (stage.last - stage.first))
     rise = min(1.0, (step - stage.first + 1) / (n_warm + 1))

@@ -21,6 +21,7 @@ from saltlm.adaptation.config import LearningRates
 from saltlm.adaptation.loss import Inside, causal_loss, separates_documents
 from saltlm.adaptation.mixture import count_bytes, read_batch
 from saltlm.adaptation.model import recompute_activations
+from saltlm.adaptation.new_tokens import DOCUMENTS, new_token_measures
 from saltlm.adaptation.parameters import (
     Table,
     mask_gradients,
@@ -182,7 +183,10 @@ def without_gradient(
 
 
 def measure(run: Run, inside: nn.Module) -> dict[str, Any]:
-    """Return bits per byte of each held-out text; every process measures the same."""
+    """Return bits per byte of each held-out text, and what becomes of new tokens in it.
+
+    Every process measures the same.
+    """
     values = {
         name: without_gradient(
             inside,
@@ -195,7 +199,23 @@ def measure(run: Run, inside: nn.Module) -> dict[str, Any]:
         ).value
         for name, texts in run.heldout.items()
     }
-    return {"bits_per_byte": values} if values else {}
+    if not values:
+        return {}
+    if not run.is_new.any():
+        return {"bits_per_byte": values}
+    new_tokens = {
+        name: without_gradient(
+            inside,
+            new_token_measures,
+            run.tokenizer,
+            texts[:DOCUMENTS],
+            run.is_new,
+            context=run.config.sequence_length,
+            chunk_logits=run.config.loss_chunk,
+        )
+        for name, texts in run.heldout.items()
+    }
+    return {"bits_per_byte": values, "new_tokens": new_tokens}
 
 
 def run_suite(run: Run, inside: nn.Module, step: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ def _print_launch_config(context: click.Context, _: click.Parameter, name: str |
 
 @click.command("adapt")
 @click.argument("model", metavar="MODEL")
-@options("adapt", "data")
+@options("adapt", "data", "english")
 @click.option(
     "--out",
     required=True,
@@ -56,7 +56,7 @@ def command(
     A killed run goes on where it was when the same command is given again.
 
     \b
-      saltlm adapt llama-german --data german.txt --data english.txt=0.1 \\
+      saltlm adapt llama-german --data german.txt --english english.txt \\
         --heldout german.heldout.txt --heldout english=english.heldout.txt \\
         --tokens 100M --out llama-german-adapted
       saltlm adapt --launch-config fsdp2 > fsdp2.yaml

@@ -4,6 +4,7 @@ Unknown keys are refused with the nearest known one.
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -18,6 +19,15 @@ class Section(BaseModel):
     """Options that belong together; a field may be a section itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
+
+
+def read_count(value: Any) -> Any:
+    """Return ``100M`` as 100000000; anything else is left to pydantic."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kmb]?)", str(value).replace("_", "").lower())
+    return round(float(found[1]) * _UNITS[found[2]]) if found else value
 
 
 def in_a_row(value: Any) -> Any:

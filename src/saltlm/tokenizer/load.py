@@ -111,13 +111,14 @@ def _converted(declared: Declared) -> ReadTokenizer:
     )
 
 
-def without_rowless(definition: Definition, n_rows: int) -> tuple[Definition, list[str]]:
+def without_rowless(tokenizer: Tokenizer, n_rows: int) -> tuple[Tokenizer, list[str]]:
     """Return a tokenizer without the special tokens that have no row, and those tokens.
 
     Saving a tokenizer with transformers may add a pad or mask token that its model never had.
     Nothing changes if one of them stands around texts, or is a piece.
     """
-    framing = read_framing(definition.tokenizer)
+    definition = Definition.of(tokenizer)
+    framing = read_framing(tokenizer)
     used = {piece for piece, _ in framing.single + framing.pair} | {*definition.pieces.values()}
     rowless = [
         token["content"]
@@ -125,9 +126,9 @@ def without_rowless(definition: Definition, n_rows: int) -> tuple[Definition, li
         if token["special"] and token["id"] >= n_rows and token["content"] not in used
     ]
     if not rowless:
-        return definition, []
+        return tokenizer, []
     kept = [token for token in definition.added if token["content"] not in rowless]
-    return definition.replace(added_tokens=kept), rowless
+    return definition.replace(added_tokens=kept).build(), rowless
 
 
 def check_ids(name: str, tokenizer: Tokenizer, n_rows: int) -> None:

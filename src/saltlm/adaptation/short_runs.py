@@ -1,0 +1,130 @@
+"""What a run is trained with where nothing was asked for: options that fit its length.
+
+The defaults of `AdaptConfig` are those of long runs. A short one cannot afford them: its few tokens
+have to make enough steps, and a warm-up of 2 % of those steps is none. What is chosen here for
+short runs was measured at 41,000 and 102,000 tokens (docs/log.md).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from saltlm.adaptation.config import AdaptConfig, LearningRates, StageConfig
+from saltlm.config.reading import validated
+
+_ENOUGH_STEPS = 200  # with fewer steps of the long default's size, a run is short
+_FEW_STEPS = 80  # fewer are worse, by 0.03 to 0.08 bits per byte at 41,000 tokens
+_LEAST, _SMALL = 256, 512  # tokens in a step
+_SEQUENCE = 512  # tokens
+
+# Body and copied rows; new rows learn at ten times that, in embedding and head.
+_RATE, _RATE_OF_LEAST, _NEW = 3e-4, 2e-4, 10.0
+
+CHOSEN = ("batch_tokens", "sequence_length", "warmup", "decay", "stages", "lr")
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Options without a gap.
+
+    Attributes:
+        config: the options.
+        reason: what was chosen and why, in words; empty if all was given.
+    """
+
+    config: AdaptConfig
+    reason: str
+
+
+def settle(
+    config: AdaptConfig,
+    n_tokens: int,
+    *,
+    has_new_rows: bool,
+    is_fitted: bool = False,
+    n_positions: int | None = None,
+) -> Settled:
+    """Fill the gaps of a run's options with what fits its length; what was given stays.
+
+    Args:
+        config: the options; a field that was not set is a gap.
+        n_tokens: length of the run.
+        has_new_rows: whether a transfer made rows of the model.
+        is_fitted: whether it fitted them to text, so that they need no stage of their own.
+        n_positions: the longest sequence that the model takes; None: any.
+    """
+    is_short = n_tokens < _ENOUGH_STEPS * AdaptConfig.model_fields["batch_tokens"].default
+    given = config.model_fields_set
+    batch, most = config.batch_tokens, n_positions or config.sequence_length
+    if "batch_tokens" not in given:
+        if is_short and config.steps is None:
+            batch = step_size(n_tokens)
+        if "sequence_length" in given:
+            batch = max(1, batch // config.sequence_length) * config.sequence_length
+    most = min(most, _SEQUENCE if is_short else config.sequence_length)
+    values: dict[str, Any] = {
+        "batch_tokens": batch,
+        "sequence_length": _largest_divisor(batch, most),
+    }
+    if is_short:
+        values |= {"warmup": 0.15, "decay": 1.0}
+    values = {key: value for key, value in values.items() if key not in given}
+    if is_short:
+        values["lr"] = _rates(config.lr, batch)
+    if not config.stages:
+        has_own_stage = has_new_rows and not is_short and not is_fitted
+        first = (StageConfig(kind="embeddings", share=0.1),) if has_own_stage else ()
+        values["stages"] = (*first, StageConfig(kind="full"))
+    values = {key: value for key, value in values.items() if value != getattr(config, key)}
+    settled = config.model_copy(update=values)
+    return Settled(settled, _reason(settled, values, n_tokens, is_short))
+
+
+def step_size(n_tokens: int) -> int:
+    """Return the tokens in a step of a short run: a power of two.
+
+    As many as leave 200 steps, but not under 512 where that leaves 80, and not under 256.
+    """
+    least = _SMALL if n_tokens >= _FEW_STEPS * _SMALL else _LEAST
+    return max(least, 1 << max(0, (n_tokens // _ENOUGH_STEPS).bit_length() - 1))
+
+
+def keep_recorded(config: AdaptConfig, options: Mapping[str, Any]) -> AdaptConfig:
+    """Fill the gaps of options with what was chosen when the run began, so that it can go on.
+
+    Args:
+        config: the options; a field that was not set is a gap.
+        options: those of the run's record.
+    """
+    given = config.model_fields_set - ({"stages"} if not config.stages else set())
+    values = config.model_dump(include=set(given))
+    values |= {key: options[key] for key in CHOSEN if key in options and key not in given}
+    if "lr" in options:
+        values["lr"] = options["lr"] | config.lr.model_dump(include=config.lr.model_fields_set)
+    return validated(AdaptConfig, values)
+
+
+def _rates(given: LearningRates, batch: int) -> LearningRates:
+    rate = _RATE_OF_LEAST if batch <= _LEAST else _RATE
+    chosen = {"body": rate, "shared": rate, "new": _NEW * rate}
+    return given.model_copy(
+        update={key: value for key, value in chosen.items() if key not in given.model_fields_set}
+    )
+
+
+def _largest_divisor(batch: int, most: int) -> int:
+    return next(length for length in range(min(batch, most), 0, -1) if batch % length == 0)
+
+
+def _reason(config: AdaptConfig, values: Mapping[str, Any], n_tokens: int, is_short: bool) -> str:
+    said = {
+        "batch_tokens": f"{config.batch_tokens:,} tokens a step",
+        "sequence_length": f"{config.sequence_length:,} in a sequence",
+        "warmup": f"a warm-up of {config.warmup:.0%} of the steps",
+        "decay": "then down to zero",
+        "lr": f"rates of {config.lr.body:g} and {config.lr.new:g} for new rows",
+        "stages": f"stages {', '.join(stage.kind for stage in config.stages)}",
+    }
+    chosen = ", ".join(text for key, text in said.items() if key in values)
+    length = f"a {'short' if is_short else 'long'} run ({n_tokens:,} tokens)"
+    return f"chosen for {length}: {chosen}" if chosen else ""
