@@ -60,6 +60,7 @@ def coverage() -> str:
 def others() -> Iterable[list[str]]:
     for what, cases, test in (
         ("`--mode extend`", choices.EXTENDED, choices.test_extended),
+        ("`--mode swap`", choices.SWAPPED, choices.test_swapped),
         ("`--target-tokenizer`", choices.RETOKENIZED, choices.test_another_tokenizer),
         ("`--prune-to`", choices.PRUNED, choices.test_pruned),
     ):

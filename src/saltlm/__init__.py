@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from saltlm.inspection.explain import Explanation, explain
     from saltlm.inspection.finding import Check
     from saltlm.inspection.pair import Inspection, inspect
+    from saltlm.models.gguf_export import Export, export
     from saltlm.tokenizer.special_tokens import LoadedTokenizer
     from saltlm.vocabulary_transfer.result import TransferResult
     from saltlm.vocabulary_transfer.transfer import transfer, transfer_embeddings
@@ -39,6 +40,7 @@ _HOMES = {
     "Evaluation": "saltlm.evaluation.results",
     "Explanation": "saltlm.inspection.explain",
     "Inspection": "saltlm.inspection.pair",
+    "Export": "saltlm.models.gguf_export",
     "LoadedTokenizer": "saltlm.tokenizer.special_tokens",
     "RowsConfig": "saltlm.config.transfer",
     "SaltlmError": "saltlm.errors",
@@ -51,6 +53,7 @@ _HOMES = {
     "compare": "saltlm.comparison.compare",
     "evaluate": "saltlm.evaluation.evaluate",
     "explain": "saltlm.inspection.explain",
+    "export": "saltlm.models.gguf_export",
     "inspect": "saltlm.inspection.pair",
     "score": "saltlm.comparison.score",
     "transfer": "saltlm.vocabulary_transfer.transfer",
@@ -65,6 +68,7 @@ __all__ = [
     "Comparison",
     "Evaluation",
     "Explanation",
+    "Export",
     "Inspection",
     "LoadedTokenizer",
     "RowsConfig",
@@ -79,6 +83,7 @@ __all__ = [
     "compare",
     "evaluate",
     "explain",
+    "export",
     "inspect",
     "score",
     "transfer",

@@ -158,7 +158,7 @@ def test_wordpiece_is_not_extended(tokenizers_by_family):
 
 @pytest.mark.parametrize("option", ["drop", "carry_plm"])
 def test_special_tokens_are_neither_dropped_nor_carried(tokenizers_by_family, option):
-    with pytest.raises(ConfigError, match="keeps the source's special tokens and takes none"):
+    with pytest.raises(ConfigError, match="keep the source's special tokens and take none"):
         extend(*(tokenizers_by_family[f] for f in ("bytelevel", "unigram")), **{option: ("<s>",)})
 
 

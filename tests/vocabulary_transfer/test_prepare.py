@@ -32,7 +32,7 @@ VERBS = {
         ({"plm_vectors": "vectors:gone.vec"}, AuxiliaryVectorsError, r"gone\.vec"),
         ({"corpus": ["gone.txt"]}, DataError, r"gone\.txt"),
         ({"prune_to": 100}, DataError, "the corpus has no text"),
-        ({"mode": "extend", "source_corpus": ["gone.txt"]}, DataError, r"gone\.txt"),
+        ({"mode": "extend", "keep": ["gone.txt"]}, DataError, r"gone\.txt"),
         ({"method": "wechsel"}, ConfigError, "method wechsel does nothing without files"),
         (
             {"method": "wechsel:source_vectors=gone.vec:target_vectors=gone.vec"},

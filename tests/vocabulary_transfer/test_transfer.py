@@ -314,8 +314,9 @@ def test_shared_tokens_can_be_made_anew_as_in_wechsel(parents, made, tmp_path):
     assert (result.provenance.source_ids[is_anew] == -1).all()
     copied = result.provenance.source_ids >= 0
     assert torch.equal(result.embedding[copied], made[1].embedding[copied])
-    with pytest.raises(ConfigError, match="mode=extend keeps the source's rows"):
-        transfer(*parents, tmp_path / "other", mode="extend", copy_shared=False)
+    for mode in ("extend", "swap"):
+        with pytest.raises(ConfigError, match=f"mode={mode} keeps the source's rows"):
+            transfer(*parents, tmp_path / "other", mode=mode, copy_shared=False)
 
 
 def test_the_same_inputs_give_the_same_bytes(parents, made, tmp_path):

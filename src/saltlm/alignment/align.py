@@ -18,6 +18,7 @@ from saltlm.alignment.match import (
     match_vocabularies,
     no_further_anchors,
     same_tokens,
+    selected,
 )
 from saltlm.alignment.piece_means import PieceMeans, add_piece_means
 from saltlm.config.transfer import RowsConfig
@@ -29,6 +30,7 @@ from saltlm.tokenizer.prune import prune_tokenizer
 from saltlm.tokenizer.pruning_loss import pruning_loss
 from saltlm.tokenizer.replace import replace_vocabulary
 from saltlm.tokenizer.special_tokens import SpecialTokens
+from saltlm.tokenizer.swap import swap_notes, swap_tokenizer
 from saltlm.tokenizer.target import TargetTokenizer
 from saltlm.tokenizer.vocabulary import TEXT, Form, Vocabulary, read_vocabulary
 
@@ -140,16 +142,16 @@ def align(
     if config.prune_to is not None:
         wanted, kept = _prune(wanted, config.corpus, config.prune_to, record)
         in_plm = in_plm[kept]
-    if config.mode == "extend":
-        choice = _extend(llm, wanted, plm_vocabulary, config, n_source_rows, record)
-    else:
+    if config.mode == "replace":
         choice = _replace(llm, wanted, in_plm, config, n_source_rows)
+    else:
+        choice = _extend(llm, wanted, plm_vocabulary, config, n_source_rows, record)
     rows, piece_means = add_piece_means(
         choice.vocabulary, choice.match.plm_ids, choice.ids, plm, plm_vocabulary
     )
     record["composed_rows"] = len(piece_means.pieces)
     further = no_further_anchors()
-    if config.anchors == "all" and config.mode == "replace":  # an extension has them all
+    if config.anchors == "all" and config.mode != "extend":  # which has them all
         n_rows = min(n_source_rows, len(llm.vocabulary))
         further = further_anchors(
             choice.match, plm_vocabulary, llm.vocabulary, n_rows=n_rows, mode=config.match
@@ -226,13 +228,14 @@ def _extend(
     record: dict[str, Any],
 ) -> _Choice:
     """Choose the source's tokens, and behind them those of the PLM that are new; record how."""
+    kept_texts = list(documents(config.keep or (_ENGLISH,)))
     extension = extend_tokenizer(
         source.definition,
         source.special,
         source.vocabulary,
         wanted.vocabulary,
         config.special_tokens,
-        list(documents(config.source_corpus or (_ENGLISH,))),
+        kept_texts,
     )
     record["extension"] = extension.record()
     match = match_extension(
@@ -244,8 +247,23 @@ def _extend(
         mode=config.match,
     )
     ids = torch.arange(len(match.plm_ids))
-    is_new = (ids >= len(source.vocabulary)) & (ids < len(extension.vocabulary))
-    return _Choice(extension.target, match, extension.vocabulary, torch.where(is_new, ids, -1))
+    n_source, vocabulary = len(source.vocabulary), extension.vocabulary
+    is_new = (ids >= n_source) & (ids < len(vocabulary))
+    choice = _Choice(extension.target, match, vocabulary, torch.where(is_new, ids, -1))
+    if config.mode == "extend":
+        return choice
+    check_corpus(config.corpus)
+    swap = swap_tokenizer(
+        extension,
+        n_source,
+        count_tokens(extension.target.tokenizer, documents(config.corpus), n_rows=len(vocabulary)),
+        kept_texts,
+        within=config.keep_within,
+        special=source.special.tokens,
+    )
+    record["swap"] = swap.record()
+    stays = swap.extended_ids
+    return _Choice(swap.target, selected(match, stays), vocabulary, choice.ids[stays])
 
 
 def _notes(record: Mapping[str, Any]) -> Iterator[str]:
@@ -275,6 +293,8 @@ def _notes(record: Mapping[str, Any]) -> Iterator[str]:
         )
         if counts["sample_changed"]:
             yield f"{counts['sample_changed']} documents of that text are cut differently"
+    if "swap" in record:
+        yield from swap_notes(record["swap"])
     if record["composed_rows"]:
         yield (
             f"{record['composed_rows']:,} tokens that the PLM lacks get the mean of the rows of "

@@ -156,6 +156,11 @@ def match_extension(
     )
 
 
+def selected(match: VocabularyMatch, ids: Int64[Tensor, " v"]) -> VocabularyMatch:
+    """Return what a match says of some tokens, in the order given."""
+    return VocabularyMatch(match.plm_ids[ids], match.source_ids[ids], match.is_special[ids])
+
+
 def same_tokens(
     vocabulary: Vocabulary,
     other: Vocabulary,

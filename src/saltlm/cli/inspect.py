@@ -12,7 +12,7 @@ from saltlm.cli.options import json_flag, options, settings
 @click.command("inspect")
 @click.argument("source", metavar="SOURCE")
 @click.argument("plm", metavar="PLM")
-@options("transfer", "method", "corpus", "mode", "prune_to", "target_tokenizer", "untie")
+@options("transfer", "method", "corpus", "mode", "keep", "prune_to", "target_tokenizer", "untie")
 @settings
 @json_flag
 def command(

@@ -22,6 +22,7 @@ VERBS = {
     "adapt": "Train MODEL on text of its new language, on one device or many.",
     "compare": "Transfer with several methods and put the results side by side.",
     "evaluate": "Measure a new language, English, and what connects the two.",
+    "export": "Write a model directory in the format of another program.",
     "demo": "See it all happen on a small real model.",
 }
 

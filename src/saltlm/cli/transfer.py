@@ -20,18 +20,9 @@ from saltlm.cli.options import options, settings
     help="Write the new model into this directory.",
 )
 @options(
-    *(
-        "transfer",
-        "method",
-        "aux",
-        "corpus",
-        "mode",
-        "prune_to",
-        "target_tokenizer",
-        "match",
-        "untie",
-    ),
-    *("seed", "dtype", "max_shard_size", "pad_to_multiple_of", "trust_remote_code"),
+    *("transfer", "method", "aux", "corpus", "mode", "keep", "prune_to", "target_tokenizer"),
+    *("match", "untie", "seed", "dtype", "max_shard_size", "pad_to_multiple_of"),
+    "trust_remote_code",
 )
 @click.option("--force", is_flag=True, help="Replace --out if it exists.")
 @settings
@@ -53,7 +44,7 @@ def command(
       saltlm transfer meta-llama/Llama-3.2-1B deepset/gbert-base --out llama-german
       saltlm transfer SOURCE PLM --out DIR --aux fasttext:cc.de.300.bin   # as in the paper
       saltlm transfer SOURCE xlm-roberta-base --out DIR --prune-to 32000 --corpus german.txt
-      saltlm transfer SOURCE PLM --out DIR --mode extend
+      saltlm transfer SOURCE PLM --out DIR --mode swap --corpus german.txt
     """
     from saltlm.config.transfer import load_config
 

@@ -240,7 +240,7 @@ def _inputs(
     source: str | Path, plm: str | Path, config: TransferConfig, texts: dict[str, list[str]]
 ) -> dict[str, Any]:
     """Return the options and the hash of the content of all that the results depend on."""
-    files = [*config.corpus, *config.source_corpus, *config.calibration.unigrams]
+    files = [*config.corpus, *config.keep, *config.calibration.unigrams]
     files += [
         file for spec in (config.aux, config.plm_vectors) for file in vector_files(spec or "plm")
     ]

@@ -13,7 +13,7 @@ from saltlm.config.reading import Files, Section, given, read_values, validated
 
 Match = Literal["exact", "symbols", "casefold"]
 Anchors = Literal["all", "kept"]
-Mode = Literal["replace", "extend"]
+Mode = Literal["replace", "extend", "swap"]
 Dtype = Literal["bfloat16", "float16", "float32"]
 
 
@@ -84,7 +84,8 @@ class RowsConfig(Section):
     mode: Mode = Field(
         "replace",
         description="what becomes of the source's tokens: replace puts the PLM's in their place,"
-        " extend adds the PLM's to them",
+        " extend adds the PLM's to them, swap also cuts those that neither the corpus nor the kept"
+        " texts use",
     )
     prune_to: int | None = Field(
         None,
@@ -92,8 +93,16 @@ class RowsConfig(Section):
         description="take so many tokens: those that the corpus needs most, and where it needs "
         "fewer, the PLM's most frequent ones that look like them",
     )
-    source_corpus: Files = Field(
-        (), description="text that mode=extend must not cut in a new way; default: some English"
+    keep: Files = Field(
+        (),
+        description="text that stays cut as the source cuts it, in the modes extend and swap; "
+        "default: some English",
+    )
+    keep_within: float = Field(
+        0.01,
+        ge=0,
+        description="how much longer other text like the kept one may become in mode=swap, as a "
+        "share of its tokens: the source's earliest tokens are kept until it is no more",
     )
     untie: bool = Field(
         False, description="give a model whose head is its embedding a head of its own"
@@ -123,8 +132,12 @@ class RowsConfig(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> "RowsConfig":
-        if self.mode == "extend" and not self.copy_shared:
-            raise ValueError("mode=extend keeps the source's rows, copy_shared=false does not")
+        if self.mode != "replace" and not self.copy_shared:
+            raise ValueError(
+                f"mode={self.mode} keeps the source's rows, copy_shared=false does not"
+            )
+        if self.mode == "replace" and self.keep:
+            raise ValueError("keep is of the modes extend and swap: replace keeps no text as it is")
         return self
 
 

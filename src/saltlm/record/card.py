@@ -111,7 +111,7 @@ def model_card(name: str, manifest: Manifest) -> str:
     vocabulary = manifest["vocabulary"]
     tokenizer = vocabulary["tokenizer"]
     owner = (tokenizer or manifest["plm"])["name"]
-    taken = "new tokens" if vocabulary["mode"] == "extend" else "the vocabulary"
+    taken = "the vocabulary" if vocabulary["mode"] == "replace" else "new tokens"
     parents = [manifest["source"], manifest["plm"], *([tokenizer] if tokenizer else [])]
     metadata = {
         "library_name": "transformers",

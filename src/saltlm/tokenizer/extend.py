@@ -150,7 +150,7 @@ def _check(special: SpecialTokens, vocabulary: Vocabulary, config: SpecialTokens
         )
     if config.drop or config.carry_plm:
         raise ConfigError(
-            "mode=extend keeps the source's special tokens and takes none of the PLM's",
+            "the modes extend and swap keep the source's special tokens and take none of the PLM's",
             "leave special_tokens.drop and special_tokens.carry_plm empty, or use --mode replace",
         )
     check_names("roles", config.roles, ROLES)

@@ -111,14 +111,13 @@ def _converted(declared: Declared) -> ReadTokenizer:
     )
 
 
-def without_rowless(tokenizer: Tokenizer, n_rows: int) -> tuple[Tokenizer, list[str]]:
+def without_rowless(definition: Definition, n_rows: int) -> tuple[Definition, list[str]]:
     """Return a tokenizer without the special tokens that have no row, and those tokens.
 
     Saving a tokenizer with transformers may add a pad or mask token that its model never had.
     Nothing changes if one of them stands around texts, or is a piece.
     """
-    definition = Definition.of(tokenizer)
-    framing = read_framing(tokenizer)
+    framing = read_framing(definition.tokenizer)
     used = {piece for piece, _ in framing.single + framing.pair} | {*definition.pieces.values()}
     rowless = [
         token["content"]
@@ -126,9 +125,9 @@ def without_rowless(tokenizer: Tokenizer, n_rows: int) -> tuple[Tokenizer, list[
         if token["special"] and token["id"] >= n_rows and token["content"] not in used
     ]
     if not rowless:
-        return tokenizer, []
+        return definition, []
     kept = [token for token in definition.added if token["content"] not in rowless]
-    return definition.replace(added_tokens=kept).build(), rowless
+    return definition.replace(added_tokens=kept), rowless
 
 
 def check_ids(name: str, tokenizer: Tokenizer, n_rows: int) -> None:

@@ -73,7 +73,7 @@ def prune_tokenizer(
     strings = {id: token for token, id in definition.ids.items()}
     used = [strings[id] for id in order.tolist()]
     specials = _special_tokens(definition, special)
-    kept = specials | _letters(definition, used)
+    kept = specials | letters_of(definition, used)
     if size is not None and size < len(kept):
         raise VocabularyError(
             f"{size:,} tokens cannot hold what has to stay: {len(specials)} special tokens and "
@@ -130,7 +130,7 @@ def _framing_tokens(definition: Definition) -> Iterator[str]:
         yield from (step[end][0] for end in ("cls", "sep") if end in step)
 
 
-def _letters(definition: Definition, used: Iterable[str]) -> set[str]:
+def letters_of(definition: Definition, used: Iterable[str]) -> set[str]:
     """Return the pieces that spell any used token, and any other text as far as there are bytes.
 
     A token whose letters are no pieces themselves cannot be spelled: it stands for itself.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -49,6 +50,11 @@ class Parent:
     special: SpecialTokens
     notes: tuple[str, ...]
     between: tuple[tuple[int, int, int], ...]
+
+    @cached_property
+    def definition(self) -> Definition:
+        """The tokenizer's definition, parsed once."""
+        return Definition.of(self.tokenizer)
 
 
 @dataclass(frozen=True)
@@ -105,9 +111,9 @@ def read_parents(source: str, plm: str, config: TransferConfig) -> Pair:
         right = _without_rowless(right, len(plm_tables.embedding))
         check_ids(right.name, right.tokenizer, len(plm_tables.embedding))
     alignment = align(
-        Definition.of(left.tokenizer),
+        left.definition,
         left.special,
-        Definition.of(right.tokenizer),
+        right.definition,
         right.special,
         config,
         n_source_rows=len(tables.embedding),
@@ -141,7 +147,7 @@ def _untied_notes(tables: Tables, n_rows: int, config: TransferConfig) -> list[s
 
 def _check_begins(source: Parent) -> None:
     """Make sure that the source's tokens say where words begin, as everything new is put there."""
-    if suffix := Definition.of(source.tokenizer).suffix:
+    if suffix := source.definition.suffix:
         raise VocabularyError(
             f"the tokenizer of {source.name} marks where words end ({suffix!r}), not where they"
             " begin",
@@ -151,11 +157,12 @@ def _check_begins(source: Parent) -> None:
 
 def _without_rowless(plm: Parent, n_rows: int) -> Parent:
     """Return the PLM without the special tokens that it has no row for."""
-    tokenizer, rowless = without_rowless(plm.tokenizer, n_rows)
+    definition, rowless = without_rowless(plm.definition, n_rows)
     if not rowless:
         return plm
     names = ", ".join(map(repr, rowless))
     note = f"{plm.name} has no row for its {names}: left out, as they are no text"
+    tokenizer = definition.tokenizer
     special = read_special_tokens(plm.directory, tokenizer)
     return replace(plm, tokenizer=tokenizer, special=special, notes=(*plm.notes, note))
 

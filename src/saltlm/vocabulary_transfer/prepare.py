@@ -93,15 +93,12 @@ def check_inputs(config: TransferConfig, choices: Sequence[Choice]) -> None:
     if config.plm_vectors is not None:
         check_auxiliary_spec(config.plm_vectors)
     unigrams = config.calibration.unigrams
-    is_counted = bool(unigrams) or config.prune_to is not None
+    is_counted = bool(unigrams) or config.prune_to is not None or config.mode == "swap"
     if config.corpus or is_counted:
         check_corpus(config.corpus)
-    for name, texts in (
-        ("calibration.unigrams", unigrams),
-        ("source_corpus", config.source_corpus),
-    ):
+    for name, texts in (("--set calibration.unigrams", unigrams), ("--keep", config.keep)):
         if texts:
-            check_corpus(texts, f"--set {name}")
+            check_corpus(texts, name)
     for choice in choices:
         for side in choice.sides:
             if METHODS[side.name].needs_files and not side.files:
@@ -118,7 +115,7 @@ def input_files(config: TransferConfig, choice: Choice) -> list[Path]:
     """Return the files beside the two models that a transfer reads."""
     specs = [config.aux, *([config.plm_vectors] if config.plm_vectors else [])]
     vectors = [file for spec in specs for file in vector_files(spec)]
-    texts = [*config.corpus, *config.source_corpus, *config.calibration.unigrams]
+    texts = [*config.corpus, *config.keep, *config.calibration.unigrams]
     return [*texts, *vectors, *(file for given in choice.files for file in files_of(given))]
 
 

@@ -22,7 +22,6 @@ from saltlm.models.token_tables import per_token_tensors
 from saltlm.models.write import write_checkpoint
 from saltlm.record.manifest import Manifest, environment, write_manifest
 from saltlm.tokenizer.counts import count_tokens
-from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.load import check_ids
 from saltlm.tokenizer.prune import PrunedTokenizer, prune_tokenizer
 from saltlm.tokenizer.pruning_loss import PruningLoss, pruning_loss
@@ -65,7 +64,7 @@ def prune_model(
     n_rows = parent.checkpoint.tensors[tensors[0]].shape[0]
     check_ids(parent.name, parent.tokenizer, n_rows)
     counts = count_tokens(parent.tokenizer, documents(corpus))
-    definition = Definition.of(parent.tokenizer)
+    definition = parent.definition
     pruned = prune_tokenizer(definition, counts, size=size, special=parent.special.tokens)
     loss = pruning_loss(definition, pruned.definition, documents(corpus))
     per_row = sum(parent.checkpoint.tensors[name].nbytes for name in tensors) // n_rows
