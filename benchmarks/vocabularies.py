@@ -1,12 +1,15 @@
-"""One pair, four vocabularies: replaced, extended, and pruned to two sizes, before any training.
+"""One pair, five vocabularies: replaced, extended, swapped, and pruned to two sizes, untrained.
 
     python benchmarks/vocabularies.py --source SMOLLM2 --plm E5_SMALL --texts DIR --work DIR \
-        [--language de] [--stage make measure time] [--out benchmarks/results/vocabularies.json]
+        [--language de] [--stage make cut measure time] [--only replaced ...] \
+        [--out benchmarks/results/vocabularies.json]
 
 DIR of texts holds LANGUAGE.txt.gz and LANGUAGE.heldout.txt.gz, one document a line, and English
 beside the language. ``replaced`` has all tokens that occur in LANGUAGE.txt.gz, ``extended`` puts
-the same tokens behind the source's own. Speed is that of greedy generation on one thread, in rounds
-that take the models in turn, by the processor's time, which other processes do not lengthen.
+the same tokens behind the source's own, ``swapped`` cuts those of the source that no text uses.
+Stage ``cut`` says how the tokenizers cut held-out text and what of it they lose. Speed is that of
+greedy generation on one thread, in rounds that take the models in turn, by the processor's time,
+which other processes do not lengthen.
 """
 
 import argparse
@@ -22,7 +25,7 @@ import torch
 
 from real_run import DOCUMENTS, measure
 from saltlm.files.documents import documents
-from saltlm.tokenizer.fertility import fertility
+from saltlm.tokenizer.fertility import encode_documents, fertility, lost_bytes
 from saltlm.vocabulary_transfer.prune_model import prune_model
 
 SIZES = (16000, 32000)
@@ -33,10 +36,15 @@ def make(given):
     """Make the four models; return the directory of each, the untouched source first."""
     corpus = given.texts / f"{given.language}.txt.gz"
     donor = given.work / f"donor-{given.language}"
-    options = {"replaced": [donor], "extended": [donor, "--mode", "extend"]}
+    options = {
+        "replaced": [donor],
+        "extended": [donor, "--mode", "extend"],
+        "swapped": [donor, "--mode", "swap", "--corpus", corpus],
+    }
     options |= {
         f"pruned to {size}": [given.plm, "--prune-to", size, "--corpus", corpus] for size in SIZES
     }
+    options = {name: flags for name, flags in options.items() if name in (given.only or options)}
     models = {"untouched": given.source}
     models |= {name: given.work / f"{given.language}-{name.replace(' ', '-')}" for name in options}
     if "make" in given.stage:
@@ -73,6 +81,22 @@ def bytes_a_token(directory, texts, language):
     held_out = list(islice(documents([texts / f"{language}.heldout.txt.gz"]), DOCUMENTS["target"]))
     found = fertility(AutoTokenizer.from_pretrained(directory), held_out).bytes_per_token
     return {"bytes a token": round(found, 3)}
+
+
+def cut(directory, given):
+    """Tokens a word of held-out text, and the share of its bytes that do not come back."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    found = {"tokens": len(tokenizer)}
+    for language in (given.language, "en"):
+        held_out = list(documents([given.texts / f"{language}.heldout.txt.gz"]))
+        sizes = fertility(tokenizer, held_out)
+        ids = encode_documents(tokenizer, held_out)
+        lost = sum(lost_bytes(tokenizer, held_out, ids))
+        found[f"{language}, tokens a word"] = round(sizes.tokens_per_word, 4)
+        found[f"{language}, bytes lost"] = round(lost / sizes.n_bytes, 6)
+    return {"cut": found}
 
 
 def generate_in_turn(models, given):
@@ -129,8 +153,9 @@ def main():
     for name in ("--source", "--plm", "--texts", "--work"):
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--language", default="de")
-    stages = ["make", "measure", "time"]
+    stages = ["make", "cut", "measure", "time"]
     parser.add_argument("--stage", nargs="+", choices=stages, default=stages)
+    parser.add_argument("--only", nargs="+", help="these models, beside the untouched one")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/vocabularies.json"))
     given = parser.parse_args()
     results = json.loads(given.out.read_text()) if given.out.is_file() else {}
@@ -141,6 +166,9 @@ def main():
         print(key, json.dumps(result, ensure_ascii=False), flush=True)
 
     models = make(given)
+    if "cut" in given.stage:
+        for name, directory in models.items():
+            keep(name, cut(directory, given))
     if "measure" in given.stage:
         for name, directory in models.items():
             keep(name, size_of(directory) | measure(directory, given.texts, given.language))

@@ -18,6 +18,7 @@ from saltlm.files.documents import first
 from saltlm.models.token_tables import Tables
 from saltlm.tokenizer.fertility import Fertility
 from saltlm.tokenizer.kinds import script_of, token_kind
+from saltlm.tokenizer.losses import in_words, new_losses
 from saltlm.tokenizer.target import role_table
 from saltlm.tokenizer.vocabulary import SPECIAL, Vocabulary
 from saltlm.vocabulary_transfer.parents import Parent
@@ -38,8 +39,8 @@ class OnText:
     Attributes:
         tokens_per_word: fertility; a word stands between white space.
         bytes_per_token: UTF-8 bytes of the text per token.
-        round_trip: share of the documents that come back letter for letter, but for white space.
-        lost: share of the characters, white space aside, that do not come back.
+        round_trip: share of the documents that come back letter for letter, white space included.
+        lost: share of the bytes of UTF-8 that do not come back.
     """
 
     tokens_per_word: float
@@ -212,13 +213,14 @@ def _on_text(tokenizer: Tokenizer, texts: Sequence[str]) -> OnText | None:
         n_words=sum(len(text.split()) for text in texts),
         n_bytes=sum(len(text.encode()) for text in texts),
     )
-    same = lost = total = 0
-    for text, decoded in zip(texts, tokenizer.decode_batch(ids), strict=True):
-        wanted, found = "".join(text.split()), "".join(decoded.split())
-        same += wanted == found
-        lost += (Counter(wanted) - Counter(found)).total()
-        total += len(wanted)
-    return OnText(size.tokens_per_word, size.bytes_per_token, same / len(texts), lost / total)
+    same = lost = 0
+    for text, back in zip(texts, tokenizer.decode_batch(ids), strict=True):
+        same += text == back
+        missing = Counter(text) - Counter(back)
+        lost += sum(len(letter.encode()) * count for letter, count in missing.items())
+    return OnText(
+        size.tokens_per_word, size.bytes_per_token, same / len(texts), lost / size.n_bytes
+    )
 
 
 def _overlap(alignment: Alignment) -> Vocabularies:
@@ -305,8 +307,10 @@ def _warnings(
             "PLM" if (config.mode, config.target_tokenizer) == ("replace", None) else "NEW MODEL"
         )
         found.append(
-            f"THE {owner}'S TOKENIZER LOSES TEXT: {on_text.lost:.1%} of the corpus' characters do "
-            "not come back (lower-casing, accents stripped, or unknown characters); the new model "
-            "can neither read nor write them"
+            f"THE {owner}'S TOKENIZER LOSES TEXT: {on_text.lost:.1%} of the corpus' bytes do "
+            "not come back (lower-casing, accents stripped, white space merged, or unknown "
+            "characters); the new model can neither read nor write them"
         )
+    if lost := new_losses(alignment.source_definition.tokenizer, alignment.target.tokenizer):
+        found.append(f"THE NEW MODEL CANNOT WRITE ALL THAT THE SOURCE CAN: {in_words(lost)}")
     return found
