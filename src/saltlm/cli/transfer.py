@@ -20,9 +20,9 @@ from saltlm.cli.options import options, settings
     help="Write the new model into this directory.",
 )
 @options(
-    *("transfer", "method", "aux", "corpus", "mode", "keep", "prune_to", "target_tokenizer"),
-    *("match", "untie", "seed", "dtype", "max_shard_size", "pad_to_multiple_of"),
-    "trust_remote_code",
+    *("transfer", "preset", "method", "aux", "corpus", "mode", "keep", "prune_to"),
+    *("target_tokenizer", "match", "untie", "seed", "dtype", "max_shard_size"),
+    *("pad_to_multiple_of", "trust_remote_code"),
 )
 @click.option("--force", is_flag=True, help="Replace --out if it exists.")
 @settings
@@ -59,6 +59,6 @@ def command(
     show(special_tokens_table(role_table(result.target)))
     show(transfer_table(result))
     logger = logging.getLogger(__name__)
-    for note in result.target.notes:
+    for note in result.notes:
         logger.info("note: %s", note)
     logger.info("next: saltlm check %s", out)

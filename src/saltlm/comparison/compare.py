@@ -48,10 +48,10 @@ from saltlm.methods.registry import Choice, parse_method
 from saltlm.models.hub import resolve_model
 from saltlm.record.provenance import Origin
 from saltlm.scoring.holdout import Score, score_methods
+from saltlm.vocabulary_transfer.fits import make_tables
 from saltlm.vocabulary_transfer.parents import Pair
 from saltlm.vocabulary_transfer.prepare import check_inputs, prepare
 from saltlm.vocabulary_transfer.problem import Problem
-from saltlm.vocabulary_transfer.result import solve
 from saltlm.vocabulary_transfer.write_model import expected_bytes, finish_model, write_model
 
 logger = logging.getLogger(__name__)
@@ -267,7 +267,7 @@ def _write(
 ) -> None:
     size = expected_bytes(pair, config)
     with new_directory(directory, force=True, expected_bytes=size) as made:
-        result = replace(solve(problem, choice), score=score)
+        result = replace(make_tables(pair, problem, choice, config), score=score)
         finish_model(made, directory.name, write_model(made, pair, result, config, choice))
 
 

@@ -17,6 +17,18 @@ Mode = Literal["replace", "extend", "swap"]
 Dtype = Literal["bfloat16", "float16", "float32"]
 
 
+PRESETS: dict[str, dict[str, Any]] = {
+    "best": {
+        "method": "global-residual:ridge=1.0/first-piece",
+        "mode": "extend",
+        "untie": True,
+        "fits": {"input": True, "head": True},
+    },
+    "paper": {"method": "salt", "mode": "replace", "aux": "train"},
+}
+"""What led our trials, see docs/two_sides.md; and SALT as published."""
+
+
 class SpecialTokensConfig(Section):
     """Which special tokens the new model has."""
 
@@ -69,6 +81,35 @@ class CalibrationConfig(Section):
         (),
         description="text of the source's own language: then mean logits of new rows fit how often "
         "the tokens occur in the corpus",
+    )
+
+
+class FitsConfig(Section):
+    """The fits of new rows to text, on the source's frozen body; off unless asked for."""
+
+    input: bool = Field(
+        False, description="fit new input rows: states as those of the untouched source"
+    )
+    head: bool = Field(False, description="fit new rows of the head: a regression on hidden states")
+    steps: int = Field(40, ge=1, description="steps of the input fit")
+    documents: int = Field(12, ge=1, description="documents of the corpus in each of these steps")
+    learning_rate: float = Field(0.01, gt=0, description="of the input fit; falls from half-way on")
+    layer: int | None = Field(
+        None, ge=1, description="layer whose states the input fit compares; default: a third of all"
+    )
+    positions: int = Field(
+        10_240, ge=1, description="tokens of the corpus that the head fit looks at"
+    )
+    ridge: float | None = Field(
+        None,
+        gt=0,
+        description="how firmly the head fit holds rows to their start; default: 100, and 50 where"
+        " at least half of the tokens are new",
+    )
+    context: int = Field(512, ge=2, description="tokens of a document that the fits read")
+    device: str = Field(
+        "cpu",
+        description="where the fits run the source, as cuda; runs differ in the last digits there",
     )
 
 
@@ -144,6 +185,11 @@ class RowsConfig(Section):
 class TransferConfig(RowsConfig):
     """Options of ``saltlm transfer``: beside the rows, what is read from files and written."""
 
+    preset: Literal["best", "paper"] | None = Field(
+        None,
+        description="options under one name, which others win over: best (two sides, both fitted to"
+        " the corpus) or paper (SALT as published)",
+    )
     aux: str = Field(
         "plm",
         description="vectors in which neighbours of tokens are sought: plm | train |"
@@ -168,7 +214,22 @@ class TransferConfig(RowsConfig):
     )
     trust_remote_code: bool = Field(False, description="run Python code that comes with a model")
     tensors: TensorNames = TensorNames()
+    fits: FitsConfig = FitsConfig()
     fasttext: FasttextConfig = FasttextConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_preset(cls, values: Any) -> Any:
+        """Put the options of the preset under those that were given."""
+        preset = PRESETS.get(str(values.get("preset"))) if isinstance(values, dict) else None
+        if preset is None:
+            return values
+        sections = {
+            key: preset[key] | values[key]
+            for key in preset
+            if isinstance(preset[key], dict) and isinstance(values.get(key), dict)
+        }
+        return preset | values | sections
 
 
 def load_config(

@@ -1,5 +1,6 @@
 """What a pair of models promises, before anything is spent on it."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -21,11 +22,12 @@ from saltlm.tokenizer.kinds import script_of, token_kind
 from saltlm.tokenizer.losses import in_words, new_losses
 from saltlm.tokenizer.target import role_table
 from saltlm.tokenizer.vocabulary import SPECIAL, Vocabulary
-from saltlm.vocabulary_transfer.parents import Parent
+from saltlm.vocabulary_transfer.parents import Pair, Parent
 from saltlm.vocabulary_transfer.prepare import read_pair
 
 _MAX_DOCUMENTS = 5000  # of the corpus are looked at
 _BLOCK = 8192  # rows looked at together
+_FLOAT32_BYTES = 4
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # of a number, by its size in bytes
 _OVERHEAD_BYTES = 1200 * 2**20  # libraries and working blocks beside the tables
 _WRITE_BYTES_PER_SECOND = 200 * 2**20
@@ -169,7 +171,7 @@ def inspect(
         roles=tuple(map(tuple, role_table(alignment.target))),
         zero_rows=tuple(zero.tolist()),
         repeated_rows=tuple(repeated.tolist()),
-        memory_bytes=_memory(tables, plm_tables, vocabularies.n_new_model),
+        memory_bytes=_memory(pair, config, vocabularies.n_new_model),
         seconds=_seconds(left, vocabularies, plm_tables, len(alignment.further.names)),
         warnings=tuple(_warnings(alignment, config, vocabularies, on_text[2], zero)),
     )
@@ -265,13 +267,17 @@ def _coverage(alignment: Alignment, texts: Sequence[str]) -> float | None:
     return sum(count for id, count in used.items() if id in copied) / total if total else None
 
 
-def _memory(tables: Tables, plm_tables: Tables, n_new_model: int) -> int:
-    held = [tables.embedding, tables.head, plm_tables.embedding]
-    present = [table for table in held if table is not None]
-    n_source_tables = len(present) - 1
+def _memory(pair: Pair, config: TransferConfig, n_new_model: int) -> int:
+    tables = pair.tables
+    held = {id(table): table for table in (tables.embedding, tables.head) if table is not None}
+    n_new_tables = 1 if tables.head is None else 2
     row = tables.embedding.element_size() * tables.embedding.shape[1]
-    new = n_source_tables * n_new_model * row
-    return sum(table.nbytes for table in present) + new + _OVERHEAD_BYTES
+    size = sum(table.nbytes for table in held.values()) + pair.plm_tables.embedding.nbytes
+    size += n_new_tables * n_new_model * row + _OVERHEAD_BYTES
+    if config.fits.input or config.fits.head:  # the whole source, in float32
+        entries = pair.source.checkpoint.tensors.values()
+        size += sum(_FLOAT32_BYTES * math.prod(entry.shape) for entry in entries)
+    return size
 
 
 def _seconds(

@@ -56,6 +56,7 @@ class Manifest(TypedDict, total=False):
         method: name and options.
         output: of the method for the head's rows, if it is another.
         untied: whether the head was the embedding in the source and is no longer.
+        fits: of input rows and of the head's, what each did; see `saltlm.record.fits`.
         options: all options of the run.
         counts: how many rows have each origin, and other counts.
         roles: the special tokens of the new model.
@@ -79,6 +80,7 @@ class Manifest(TypedDict, total=False):
     method: dict[str, Any]
     output: dict[str, Any] | None
     untied: bool
+    fits: dict[str, dict[str, Any] | None]
     options: dict[str, Any]
     counts: dict[str, Any]
     roles: list[dict[str, Any]]

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from saltlm.auxiliary.vector_file import files_of
 from saltlm.auxiliary.vectors import (
     AuxiliaryVectors,
@@ -63,7 +65,7 @@ def read_pair(
     check_inputs(config, choices)
     pair = read_parents(str(source), str(plm), config)
     for choice in choices:
-        check_sides(pair.tables, choice)
+        check_sides(pair.tables, choice, fits_head=config.fits.head)
     return pair
 
 
@@ -99,6 +101,8 @@ def check_inputs(config: TransferConfig, choices: Sequence[Choice]) -> None:
     for name, texts in (("--set calibration.unigrams", unigrams), ("--keep", config.keep)):
         if texts:
             check_corpus(texts, name)
+    if config.fits.input or config.fits.head:
+        _check_fits(config)
     for choice in choices:
         for side in choice.sides:
             if METHODS[side.name].needs_files and not side.files:
@@ -109,6 +113,20 @@ def check_inputs(config: TransferConfig, choices: Sequence[Choice]) -> None:
         for file in choice.files:
             if not file.exists():
                 raise ConfigError(f"method {choice}: there is no {file}", "check the path")
+
+
+def _check_fits(config: TransferConfig) -> None:
+    if not config.corpus:
+        raise ConfigError(
+            "fits.input and fits.head read text of the target language, and there is no corpus",
+            "add --corpus FILE; docs/formats.md has what is read",
+        )
+    check_corpus(config.corpus)
+    device = config.fits.device
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(
+            f"fits.device={device}, but torch sees no such device here", "--set fits.device=cpu"
+        )
 
 
 def input_files(config: TransferConfig, choice: Choice) -> list[Path]:

@@ -13,6 +13,7 @@ from saltlm.methods.inputs import Fitted
 from saltlm.methods.linear import no_fit
 from saltlm.methods.neighbours import no_neighbours
 from saltlm.methods.registry import Choice
+from saltlm.record.fits import HeadFit, InputFit
 from saltlm.record.provenance import Origin, Provenance
 from saltlm.scoring.holdout import Score
 from saltlm.tokenizer.target import TargetTokenizer
@@ -33,6 +34,8 @@ class TransferResult:
         auxiliary: the space in which neighbours were sought, in words.
         provenance: origin, neighbours, coefficients and residual of every row.
         score: of the method on shared tokens that it was not shown, if that was measured.
+        input_fit: what the fit of the input rows did, if there was one.
+        head_fit: what the fit of the head's rows did, likewise.
     """
 
     target: TargetTokenizer
@@ -42,11 +45,19 @@ class TransferResult:
     auxiliary: str
     provenance: Provenance
     score: Score | None = None
+    input_fit: InputFit | None = None
+    head_fit: HeadFit | None = None
 
     @property
     def tokenizer(self) -> Tokenizer:
         """The new tokenizer."""
         return self.target.tokenizer
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user may not expect, and what the fits did, a sentence each."""
+        fits = [str(fit) for fit in (self.input_fit, self.head_fit) if fit is not None]
+        return [*self.target.notes, *fits]
 
     @property
     def counts(self) -> dict[str, int]:

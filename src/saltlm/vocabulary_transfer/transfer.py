@@ -32,6 +32,7 @@ from saltlm.scoring.holdout import score_briefly
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.load import check_ids
 from saltlm.tokenizer.special_tokens import LoadedTokenizer, special_tokens_of
+from saltlm.vocabulary_transfer.fits import make_tables
 from saltlm.vocabulary_transfer.parents import read_parents
 from saltlm.vocabulary_transfer.prepare import check_inputs, input_files, pose_pair
 from saltlm.vocabulary_transfer.problem import check_sides, pose
@@ -154,7 +155,7 @@ def transfer(
         _check_apart(Path(out), [Path(config.target_tokenizer)])
     check_place(Path(out), force=force)
     pair = read_parents(str(source), str(plm), config)
-    check_sides(pair.tables, method)
+    check_sides(pair.tables, method, fits_head=config.fits.head)
     laps.append(("read", time.perf_counter()))
     size = expected_bytes(pair, config)
     with new_directory(Path(out), force=force, expected_bytes=size) as directory:
@@ -169,7 +170,7 @@ def transfer(
             seed=config.seed,
         )
         laps.append(("yardstick", time.perf_counter()))
-        result = replace(solve(problem, method), score=score)
+        result = replace(make_tables(pair, problem, method, config), score=score)
         laps.append(("rows", time.perf_counter()))
         manifest = write_model(directory, pair, result, config, method)
         laps.append(("write", time.perf_counter()))

@@ -102,10 +102,14 @@ def write_model(
         "method": _describe_method(method),
         "output": None if method.output is None else _describe_method(method.output),
         "untied": tables.was_tied,
+        "fits": {
+            "input": None if result.input_fit is None else dataclasses.asdict(result.input_fit),
+            "head": None if result.head_fit is None else dataclasses.asdict(result.head_fit),
+        },
         "options": config.model_dump(mode="json"),
         "counts": {**result.counts, **_more_counts(result, pair)},
         "roles": [row._asdict() for row in role_table(result.target)],
-        "notes": [*result.target.notes, *notes, conversion_note(result.target.definition)],
+        "notes": [*result.notes, *notes, conversion_note(result.target.definition)],
         "tensors": {name: dataclasses.asdict(both) for name, both in hashes.items()},
         "environment": environment(),
     }

@@ -1,0 +1,166 @@
+"""The output fit: new rows of the head, by a convex regression on hidden states.
+
+The body and the old rows stay. On positions of text with what the head receives (h_i), the next
+token (y_i) and the logarithm of what the old rows sum to (z_i), the new rows are
+
+    R = argmin sum_i [log(exp(z_i) + sum_v exp(h_i.r_v)) - [y_i is new] h_i.r_(y_i)]
+        + ridge ||R - U||^2,
+
+the negative log-likelihood of the text under the whole vocabulary, but for what does not depend on
+R. It is convex, and strongly so by the ridge. (A model that caps its logits bends the sum; the fit
+then ends where the gradient does.)
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from saltlm.models.logits import LogitTransform
+
+_BLOCK_LOGITS = 2**24  # that exist at once: 64 MiB in float32
+_STEPS = 8  # of L-BFGS between two looks at how near the minimum is
+
+
+@dataclass(frozen=True)
+class HeadProblem:
+    """What new rows of a head are fitted to.
+
+    Attributes:
+        hidden: what the head receives at each position.
+        targets: which of the new rows the next token has; -1 where it is an old token.
+        log_partition: logsumexp of the other rows' logits, at each position.
+        start: the new rows as they are, which the ridge pulls to.
+        bias: of the new rows, if the head has one; it stays.
+        ridge: weight of the squared distance to the start, against a sum over positions.
+        transform: what the model does to the head's output.
+    """
+
+    hidden: Float[Tensor, "p h_s"]
+    targets: Int64[Tensor, " p"]
+    log_partition: Float[Tensor, " p"]
+    start: Float[Tensor, "m h_s"]
+    bias: Float[Tensor, " m"] | None
+    ridge: float
+    transform: LogitTransform = field(default_factory=LogitTransform)
+
+
+@dataclass(frozen=True)
+class HeadSolution:
+    """New rows of a head, and how near the minimum they are.
+
+    Attributes:
+        rows: of the new tokens.
+        before: the objective at the start, in nats a position.
+        after: at the rows.
+        gap: bound on how far that is above the minimum, in nats a position: by strong convexity
+            ||gradient||^2 / (4 ridge).
+        evaluations: passes over all positions.
+    """
+
+    rows: Float[Tensor, "m h_s"]
+    before: float
+    after: float
+    gap: float
+    evaluations: int
+
+
+def fit_head(
+    problem: HeadProblem, *, tolerance: float = 1e-4, most_evaluations: int = 200
+) -> HeadSolution:
+    """Return the new rows at the minimum, found by L-BFGS.
+
+    Args:
+        problem: what they are fitted to.
+        tolerance: end when the objective is no further above its minimum, in nats a position.
+        most_evaluations: end in any case after about so many passes over the positions.
+    """
+    n = len(problem.hidden)
+    rows = nn.Parameter(problem.start.clone())
+    solver = torch.optim.LBFGS(
+        [rows], max_iter=_STEPS, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
+    evaluations = 0
+
+    def evaluate() -> Float[Tensor, ""]:
+        nonlocal evaluations
+        evaluations += 1
+        loss, rows.grad = head_objective(problem, rows.detach())
+        return loss
+
+    before = loss = evaluate()
+    while True:
+        assert rows.grad is not None
+        gap = float(rows.grad.double().square().sum() / (4 * problem.ridge * n))
+        if gap <= tolerance or evaluations >= most_evaluations:
+            return HeadSolution(rows.detach(), float(before) / n, float(loss) / n, gap, evaluations)
+        solver.step(evaluate)
+        loss = evaluate()
+
+
+def head_objective(
+    problem: HeadProblem,
+    rows: Float[Tensor, "m h_s"],
+    *,
+    block_logits: int = _BLOCK_LOGITS,
+) -> tuple[Float[Tensor, ""], Float[Tensor, "m h_s"]]:
+    """Return the objective in float64 and its gradient, a few positions at a time.
+
+    Args:
+        problem: what the rows are fitted to.
+        rows: of the new tokens.
+        block_logits: logits that exist at once; at least those of one position do.
+    """
+    offset = rows - problem.start
+    loss = problem.ridge * offset.double().square().sum()
+    gradient = 2 * problem.ridge * offset
+    scale, cap = problem.transform.scale, problem.transform.cap
+    size = max(1, block_logits // max(1, len(rows)))
+    for hidden, targets, partition in zip(
+        problem.hidden.split(size),
+        problem.targets.split(size),
+        problem.log_partition.split(size),
+        strict=True,
+    ):
+        logits = problem.transform(nn.functional.linear(hidden, rows, problem.bias))
+        total = torch.logaddexp(partition, logits.logsumexp(1))
+        is_new = (targets >= 0).nonzero().squeeze(1)
+        place = (is_new, targets[is_new])
+        loss = loss + total.double().sum() - logits[place].double().sum()
+        slope = (logits - total.unsqueeze(1)).exp_()
+        slope[place] -= 1
+        if cap is not None:
+            slope *= 1 - (logits / cap).square()
+        gradient.addmm_(slope.T, hidden, alpha=scale)
+    return loss, gradient
+
+
+def log_partition(
+    hidden: Float[Tensor, "p h_s"],
+    rows: Float[Tensor, "r h_s"],
+    bias: Float[Tensor, " r"] | None,
+    transform: LogitTransform,
+    *,
+    left_out: Bool[Tensor, " r"],
+    block_logits: int = _BLOCK_LOGITS,
+) -> Float[Tensor, " p"]:
+    """Return logsumexp of the logits that rows of a head give at each position, in blocks.
+
+    Args:
+        hidden: what the head receives.
+        rows: in any dtype; the arithmetic is in that of ``hidden``.
+        bias: of the rows, if the head has one.
+        transform: what the model does to the head's output.
+        left_out: rows that do not count.
+        block_logits: logits that exist at once.
+    """
+    total = hidden.new_full((len(hidden),), float("-inf"))
+    size = max(1, block_logits // max(1, len(hidden)))
+    for start in range(0, len(rows), size):
+        part = slice(start, start + size)
+        own = None if bias is None else bias[part].to(hidden.dtype)
+        logits = transform(nn.functional.linear(hidden, rows[part].to(hidden.dtype), own))
+        logits.masked_fill_(left_out[part], float("-inf"))
+        total = torch.logaddexp(total, logits.logsumexp(1))
+    return total

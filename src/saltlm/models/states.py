@@ -1,0 +1,136 @@
+"""Hidden states of a model that reads tokens by rows which are given to it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.func import functional_call
+from transformers import PreTrainedModel
+
+from saltlm.errors import CheckpointError
+from saltlm.models.logits import check_logits, output_head, short_head
+
+
+class _Reached(Exception):
+    """A layer was passed; what comes after it is not run."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """A model without its embedding.
+
+    Attributes:
+        model: in evaluation mode, its weights frozen.
+        table: name of its embedding's weight.
+    """
+
+    model: PreTrainedModel
+    table: str
+
+    def received_by_head(
+        self, rows: Float[Tensor, "u h"], ids: Int64[Tensor, " t"]
+    ) -> Float[Tensor, "t h_s"]:
+        """Return what the head receives at each token of one document.
+
+        Args:
+            rows: the input rows of the document's tokens.
+            ids: which of them each token has.
+        """
+        with short_head(output_head(self.model)) as received:
+            self._run(rows, ids)
+        return received[0][0]
+
+    def behind_layer(
+        self, number: int, rows: Float[Tensor, "u h"], ids: Int64[Tensor, " t"]
+    ) -> Float[Tensor, "t h_s"]:
+        """Return the states behind a layer, differentiable; the layers after it are not run.
+
+        Args:
+            number: of the layer, from 1.
+            rows: the input rows of the document's tokens.
+            ids: which of them each token has.
+
+        Raises:
+            CheckpointError: the model has no list of layers, or does not use it.
+        """
+        layer = self.layers()[number - 1]
+        with _stop_behind(layer) as states:
+            try:
+                self._run(rows, ids)
+            except _Reached:
+                return states[0][0]
+        raise CheckpointError(
+            f"{type(self.model).__name__} did not run the layer {number} that was found, so its"
+            " states are not known",
+            "leave the input fit out: --set fits.input=false",
+        )
+
+    def layers(self) -> nn.ModuleList:
+        """Return the stack of layers: the list of modules that is as long as the config says.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        n_layers = getattr(self.model.config.get_text_config(), "num_hidden_layers", None)
+        for module in self.model.modules():
+            if isinstance(module, nn.ModuleList) and len(module) == n_layers:
+                return module
+        raise CheckpointError(
+            f"{type(self.model).__name__} has no list of {n_layers} layers, so states in its"
+            " middle are not known",
+            "leave the input fit out: --set fits.input=false",
+        )
+
+    def _run(self, rows: Tensor, ids: Tensor) -> None:
+        device = self.model.device
+        inputs = {"input_ids": ids.unsqueeze(0).to(device), "use_cache": False}
+        functional_call(self.model, {self.table: rows.to(device)}, (), inputs)
+
+
+def load_body(directory: Path, *, device: str, trust_remote_code: bool = False) -> Body:
+    """Load a model in float32 and freeze it.
+
+    Raises:
+        CheckpointError: transformers cannot load it, its head does more than multiply, or the
+            device is not there.
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            directory,
+            dtype=torch.float32,
+            local_files_only=True,
+            trust_remote_code=trust_remote_code,
+        ).to(device)
+    except Exception as error:  # what transformers raises on a broken directory is not listed
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise CheckpointError(
+            f"{directory} does not load on {device}: {reason}", f"saltlm check {directory}"
+        ) from error
+    model.eval().requires_grad_(False)
+    check_logits(model, torch.zeros(1, 1, dtype=torch.int64, device=device))
+    embedding: nn.Embedding = model.get_input_embeddings()
+    embedding.padding_idx = None  # ids are those of the rows given, and no row of them is padding
+    (name,) = [name for name, module in model.named_modules() if module is embedding]
+    return Body(model, f"{name}.weight")
+
+
+@contextmanager
+def _stop_behind(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """Catch what a layer gives, and go no further."""
+    states: list[Tensor] = []
+
+    def stop(_: nn.Module, __: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        states.append(output[0] if isinstance(output, tuple) else output)
+        raise _Reached
+
+    handle = layer.register_forward_hook(stop)
+    try:
+        yield states
+    finally:
+        handle.remove()

@@ -1,0 +1,322 @@
+"""The fits of new rows to text: input rows first, then the head's on states read with them.
+
+Neither trains the body, and no copied row moves. A new token that does not occur in the text keeps
+the row that the method made.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+from transformers import AutoTokenizer
+
+from saltlm.config.transfer import FitsConfig, TransferConfig
+from saltlm.errors import ConfigError
+from saltlm.files.documents import documents
+from saltlm.methods.head_fit import HeadProblem, fit_head, log_partition
+from saltlm.methods.input_fit import common_ends, descend, distillation_loss
+from saltlm.methods.registry import Choice
+from saltlm.models.logits import document_start, logit_transform
+from saltlm.models.states import Body, load_body
+from saltlm.progress import progress
+from saltlm.record.fits import HeadFit, InputFit
+from saltlm.record.provenance import Origin
+from saltlm.vocabulary_transfer.parents import Pair
+from saltlm.vocabulary_transfer.problem import Problem, check_sides
+from saltlm.vocabulary_transfer.result import TransferResult, solve
+from saltlm.vocabulary_transfer.rows import norm_ratio
+
+_MOSTLY_NEW = 0.5  # share of new tokens in text from which the smaller ridge is better
+_RIDGE, _RIDGE_OF_MOSTLY_NEW = 100.0, 50.0
+_CHARACTERS = 16  # of a document are cut for each token that is read
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The source, and how it is to read a document.
+
+    Attributes:
+        body: the source without its embedding.
+        embedding: its embedding.
+        start: the input row before a document's first token.
+        config: options of the fits.
+    """
+
+    body: Body
+    embedding: Float[Tensor, "v_s h"]
+    start: Float[Tensor, " h"]
+    config: FitsConfig
+
+
+@dataclass(frozen=True)
+class Text:
+    """One document as two vocabularies cut it, and each token's characters, first and end."""
+
+    old: list[int]
+    old_spans: list[tuple[int, int]]
+    new: list[int]
+    new_spans: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The input rows of a document, and which of them learn.
+
+    Attributes:
+        rows: the row before the first token, then those of the tokens that occur.
+        ids: which of them each token has, the first is 0.
+        places: of the rows that learn.
+        learning: which of the learning rows those are.
+    """
+
+    rows: Float[Tensor, "u h"]
+    ids: Int64[Tensor, " t"]
+    places: Int64[Tensor, " f"]
+    learning: Int64[Tensor, " f"]
+
+    def with_rows(self, learnt: Float[Tensor, "m h"]) -> Float[Tensor, "u h"]:
+        """Return the rows with those that learn as they are now."""
+        return self.rows.index_copy(0, self.places, learnt[self.learning])
+
+
+def make_tables(
+    pair: Pair, problem: Problem, method: Choice, config: TransferConfig
+) -> TransferResult:
+    """Return the new model's tables: rows made by a method, then fitted to text as asked for.
+
+    Raises:
+        ConfigError: no new token occurs in the corpus; and as in `solve`.
+        CheckpointError: the source does not load, or its layers are not found.
+    """
+    check_sides(pair.tables, method, fits_head=config.fits.head)
+    result = solve(problem, method)
+    if not (config.fits.input or config.fits.head):
+        return result
+    place, code = pair.source.directory, config.trust_remote_code
+    body = load_body(place, device=config.fits.device, trust_remote_code=code)
+    tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=code)
+    embedding = pair.tables.embedding
+    start = embedding[document_start(body.model, tokenizer)].float()
+    reader = Reader(body, embedding, start, config.fits)
+    if config.fits.input:
+        n = config.fits.steps * config.fits.documents
+        result = fit_input_rows(reader, result, list(islice(texts_of(pair, result, config), n)))
+    if config.fits.head:
+        result = fit_head_rows(reader, result, texts_of(pair, result, config))
+    ratio = norm_ratio(result.embedding, problem.plan)
+    return replace(result, provenance=replace(result.provenance, norm_ratio=ratio))
+
+
+def texts_of(pair: Pair, result: TransferResult, config: TransferConfig) -> Iterator[Text]:
+    """Yield the documents of the corpus as both vocabularies cut their beginnings."""
+    most = config.fits.context - 1  # a token stands before each document
+    for document in documents(config.corpus):
+        beginning = document[: _CHARACTERS * most]
+        old, new = (
+            tokenizer.encode(beginning, add_special_tokens=False)
+            for tokenizer in (pair.source.tokenizer, result.tokenizer)
+        )
+        cut = Text(old.ids[:most], old.offsets[:most], new.ids[:most], new.offsets[:most])
+        if cut.old and cut.new:
+            yield cut
+
+
+def fit_input_rows(reader: Reader, result: TransferResult, texts: Sequence[Text]) -> TransferResult:
+    """Return tables whose new input rows give the states of the untouched source.
+
+    Args:
+        reader: the source.
+        result: tables with the rows that a method made.
+        texts: documents of the target language.
+
+    Raises:
+        ConfigError: no new token occurs in them, or there is no such layer.
+        CheckpointError: the source's layers are not found.
+    """
+    begun, config = time.perf_counter(), reader.config
+    layers = len(reader.body.layers())
+    layer = max(1, round(layers / 3)) if config.layer is None else config.layer
+    if layer > layers:
+        raise ConfigError(
+            f"fits.layer={layer}, but the source has {layers} layers",
+            "leave it out for a third of them",
+        )
+    read = torch.tensor([id for text in texts for id in text.new])
+    ids = _learning(read, result)
+    learning = torch.full((len(result.embedding),), -1)
+    learning[ids] = torch.arange(len(ids))
+    size, places = config.documents, [len(_ends(text)[0]) for text in texts]
+    batches = [
+        [(step * size + i) % len(texts) for i in range(size)] for step in range(config.steps)
+    ]
+
+    def parts(batch: list[int]) -> Iterator[partial[Float[Tensor, ""]]]:
+        total = max(1, sum(places[i] for i in batch))
+        for i in batch:
+            if places[i]:
+                student = _reading(reader.start, result.embedding, texts[i].new, learning)
+                yield partial(_loss, reader, layer, texts[i], student, total)
+        bar.update()
+
+    with progress(total=config.steps, desc="fit input rows") as bar:
+        found = descend(
+            result.embedding[ids].float(),
+            [parts(batch) for batch in batches],
+            learning_rate=config.learning_rate,
+        )
+    last = found.losses[-max(1, config.steps // 10) :]
+    record = InputFit(
+        rows=len(ids),
+        documents=min(len(texts), config.steps * size),
+        steps=config.steps,
+        tokens=sum(len(texts[i].new) for batch in batches for i in batch),
+        places=sum(places[i] for batch in batches for i in batch),
+        layer=layer,
+        layers=layers,
+        before=found.losses[0],
+        after=sum(last) / len(last),
+        seconds=round(time.perf_counter() - begun, 3),
+    )
+    return replace(
+        result,
+        embedding=_with(result.embedding, ids, found.rows),
+        input_fit=record,
+    )
+
+
+def fit_head_rows(reader: Reader, result: TransferResult, texts: Iterator[Text]) -> TransferResult:
+    """Return tables whose new rows of the head are fitted to text.
+
+    Args:
+        reader: the source.
+        result: tables with a head.
+        texts: documents of the target language; as many are read as there are positions.
+
+    Raises:
+        ConfigError: no new token occurs in them.
+    """
+    begun, config, head = time.perf_counter(), reader.config, result.head
+    assert head is not None
+    hidden, tokens = _states(reader, result, texts)
+    ids = _learning(tokens, result)
+    is_learning = torch.zeros(len(head), dtype=torch.bool)
+    is_learning[ids] = True
+    targets = torch.full((len(head),), -1)
+    targets[ids] = torch.arange(len(ids))
+    share = float(_is_new(result)[tokens].double().mean())
+    ridge = config.ridge or (_RIDGE if share < _MOSTLY_NEW else _RIDGE_OF_MOSTLY_NEW)
+    bias, transform = result.head_bias, logit_transform(reader.body.model.config)
+    solution = fit_head(
+        HeadProblem(
+            hidden=hidden,
+            targets=targets[tokens],
+            log_partition=log_partition(hidden, head, bias, transform, left_out=is_learning),
+            start=head[ids].float(),
+            bias=None if bias is None else bias[ids].float(),
+            ridge=ridge,
+            transform=transform,
+        )
+    )
+    record = HeadFit(
+        rows=len(ids),
+        positions=len(hidden),
+        new_share=share,
+        ridge=ridge,
+        before=solution.before,
+        after=solution.after,
+        gap=solution.gap,
+        evaluations=solution.evaluations,
+        seconds=round(time.perf_counter() - begun, 3),
+    )
+    return replace(result, head=_with(head, ids, solution.rows), head_fit=record)
+
+
+@torch.no_grad()
+def _states(
+    reader: Reader, result: TransferResult, texts: Iterator[Text]
+) -> tuple[Float[Tensor, "p h_s"], Int64[Tensor, " p"]]:
+    """Return what the head receives before each token of the texts, and those tokens."""
+    wanted = reader.config.positions
+    hidden, tokens, n = [], [], 0
+    with progress(total=wanted, desc="read text", unit=" tokens") as bar:
+        for text in texts:
+            reading = _reading(reader.start, result.embedding, text.new[:-1], None)
+            hidden.append(reader.body.received_by_head(reading.rows, reading.ids).cpu())
+            tokens.append(torch.tensor(text.new))
+            n += len(text.new)
+            bar.update(len(text.new))
+            if n >= wanted:
+                break
+    return torch.cat(hidden)[:wanted], torch.cat(tokens)[:wanted]
+
+
+def _loss(
+    reader: Reader,
+    layer: int,
+    text: Text,
+    student: Reading,
+    n_places: int,
+    learnt: Float[Tensor, "m h"],
+) -> Float[Tensor, ""]:
+    """Return a document's part of the loss of a step with so many places."""
+    old, new = _ends(text)
+    teacher = _reading(reader.start, reader.embedding, text.old, None)
+    body = reader.body
+    with torch.no_grad():
+        wanted = body.behind_layer(layer, teacher.rows, teacher.ids)[1:][old]
+    found = body.behind_layer(layer, student.with_rows(learnt), student.ids)[1:][new]
+    return distillation_loss(found, wanted) / n_places
+
+
+def _ends(text: Text) -> tuple[list[int], list[int]]:
+    return common_ends(text.old_spans, text.new_spans)
+
+
+def _reading(
+    start: Float[Tensor, " h"],
+    table: Float[Tensor, "v h"],
+    tokens: list[int],
+    learning: Int64[Tensor, " v"] | None,
+) -> Reading:
+    """Return the rows of a document; ``learning`` says which of those that learn a token has."""
+    used, ids = torch.tensor(tokens, dtype=torch.int64).unique(return_inverse=True)
+    which = torch.full_like(used, -1) if learning is None else learning[used]
+    places = (which >= 0).nonzero().squeeze(1)
+    return Reading(
+        rows=torch.cat([start.unsqueeze(0), table[used].float()]),
+        ids=torch.cat([torch.zeros(1, dtype=torch.int64), ids + 1]),
+        places=places + 1,
+        learning=which[places],
+    )
+
+
+def _is_new(result: TransferResult) -> Bool[Tensor, " v"]:
+    origin = result.provenance.origin
+    is_new: Tensor = (origin == Origin.MADE) | (origin == Origin.SAMPLED)
+    return is_new
+
+
+def _learning(tokens: Int64[Tensor, " p"], result: TransferResult) -> Int64[Tensor, " m"]:
+    """Return the new tokens among those of a text."""
+    used = tokens.unique()
+    found: Tensor = used[_is_new(result)[used]]
+    if not len(found):
+        raise ConfigError(
+            f"none of {len(tokens):,} tokens of the corpus is new, so there is nothing to fit",
+            "give --corpus text of the target language, or leave the fits out:"
+            " --set fits.input=false --set fits.head=false",
+        )
+    return found
+
+
+def _with(
+    table: Float[Tensor, "v h"], ids: Int64[Tensor, " m"], rows: Float[Tensor, "m h"]
+) -> Float[Tensor, "v h"]:
+    changed = table.clone()
+    changed[ids] = rows.to(table.dtype)
+    return changed

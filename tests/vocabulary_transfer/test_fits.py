@@ -1,0 +1,266 @@
+"""The fits on a pair of tiny models, against what transformers' own models say of the result."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from conftest import CORPUS
+from saltlm.comparison.compare import compare
+from saltlm.config.transfer import load_config
+from saltlm.errors import ConfigError, DataError
+from saltlm.inspection.check import check
+from saltlm.inspection.pair import inspect
+from saltlm.models.logits import document_start
+from saltlm.record.manifest import read_manifest
+from saltlm.record.provenance import Origin
+from saltlm.vocabulary_transfer.transfer import transfer
+from tiny_pairs import write_pair
+
+TEXT = [line for line in CORPUS if "\n" not in line and not line.isascii()]
+TWO = {"method": "global-residual:ridge=1.0/first-piece", "mode": "extend", "untie": True}
+NEW = (Origin.MADE, Origin.SAMPLED)
+
+
+@pytest.fixture(scope="module")
+def german(tmp_path_factory):
+    file = tmp_path_factory.mktemp("text") / "text.txt"
+    file.write_text("\n".join(TEXT) + "\n", encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory, tokenizers_by_family):
+    return write_pair(tmp_path_factory.mktemp("tied"), tokenizers_by_family)
+
+
+@pytest.fixture(scope="module")
+def untied(tmp_path_factory, tokenizers_by_family):
+    return write_pair(tmp_path_factory.mktemp("untied"), tokenizers_by_family, "Llama")
+
+
+def settings(german, *, input=False, head=False, **more):
+    fits = {"input": input, "head": head, "steps": 6, "documents": len(TEXT)}
+    fits |= {"positions": 10_000, "layer": 1}
+    # The text that must be cut as before is short here: to read the usual one takes a second.
+    english = german.with_name("english.txt")
+    english.write_text("the dog\n")
+    return {**TWO, "corpus": [german], "keep": [english], "fits": {**fits, **more}}
+
+
+def is_new(result):
+    return torch.isin(result.provenance.origin, torch.tensor(NEW))
+
+
+def load(directory):
+    return AutoModelForCausalLM.from_pretrained(directory), AutoTokenizer.from_pretrained(directory)
+
+
+@pytest.mark.parametrize("mode", ["extend", "replace"])
+def test_only_new_rows_of_tokens_in_the_text_move(mode, pair, german, tmp_path):
+    plain = transfer(*pair, tmp_path / "plain", **{**settings(german), "mode": mode})
+    fitted = transfer(
+        *pair, tmp_path / "fitted", **{**settings(german, input=True, head=True), "mode": mode}
+    )
+    text = fitted.tokenizer.encode_batch(TEXT, add_special_tokens=False)
+    occurs = torch.zeros(len(fitted.embedding), dtype=torch.bool)
+    occurs[[id for encoding in text for id in encoding.ids]] = True
+    learns = is_new(fitted) & occurs
+    assert 20 < learns.sum() < is_new(fitted).sum()
+    for before, after in ((plain.embedding, fitted.embedding), (plain.head, fitted.head)):
+        assert torch.equal((before != after).any(1), learns)
+    assert fitted.input_fit.rows == fitted.head_fit.rows == learns.sum()
+    assert fitted.input_fit.after < fitted.input_fit.before
+    assert fitted.head_fit.after < fitted.head_fit.before
+    norms = fitted.embedding.norm(dim=1)
+    record = fitted.provenance
+    torch.testing.assert_close(
+        record.norm_ratio, norms[record.new_ids] / norms[record.anchor_ids].mean()
+    )
+
+    model, _ = load(tmp_path / "fitted")
+    source, _ = load(pair[0])
+    assert torch.equal(model.get_input_embeddings().weight, fitted.embedding)
+    assert torch.equal(model.get_output_embeddings().weight, fitted.head)
+    weights = dict(source.named_parameters())
+    for name, weight in model.named_parameters():
+        assert "embed" in name or "lm_head" in name or torch.equal(weight, weights[name])
+    assert [found for found in check(tmp_path / "fitted") if found.outcome != "ok"] == []
+
+
+def nats(model, tokenizer, texts, start):
+    """-ln p of every token of the texts, a document at a time, by transformers' own loss."""
+    total = 0.0
+    for text in texts:
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        logits = model(torch.tensor([[start, *ids[:-1]]])).logits[0]
+        total = total + torch.nn.functional.cross_entropy(
+            logits, torch.tensor(ids), reduction="sum"
+        )
+    return total
+
+
+@pytest.mark.parametrize("source", ["SmolLM2", "Phi", "Cohere"])
+def test_the_head_fit_ends_where_the_whole_models_loss_does(
+    source, german, tmp_path, tokenizers_by_family
+):
+    """Its gradient is what the ridge pulls: bias, scale, old rows and all positions are right."""
+    pair = write_pair(tmp_path, tokenizers_by_family, source)
+    begun = transfer(*pair, tmp_path / "begun", **settings(german))
+    options = settings(german, head=True, ridge=3.0)
+    fitted = transfer(*pair, tmp_path / "out", **options)
+    model, tokenizer = load(tmp_path / "out")
+    start = document_start(*load(pair[0]))
+    nats(model, tokenizer, TEXT, start).backward()
+    gradient = model.get_output_embeddings().weight.grad
+    moved = fitted.head - begun.head
+    learns = (moved != 0).any(1)
+    pull = 2 * 3.0 * moved[learns]
+    assert (gradient[learns] + pull).norm() < 0.05 * pull.norm()
+    assert fitted.head_fit.ridge == 3.0
+    ids = [id for text in TEXT for id in tokenizer(text, add_special_tokens=False)["input_ids"]]
+    assert fitted.head_fit.positions == len(ids)
+    assert fitted.head_fit.new_share == pytest.approx(float(is_new(fitted)[ids].double().mean()))
+    with torch.no_grad():
+        saved = sum(nats(m, t, TEXT, start) for m, t in [load(tmp_path / "begun")])
+        now = nats(model, tokenizer, TEXT, start)
+    change = (now - saved + 3.0 * moved.square().sum()) / len(ids)
+    assert fitted.head_fit.after - fitted.head_fit.before == pytest.approx(float(change), abs=1e-4)
+
+
+def byte_ends(tokenizer, ids):
+    """Where each token of a byte-level tokenizer ends, in bytes."""
+    return np.cumsum([len(tokenizer.convert_ids_to_tokens(id)) for id in ids]).tolist()
+
+
+def test_the_input_fit_compares_states_where_both_cuts_have_read_the_same(pair, german, tmp_path):
+    """The first step's loss, by hand: states of transformers, ends of tokens in bytes."""
+    transfer(*pair, tmp_path / "plain", **settings(german))
+    options = settings(german, input=True, steps=1, documents=len(TEXT), layer=2)
+    fitted = transfer(*pair, tmp_path / "out", **options)
+    (teacher, old), (student, new) = load(pair[0]), load(tmp_path / "plain")
+    start, distances = document_start(teacher, old), []
+    hooked = []
+    for model in (teacher, student):  # states behind the last layer come before the norm
+        model.model.layers[1].register_forward_hook(lambda *args: hooked.append(args[2]))
+    for text in TEXT:
+        cuts = [t(text, add_special_tokens=False)["input_ids"] for t in (old, new)]
+        hooked.clear()
+        with torch.no_grad():
+            for model, ids in zip((teacher, student), cuts, strict=True):
+                model(torch.tensor([[start, *ids]]))
+        wanted, found = (states[0, 1:] for states in hooked)
+        ends = [byte_ends(tokenizer, ids) for tokenizer, ids in zip((old, new), cuts, strict=True)]
+        characters = set(np.cumsum([len(letter.encode()) for letter in text]).tolist())
+        for end in set(ends[0]) & set(ends[1]) & characters:
+            s, t = found[ends[1].index(end)], wanted[ends[0].index(end)]
+            distances.append(float((s - t).square().sum() / t.square().sum()))
+    assert fitted.input_fit.places == len(distances)
+    assert fitted.input_fit.before == pytest.approx(np.mean(distances), rel=1e-4)
+    assert (fitted.input_fit.layer, fitted.input_fit.layers) == (2, 2)
+
+
+def test_the_same_inputs_give_the_same_bytes(pair, german, tmp_path):
+    for name in ("a", "b"):
+        transfer(*pair, tmp_path / name, **settings(german, input=True, head=True))
+    first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("a", "b"))
+    assert first == second
+
+
+def test_what_was_done_is_said(untied, german, tmp_path):
+    options = settings(german, input=True, head=True)
+    result = transfer(*untied, tmp_path / "out", **options)
+    manifest = read_manifest(tmp_path / "out")
+    found = manifest["fits"]
+    assert found["input"]["documents"] == len(TEXT)
+    assert found["input"]["steps"] == 6
+    assert found["input"]["seconds"] > 0
+    assert found["head"]["seconds"] > 0
+    assert found["head"]["ridge"] == (50.0 if found["head"]["new_share"] >= 0.5 else 100.0)
+    card = (tmp_path / "out" / "README.md").read_text()
+    for fit in (result.input_fit, result.head_fit):
+        assert str(fit) in card
+        assert str(fit) in manifest["notes"]
+    plain = transfer(*untied, tmp_path / "plain", **settings(german))
+    assert read_manifest(tmp_path / "plain")["fits"] == {"input": None, "head": None}
+    assert plain.input_fit is plain.head_fit is None
+
+
+def test_a_tied_model_may_fit_its_input_rows(pair, german, tmp_path):
+    options = {**settings(german, input=True), "method": "salt", "untie": False}
+    result = transfer(*pair, tmp_path / "out", **options)
+    assert result.head is None
+    assert result.input_fit.after < result.input_fit.before
+
+
+def test_a_model_that_caps_its_logits_is_fitted(german, tmp_path, tokenizers_by_family):
+    pair = write_pair(tmp_path, tokenizers_by_family, "Gemma 2")
+    fitted = transfer(*pair, tmp_path / "out", **settings(german, head=True, ridge=1.0))
+    begun = transfer(*pair, tmp_path / "begun", **settings(german))
+    start = document_start(*load(pair[0]))
+    with torch.no_grad():
+        after, before = (nats(*load(tmp_path / n), TEXT, start) for n in ("out", "begun"))
+    moved = (fitted.head - begun.head).square().sum()
+    change = (after - before + moved) / fitted.head_fit.positions
+    assert change < 0
+    assert fitted.head_fit.after - fitted.head_fit.before == pytest.approx(float(change), abs=1e-4)
+
+
+def test_compare_fits_too(untied, german, tmp_path):
+    options = settings(german, input=True)
+    del options["method"]
+    compare(*untied, tmp_path / "out", methods="mean,fvt", heldout=german, documents=2, **options)
+    for name in ("mean", "fvt"):
+        assert read_manifest(tmp_path / "out" / name)["fits"]["input"]["steps"] == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "what", "hint"),
+    [
+        ({"corpus": ()}, ConfigError, "fits.input and fits.head read text", "add --corpus FILE"),
+        ({"corpus": ["none.txt"]}, DataError, "none.txt", ""),
+        ({"untie": False, "method": "salt"}, ConfigError, "fits.head fits rows of", "add --untie"),
+        ({"fits": {"head": True, "device": "cuda"}}, ConfigError, "fits.device=cuda", "--set fits"),
+        ({"fits": {"input": True, "layer": 3}}, ConfigError, "fits.layer=3, but the", "leave it"),
+    ],
+)
+def test_what_cannot_be_is_refused(change, error, what, hint, pair, german, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(error) as caught:
+        transfer(*pair, tmp_path / "out", **{**settings(german, head=True), **change})
+    assert what in caught.value.what
+    assert caught.value.hint.startswith(hint)
+    assert not (tmp_path / "out").exists()
+
+
+def test_text_without_a_new_token_is_refused(pair, tmp_path):
+    (tmp_path / "english.txt").write_text("the dog\n" * 3)
+    for side in ("input", "head"):
+        options = settings(tmp_path / "english.txt", **{side: True})
+        with pytest.raises(ConfigError, match=r"none of \d+ tokens of the corpus is new"):
+            transfer(*pair, tmp_path / "out", **options)
+
+
+def test_inspect_counts_the_memory_of_the_fits(pair, german):
+    plain, fitted = (inspect(*pair, **settings(german, head=head)) for head in (False, True))
+    assert fitted.memory_bytes > plain.memory_bytes
+
+
+def test_presets(tmp_path):
+    best = load_config(preset="best")
+    assert best.method == TWO["method"]
+    assert (best.mode, best.untie, best.fits.input, best.fits.head) == ("extend", True, True, True)
+    paper = load_config(preset="paper")
+    assert (paper.method, paper.mode, paper.aux) == ("salt", "replace", "train")
+    assert (paper.untie, paper.fits.input, paper.fits.head) == (False, False, False)
+    changed = load_config(None, ["preset=best", "fits.steps=3", "fits.head=false"], method="fvt")
+    assert (changed.method, changed.mode) == ("fvt", "extend")
+    assert (changed.fits.steps, changed.fits.input, changed.fits.head) == (3, True, False)
+    (tmp_path / "run.yaml").write_text("preset: best\nuntie: false\n")
+    assert load_config(tmp_path / "run.yaml").model_dump() == {
+        **best.model_dump(),
+        "untie": False,
+    }
+    assert load_config(best) == best
+    with pytest.raises(ConfigError, match="option preset='bset'"):
+        load_config(preset="bset")
