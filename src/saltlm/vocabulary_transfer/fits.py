@@ -54,7 +54,7 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class Text:
+class CutText:
     """One document as two vocabularies cut it, and each token's characters, first and end."""
 
     old: list[int]
@@ -108,11 +108,11 @@ def make_tables(
         result = fit_input_rows(reader, result, list(islice(texts_of(pair, result, config), n)))
     if config.fits.head:
         result = fit_head_rows(reader, result, texts_of(pair, result, config))
-    ratio = norm_ratio(result.embedding, problem.plan)
+    ratio = norm_ratio(result.embedding, embedding, problem.plan)
     return replace(result, provenance=replace(result.provenance, norm_ratio=ratio))
 
 
-def texts_of(pair: Pair, result: TransferResult, config: TransferConfig) -> Iterator[Text]:
+def texts_of(pair: Pair, result: TransferResult, config: TransferConfig) -> Iterator[CutText]:
     """Yield the documents of the corpus as both vocabularies cut their beginnings."""
     most = config.fits.context - 1  # a token stands before each document
     for document in documents(config.corpus):
@@ -121,12 +121,14 @@ def texts_of(pair: Pair, result: TransferResult, config: TransferConfig) -> Iter
             tokenizer.encode(beginning, add_special_tokens=False)
             for tokenizer in (pair.source.tokenizer, result.tokenizer)
         )
-        cut = Text(old.ids[:most], old.offsets[:most], new.ids[:most], new.offsets[:most])
+        cut = CutText(old.ids[:most], old.offsets[:most], new.ids[:most], new.offsets[:most])
         if cut.old and cut.new:
             yield cut
 
 
-def fit_input_rows(reader: Reader, result: TransferResult, texts: Sequence[Text]) -> TransferResult:
+def fit_input_rows(
+    reader: Reader, result: TransferResult, texts: Sequence[CutText]
+) -> TransferResult:
     """Return tables whose new input rows give the states of the untouched source.
 
     Args:
@@ -189,7 +191,9 @@ def fit_input_rows(reader: Reader, result: TransferResult, texts: Sequence[Text]
     )
 
 
-def fit_head_rows(reader: Reader, result: TransferResult, texts: Iterator[Text]) -> TransferResult:
+def fit_head_rows(
+    reader: Reader, result: TransferResult, texts: Iterator[CutText]
+) -> TransferResult:
     """Return tables whose new rows of the head are fitted to text.
 
     Args:
@@ -238,7 +242,7 @@ def fit_head_rows(reader: Reader, result: TransferResult, texts: Iterator[Text])
 
 @torch.no_grad()
 def _states(
-    reader: Reader, result: TransferResult, texts: Iterator[Text]
+    reader: Reader, result: TransferResult, texts: Iterator[CutText]
 ) -> tuple[Float[Tensor, "p h_s"], Int64[Tensor, " p"]]:
     """Return what the head receives before each token of the texts, and those tokens."""
     wanted = reader.config.positions
@@ -258,7 +262,7 @@ def _states(
 def _loss(
     reader: Reader,
     layer: int,
-    text: Text,
+    text: CutText,
     student: Reading,
     n_places: int,
     learnt: Float[Tensor, "m h"],
@@ -273,7 +277,7 @@ def _loss(
     return distillation_loss(found, wanted) / n_places
 
 
-def _ends(text: Text) -> tuple[list[int], list[int]]:
+def _ends(text: CutText) -> tuple[list[int], list[int]]:
     return common_ends(text.old_spans, text.new_spans)
 
 
