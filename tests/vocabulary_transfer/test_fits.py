@@ -58,9 +58,10 @@ def load(directory):
 
 @pytest.mark.parametrize("mode", ["extend", "replace"])
 def test_only_new_rows_of_tokens_in_the_text_move(mode, pair, german, tmp_path):
-    plain = transfer(*pair, tmp_path / "plain", **{**settings(german), "mode": mode})
+    change = {"mode": mode, **({"keep": ()} if mode == "replace" else {})}
+    plain = transfer(*pair, tmp_path / "plain", **{**settings(german), **change})
     fitted = transfer(
-        *pair, tmp_path / "fitted", **{**settings(german, input=True, head=True), "mode": mode}
+        *pair, tmp_path / "fitted", **{**settings(german, input=True, head=True), **change}
     )
     text = fitted.tokenizer.encode_batch(TEXT, add_special_tokens=False)
     occurs = torch.zeros(len(fitted.embedding), dtype=torch.bool)
