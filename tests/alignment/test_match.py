@@ -14,6 +14,7 @@ from saltlm.config.transfer import SpecialTokensConfig
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.replace import replace_vocabulary
 from saltlm.tokenizer.special_tokens import special_tokens_of
+from saltlm.tokenizer.tokens import read_tokens
 from saltlm.tokenizer.vocabulary import HOLE, SPECIAL, Vocabulary, read_vocabulary
 
 FAMILIES = ["bytelevel", "sentencepiece", "metaspace", "unigram", "wordpiece"]
@@ -86,10 +87,8 @@ def test_model_with_its_permuted_copy_has_every_row_once(tokenizers_by_family, f
     copy, _ = permuted(tokenizer, seed=3)
     special = special_tokens_of(tokenizer)
     target = replace_vocabulary(
-        Definition.of(copy),
-        special_tokens_of(copy),
-        Definition.of(tokenizer),
-        special,
+        read_tokens(Definition.of(copy), special_tokens_of(copy)),
+        read_tokens(Definition.of(tokenizer), special),
         SpecialTokensConfig(),
     )
     found = match_vocabularies(

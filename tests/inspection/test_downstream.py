@@ -58,7 +58,7 @@ def edit(file, **changes):
 
 
 def test_what_a_converter_has_to_know_is_in_the_card(sound, tokenizers_by_family):
-    note = "(WordPiece, pre-tokenizer BertPreTokenizer); before a conversion to GGUF"
+    note = "(WordPiece, pre-tokenizer Metaspace, Split, ByteLevel); before a conversion to GGUF"
     assert note in (sound / "README.md").read_text()
     assert "(BPE, pre-tokenizer ByteLevel)" in conversion_note(
         Definition.of(tokenizers_by_family["bytelevel"])

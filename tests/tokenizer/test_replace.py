@@ -2,9 +2,10 @@
 
 import itertools
 import json
+import re
 
 import pytest
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from saltlm.config.transfer import SpecialTokensConfig
@@ -15,6 +16,8 @@ from saltlm.tokenizer.replace import replace_vocabulary
 from saltlm.tokenizer.save import save_tokenizer
 from saltlm.tokenizer.special_tokens import SpecialTokens, read_framing, special_tokens_of
 from saltlm.tokenizer.target import RoleRow, TargetTokenizer, role_table
+from saltlm.tokenizer.tokens import read_tokens
+from saltlm.tokenizer.vocabulary import read_vocabulary
 
 FAMILIES = ["bytelevel", "sentencepiece", "metaspace", "unigram", "wordpiece"]
 PAIRS = list(itertools.product(FAMILIES, FAMILIES))
@@ -40,10 +43,8 @@ def compose(tokenizers_by_family, special):
 
     def run(plm: str, source: str, **config: object) -> TargetTokenizer:
         return replace_vocabulary(
-            Definition.of(tokenizers_by_family[plm]),
-            special(plm),
-            Definition.of(tokenizers_by_family[source]),
-            special(source),
+            read_tokens(Definition.of(tokenizers_by_family[plm]), special(plm)),
+            read_tokens(Definition.of(tokenizers_by_family[source]), special(source)),
             SpecialTokensConfig(**config),
         )
 
@@ -58,13 +59,14 @@ def bpe(pieces: list[str], merges: list[tuple[str, str]], specials: list[str]) -
     return tokenizer
 
 
-def composed(plm: Tokenizer, source: Tokenizer, **config: object) -> TargetTokenizer:
+def composed(
+    plm: Tokenizer, source: Tokenizer, *, lossy: bool = False, **config: object
+) -> TargetTokenizer:
     return replace_vocabulary(
-        Definition.of(plm),
-        special_tokens_of(plm),
-        Definition.of(source),
-        special_tokens_of(source),
+        read_tokens(Definition.of(plm), special_tokens_of(plm)),
+        read_tokens(Definition.of(source), special_tokens_of(source)),
         SpecialTokensConfig(**config),
+        lossy=lossy,
     )
 
 
@@ -77,13 +79,22 @@ def roles(target: TargetTokenizer) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("plm", "source"), PAIRS)
-def test_text_is_cut_as_the_plm_cuts_it(tokenizers_by_family, corpus, compose, plm, source):
+def test_words_are_cut_as_the_plm_cuts_them(tokenizers_by_family, corpus, compose, plm, source):
     target, old = compose(plm, source), tokenizers_by_family[plm]
-    for line in [*corpus, "unseen: ☃ Ω \u0001", ""]:
-        new = target.tokenizer.encode(line, add_special_tokens=False)
-        assert target.plm_ids[new.ids].tolist() == old.encode(line, add_special_tokens=False).ids
-        decoded = target.tokenizer.decode(new.ids)
-        assert decoded == old.decode(old.encode(line, add_special_tokens=False).ids)
+    text = " ".join(corpus)
+    words = re.findall(r"[^\W_]+", text)
+    # WordPiece begins a word behind any punctuation; a word behind a space is one for all.
+    lines = words if plm == "wordpiece" else [*words, *(" ".join(line.split()) for line in corpus)]
+    n_tokens = 0
+    for line in lines:
+        expected = old.encode(line, add_special_tokens=False)
+        if not {"[UNK]", "<unk>"}.isdisjoint(expected.tokens) or old.decode(expected.ids) != line:
+            continue
+        found = target.tokenizer.encode(line, add_special_tokens=False)
+        ids = [id for id in target.plm_ids[found.ids].tolist() if id >= 0]
+        assert ids == expected.ids
+        n_tokens += len(ids)
+    assert n_tokens > 300
 
 
 @pytest.mark.parametrize(("plm", "source"), PAIRS)
@@ -95,7 +106,7 @@ def test_special_tokens_are_the_sources(tokenizers_by_family, special, compose, 
         assert target.source_special_ids[id] == old.token_to_id(token)
         assert target.tokenizer.encode(token, add_special_tokens=False).ids[-1] == id
     assert (target.source_special_ids >= 0).sum() == len(carried)
-    # the PLM's own are gone, except for an unk piece it cannot do without
+    # the PLM's own are gone, except for an unk piece where the source spells no bytes
     left = {*special(plm).tokens} - {*carried}
     assert left.intersection(strings(target)) <= {"<unk>", "[UNK]"}
     assert read_framing(target.tokenizer) == read_framing(old)
@@ -106,11 +117,29 @@ def test_every_id_has_one_origin(tokenizers_by_family, compose, plm, source):
     target, old = compose(plm, source), tokenizers_by_family[plm]
     from_plm = target.plm_ids[target.plm_ids >= 0].tolist()
     assert from_plm == sorted(set(from_plm))
-    assert bool(((target.plm_ids >= 0) | (target.source_special_ids >= 0)).all())
     assert target.tokenizer.get_vocab_size() == len(target.plm_ids)
-    for id, plm_id in enumerate(target.plm_ids.tolist()):
-        if plm_id >= 0 and target.source_special_ids[id] < 0:
-            assert target.tokenizer.id_to_token(id) == old.id_to_token(plm_id)
+    comes_along = target.source_text_ids >= 0
+    assert not bool((comes_along & (target.plm_ids >= 0)).any())
+    assert not bool((comes_along & (target.source_special_ids >= 0)).any())
+    # Where both are spelled alike a token has the form that its parents have.
+    forms = read_vocabulary(target.definition).forms
+    plm_forms = read_vocabulary(Definition.of(old)).forms
+    source_forms = read_vocabulary(Definition.of(tokenizers_by_family[source])).forms
+    for id, form in enumerate(forms):
+        if target.plm_ids[id] >= 0 and target.source_special_ids[id] < 0 and form is not None:
+            assert form == plm_forms[target.plm_ids[id]]
+        if target.source_text_ids[id] >= 0:
+            assert form == source_forms[target.source_text_ids[id]]
+
+
+@pytest.mark.parametrize("plm", FAMILIES)
+def test_tokens_without_a_row_are_bytes_of_unknown_characters(compose, plm):
+    target = compose(plm, "bytelevel")
+    nowhere = (target.plm_ids < 0) & (target.source_special_ids < 0) & (target.source_text_ids < 0)
+    for id in nowhere.nonzero().flatten().tolist():
+        with pytest.raises(UnicodeDecodeError):
+            read_vocabulary(target.definition).forms[id].text.decode()
+    assert int(nowhere.sum()) <= 20
 
 
 def test_unk_is_left_out_where_every_byte_has_a_piece(compose):
@@ -121,25 +150,34 @@ def test_unk_is_left_out_where_every_byte_has_a_piece(compose):
 
 
 def test_unk_takes_the_sources_row_if_the_source_has_its_own(compose):
-    target = compose("wordpiece", "sentencepiece")
+    target = compose("wordpiece", "unigram")
     unk = target.roles["unk"]
     assert target.tokenizer.encode("☃", add_special_tokens=False).ids == [unk]
     assert target.tokenizer.id_to_token(unk) == "<unk>"
-    assert (target.plm_ids[unk], target.source_special_ids[unk]) == (1, 0)
+    assert (target.plm_ids[unk], target.source_special_ids[unk]) == (1, 3)
     assert "[UNK]" not in strings(target)
     assert target.notes == ()
 
 
-@pytest.mark.parametrize(("plm", "unk"), [("unigram", "<unk>"), ("wordpiece", "[UNK]")])
-def test_unk_stays_as_a_new_token_if_the_source_has_none(tokenizers_by_family, compose, plm, unk):
+@pytest.mark.parametrize("plm", ["metaspace", "unigram", "wordpiece"])
+def test_unk_goes_where_the_source_spells_bytes(compose, plm):
     target = compose(plm, "bytelevel")
+    ids = target.tokenizer.encode("☃", add_special_tokens=False).ids
+    assert target.tokenizer.decode(ids) == "☃"
+    assert "unk" not in target.roles
+    assert {"<unk>", "[UNK]"}.isdisjoint(strings(target))
+    assert target.notes == ()
+
+
+def test_unk_stays_as_a_new_token_if_the_source_has_neither_bytes_nor_unk(tokenizers_by_family):
+    plm = tokenizers_by_family["unigram"]
+    target = composed(plm, bpe(["▁", "a", "<", ">"], [], ["<s>"]))
     id = target.roles["unk"]
-    assert target.tokenizer.id_to_token(id) == unk
+    assert target.tokenizer.id_to_token(id) == "<unk>"
     assert target.tokenizer.encode("☃", add_special_tokens=False).ids[-1] == id
-    assert target.plm_ids[id] == tokenizers_by_family[plm].token_to_id(unk)
+    assert target.plm_ids[id] == plm.token_to_id("<unk>")
     assert target.source_special_ids[id] == -1
-    assert len(target.notes) == 1
-    assert f"the PLM's {unk!r} stays" in target.notes[0]
+    assert "the PLM's '<unk>' stays" in target.notes[0]
 
 
 def test_end_of_text_named_as_unk_is_no_unk(tokenizers_by_family):
@@ -151,14 +189,12 @@ def test_end_of_text_named_as_unk_is_no_unk(tokenizers_by_family):
     )
     plm = tokenizers_by_family["unigram"]
     target = replace_vocabulary(
-        Definition.of(plm),
-        special_tokens_of(plm),
-        Definition.of(source),
-        special_tokens_of(loaded),
+        read_tokens(Definition.of(plm), special_tokens_of(plm)),
+        read_tokens(Definition.of(source), special_tokens_of(loaded)),
         SpecialTokensConfig(),
     )
-    assert roles(target) == {"eos": "<|endoftext|>", "unk": "<unk>"}
-    assert target.source_special_ids[target.roles["unk"]] == -1
+    assert roles(target) == {"eos": "<|endoftext|>", "unk": "<|endoftext|>"}
+    assert target.tokenizer.decode(target.tokenizer.encode("☃").ids) == "☃"
 
 
 def test_unk_that_the_source_calls_like_a_piece_of_the_plm():
@@ -167,9 +203,9 @@ def test_unk_that_the_source_calls_like_a_piece_of_the_plm():
     source = Tokenizer(models.Unigram([("▁", -1.0), ("<unk>", 0.0)], unk_id=1))
     source.pre_tokenizer = pre_tokenizers.Metaspace()
     target = composed(plm, source)
-    assert strings(target) == ["<unk>", "a"]
-    assert target.plm_ids.tolist() == [1, 2]
-    assert target.source_special_ids.tolist() == [1, -1]
+    assert strings(target)[:2] == ["<unk>", "Ġa"]
+    assert target.plm_ids.tolist()[:2] == [1, 2]
+    assert target.source_special_ids.tolist()[:2] == [1, -1]
     assert target.tokenizer.encode("☃").ids == [0]
 
 
@@ -179,8 +215,11 @@ def test_piece_that_merges_need_stays_as_text():
         [("a", "b"), ("ab", "b"), ("<s>", "a"), ("▁", "a")],
         ["ab", "<s>"],
     )
-    target = composed(plm, bpe(["▁", "x"], [], ["</s>"]))
-    assert strings(target) == ["▁", "a", "b", "ab", "abb", "<s>a", "▁a", "</s>"]
+    source = bpe(["▁", "x"], [], ["</s>"])
+    source.decoder = plm.decoder = decoders.Metaspace()
+    plm.add_tokens(["x"])  # all that the source spells, so that nothing else is needed
+    target = composed(plm, source)
+    assert strings(target) == ["▁", "a", "b", "ab", "abb", "<s>a", "▁a", "x", "</s>"]
     merges = json.loads(target.tokenizer.to_str())["model"]["merges"]
     assert merges == [["a", "b"], ["ab", "b"], ["▁", "a"]]
     assert target.tokenizer.encode("babb").tokens == ["▁", "b", "abb"]
@@ -192,16 +231,17 @@ def test_holes_are_closed_and_added_text_stays():
     plm.add_special_tokens(["<cls>"])
     plm.add_tokens([AddedToken("  ", normalized=False)])
     target = composed(plm, bpe(["x"], [], ["<s>"]))
-    assert strings(target) == ["a", "b", "  ", "<s>"]
-    assert target.plm_ids.tolist() == [0, 4, plm.token_to_id("  "), -1]
-    assert target.tokenizer.encode("a  b").ids == [0, 2, 1]
+    spaces = target.tokenizer.token_to_id("  ")
+    assert strings(target)[:2] + strings(target)[-2:] == ["a", "b", "  ", "<s>"]
+    assert target.plm_ids[[0, 1, spaces, -1]].tolist() == [0, 4, plm.token_to_id("  "), -1]
+    assert target.tokenizer.encode("a  b").ids == [0, spaces, 1]
 
 
 def test_special_token_that_is_a_piece_takes_its_id():
     target = composed(bpe(["a", "<|x|>", "b"], [], []), bpe(["y"], [], ["<|x|>", "<|z|>"]))
-    assert strings(target) == ["a", "<|x|>", "b", "<|z|>"]
-    assert target.plm_ids.tolist() == [0, 1, 2, -1]
-    assert target.source_special_ids.tolist() == [-1, 1, -1, 2]
+    assert strings(target)[:3] + strings(target)[-1:] == ["a", "<|x|>", "b", "<|z|>"]
+    assert target.plm_ids[[0, 1, 2, -1]].tolist() == [0, 1, 2, -1]
+    assert target.source_special_ids[[0, 1, 2, -1]].tolist() == [-1, 1, -1, 2]
     assert role_table(target)[0].note == "the source's row, in the place of a piece of the PLM"
 
 
@@ -210,9 +250,9 @@ def test_flags_of_special_tokens_are_kept_but_never_normalized(tokenizers_by_fam
     source.add_special_tokens([AddedToken("<Img>", lstrip=True, normalized=True)])
     definition = json.loads(tokenizers_by_family["wordpiece"].to_str())
     definition["normalizer"]["lowercase"] = True
-    target = composed(Tokenizer.from_str(json.dumps(definition)), source)
-    ids = target.tokenizer.encode("DAS  <Img>das").ids
-    assert [target.tokenizer.id_to_token(id) for id in ids] == ["das", "<Img>", "das"]
+    target = composed(Tokenizer.from_str(json.dumps(definition)), source, lossy=True)
+    ids = target.tokenizer.encode("DAS  <Img>\ndas").ids
+    assert [target.tokenizer.id_to_token(id) for id in ids] == ["Ġdas", "<Img>", "Ċ", "Ġdas"]
 
 
 def test_byte_level_post_processor_stays(tokenizers_by_family, compose):
@@ -246,7 +286,6 @@ def test_config_carries_drops_and_names_roles(compose):
         "bos": "<|im_start|>",
         "eos": "<|endoftext|>",
         "pad": "<pad>",
-        "unk": "<unk>",
         "mask": "<mask>",
     }
     assert "<|im_end|>" not in strings(target)
@@ -256,7 +295,7 @@ def test_config_carries_drops_and_names_roles(compose):
 
 
 def test_carried_unk_keeps_its_name(compose):
-    target = compose("wordpiece", "sentencepiece", carry_plm=["[UNK]"])
+    target = compose("wordpiece", "unigram", carry_plm=["[UNK]"])
     assert roles(target)["unk"] == "[UNK]"
     assert target.source_special_ids[target.roles["unk"]] == -1
 
@@ -266,7 +305,9 @@ def test_notes_about_dropped_tokens(tokenizers_by_family, special):
     source = special("unigram", chat_template="{{ '</s>' }}")
     config = SpecialTokensConfig(drop=["</s>"])
     definition = Definition.of(unigram)
-    target = replace_vocabulary(definition, special("unigram"), definition, source, config)
+    target = replace_vocabulary(
+        read_tokens(definition, special("unigram")), read_tokens(definition, source), config
+    )
     assert target.notes == (
         "'</s>' is dropped, but the chat template writes it; text now spells it",
         "'</s>' is dropped, so it is no longer put around texts",
@@ -276,13 +317,16 @@ def test_notes_about_dropped_tokens(tokenizers_by_family, special):
 
 def test_role_table(compose):
     rows = role_table(compose("wordpiece", "bytelevel", roles={"pad": "<|im_end|>"}))
+    first = rows[-1].new_id
     assert rows == [
-        RoleRow("bos", "<|im_start|>", 1106, 1, "the source's row"),
-        RoleRow("eos", "<|im_end|>", 1107, 2, "the source's row"),
-        RoleRow("pad", "<|im_end|>", 1107, 2, "the source's row"),
-        RoleRow("unk", "[UNK]", 0, None, "the PLM's; its row is made like any new token's"),
-        RoleRow("", "<|endoftext|>", 1105, 0, "the source's row"),
+        RoleRow("bos", "<|im_start|>", first + 1, 1, "the source's row"),
+        RoleRow("eos", "<|im_end|>", first + 2, 2, "the source's row"),
+        RoleRow("pad", "<|im_end|>", first + 2, 2, "the source's row"),
+        RoleRow("", "<|endoftext|>", first, 0, "the source's row"),
     ]
+    unknown = role_table(compose("wordpiece", "unigram", carry_plm=["[UNK]"]))
+    note = "the PLM's; its row is made like any new token's"
+    assert RoleRow("unk", "[UNK]", 0, None, note) in unknown
 
 
 @pytest.mark.parametrize(
@@ -360,10 +404,8 @@ def test_chat_templates_and_settings_are_the_sources(tmp_path, tokenizers_by_fam
     source.chat_templates.update(default=TEMPLATE, tools="{{ tools }}")
     source.chat_templates["../../outside"] = "{{ x }}"
     target = replace_vocabulary(
-        Definition.of(tokenizers_by_family["metaspace"]),
-        special("metaspace"),
-        Definition.of(tokenizers_by_family["bytelevel"]),
-        source,
+        read_tokens(Definition.of(tokenizers_by_family["metaspace"]), special("metaspace")),
+        read_tokens(Definition.of(tokenizers_by_family["bytelevel"]), source),
         SpecialTokensConfig(),
     )
     folder = tmp_path / "a" / "b"
@@ -380,7 +422,8 @@ def test_chat_templates_and_settings_are_the_sources(tmp_path, tokenizers_by_fam
     messages = [{"role": "user", "content": "das Haus"}]
     text = loaded.apply_chat_template(messages, tokenize=False)
     assert text == "<|im_start|>das Haus<|im_end|><|im_start|>"
-    assert loaded(text).tokens() == ["<|im_start|>", "▁das", "▁Haus", "<|im_end|>", "<|im_start|>"]
+    assert loaded.decode(loaded(text)["input_ids"]) == text
+    assert loaded(text).tokens()[-3:] == ["ĠHaus", "<|im_end|>", "<|im_start|>"]
 
 
 def test_save_twice_gives_the_same_bytes(tmp_path, compose):

@@ -17,6 +17,8 @@ from saltlm.errors import AuxiliaryVectorsError, ConfigError, VocabularyError
 from saltlm.inspection.pair import inspect
 from saltlm.record.manifest import read_manifest
 from saltlm.record.provenance import Origin
+from saltlm.tokenizer.definition import Definition
+from saltlm.tokenizer.vocabulary import read_vocabulary, spoken_text
 from saltlm.vocabulary_transfer.transfer import transfer
 from tiny_models import PLMS, SOURCES
 
@@ -59,9 +61,8 @@ def test_word_vectors_stand_for_a_plm(source, donor, vectors, tmp_path):
     assert min(counts["made"], counts["sampled"]) > 100
     words = {line.split()[0] for line in vectors.read_text(encoding="utf-8").splitlines()[1:]}
     record = result.provenance
-    tokens = [
-        result.tokenizer.id_to_token(id).removeprefix("##") for id in range(len(record.origin))
-    ]
+    forms = read_vocabulary(Definition.of(result.tokenizer)).forms
+    tokens = [form.text.decode(errors="replace") if form else "" for form in forms]
     for id, token in enumerate(tokens):
         if record.origin[id] == Origin.MADE:
             assert token in words
@@ -107,13 +108,17 @@ def test_a_sentencepiece_model_is_converted(source, spiece, corpus, tmp_path):
     result = transfer(source, spiece, tmp_path / "out")
     original = sentencepiece.SentencePieceProcessor(model_file=str(spiece / "spiece.model"))
     for line in corpus:
-        tokens = result.tokenizer.encode(line, add_special_tokens=False).tokens
-        assert tokens == original.encode(line, out_type=str)
+        ids = result.tokenizer.encode(line, add_special_tokens=False).ids
+        assert result.tokenizer.decode(ids) == line
+        if original.decode(original.encode(line)) == line:
+            plm_ids = result.provenance.plm_ids[ids].tolist()
+            assert [id for id in plm_ids if id >= 0] == original.encode(line)
     table = T5EncoderModel.from_pretrained(spiece).get_input_embeddings().weight
     anchors = result.provenance.plm_ids[result.provenance.anchor_ids].tolist()
     pieces = [original.id_to_piece(id) for id in anchors]
-    shared = [result.tokenizer.id_to_token(id) for id in result.provenance.anchor_ids.tolist()]
-    assert pieces == shared
+    forms = read_vocabulary(Definition.of(result.tokenizer)).forms
+    shared = [spoken_text(forms[id]) for id in result.provenance.anchor_ids.tolist()]
+    assert [piece.replace("▁", " ") for piece in pieces] == shared
     assert len(table) == 448
     assert "spiece.model" in read_manifest(tmp_path / "out")["plm"]["files"]
 
@@ -151,7 +156,7 @@ def test_a_cased_plm_stays_cased_whatever_transformers_makes_of_it(
     (note,) = [note for note in result.target.notes if "loads another tokenizer" in note]
     assert note in inspect(source, plm).warnings
     assert note in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert AutoTokenizer.from_pretrained(tmp_path / "out").tokenize("Das Haus") == ["Das", "Haus"]
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").tokenize("Das Haus") == ["ĠDas", "ĠHaus"]
 
 
 def test_the_remedy_for_a_plm_without_pieces(

@@ -32,7 +32,8 @@ from saltlm.tokenizer.replace import replace_vocabulary
 from saltlm.tokenizer.special_tokens import SpecialTokens
 from saltlm.tokenizer.swap import swap_notes, swap_tokenizer
 from saltlm.tokenizer.target import TargetTokenizer
-from saltlm.tokenizer.vocabulary import TEXT, Form, Vocabulary, read_vocabulary
+from saltlm.tokenizer.tokens import Tokens, read_tokens
+from saltlm.tokenizer.vocabulary import TEXT, Form, Vocabulary
 
 _ENGLISH = Path(__file__).with_name("english.txt.gz")
 _MAX_DOCUMENTS = 5000  # of the corpus are read to say what pruning loses
@@ -90,14 +91,6 @@ class Alignment:
         return names
 
 
-class Tokens(NamedTuple):
-    """A tokenizer, its special tokens, and what its ids stand for."""
-
-    definition: Definition
-    special: SpecialTokens
-    vocabulary: Vocabulary
-
-
 class _Choice(NamedTuple):
     """The new model's tokens. Those with an id in ``vocabulary`` may get a composed row."""
 
@@ -132,10 +125,10 @@ def align(
         ConfigError: a corpus is missing or cannot be read, or special tokens cannot be as asked.
         VocabularyError: a tokenizer cannot be read, cut or extended.
     """
-    llm, wanted = _read(source, source_special), _read(plm, plm_special)
+    llm, wanted = read_tokens(source, source_special), read_tokens(plm, plm_special)
     plm_vocabulary, in_plm = wanted.vocabulary, torch.arange(len(wanted.vocabulary))
     if other is not None:
-        wanted = _read(*other)
+        wanted = read_tokens(*other)
         everything = torch.arange(len(wanted.vocabulary))
         in_plm = same_tokens(wanted.vocabulary, plm_vocabulary, ids=everything)
     record: dict[str, Any] = {"mode": config.mode, "tokens_before": len(wanted.vocabulary)}
@@ -143,7 +136,7 @@ def align(
         wanted, kept = _prune(wanted, config.corpus, config.prune_to, record)
         in_plm = in_plm[kept]
     if config.mode == "replace":
-        choice = _replace(llm, wanted, in_plm, config, n_source_rows)
+        choice = _replace(llm, wanted, plm_vocabulary, in_plm, config, n_source_rows)
     else:
         choice = _extend(llm, wanted, plm_vocabulary, config, n_source_rows, record)
     rows, piece_means = add_piece_means(
@@ -170,10 +163,6 @@ def align(
     )
 
 
-def _read(definition: Definition, special: SpecialTokens) -> Tokens:
-    return Tokens(definition, special, read_vocabulary(definition, special=special.tokens))
-
-
 def _prune(
     wanted: Tokens, corpus: Sequence[Path], size: int, record: dict[str, Any]
 ) -> tuple[Tokens, Int64[Tensor, " v"]]:
@@ -193,29 +182,31 @@ def _prune(
         "used_tokens": pruned.n_used,
         "pruning": asdict(loss),
     }
-    return _read(pruned.definition, wanted.special), pruned.kept
+    return read_tokens(pruned.definition, wanted.special), pruned.kept
 
 
 def _replace(
     source: Tokens,
     wanted: Tokens,
+    plm_vocabulary: Vocabulary,
     in_plm: Int64[Tensor, " v_d"],
     config: RowsConfig,
     n_source_rows: int,
 ) -> _Choice:
     """Choose the PLM's tokens, with the special tokens of the source."""
-    target = replace_vocabulary(
-        wanted.definition, wanted.special, source.definition, source.special, config.special_tokens
-    )
+    target = replace_vocabulary(wanted, source, config.special_tokens, lossy=config.lossy)
     match = match_vocabularies(
         wanted.vocabulary,
         source.vocabulary,
         plm_ids=target.plm_ids,
         source_special_ids=target.source_special_ids,
+        source_text_ids=target.source_text_ids,
         n_rows=min(n_source_rows, len(source.vocabulary)),
         mode=config.match,
     )
-    plm_ids = torch.where(target.plm_ids >= 0, in_plm[target.plm_ids], -1)
+    # What comes along from the source may be in the PLM all the same, if this was pruned.
+    along = same_tokens(source.vocabulary, plm_vocabulary, ids=target.source_text_ids)
+    plm_ids = torch.where(target.plm_ids >= 0, in_plm[target.plm_ids], along)
     return _Choice(target, replace(match, plm_ids=plm_ids), wanted.vocabulary, target.plm_ids)
 
 

@@ -91,6 +91,7 @@ def match_vocabularies(
     *,
     plm_ids: Int64[Tensor, " v"],
     source_special_ids: Int64[Tensor, " v"],
+    source_text_ids: Int64[Tensor, " v"] | None = None,
     n_rows: int,
     mode: Match = "exact",
 ) -> VocabularyMatch:
@@ -105,12 +106,16 @@ def match_vocabularies(
         source: the source LLM's vocabulary.
         plm_ids: the PLM id of each new id, -1 for tokens that the PLM lacks.
         source_special_ids: the source id of each carried special token, -1 for all others.
+        source_text_ids: the source id of each token of text that the PLM lacks, likewise.
         n_rows: rows of the source's tables; tokens beyond them have nothing to copy.
         mode: "exact"; "symbols" also matches digits and punctuation whether or not they begin a
             word; "casefold" also matches regardless of case. An exact match always goes first.
     """
     ids = torch.where(source_special_ids >= 0, -1, plm_ids)
     found = same_tokens(plm, source, ids=ids, n_rows=n_rows, mode=mode)
+    if source_text_ids is not None:
+        comes_along = (source_text_ids >= 0) & (source_text_ids < n_rows)
+        found = torch.where(comes_along, source_text_ids, found)
     is_special = source_special_ids >= 0
     return VocabularyMatch(
         plm_ids=plm_ids,

@@ -145,6 +145,11 @@ class RowsConfig(Section):
         description="how much longer other text like the kept one may become in mode=swap, as a "
         "share of its tokens: the source's earliest tokens are kept until it is no more",
     )
+    lossy: bool = Field(
+        False,
+        description="take a PLM whose tokenizer cannot write all text, as one that lower-cases or "
+        "strips accents",
+    )
     untie: bool = Field(
         False, description="give a model whose head is its embedding a head of its own"
     )

@@ -8,7 +8,11 @@ _Merge = tuple[str, str, str]
 
 
 def settle_unknown(
-    definition: Definition, leaving: Set[str], source_unknown: str | None
+    definition: Definition,
+    leaving: Set[str],
+    source_unknown: str | None,
+    *,
+    spells_everything: bool = False,
 ) -> tuple[Definition, Set[str]]:
     """Decide which piece stands for what the model cannot spell.
 
@@ -19,6 +23,7 @@ def settle_unknown(
         definition: the PLM's.
         leaving: the PLM's special tokens that are to go.
         source_unknown: the source's unk piece.
+        spells_everything: whether the model will have a piece for every byte.
 
     Returns:
         the definition, which names that piece or none, and the tokens that still have to go.
@@ -26,8 +31,9 @@ def settle_unknown(
     own = definition.unknown
     if own is None or own not in leaving:
         return definition, leaving
-    if definition.spells_everything:
-        return definition.with_model(unk_token=None), leaving
+    if definition.spells_everything or spells_everything:
+        none = {"Unigram": {"unk_id": None}, "BPE": {"unk_token": None}}
+        return definition.with_model(**none.get(definition.kind, {})), leaving
     unknown = source_unknown or own
     if unknown not in definition.pieces.values():
         definition = _rename(definition, own, unknown)
@@ -105,3 +111,14 @@ def _reachable_merges(definition: Definition, leaving: Set[str]) -> list[_Merge]
         for merge in merges
         if leaving.isdisjoint(merge) or (merge[0] in reached and merge[1] in reached)
     ]
+
+
+def without_merges(definition: Definition, dead: Set[str]) -> Definition:
+    """Return a definition without the merges that lead to some pieces, so that they can go."""
+    if definition.kind != "BPE":
+        return definition
+    merges = definition.model["merges"]
+    prefix = definition.prefix
+    return definition.with_model(
+        merges=[[a, b] for a, b in merges if dead.isdisjoint((a, b, a + b.removeprefix(prefix)))]
+    )

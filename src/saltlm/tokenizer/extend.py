@@ -123,6 +123,7 @@ def extend_tokenizer(
         definition=definition,
         plm_ids=torch.tensor([-1] * size + plm_ids, dtype=torch.int64),
         source_special_ids=torch.tensor(special + [-1] * len(plm_ids), dtype=torch.int64),
+        source_text_ids=torch.full((size + len(plm_ids),), -1),
         roles=roles | {role: ids[token] for role, token in config.roles.items()},
         chat_templates=source_special.chat_templates,
         settings=source_special.settings,

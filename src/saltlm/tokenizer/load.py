@@ -112,7 +112,7 @@ def _converted(declared: Declared) -> ReadTokenizer:
 
 
 def without_rowless(definition: Definition, n_rows: int) -> tuple[Definition, list[str]]:
-    """Return a tokenizer without the special tokens that have no row, and those tokens.
+    """Return a definition without the special tokens that have no row, and those tokens.
 
     Saving a tokenizer with transformers may add a pad or mask token that its model never had.
     Nothing changes if one of them stands around texts, or is a piece.

@@ -1,100 +1,159 @@
 """The tokenizer of the new model: the PLM's text pieces with the source's special tokens.
 
-It is made by editing the PLM's own definition, so that text is cut exactly as the PLM cuts it.
+It is made of the PLM's own definition, so that words are cut exactly as the PLM cuts them, and
+writes every text that the source could (see `saltlm.tokenizer.lossless`).
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from saltlm.config.transfer import SpecialTokensConfig
 from saltlm.errors import VocabularyError
-from saltlm.tokenizer.cut import keep_tokens, settle_unknown
+from saltlm.tokenizer.carried import carried_tokens, digits_at_once
+from saltlm.tokenizer.cut import keep_tokens, settle_unknown, without_merges
 from saltlm.tokenizer.definition import Definition
+from saltlm.tokenizer.lossless import (
+    Lossless,
+    as_it_is,
+    cannot_be_lossless,
+    check_lossless,
+    does_as_it_is,
+    lossy_notes,
+    make_lossless,
+    out_of_reach,
+)
 from saltlm.tokenizer.special_tokens import (
     ROLES,
     SEQUENCE_A,
     SEQUENCE_B,
     Framing,
-    SpecialTokens,
     read_framing,
 )
 from saltlm.tokenizer.target import TargetTokenizer, check_names
+from saltlm.tokenizer.tokens import Tokens
 
 
 def replace_vocabulary(
-    plm: Definition,
-    plm_special: SpecialTokens,
-    source: Definition,
-    source_special: SpecialTokens,
-    config: SpecialTokensConfig,
+    plm: Tokens, source: Tokens, config: SpecialTokensConfig, *, lossy: bool = False
 ) -> TargetTokenizer:
-    """Put the source's special tokens into the PLM's tokenizer.
+    """Put the source's special tokens, white space and bytes into the PLM's tokenizer.
 
-    The PLM's pieces keep their order, without its own special tokens; the source's special tokens
-    follow in the source's order, except that one whose string is already a piece takes its id. A
-    text gets the special tokens around it that the source puts there.
+    The PLM's pieces keep their order, without its own special tokens; what the source's text needs
+    beside them follows, and the source's special tokens in its order, except that one whose string
+    is already a piece takes its id. A text gets the special tokens around it that the source puts
+    there.
 
     Args:
-        plm: gives the pieces, and everything that cuts text into them.
-        plm_special: the PLM's special tokens, which go unless ``config.carry_plm`` names them.
-        source: the source's tokenizer, as transformers loads it.
-        source_special: the source's special tokens, which stay unless ``config.drop`` names them.
+        plm: gives the pieces, and what cuts words into them. Its special tokens go unless
+            ``config.carry_plm`` names them.
+        source: gives its special tokens unless ``config.drop`` names them.
         config: the user's changes.
+        lossy: whether a PLM will do that cannot write all text.
 
     Raises:
-        VocabularyError: if ``config`` names tokens or roles that do not exist.
+        VocabularyError: if ``config`` names tokens or roles that do not exist, or text would be
+            lost.
     """
-    plm_specials = [*plm_special.tokens, *([plm.unknown] if plm.unknown else [])]
-    check_names("carry_plm", config.carry_plm, plm_specials)
-    check_names("drop", config.drop, source_special.tokens)
-    check_names("roles", config.roles, ROLES)
-    carried = {
-        token: source.ids[token]
-        for token in source_special.tokens
-        if token not in config.drop and token in source.ids
-    }
+    carried = _carried_specials(plm, source, config)
+    leaving = {*_plm_specials(plm)} - {*config.carry_plm}
+    unknown = _own_unknown(source, carried)
+    is_kept = does_as_it_is(plm, source)
+    reasons = [] if is_kept else check_lossless(plm.definition, lossy=lossy)
+    if is_kept or cannot_be_lossless(reasons):
+        definition, going = settle_unknown(plm.definition, leaving, unknown)
+        spelled = as_it_is(*keep_tokens(definition, going, definition.unknown))
+    else:
+        spelled = _spelled(plm, source, leaving, unknown)
+    target = _composed(spelled, source, config, carried)
+    if is_kept:
+        return target
+    notes = lossy_notes(target.definition, source.definition, reasons)
+    return replace(target, notes=(*target.notes, *notes))
 
-    own_unknown = source.unknown
-    if own_unknown not in carried or own_unknown in _ends(source_special):
-        own_unknown = None  # named for want of a real one, as GPT-2 names its end of text
-    definition, leaving = settle_unknown(plm, {*plm_specials} - {*config.carry_plm}, own_unknown)
-    unknown = definition.unknown
-    definition, plm_tokens = keep_tokens(definition, leaving, unknown)
-    present = {token for token, _ in plm_tokens}
-    strings = [token for token, _ in plm_tokens]
-    strings += [token for token in carried if token not in present]
+
+def _spelled(plm: Tokens, source: Tokens, leaving: Set[str], unknown: str | None) -> Lossless:
+    """Return the PLM's tokens without those that go, spelled so that no text is lost."""
+    text = carried_tokens(source.definition, source.vocabulary, digits_at_once(source.definition))
+    definition, going = settle_unknown(
+        plm.definition, leaving, unknown, spells_everything=text.spells_bytes
+    )
+    digits = digits_at_once(source.definition)
+    dead = out_of_reach(definition, plm.vocabulary, digits)
+    definition, tokens = keep_tokens(
+        without_merges(definition, dead), going | dead, definition.unknown
+    )
+    spelled = make_lossless(definition, tokens, plm.vocabulary, source.definition, text)
+    note = f"{len(dead):,} of the PLM's numbers go: the source takes digits in groups of {digits}"
+    return replace(spelled, notes=(note,) if dead else ())
+
+
+def _composed(
+    spelled: Lossless, source: Tokens, config: SpecialTokensConfig, carried: Mapping[str, int]
+) -> TargetTokenizer:
+    """Put the source's special tokens behind the others, and around texts."""
+    unknown, present = spelled.definition.unknown, {*spelled.strings}
+    strings = [*spelled.strings, *(token for token in carried if token not in present)]
     ids = {token: id for id, token in enumerate(strings)}
-    roles = {role: token for role, token in source_special.roles.items() if token in carried}
+    roles = {
+        role: token for role, token in source.special.roles.items() if token and token in carried
+    }
     roles |= {"unk": unknown} if unknown is not None else {}
     roles |= config.roles
     check_names("roles", config.roles.values(), ids)
 
-    framing = read_framing(source.tokenizer)
-    framed = _framed(definition, framing, {token: ids[token] for token in carried})
-    added = _added_tokens(definition, source, carried, roles.values(), ids)
+    framing = read_framing(source.definition.tokenizer)
+    framed = _framed(spelled.definition, framing, {token: ids[token] for token in carried})
+    added = _added_tokens(framed, source.definition, carried, roles.values(), ids)
     # Written and read again, so that it says what the file will say.
     definition = Definition.of(framed.replace(added_tokens=added).unbounded().build())
     _check_ids(definition, strings)
-
-    plm_ids, source_ids = (torch.full((len(strings),), -1, dtype=torch.int64) for _ in range(2))
-    plm_ids[: len(plm_tokens)] = torch.tensor([id for _, id in plm_tokens], dtype=torch.int64)
-    for token, source_id in carried.items():
-        source_ids[ids[token]] = source_id
+    special_ids = [carried.get(token, -1) for token in strings]
+    templates = source.special.chat_templates
     return TargetTokenizer(
         definition=definition,
-        plm_ids=plm_ids,
-        source_special_ids=source_ids,
+        plm_ids=_padded(spelled.plm_ids, len(strings)),
+        source_special_ids=torch.tensor(special_ids, dtype=torch.int64),
+        source_text_ids=_padded(spelled.source_ids, len(strings)),
         roles={role: ids[token] for role, token in roles.items()},
-        chat_templates=source_special.chat_templates,
-        settings=source_special.settings,
-        notes=tuple(_notes(unknown, carried, framing, source_special.chat_templates, config.drop)),
+        chat_templates=templates,
+        settings=source.special.settings,
+        notes=(*spelled.notes, *_notes(unknown, carried, framing, templates, config.drop)),
     )
 
 
-def _ends(special: SpecialTokens) -> set[str | None]:
-    return {special.roles.get(role) for role in ("bos", "eos", "pad")}
+def _carried_specials(plm: Tokens, source: Tokens, config: SpecialTokensConfig) -> dict[str, int]:
+    """Return the source's special tokens that stay, with their ids.
+
+    Raises:
+        VocabularyError: ``config`` names tokens or roles that do not exist.
+    """
+    check_names("carry_plm", config.carry_plm, _plm_specials(plm))
+    check_names("drop", config.drop, source.special.tokens)
+    check_names("roles", config.roles, ROLES)
+    known = source.definition.ids
+    staying = (token for token in source.special.tokens if token not in config.drop)
+    return {token: known[token] for token in staying if token in known}
+
+
+def _plm_specials(plm: Tokens) -> list[str]:
+    unknown = plm.definition.unknown
+    return list(dict.fromkeys([*plm.special.tokens, *([] if unknown is None else [unknown])]))
+
+
+def _own_unknown(source: Tokens, carried: Collection[str]) -> str | None:
+    """Return the source's unk piece, unless it is named for want of a real one, as in GPT-2."""
+    unknown = source.definition.unknown
+    ends = {source.special.roles.get(role) for role in ("bos", "eos", "pad")}
+    return unknown if unknown in carried and unknown not in ends else None
+
+
+def _padded(ids: Sequence[int], size: int) -> Int64[Tensor, " v"]:
+    return torch.tensor([*ids, *[-1] * (size - len(ids))], dtype=torch.int64)
 
 
 def _added_tokens(
@@ -106,7 +165,12 @@ def _added_tokens(
 ) -> list[dict[str, Any]]:
     """Return the added tokens with those that are carried, or have a role, among them."""
     special = {"single_word": False, "lstrip": False, "rstrip": False, "special": True}
-    added = {token["content"]: token for token in definition.added}
+    # One that strips the spaces around it would lose them; one that is a piece now needs no entry.
+    added = {
+        token["content"]: {**token, "lstrip": False, "rstrip": False}
+        for token in definition.added
+        if token["content"] in ids
+    }
     for token in players:
         added.setdefault(token, special)
     in_source = {token["content"]: token for token in source.added}

@@ -179,6 +179,7 @@ def _renumbered(target: TargetTokenizer, pruned: PrunedTokenizer) -> TargetToken
         definition=pruned.definition,
         plm_ids=target.plm_ids[pruned.kept],
         source_special_ids=target.source_special_ids[pruned.kept],
+        source_text_ids=target.source_text_ids[pruned.kept],
         roles={role: new_ids[id] for role, id in target.roles.items()},
     )
 

@@ -23,6 +23,8 @@ class TargetTokenizer:
         definition: of the new tokenizer.
         plm_ids: the PLM's id of each token, -1 for those that only the source has.
         source_special_ids: the source's id of each carried special token, -1 for all others.
+        source_text_ids: the source's id of each token of text that comes along with its row
+            although the PLM lacks it, -1 for all others.
         roles: role -> new id, for the roles that are filled.
         chat_templates: name -> template, as in the source.
         settings: what of the source's tokenizer_config.json the new one repeats.
@@ -32,6 +34,7 @@ class TargetTokenizer:
     definition: Definition
     plm_ids: Int64[Tensor, " v"]
     source_special_ids: Int64[Tensor, " v"]
+    source_text_ids: Int64[Tensor, " v"]
     roles: dict[str, int]
     chat_templates: dict[str, str]
     settings: dict[str, Any]
@@ -66,6 +69,7 @@ def own_tokenizer(definition: Definition, special: SpecialTokens) -> TargetToken
         definition=definition,
         plm_ids=everything,
         source_special_ids=torch.full_like(everything, -1),
+        source_text_ids=torch.full_like(everything, -1),
         roles={role: ids[token] for role, token in special.roles.items() if token and token in ids},
         chat_templates=special.chat_templates,
         settings=special.settings,

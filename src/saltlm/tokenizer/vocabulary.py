@@ -94,19 +94,27 @@ def speller(definition: Definition) -> Callable[[Form], str | None]:
         definition: of a tokenizer that writes spaces in the byte alphabet or with a mark.
     """
 
-    def spell_bytes(form: Form) -> str:
-        data = b" " + form.text if form.begins_word else form.text
-        return data.decode("latin-1").translate(_LETTER_OF_BYTE)
-
     def spell_text(form: Form) -> str | None:
-        try:
-            text = form.text.decode()
-        except UnicodeDecodeError:
-            return None
-        return (" " + text if form.begins_word else text).replace(" ", mark)
+        text = spoken_text(form)
+        return None if text is None else text.replace(" ", mark)
 
     mark = definition.mark
-    return spell_bytes if definition.is_byte_level else spell_text
+    return byte_letters if definition.is_byte_level else spell_text
+
+
+def byte_letters(form: Form) -> str:
+    """Return how the byte alphabet spells a form."""
+    data = b" " + form.text if form.begins_word else form.text
+    return data.decode("latin-1").translate(_LETTER_OF_BYTE)
+
+
+def spoken_text(form: Form) -> str | None:
+    """Return the text of a form with the space that begins it; None for half a character."""
+    try:
+        text = form.text.decode()
+    except UnicodeDecodeError:
+        return None
+    return " " + text if form.begins_word else text
 
 
 def _spelling(definition: Definition) -> tuple[str, Callable[[str], Form]]:

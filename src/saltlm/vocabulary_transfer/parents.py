@@ -160,6 +160,7 @@ def _without_rowless(plm: Parent, n_rows: int) -> Parent:
     definition, rowless = without_rowless(plm.definition, n_rows)
     if not rowless:
         return plm
+    tokenizer = definition.tokenizer
     names = ", ".join(map(repr, rowless))
     note = f"{plm.name} has no row for its {names}: left out, as they are no text"
     tokenizer = definition.tokenizer
