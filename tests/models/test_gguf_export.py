@@ -22,7 +22,8 @@ from saltlm.errors import (
 )
 from saltlm.models.checkpoint import open_checkpoint
 from saltlm.tokenizer.probes import PROBES
-from tiny_pairs import make_model, write_pair
+from tiny_models import SOURCES
+from tiny_pairs import make_model, write_pair, write_side
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +33,18 @@ def source(tokenizers_by_family, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(tokenizers_by_family, tmp_path_factory):
-    """With the WordPiece vocabulary of its PLM."""
-    return make_model(tmp_path_factory.mktemp("model"), tokenizers_by_family)
+    """With a WordPiece vocabulary."""
+    tokenizer = tokenizers_by_family["wordpiece"]
+    roles = {"bos_token": "[CLS]", "eos_token": "[SEP]", "unk_token": "[UNK]"}
+    ids = {name + "_id": tokenizer.token_to_id(roles[name]) for name in ("bos_token", "eos_token")}
+    made = SOURCES["SmolLM2"](tokenizer.get_vocab_size(), pad_token_id=None, **ids)
+    return write_side(tmp_path_factory.mktemp("model"), made, tokenizer, **roles)
+
+
+def test_pieces_spelled_in_bytes_are_no_vocabulary_of_llama_cpp(tokenizers_by_family, tmp_path):
+    made = make_model(tmp_path, tokenizers_by_family)
+    with pytest.raises(VocabularyError, match="llama.cpp has no"):
+        saltlm.export("gguf", made, tmp_path / "model.gguf")
 
 
 def test_llama_cpp_cuts_the_probes_as_tokenizer_json_does(source, tmp_path, capsys):
