@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from saltlm.models.logits import LogitTransform
 
 _BLOCK_LOGITS = 2**24  # that exist at once: 64 MiB in float32
+_HISTORY = 8  # steps that L-BFGS remembers; each costs twice the rows' memory
 _STEPS = 8  # of L-BFGS between two looks at how near the minimum is
 
 
@@ -79,7 +80,12 @@ def fit_head(
     n = len(problem.hidden)
     rows = nn.Parameter(problem.start.clone())
     solver = torch.optim.LBFGS(
-        [rows], max_iter=_STEPS, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe"
+        [rows],
+        max_iter=_STEPS,
+        tolerance_grad=0,
+        tolerance_change=0,
+        history_size=_HISTORY,
+        line_search_fn="strong_wolfe",
     )
     evaluations = 0
 
