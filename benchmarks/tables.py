@@ -10,6 +10,8 @@ import re
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from saltlm.comparison.curves import convergence_rows
 from saltlm.comparison.results import Comparison
 from saltlm.comparison.show import comparison_rows
@@ -85,6 +87,46 @@ def anchors():
     kept, every = ({r[k]["anchors"] for r in runs.values()} for k in ("kept", "all"))
     heading = ["", "method", "rows asked for", f"{span(kept)} anchors: the new model's"]
     return table([*heading, f"{span(every)} anchors: the whole PLM's"], rows)
+
+
+def win():
+    """Every arm beside plain training with as many tokens, paired over paragraphs."""
+    rows, results = [], read("win.json")
+    for key, run in results.items():
+        code, *name, tokens, seed = key.split(", ")
+        rival = results.get(f"{code}, plain, {tokens}, {seed}")
+        cells = ["", ""]
+        if rival is not None and name != ["plain"]:
+            cells = [paired(run, rival), f"{english(run) / english(rival) - 1:+.1%}"]
+        rows.append(
+            [
+                LANGUAGES[code],
+                f"{', '.join(name)}{' (again)' * (seed != 'seed 0')}",
+                f"{run['tokens']:,}",
+                f"{run['before']['target']['bits per byte']:.3f}",
+                f"{run['after']['target']['bits per byte']:.3f}",
+                *cells,
+                f"{run['processor seconds']['all'] / 60:.0f}",
+            ]
+        )
+    heading = ["", "arm", "tokens", "before training", "after", "difference to plain"]
+    return table([*heading, "English", "processor minutes"], rows)
+
+
+def english(run):
+    return run["after"]["English"]["bits per byte"]
+
+
+def paired(run, rival):
+    bits = np.array([one["after"]["target"]["bits"] for one in (run, rival)])
+    n_bytes = np.array(run["after"]["target"]["bytes"], np.float64)
+    drawn = np.random.default_rng(0).integers(0, len(n_bytes), (2000, len(n_bytes)))
+    many = (bits[0] - bits[1])[drawn].sum(1) / n_bytes[drawn].sum(1)
+    value, (low, high) = (
+        (bits[0] - bits[1]).sum() / n_bytes.sum(),
+        np.quantile(many, (0.025, 0.975)),
+    )
+    return f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def span(numbers):
@@ -299,6 +341,7 @@ TABLES = {
     "vocabularies": vocabularies,
     "first look": first_look,
     "anchors": anchors,
+    "win": win,
     "adapted": adapted,
     "real pairs": real_pairs,
     "real costs": real_costs,

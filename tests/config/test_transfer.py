@@ -7,6 +7,8 @@ import pytest
 from saltlm.config.transfer import TransferConfig, load_config
 from saltlm.errors import ConfigError
 
+AUTO = {"vocabulary": "auto", "budget": "100k", "mode": "extend", "corpus": "de.txt"}
+
 
 def load(text, tmp_path, *assignments, **options):
     (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
@@ -112,3 +114,20 @@ def test_a_file_that_is_not_there_or_not_text(tmp_path):
 def test_options_cannot_change_under_way():
     with pytest.raises(ValueError, match="frozen"):
         TransferConfig().seed = 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"vocabulary": "auto"}, "--vocabulary auto and --budget TOKENS"),
+        ({"budget": "100k"}, "--vocabulary auto and --budget TOKENS"),
+        ({"vocabulary": "auto", "budget": 9}, "add --mode extend"),
+        ({"vocabulary": "auto", "budget": 9, "mode": "extend"}, "--corpus FILE"),
+        (AUTO | {"prune_to": 9}, "leave prune_to out"),
+        (AUTO | {"target_tokenizer": "x"}, "both say which tokens are new"),
+    ],
+)
+def test_a_vocabulary_for_a_budget_needs_text_and_a_place(options, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(**options)
+    assert load_config(**AUTO).budget == 100_000

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from saltlm.alignment import align as alignment
-from saltlm.cli.render import explanation_table
+from saltlm.cli.render import budget_table, explanation_table
 from saltlm.config.transfer import load_config
 from saltlm.errors import ConfigError, DataError, OutputError, VocabularyError
 from saltlm.files.hashes import sha256
@@ -388,3 +388,26 @@ def test_inspect_counts_the_tokens_of_the_choice(
     assert found.n_shared < n_source
     assert report.new_on_corpus.tokens_per_word < 0.6 * report.source.on_corpus.tokens_per_word
     assert any("new tokens and" in warning for warning in report.warnings)
+
+
+@pytest.mark.parametrize("mode", ["extend", "swap"])
+def test_a_vocabulary_for_a_budget(write_case, tmp_path, corpus, german_file, mode):
+    """New tokens are merged of the source's pieces; what the PLM lacks has its pieces' row."""
+    source, plm = write_case(EXTENDED[0], is_english=True)
+    sample = tmp_path / "en.txt"
+    sample.write_text("\n".join(corpus[ENGLISH]), encoding="utf-8")
+    options = {"mode": mode, "corpus": (german_file,), "keep": (sample,)}
+    options |= {"vocabulary": "auto", "budget": 400, "min_occurrences": 2}
+    report = inspect(tmp_path / "source", tmp_path / "plm", config=load_config(**options))
+    result = transfer(tmp_path / "source", tmp_path / "plm", tmp_path / "out", **options)
+    record = read_manifest(tmp_path / "out")["vocabulary"]
+    assert record["budget"] == report.budget
+    assert 10 < record["extension"]["n_new"] <= record["budget"]["n_chosen"]
+    assert record["extension"]["n_intermediate"] == 0
+    assert record["composed_rows"] > 0
+    assert any("tokens of training" in note for note in result.target.notes)
+    shown = budget_table(report.budget)
+    assert shown.title.endswith(report.budget["verdict"])
+    if mode == "extend":
+        new = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+        check_new_rows(source, new, plm, result)

@@ -61,7 +61,10 @@ def new_rows(directory: Path, n_rows: int) -> Bool[Tensor, " v"]:
 def rows_are_fitted(directory: Path) -> bool:
     """Whether the new rows of a transfer were fitted to text, by its record."""
     file = directory / FOLDER / "manifest.json"
-    return file.is_file() and bool(read_manifest(directory).get("fits"))
+    if not file.is_file():
+        return False
+    fits: object = dict(read_manifest(directory)).get("fits")  # side -> what its fit did, if any
+    return isinstance(fits, dict) and any(fits.values())
 
 
 def stage_rates(kind: StageKind, rates: LearningRates) -> LearningRates:

@@ -23,6 +23,7 @@ from saltlm.alignment.match import (
 from saltlm.alignment.piece_means import PieceMeans, add_piece_means
 from saltlm.config.transfer import RowsConfig
 from saltlm.files.documents import check_corpus, documents
+from saltlm.tokenizer.budget import as_vocabulary, budget_vocabulary
 from saltlm.tokenizer.counts import count_tokens
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.extend import extend_tokenizer
@@ -135,6 +136,8 @@ def align(
     if config.prune_to is not None:
         wanted, kept = _prune(wanted, config.corpus, config.prune_to, record)
         in_plm = in_plm[kept]
+    if config.vocabulary == "auto":
+        wanted = _choose(llm, config, record)
     if config.mode == "replace":
         choice = _replace(llm, wanted, plm_vocabulary, in_plm, config, n_source_rows)
     else:
@@ -185,6 +188,21 @@ def _prune(
     return read_tokens(pruned.definition, wanted.special), pruned.kept
 
 
+def _choose(source: Tokens, config: RowsConfig, record: dict[str, Any]) -> Tokens:
+    """Choose the new tokens that a budget can teach, and record what they save."""
+    check_corpus(config.corpus)
+    assert config.budget is not None  # the options say so
+    chosen = budget_vocabulary(
+        source.definition,
+        documents(config.corpus),
+        documents(config.keep or (_ENGLISH,)),
+        budget=config.budget,
+        min_occurrences=config.min_occurrences,
+    )
+    record["budget"] = chosen.record()
+    return source._replace(vocabulary=as_vocabulary(chosen, source.definition))
+
+
 def _replace(
     source: Tokens,
     wanted: Tokens,
@@ -227,6 +245,7 @@ def _extend(
         wanted.vocabulary,
         config.special_tokens,
         kept_texts,
+        is_ranked=config.vocabulary == "auto",
     )
     record["extension"] = extension.record()
     match = match_extension(
@@ -275,6 +294,12 @@ def _notes(record: Mapping[str, Any]) -> Iterator[str]:
             )
         if record["kept_tokens"] < record["wanted_tokens"]:
             yield f"these are fewer than {record['wanted_tokens']:,}: no others look like them"
+    if "budget" in record:
+        chosen = record["budget"]
+        yield (
+            f"{chosen['verdict']}; each occurs about {chosen['min_occurrences']:g} times or "
+            f"more in {chosen['tokens']:,} tokens of training"
+        )
     if "extension" in record:
         counts = record["extension"]
         yield (

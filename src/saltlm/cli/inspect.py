@@ -12,8 +12,8 @@ from saltlm.cli.options import json_flag, options, settings
 @click.command("inspect")
 @click.argument("source", metavar="SOURCE")
 @click.argument("plm", metavar="PLM")
-@options("transfer", "preset", "method", "corpus", "mode", "keep", "prune_to")
-@options("transfer", "target_tokenizer", "untie")
+@options("transfer", "preset", "method", "corpus", "mode", "vocabulary", "budget", "keep")
+@options("transfer", "prune_to", "target_tokenizer", "untie")
 @settings
 @json_flag
 def command(

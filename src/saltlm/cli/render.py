@@ -1,8 +1,9 @@
 """Tables in the terminal, made of results."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.bar import Bar
 from rich.console import Console
@@ -135,6 +136,8 @@ def inspection_tables(inspection: Inspection) -> list[Table]:
                 ],
             )
         )
+    if inspection.budget:
+        tables.append(budget_table(inspection.budget))
     suspicious = [
         ("zero rows", len(inspection.zero_rows), _first(inspection.zero_rows)),
         ("repeated rows", len(inspection.repeated_rows), _first(inspection.repeated_rows)),
@@ -149,6 +152,21 @@ def inspection_tables(inspection: Inspection) -> list[Table]:
         table("suspicious rows of the source", ("", "count", "ids"), suspicious),
         table("a transfer takes about", ("", ""), cost),
     ]
+
+
+def budget_table(budget: Mapping[str, Any]) -> Table:
+    """Return what more and more new tokens come to, for a budget of training."""
+    rows = [
+        (
+            f"{point['n_new']:,}" + " (chosen)" * (point["n_new"] == budget["n_chosen"]),
+            point["tokens_per_word"],
+            f"{point['saved']:.1%}",
+            f"{point['occurrences']:.0f}",
+        )
+        for point in budget["curve"]
+    ]
+    columns = ("new tokens", "tokens a word", "tokens saved", "occurrences of the rarest")
+    return table(f"{budget['tokens']:,} tokens of training: {budget['verdict']}", columns, rows)
 
 
 def _on_text_row(name: str, seen: OnText) -> tuple[object, ...]:

@@ -20,8 +20,8 @@ from saltlm.cli.options import options, settings
     help="Write the new model into this directory.",
 )
 @options(
-    *("transfer", "preset", "method", "aux", "corpus", "mode", "keep", "prune_to"),
-    *("target_tokenizer", "match", "untie", "seed", "dtype", "max_shard_size"),
+    *("transfer", "preset", "method", "aux", "corpus", "mode", "vocabulary", "budget", "keep"),
+    *("prune_to", "target_tokenizer", "match", "untie", "seed", "dtype", "max_shard_size"),
     *("pad_to_multiple_of", "trust_remote_code"),
 )
 @click.option("--force", is_flag=True, help="Replace --out if it exists.")

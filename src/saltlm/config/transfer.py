@@ -5,11 +5,11 @@ Every field's description is its help text.
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ByteSize, Field, model_validator
+from pydantic import BeforeValidator, ByteSize, Field, model_validator
 
-from saltlm.config.reading import Files, Section, given, read_values, validated
+from saltlm.config.reading import Files, Section, given, read_count, read_values, validated
 
 Match = Literal["exact", "symbols", "casefold"]
 Anchors = Literal["all", "kept"]
@@ -128,6 +128,22 @@ class RowsConfig(Section):
         " extend adds the PLM's to them, swap also cuts those that neither the corpus nor the kept"
         " texts use",
     )
+    vocabulary: Literal["plm", "auto"] = Field(
+        "plm",
+        description="which tokens are new: the PLM's, or (auto, with mode extend or swap) as many"
+        " as a budget of training can teach, chosen from the corpus",
+    )
+    budget: Annotated[int | None, BeforeValidator(read_count)] = Field(
+        None,
+        ge=1,
+        description="tokens of training that vocabulary=auto is chosen for, such as 500k or 100M",
+        json_schema_extra={"metavar": "TOKENS"},
+    )
+    min_occurrences: float = Field(
+        20,
+        gt=0,
+        description="occurrences in the budget's text that vocabulary=auto wants of a new token",
+    )
     prune_to: int | None = Field(
         None,
         ge=1,
@@ -184,6 +200,17 @@ class RowsConfig(Section):
             )
         if self.mode == "replace" and self.keep:
             raise ValueError("keep is of the modes extend and swap: replace keeps no text as it is")
+        if (self.vocabulary == "auto") != (self.budget is not None):
+            raise ValueError(
+                "--vocabulary auto and --budget TOKENS, the tokens of training, go together"
+            )
+        if self.vocabulary == "auto" and (self.mode == "replace" or not self.corpus):
+            raise ValueError(
+                "vocabulary=auto puts tokens behind the source's by what a text needs; add"
+                " --mode extend (or swap) --corpus FILE"
+            )
+        if self.vocabulary == "auto" and self.prune_to is not None:
+            raise ValueError("vocabulary=auto chooses how many tokens are new; leave prune_to out")
         return self
 
 
@@ -235,6 +262,12 @@ class TransferConfig(RowsConfig):
             if isinstance(preset[key], dict) and isinstance(values.get(key), dict)
         }
         return preset | values | sections
+
+    @model_validator(mode="after")
+    def _has_one_vocabulary(self) -> "TransferConfig":
+        if self.vocabulary == "auto" and self.target_tokenizer is not None:
+            raise ValueError("vocabulary=auto and target_tokenizer both say which tokens are new")
+        return self
 
 
 def load_config(

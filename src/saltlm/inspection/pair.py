@@ -100,6 +100,8 @@ class Inspection:
         memory_bytes: expected peak of a transfer.
         seconds: expected duration on this machine.
         warnings: what to know before going on.
+        budget: how many new tokens a budget of training can teach, and what they save, as in the
+            manifest; None unless ``vocabulary=auto``.
     """
 
     source: SideReport
@@ -113,6 +115,7 @@ class Inspection:
     memory_bytes: int
     seconds: float
     warnings: tuple[str, ...]
+    budget: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -174,6 +177,7 @@ def inspect(
         memory_bytes=_memory(pair, config, vocabularies.n_new_model),
         seconds=_seconds(left, vocabularies, plm_tables, len(alignment.further.names)),
         warnings=tuple(_warnings(alignment, config, vocabularies, on_text[2], zero)),
+        budget=alignment.record.get("budget"),
     )
 
 

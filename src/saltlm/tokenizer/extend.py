@@ -79,6 +79,8 @@ def extend_tokenizer(
     plm: Vocabulary,
     config: SpecialTokensConfig,
     sample: Sequence[str],
+    *,
+    is_ranked: bool = False,
 ) -> Extension:
     """Put tokens of a PLM into the source's own vocabulary and merges.
 
@@ -89,6 +91,8 @@ def extend_tokenizer(
         plm: the vocabulary that the tokens come from; those that the source has are passed over.
         config: roles for the source's special tokens.
         sample: text in the source's language.
+        is_ranked: whether each token of ``plm`` is made of two that come before it, so that they
+            are spliced in in this order.
 
     Raises:
         ConfigError: ``config`` drops or carries special tokens.
@@ -104,7 +108,7 @@ def extend_tokenizer(
         if kind == TEXT and form not in known
     ]
     spellings = dict(_spellings(source, new))
-    first, spliced = _protect(source, size, list(spellings), sample)
+    first, spliced = _protect(source, size, list(spellings), sample, is_ranked=is_ranked)
     # Written and read again, so that it says what the file will say.
     definition = Definition.of(spliced.definition.tokenizer)
     if not source.ids.items() <= definition.ids.items():
@@ -180,7 +184,12 @@ def _spellings(
 
 
 def _protect(
-    definition: Definition, size: int, spellings: Sequence[str], sample: Sequence[str]
+    definition: Definition,
+    size: int,
+    spellings: Sequence[str],
+    sample: Sequence[str],
+    *,
+    is_ranked: bool,
 ) -> tuple[int, Splice]:
     """Splice in what leaves the sample alone; return how many it was without that, and the splice.
 
@@ -189,7 +198,7 @@ def _protect(
     wanted, banned = set(spellings), set[str]()
     first = None
     while True:
-        spliced = splice(definition, size, spellings, banned)
+        spliced = splice(definition, size, spellings, banned, is_ranked=is_ranked)
         tokenizer = spliced.definition.tokenizer
         made = {token for token in spliced.added if token in wanted and _makes(tokenizer, token)}
         first = len(made) if first is None else first

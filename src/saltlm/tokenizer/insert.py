@@ -16,6 +16,8 @@ from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 
+from tokenizers.models import Model
+
 from saltlm.tokenizer.bpe import apply_merges
 from saltlm.tokenizer.definition import Definition
 
@@ -34,7 +36,14 @@ class Splice:
     added: tuple[str, ...]
 
 
-def splice(definition: Definition, size: int, spellings: Iterable[str], banned: Set[str]) -> Splice:
+def splice(
+    definition: Definition,
+    size: int,
+    spellings: Iterable[str],
+    banned: Set[str],
+    *,
+    is_ranked: bool = False,
+) -> Splice:
     """Return a definition with the new tokens that its model can be made to produce.
 
     Letters that the model does not know become tokens as well.
@@ -44,12 +53,14 @@ def splice(definition: Definition, size: int, spellings: Iterable[str], banned: 
         size: ids below this are taken.
         spellings: of the new tokens, as the model spells text.
         banned: spellings that must not become tokens.
+        is_ranked: whether each of the spellings is made of two that come before it; else the
+            shorter ones are made first.
     """
     known = {*definition.pieces.values()}
     taken = known | banned
     tokens = [
         token
-        for token in sorted(dict.fromkeys(spellings), key=len)
+        for token in sorted(dict.fromkeys(spellings), key=(lambda _: 0) if is_ranked else len)
         if token not in taken and banned.isdisjoint(token)
     ]
     letters = [letter for letter in dict.fromkeys("".join(tokens)) if letter not in known]
@@ -80,10 +91,16 @@ def _with_letters(definition: Definition, size: int, letters: Sequence[str]) -> 
     return definition.with_model(vocab=vocab)
 
 
+def bare_model(definition: Definition) -> Model:
+    """Return a definition's model, which cuts text that is spelled as the model spells it."""
+    parts = ("normalizer", "pre_tokenizer", "post_processor", "decoder", "truncation", "padding")
+    model: Model = definition.replace(**dict.fromkeys(parts), added_tokens=[]).build().model
+    return model
+
+
 def _cuts(definition: Definition, tokens: Iterable[str]) -> dict[str, list[str]]:
     """Return what a definition's model makes of the spellings that it can spell."""
-    parts = ("normalizer", "pre_tokenizer", "post_processor", "decoder", "truncation", "padding")
-    model = definition.replace(**dict.fromkeys(parts), added_tokens=[]).build().model
+    model = bare_model(definition)
     cuts = {token: [piece.value for piece in model.tokenize(token)] for token in tokens}
     return {token: pieces for token, pieces in cuts.items() if "".join(pieces) == token}
 

@@ -85,6 +85,19 @@ def read_vocabulary(definition: Definition, *, special: Collection[str] = ()) ->
     return Vocabulary(tuple(strings), tuple(forms), bytes(kinds), family, _duplicates(forms))
 
 
+def spelled_vocabulary(definition: Definition, spellings: Iterable[str]) -> Vocabulary:
+    """Return tokens of text, as the model of a tokenizer spells them, as a vocabulary.
+
+    Args:
+        definition: of the tokenizer, as in `read_vocabulary`.
+        spellings: of the tokens; their ids count on from 0.
+    """
+    family, form_of = _spelling(definition)
+    strings = tuple(spellings)
+    forms = tuple(map(form_of, strings))
+    return Vocabulary(strings, forms, bytes([TEXT]) * len(strings), family, _duplicates(forms))
+
+
 def speller(definition: Definition) -> Callable[[Form], str | None]:
     """Return the inverse of reading: how the model of a tokenizer spells a form.
 

@@ -1,0 +1,207 @@
+"""Is a transfer ahead of plain continued pre-training? Every arm with the library's own commands.
+
+    nice -n 19 python benchmarks/win.py --source SMOLLM2 --plm E5_SMALL --texts DIR --work DIR \
+        [--out benchmarks/results/win.json] [--list] [--arms NAME ...] [--languages vi ...]
+
+DIR of texts holds LANGUAGE.txt.gz, LANGUAGE.heldout.txt.gz and en.txt.gz, en.heldout.txt.gz. Arms
+run one after the other, the most decisive first; each result is written as it comes. The same
+command again goes on, also inside an arm that was killed. An arm is transferred, measured, adapted
+and measured again: bits of each of 200 held-out paragraphs, so that any two arms can be paired. All get the same
+tokens, 5 % of them English. ``processor seconds`` are those of the whole pipeline, transfer and fits
+included, its measurements not. The arm ``plain, compute of best`` gets so many tokens that it takes as
+long as ``best``.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+LANGUAGES = ("vi", "de", "ar")
+DOCUMENTS = {"target": 200, "English": 100}
+EXTEND = ["--mode", "extend", "--vocabulary", "auto"]
+REPLACE = ["--prune-to", "16000"]
+COMPUTE = "plain, compute of best"
+
+# Arm -> flags of the transfer, None for none; and options of the training.
+ARMS = {
+    "plain": (None, []),
+    "best": (["--preset", "best", *EXTEND], []),
+    COMPUTE: (None, []),
+    "plain, untied": (None, []),
+    "salt": (["--preset", "paper", *REPLACE], []),
+    "focus": (["--method", "focus", *REPLACE], []),
+    "global-residual": (["--method", "global-residual:ridge=1.0", *EXTEND], []),
+    "best, swap": (["--preset", "best", "--mode", "swap", "--vocabulary", "auto"], []),
+    "best without input fit": (["--preset", "best", *EXTEND, "--set", "fits.input=false"], []),
+    "best without head fit": (["--preset", "best", *EXTEND, "--set", "fits.head=false"], []),
+    "best, 10 occurrences": (["--preset", "best", *EXTEND, "--set", "min_occurrences=10"], []),
+    "best, new rows at 3 times the rate": (["--preset", "best", *EXTEND], ["lr.new=9e-4"]),
+}
+FIRST = ("plain", "best", COMPUTE)
+LONG = ("plain", "best", COMPUTE, "salt")
+
+
+class Arm(NamedTuple):
+    """One line of the results."""
+
+    language: str
+    name: str
+    tokens: int
+    seed: int
+
+    @property
+    def key(self):
+        return f"{self.language}, {self.name}, {self.tokens}, seed {self.seed}"
+
+
+def arms():
+    """All arms, the most decisive first."""
+    order = [Arm(code, name, 40_960, 0) for code in LANGUAGES for name in FIRST]
+    order += [Arm(code, name, 102_400, 0) for code in LANGUAGES for name in LONG[:3]]
+    rest = [name for name in ARMS if name not in FIRST]
+    order += [Arm(code, name, 40_960, 0) for name in rest for code in LANGUAGES]
+    order += [Arm(code, "salt", 102_400, 0) for code in LANGUAGES]
+    return order + [
+        Arm(code, name, tokens, 1)
+        for tokens in (40_960, 102_400)
+        for code in LANGUAGES
+        for name in FIRST[:2]
+    ]
+
+
+def saltlm(*words):
+    """Run a command of the library; return its processor seconds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "saltlm", *map(str, words)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return sum(getattr(after, part) - getattr(before, part) for part in ("ru_utime", "ru_stime"))
+
+
+def measure(directory, texts, language):
+    """Bits and bytes of each held-out paragraph."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from saltlm.evaluation.bits_per_byte import bits_per_byte
+    from saltlm.files.documents import documents
+
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype="auto").eval()
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    found = {"tokens": len(tokenizer)}
+    for name, code in (("target", language), ("English", "en")):
+        held_out = list(islice(documents([texts / f"{code}.heldout.txt.gz"]), DOCUMENTS[name]))
+        bits = bits_per_byte(model, tokenizer, held_out)
+        found[name] = {
+            "bits per byte": round(bits.value, 4),
+            "tokens": sum(bits.n_tokens),
+            "bits": [round(value, 1) for value in bits.bits],
+            "bytes": list(bits.n_bytes),
+        }
+    return found
+
+
+def untie(source, out):
+    """Write the source with a head of its own."""
+    from transformers import AutoModelForCausalLM
+
+    from saltlm.files.json_object import read_json
+    from saltlm.models.config_json import set_untied
+
+    shutil.copytree(source, out, dirs_exist_ok=True)
+    model = AutoModelForCausalLM.from_pretrained(source, dtype="auto")
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for file in out.glob("*.safetensors"):
+        file.unlink()
+    (out / "config.json").write_text(json.dumps(set_untied(read_json(source / "config.json"))))
+    other = AutoModelForCausalLM.from_config(
+        type(model.config).from_pretrained(out), dtype=model.dtype
+    )
+    other.load_state_dict(state)
+    other.save_pretrained(out)
+
+
+def run(arm, given, results):
+    """Return the result of an arm; None if it waits for another."""
+    flags, training = ARMS[arm.name]
+    tokens, work = arm.tokens, given.work / arm.key.replace(", ", "_").replace(" ", "-")
+    corpus = given.texts / f"{arm.language}.txt.gz"
+    if arm.name == COMPUTE:
+        pair = [results.get(arm._replace(name=name).key) for name in ("plain", "best")]
+        if None in pair:
+            return None
+        plain, best = (one["processor seconds"]["all"] for one in pair)
+        tokens = round(arm.tokens * best / plain)
+    model, seconds = given.source, {}
+    if arm.name == "plain, untied":
+        model = work / "model"
+        untie(given.source, model)
+    elif flags is not None:
+        model = work / "model"
+        words = ["--corpus", corpus, "--seed", arm.seed, "--out", model, "--force", *flags]
+        words += ["--budget", tokens] if "auto" in flags else []
+        seconds["transfer"] = saltlm("transfer", given.source, given.plm, *words)
+    before = measure(model, given.texts, arm.language)
+    words = ["--data", corpus, "--english", given.texts / "en.txt.gz", "--tokens", tokens]
+    words += ["--out", work / "adapted", "--set", f"seed={arm.seed}", "--set", "dtype=float32"]
+    words += ["--set", f"cache={given.work}/packed", "--set", "save_every=40", "--keep", 1]
+    for option in training:
+        words += ["--set", option]
+    kept = sorted((work / "adapted/saltlm/checkpoints").glob("step-????????"))
+    begun = int(kept[-1].name.removeprefix("step-")) if kept else 0  # else it was killed here
+    seconds["training"] = saltlm("adapt", model, *words)
+    record = json.loads((work / "adapted" / "saltlm" / "manifest.json").read_text())
+    n_steps = record["adaptations"][-1]["steps"]
+    seconds["training"] *= n_steps / max(1, n_steps - begun)
+    result = {
+        "tokens": tokens,
+        "processor seconds": {**rounded(seconds), "all": round(sum(seconds.values()))},
+        "options": record["adaptations"][-1]["options"],
+        "vocabulary": record.get("vocabulary", {}).get("budget", {}),
+        "before": before,
+        "after": measure(work / "adapted", given.texts, arm.language),
+    }
+    shutil.rmtree(work)
+    return result
+
+
+def rounded(values):
+    return {name: round(value) for name, value in values.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    for name in ("--source", "--plm", "--texts", "--work"):
+        parser.add_argument(name, type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/win.json"))
+    parser.add_argument("--list", action="store_true", help="print what is there and what is not")
+    parser.add_argument("--arms", nargs="+", help="only arms with these names")
+    parser.add_argument("--languages", nargs="+", default=LANGUAGES)
+    given = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    given.work.mkdir(parents=True, exist_ok=True)
+    results = json.loads(given.out.read_text()) if given.out.is_file() else {}
+    chosen = [
+        arm
+        for arm in arms()
+        if arm.language in given.languages and arm.name in (given.arms or ARMS)
+    ]
+    for arm in chosen:
+        if given.list:
+            print(arm.key, "done" if arm.key in results else "to do")
+        elif arm.key not in results and (result := run(arm, given, results)) is not None:
+            results[arm.key] = result
+            partial = given.out.with_suffix(".partial")
+            partial.write_text(json.dumps(results) + "\n", encoding="utf-8")
+            partial.replace(given.out)
+            print(arm.key, result["processor seconds"], result["after"]["target"]["bits per byte"])
+
+
+if __name__ == "__main__":
+    main()

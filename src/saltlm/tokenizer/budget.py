@@ -1,0 +1,233 @@
+"""As many new tokens as a budget of training can teach: which, and what they save.
+
+Candidates are what the source's own merging would make next of the language's text, whether the PLM
+has such a token or not; a row for what it lacks is the mean of its pieces' rows. They are ranked by
+what they save, and taken while each still occurs often enough in the text that the budget pays for.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from typing import Any
+
+from saltlm.tokenizer.bpe import apply_merges
+from saltlm.tokenizer.continued_merges import Merged, pairs_in, rank_merges
+from saltlm.tokenizer.counts import batches
+from saltlm.tokenizer.definition import Definition
+from saltlm.tokenizer.insert import Merge, bare_model
+from saltlm.tokenizer.vocabulary import Vocabulary, spelled_vocabulary
+
+_MOST = 50_000  # tokens are ranked
+_BEYOND = 8  # what is so many times too rare to be taught is ranked as well, for the curve
+_CHARACTERS = 32_000_000  # of a corpus are read, from its beginning
+_WORTH = 0.25  # of the corpus' tokens; where less is saved, no trial was ahead of plain training
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What so many new tokens come to.
+
+    Attributes:
+        n_new: the first so many candidates.
+        tokens_per_word: of the corpus; a word stands between white space.
+        saved: share of the source's tokens of the corpus that are saved.
+        occurrences: of the rarest of them, expected in the budget's tokens; infinite for none.
+    """
+
+    n_new: int
+    tokens_per_word: float
+    saved: float
+    occurrences: float
+
+
+@dataclass(frozen=True)
+class BudgetVocabulary:
+    """New tokens for a budget.
+
+    Attributes:
+        budget: tokens of training, as the new tokenizer cuts text.
+        min_occurrences: that each new token has in them.
+        tokens: the new tokens as the source spells them, the one that saves most first.
+        curve: points up to and beyond that number.
+        n_tokens: tokens of the corpus, as the source cuts it.
+    """
+
+    budget: int
+    min_occurrences: float
+    tokens: tuple[str, ...]
+    curve: tuple[Saving, ...]
+    n_tokens: int
+
+    @property
+    def saved(self) -> float:
+        """Share of the source's tokens of the corpus that the new ones save."""
+        return next(point.saved for point in self.curve if point.n_new == len(self.tokens))
+
+    @property
+    def verdict(self) -> str:
+        """What trials with such a saving came to, in words."""
+        told = f"{len(self.tokens):,} new tokens save {self.saved:.0%} of the corpus' tokens"
+        if self.saved < _WORTH:
+            return f"{told}: plain training of the source is level here (docs/log.md)"
+        return f"{told}: enough to be ahead of plain training in some trials, not in all"
+
+    def record(self) -> dict[str, Any]:
+        """Return plain data, for the manifest."""
+        return {
+            "tokens": self.budget,
+            "min_occurrences": self.min_occurrences,
+            "n_chosen": len(self.tokens),
+            "saved": self.saved,
+            "corpus_tokens": self.n_tokens,
+            "verdict": self.verdict,
+            "curve": [asdict(point) for point in self.curve if point.n_new],
+        }
+
+
+def budget_vocabulary(
+    source: Definition,
+    corpus: Iterable[str],
+    sample: Iterable[str],
+    *,
+    budget: int,
+    min_occurrences: float,
+) -> BudgetVocabulary:
+    """Choose new tokens for a source's tokenizer.
+
+    Args:
+        source: its definition; a BPE or Unigram one.
+        corpus: text of the new language.
+        sample: text of the source's own language; no pair that stands in it is merged.
+        budget: tokens of training.
+        min_occurrences: that a new token must have in them, counted when it is merged.
+    """
+    found = count_words(source, corpus, most_characters=_CHARACTERS)
+    n_tokens = sum(len(word) * count for word, count in found.pieces.items())
+    own = count_words(source, sample).pieces
+    ranked = rank_merges(
+        found.pieces,
+        most=_MOST,
+        least=min_occurrences * n_tokens / budget / _BEYOND,
+        refused=pairs_in(own),
+        is_allowed=_is_allowed(source),
+    )
+    points = list(_savings(ranked, n_tokens, max(1, found.n_words), budget))
+    n_chosen = max(point.n_new for point in points if point.occurrences >= min_occurrences)
+    steps = {factor * 10**power for power in range(1, 6) for factor in (1, 2, 5)}
+    shown = steps | {0, n_chosen, len(ranked)}
+    return BudgetVocabulary(
+        budget,
+        min_occurrences,
+        tuple(merged.token for merged in ranked[:n_chosen]),
+        tuple(point for point in points if point.n_new in shown),
+        n_tokens,
+    )
+
+
+def as_vocabulary(chosen: BudgetVocabulary, source: Definition) -> Vocabulary:
+    """Return the new tokens as a vocabulary, an id each in the order of what they save."""
+    return spelled_vocabulary(source, chosen.tokens)
+
+
+@dataclass(frozen=True)
+class Words:
+    """A text as stretches that no merge crosses.
+
+    Attributes:
+        pieces: such a stretch, cut into pieces -> how often it occurs.
+        n_words: of the text; a word stands between white space.
+    """
+
+    pieces: Counter[tuple[str, ...]]
+    n_words: int
+
+
+def count_words(
+    definition: Definition, texts: Iterable[str], *, most_characters: int | None = None
+) -> Words:
+    """Cut texts into stretches that no merge crosses, and count them.
+
+    Such a stretch ends where the pre-tokenizer splits, where a piece begins a word, and at what
+    the model has no piece for.
+
+    Args:
+        definition: of the tokenizer.
+        texts: a document each, read a batch at a time.
+        most_characters: of the texts are read; None: all.
+    """
+    counts: Counter[tuple[str, ...]] = Counter()
+    n_words = n_read = 0
+    for batch in batches(texts, "count words"):
+        for encoding in definition.tokenizer.encode_batch(batch, add_special_tokens=False):
+            counts.update(_words(definition, encoding.ids, encoding.word_ids))
+        n_words += sum(len(text.split()) for text in batch)
+        n_read += sum(map(len, batch))
+        if most_characters is not None and n_read >= most_characters:
+            break
+    return Words(counts, n_words)
+
+
+def _words(
+    definition: Definition, ids: list[int], numbers: list[int | None]
+) -> Iterable[tuple[str, ...]]:
+    """Yield the stretches of a document as pieces."""
+    pieces, mark = definition.pieces, definition.mark
+    begun = 0
+
+    def key(place: int) -> tuple[int | None, int, bool]:
+        nonlocal begun
+        piece = pieces.get(ids[place])
+        begun += piece is not None and bool(mark) and piece.startswith(mark)
+        return numbers[place], begun, piece is not None and ids[place] != definition.unknown_id
+
+    for (_, _, is_known), places in groupby(range(len(ids)), key):
+        if is_known:
+            yield tuple(pieces[ids[place]] for place in places)
+
+
+def _is_allowed(source: Definition) -> Callable[[str, str], bool]:
+    """Return the test of a pair: whether the two make a token that the source can have.
+
+    It is new, no part of a character but its beginning, and of its own spelling the merges so far
+    make these two pieces.
+    """
+    known, ranks = set(source.ids), dict[Merge, int]()
+    model = bare_model(source) if source.kind == "BPE" else None
+
+    def is_allowed(left: str, right: str) -> bool:
+        token = left + right
+        if token in known or not is_whole(source, token):
+            return False
+        if model is not None:
+            pieces = [piece.value for piece in model.tokenize(token)]
+            apply_merges(pieces, ranks)
+            if pieces != [left, right]:
+                return False
+        ranks[left, right] = len(ranks)
+        return True
+
+    return is_allowed
+
+
+def is_whole(source: Definition, token: str) -> bool:
+    """Whether a token stands for whole characters, or for the beginning of one."""
+    (form,) = spelled_vocabulary(source, [token]).forms
+    if form is None:
+        return False
+    try:
+        form.text.decode()
+    except UnicodeDecodeError as error:
+        return error.start == 0 and error.reason == "unexpected end of data"
+    return True
+
+
+def _savings(ranked: list[Merged], n_tokens: int, n_words: int, budget: int) -> Iterator[Saving]:
+    """Yield what the first 0, 1, 2, ... of the candidates come to."""
+    left = n_tokens
+    yield Saving(0, left / n_words, 0.0, math.inf)
+    for number, merged in enumerate(ranked, 1):
+        left -= merged.occurrences
+        saved = 1 - left / n_tokens
+        yield Saving(number, left / n_words, saved, merged.occurrences * budget / left)

@@ -1,0 +1,101 @@
+"""As many new tokens as a budget can teach, and what they save in the tokenizer that has them."""
+
+import pytest
+
+from saltlm.config.transfer import SpecialTokensConfig
+from saltlm.tokenizer.budget import as_vocabulary, budget_vocabulary, count_words, is_whole
+from saltlm.tokenizer.counts import count_tokens, encode_texts
+from saltlm.tokenizer.definition import Definition
+from saltlm.tokenizer.extend import extend_tokenizer
+from saltlm.tokenizer.prune import prune_tokenizer
+from saltlm.tokenizer.special_tokens import special_tokens_of
+from saltlm.tokenizer.vocabulary import Form, read_vocabulary, speller
+
+ENGLISH, GERMAN = slice(0, 6), slice(6, 12)
+
+
+@pytest.fixture(params=["bytelevel", "sentencepiece", "unigram"])
+def source(request, tokenizers_by_family, corpus):
+    """A tokenizer that knows the words of the English lines only."""
+    own = tokenizers_by_family[request.param]
+    return Definition.of(
+        prune_tokenizer(Definition.of(own), count_tokens(own, corpus[ENGLISH])).tokenizer
+    )
+
+
+def chosen(source, corpus, **options):
+    given = {"budget": 400, "min_occurrences": 2, **options}
+    return budget_vocabulary(source, corpus[GERMAN], corpus[ENGLISH], **given)
+
+
+def test_the_tokens_are_made_and_save_what_was_said(source, corpus):
+    found = chosen(source, corpus)
+    assert len(found.tokens) > 10
+    special = special_tokens_of(source.tokenizer)
+    extension = extend_tokenizer(
+        source,
+        special,
+        read_vocabulary(source, special=special.tokens),
+        as_vocabulary(found, source),
+        SpecialTokensConfig(),
+        corpus[ENGLISH],
+        is_ranked=True,
+    )
+    assert extension.sample_changed == 0
+    assert extension.n_intermediate == 0
+    assert extension.n_new >= 0.9 * len(found.tokens)
+    before, after = (
+        sum(map(len, encode_texts(each, corpus[GERMAN])))
+        for each in (source.tokenizer, extension.target.tokenizer)
+    )
+    saved = found.saved * found.n_tokens  # those that are no unknown letters
+    assert before >= found.n_tokens
+    assert before - after == pytest.approx(saved, rel=0.1)
+
+
+def test_the_number_is_what_the_budget_can_teach(source, corpus):
+    few, more = chosen(source, corpus, min_occurrences=6), chosen(source, corpus)
+    assert 0 < len(few.tokens) < len(more.tokens)
+    assert more.tokens[: len(few.tokens)] == few.tokens
+    for found in (few, more):
+        numbers = [point.n_new for point in found.curve]
+        assert numbers == sorted(set(numbers))
+        at = next(point for point in found.curve if point.n_new == len(found.tokens))
+        assert at.occurrences >= found.min_occurrences
+        assert found.saved == at.saved
+        n_words = sum(len(line.split()) for line in corpus[GERMAN])
+        assert at.tokens_per_word == pytest.approx((1 - at.saved) * found.n_tokens / n_words)
+        assert all(point.n_new > 0 for point in found.curve[1:])
+    assert len(chosen(source, corpus, budget=1).tokens) == 0
+
+
+def test_the_verdict_is_about_the_share_that_is_saved(source, corpus):
+    little = chosen(source, corpus, budget=30, min_occurrences=1)
+    assert little.saved < 0.25
+    assert "plain training of the source is level here" in little.verdict
+    assert little.record()["verdict"] == little.verdict
+    much = chosen(source, corpus, budget=10**6)
+    assert much.saved > 0.25
+    assert "in some trials, not in all" in much.verdict
+
+
+def test_words_are_stretches_that_no_merge_crosses(tokenizers_by_family, corpus):
+    for family in ("bytelevel", "sentencepiece", "unigram"):
+        definition = Definition.of(tokenizers_by_family[family])
+        words = count_words(definition, corpus)
+        assert words.n_words == sum(len(line.split()) for line in corpus)
+        n_pieces = sum(len(word) * count for word, count in words.pieces.items())
+        ids = [id for text in encode_texts(definition.tokenizer, corpus) for id in text]
+        assert n_pieces == sum(id != definition.unknown_id for id in ids)
+        assert not any(piece.startswith(("▁", "Ġ")) for word in words.pieces for piece in word[1:])
+    assert count_words(definition, corpus * 99, most_characters=1).n_words < 99 * words.n_words
+
+
+def test_halves_of_characters_are_left_out(tokenizers_by_family):
+    definition = Definition.of(tokenizers_by_family["bytelevel"])
+    spell = speller(definition)
+    spelled = lambda data: spell(Form(data, False))  # noqa: E731
+    assert is_whole(definition, spelled("für".encode()))
+    assert is_whole(definition, spelled("語".encode()[:2]))  # the beginning of one
+    assert not is_whole(definition, spelled("語".encode()[1:]))
+    assert not is_whole(definition, spelled("a語".encode()[:2]))
