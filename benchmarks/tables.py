@@ -18,6 +18,7 @@ from saltlm.comparison.show import comparison_rows
 from saltlm.evaluation.side_by_side import Cell, text_of
 
 RESULTS = Path(__file__).parent / "results"
+CHANCE = (0.025, 0.975)  # ends of an interval
 LANGUAGES = {"de": "German", "vi": "Vietnamese", "ar": "Arabic"}
 
 

@@ -3,13 +3,13 @@
     nice -n 19 python benchmarks/win.py --source SMOLLM2 --plm E5_SMALL --texts DIR --work DIR \
         [--out benchmarks/results/win.json] [--list] [--arms NAME ...] [--languages vi ...]
 
-DIR of texts holds LANGUAGE.txt.gz, LANGUAGE.heldout.txt.gz and en.txt.gz, en.heldout.txt.gz. Arms
-run one after the other, the most decisive first; each result is written as it comes. The same
-command again goes on, also inside an arm that was killed. An arm is transferred, measured, adapted
-and measured again: bits of each of 200 held-out paragraphs, so that any two arms can be paired. All get the same
-tokens, 5 % of them English. ``processor seconds`` are those of the whole pipeline, transfer and fits
-included, its measurements not. The arm ``plain, compute of best`` gets so many tokens that it takes as
-long as ``best``.
+DIR of texts holds LANGUAGE.txt.gz, LANGUAGE.heldout.txt.gz and en.txt.gz, en.heldout.txt.gz.
+Arms run one after the other, the most decisive first; each result is written as it comes. The
+same command again goes on, also inside an arm that was killed. An arm is transferred, measured,
+adapted and measured again: bits of each of 200 held-out paragraphs, so that any two arms can be
+paired. All get the same tokens, 5 % of them English. ``processor seconds`` are those of the
+whole pipeline, transfer and fits included, its measurements not. The arm ``plain, compute of
+best`` gets so many tokens that it takes as long as ``best``.
 """
 
 import argparse
