@@ -179,6 +179,19 @@ def test_a_lossy_tokenizer_is_a_warning(copy):
     assert (finding.check, finding.outcome) == ("text survives the tokenizer", "warning")
 
 
+def test_what_white_space_is_lost_is_said(copy):
+    tokenizer = Tokenizer.from_file(str(copy / "tokenizer.json"))
+    tabs = normalizers.Replace("\t", " ")
+    tokenizer.normalizer = normalizers.Sequence([tabs, tokenizer.normalizer])
+    tokenizer.save(str(copy / "tokenizer.json"))
+    said = r"tabs: 'name\tvalue\n\tinde' comes back as 'name value\n inde'"
+    assert bad(copy)["text survives the tokenizer"] == said
+    manifest = json.loads((copy / "saltlm/manifest.json").read_text())
+    manifest["vocabulary"]["source_loses"] = ["tabs"]
+    (copy / "saltlm/manifest.json").write_text(json.dumps(manifest))
+    assert "text survives the tokenizer" not in bad(copy)
+
+
 @pytest.mark.parametrize(
     ("name", "what"),
     [

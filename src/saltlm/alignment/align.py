@@ -27,6 +27,7 @@ from saltlm.tokenizer.budget import as_vocabulary, budget_vocabulary
 from saltlm.tokenizer.counts import count_tokens
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.extend import extend_tokenizer
+from saltlm.tokenizer.losses import losses
 from saltlm.tokenizer.prune import prune_tokenizer
 from saltlm.tokenizer.pruning_loss import pruning_loss
 from saltlm.tokenizer.replace import replace_vocabulary
@@ -132,7 +133,11 @@ def align(
         wanted = read_tokens(*other)
         everything = torch.arange(len(wanted.vocabulary))
         in_plm = same_tokens(wanted.vocabulary, plm_vocabulary, ids=everything)
-    record: dict[str, Any] = {"mode": config.mode, "tokens_before": len(wanted.vocabulary)}
+    record: dict[str, Any] = {
+        "mode": config.mode,
+        "tokens_before": len(wanted.vocabulary),
+        "source_loses": [loss.kind for loss in losses(source.tokenizer)],
+    }
     if config.prune_to is not None:
         wanted, kept = _prune(wanted, config.corpus, config.prune_to, record)
         in_plm = in_plm[kept]

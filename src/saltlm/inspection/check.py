@@ -1,10 +1,11 @@
 """Is a model directory sound? Opened as anybody would open it, with plain transformers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import PreTrainedConfig
 
@@ -16,6 +17,8 @@ from saltlm.models.architecture import read_config
 from saltlm.models.checkpoint import open_checkpoint
 from saltlm.models.token_tables import Tables, read_tables
 from saltlm.record.manifest import read_manifest
+from saltlm.tokenizer.losses import in_words, losses
+from saltlm.tokenizer.probes import PROBES
 
 _BLOCK = 8192  # rows looked at together
 _SAMPLE_WORDS = 200
@@ -95,11 +98,17 @@ def _auto_class(config: PreTrainedConfig) -> Any:
 
 def _named_tensors(directory: Path) -> dict[str, Any]:
     """Return the tensor names that the transfer was given, for a layout of its own."""
+    names: dict[str, Any] = _record(directory, "options").get("tensors", {})
+    return names
+
+
+def _record(directory: Path, part: str) -> dict[str, Any]:
+    """Return a part of what saltlm wrote of a directory; empty if it did not make it."""
     try:
-        names: dict[str, Any] = read_manifest(directory)["options"]["tensors"]
+        found: dict[str, Any] = read_manifest(directory)[part]  # type: ignore[literal-required]
     except (CheckpointError, KeyError):
         return {}
-    return names
+    return found
 
 
 def _table_findings(tables: Tables) -> Iterator[Finding]:
@@ -118,8 +127,6 @@ def _table_findings(tables: Tables) -> Iterator[Finding]:
 
 def _tokenizer_findings(directory: Path, tokenizer: Any) -> Iterator[Finding]:
     """What transformers loads is the tokenizer of the file, and text survives it."""
-    from tokenizers import Tokenizer
-
     plain = Tokenizer.from_file(str(directory / "tokenizer.json"))
     text = _sample_text(plain)
     ids = plain.encode(text, add_special_tokens=False).ids
@@ -129,10 +136,26 @@ def _tokenizer_findings(directory: Path, tokenizer: Any) -> Iterator[Finding]:
         loaded == ids and len(tokenizer) == plain.get_vocab_size(),
         f"{len(tokenizer)} tokens, {tokenizer.__class__.__name__}",
     )
-    back = plain.decode(ids)
-    is_same = " ".join(back.split()) == " ".join(text.split())
-    detail = f"{len(ids)} tokens of its own words"
-    yield advice("text survives the tokenizer", is_same, detail)
+    yield _loss_finding(plain, {"its own words": text, **_rendered_chat(tokenizer)}, directory)
+
+
+def _loss_finding(tokenizer: Tokenizer, texts: Mapping[str, str], directory: Path) -> Finding:
+    """Every kind of text comes back as it was, but for what the source of a transfer lost too."""
+    already = _record(directory, "vocabulary").get("source_loses", ())
+    found = [loss for loss in losses(tokenizer, {**texts, **PROBES}) if loss.kind not in already]
+    detail = in_words(found) if found else f"{len(texts) + len(PROBES)} kinds of text"
+    return advice("text survives the tokenizer", not found, detail)
+
+
+def _rendered_chat(tokenizer: Any) -> dict[str, str]:
+    """Return a chat as the template writes it, by the name of its kind; nothing without one."""
+    if tokenizer.chat_template is None:
+        return {}
+    turns = [{"role": "user", "content": "How are you?\n\n- well\n- not well"}]
+    try:
+        return {"the chat template": tokenizer.apply_chat_template(turns, tokenize=False)}
+    except Exception:  # what is wrong with a template is told by the handover findings
+        return {}
 
 
 def _sample_text(tokenizer: Any) -> str:
