@@ -120,10 +120,11 @@ def read_parents(source: str, plm: str, config: TransferConfig) -> Pair:
         other=other,
     )
     texts = first(config.corpus, _MAX_DOCUMENTS) if config.corpus else []
+    is_other = config.mode == "replace"  # an extended vocabulary is the source's, and need not fit
     notes = (
         *(*left.notes, *right.notes, *other_notes),
         *preparation_notes(right.tokenizer, texts),
-        *fit_warnings(left.tokenizer, alignment.target.tokenizer, texts),
+        *(fit_warnings(left.tokenizer, alignment.target.tokenizer, texts) if is_other else ()),
         *alignment.target.notes,
         *_untied_notes(tables, len(alignment.match.plm_ids), config),
     )
