@@ -7,9 +7,9 @@
 DIR of texts holds LANGUAGE.txt.gz and LANGUAGE.heldout.txt.gz, one document a line, and English
 beside the language. ``replaced`` has all tokens that occur in LANGUAGE.txt.gz, ``extended`` puts
 the same tokens behind the source's own, ``swapped`` cuts those of the source that no text uses.
-Stage ``cut`` says how the tokenizers cut held-out text and what of it they lose. Speed is that of
-greedy generation on one thread, in rounds that take the models in turn, by the processor's time,
-which other processes do not lengthen.
+Stage ``cut`` says how the tokenizers alone cut held-out text and what of it they lose. Speed is
+that of greedy generation on one thread, in rounds that take the models in turn, by the processor's
+time, which other processes do not lengthen.
 """
 
 import argparse
@@ -24,8 +24,15 @@ from pathlib import Path
 import torch
 
 from real_run import DOCUMENTS, measure
+from saltlm.alignment.align import align
+from saltlm.config.transfer import RowsConfig
 from saltlm.files.documents import documents
-from saltlm.tokenizer.fertility import encode_documents, fertility, lost_bytes
+from saltlm.tokenizer.counts import encode_texts
+from saltlm.tokenizer.definition import Definition
+from saltlm.tokenizer.fertility import fertility
+from saltlm.tokenizer.load import load_tokenizer
+from saltlm.tokenizer.losses import losses
+from saltlm.tokenizer.special_tokens import read_special_tokens
 from saltlm.vocabulary_transfer.prune_model import prune_model
 
 SIZES = (16000, 32000)
@@ -48,8 +55,6 @@ def make(given):
     models = {"untouched": given.source}
     models |= {name: given.work / f"{given.language}-{name.replace(' ', '-')}" for name in options}
     if "make" in given.stage:
-        if not donor.exists():
-            prune_model(given.plm, donor, [corpus])
         for name, (plm, *flags) in options.items():
             if not models[name].exists():
                 command = [sys.executable, "-m", "saltlm.cli.main", "transfer", given.source, plm]
@@ -83,20 +88,34 @@ def bytes_a_token(directory, texts, language):
     return {"bytes a token": round(found, 3)}
 
 
-def cut(directory, given):
-    """Tokens a word of held-out text, and the share of its bytes that do not come back."""
-    from transformers import AutoTokenizer
+def cut(given):
+    """Yield each vocabulary's tokens a word of held-out text, and what of it is changed."""
+    parents = []
+    for directory in (given.source, given.work / f"donor-{given.language}"):
+        tokenizer = load_tokenizer(directory)
+        parents += [Definition.of(tokenizer), read_special_tokens(directory, tokenizer)]
+    corpus = given.texts / f"{given.language}.txt.gz"
+    yield "untouched", cut_by(parents[0].tokenizer, given)
+    for name, mode in (("replaced", "replace"), ("extended", "extend"), ("swapped", "swap")):
+        config = RowsConfig(mode=mode, corpus=corpus)
+        alignment = align(*parents, config, n_source_rows=len(parents[0].ids))
+        lost = [loss.kind for loss in losses(alignment.target.tokenizer)]
+        found = {"lost probes": lost, "swap": alignment.record.get("swap")}
+        yield name, cut_by(alignment.target.tokenizer, given) | found
 
-    tokenizer = AutoTokenizer.from_pretrained(directory)
-    found = {"tokens": len(tokenizer)}
+
+def cut_by(tokenizer, given):
+    """Tokens a word, and documents that come back otherwise, in both languages."""
+    found = {"tokens": tokenizer.get_vocab_size()}
     for language in (given.language, "en"):
-        held_out = list(documents([given.texts / f"{language}.heldout.txt.gz"]))
-        sizes = fertility(tokenizer, held_out)
-        ids = encode_documents(tokenizer, held_out)
-        lost = sum(lost_bytes(tokenizer, held_out, ids))
-        found[f"{language}, tokens a word"] = round(sizes.tokens_per_word, 4)
-        found[f"{language}, bytes lost"] = round(lost / sizes.n_bytes, 6)
-    return {"cut": found}
+        texts = list(documents([given.texts / f"{language}.heldout.txt.gz"]))
+        ids = encode_texts(tokenizer, texts)
+        backs = tokenizer.decode_batch(ids, skip_special_tokens=False)
+        changed = sum(text != back for text, back in zip(texts, backs, strict=True))
+        n_words = sum(len(text.split()) for text in texts)
+        found[f"{language}, tokens a word"] = round(sum(map(len, ids)) / n_words, 4)
+        found[f"{language}, documents changed"] = changed
+    return found
 
 
 def generate_in_turn(models, given):
@@ -165,10 +184,15 @@ def main():
         given.out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
         print(key, json.dumps(result, ensure_ascii=False), flush=True)
 
-    models = make(given)
+    donor = given.work / f"donor-{given.language}"
+    if not donor.exists():
+        prune_model(given.plm, donor, [given.texts / f"{given.language}.txt.gz"])
     if "cut" in given.stage:
-        for name, directory in models.items():
-            keep(name, cut(directory, given))
+        for name, found in cut(given):
+            keep(name, {f"cut, {given.language}": found})
+    if given.stage == ["cut"]:
+        return
+    models = make(given)
     if "measure" in given.stage:
         for name, directory in models.items():
             keep(name, size_of(directory) | measure(directory, given.texts, given.language))
