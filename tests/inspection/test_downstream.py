@@ -24,11 +24,14 @@ CHECKS = [
     "chat template renders",
     "each chat marker is one token",
     "generates",
+    "vocabulary in llama.cpp",
     "weights saved again are the same bytes",
     "weights saved again have their names and dtypes",
     "tied flag saved again",
     "tokenizer saved again is the same",
 ]
+LLAMA_CPP = "vocabulary in llama.cpp"
+NO_TOKENIZER = "llama.cpp has no tokenizer for a"
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,29 @@ def findings(directory):
 
 
 def bad(directory):
-    return {f.check: (f.outcome, f.detail) for f in findings(directory) if f.outcome != "ok"}
+    found = {f.check: (f.outcome, f.detail) for f in findings(directory) if f.outcome != "ok"}
+    assert found.pop(LLAMA_CPP) == ("warning", f"{NO_TOKENIZER} byte-level WordPiece of this kind")
+    return found
+
+
+def test_what_llama_cpp_makes_of_each_vocabulary(tokenizers_by_family, tmp_path):
+    told = {}
+    for family, tokenizer in tokenizers_by_family.items():
+        tokenizer.save(str(tmp_path / "tokenizer.json"))
+        finding = saltlm.inspection.downstream._llama_cpp_finding(tmp_path)
+        told[family] = finding.outcome, finding.detail
+    assert told["bytelevel"] == ("ok", "gpt2, gpt-2")
+    assert told["unigram"] == ("ok", "t5, default")
+    assert told["wordpiece"][0] == "warning"
+    for family in ("sentencepiece", "metaspace"):
+        assert told[family][0] == "warning"
+        assert told[family][1] == f"{NO_TOKENIZER} BPE of this kind"
+    table = Definition.of(tokenizers_by_family["unigram"]).replace(
+        normalizer={"type": "Precompiled", "precompiled_charsmap": "BAAAAGFiY2QA"}
+    )
+    (tmp_path / "tokenizer.json").write_text(json.dumps(table.json))
+    finding = saltlm.inspection.downstream._llama_cpp_finding(tmp_path)
+    assert (finding.outcome, "it keeps marks on letters" in finding.detail) == ("warning", True)
 
 
 def edit(file, **changes):
@@ -71,7 +96,8 @@ def test_what_a_converter_has_to_know_is_in_the_card(sound, tokenizers_by_family
 
 
 def test_a_sound_model_passes(sound):
-    assert [(f.check, f.outcome) for f in findings(sound)] == [(check, "ok") for check in CHECKS]
+    assert [f.check for f in findings(sound)] == CHECKS
+    assert bad(sound) == {}
 
 
 def test_a_base_model_has_no_chat_template(copy):
@@ -151,7 +177,7 @@ def test_a_tensor_of_another_dtype_does_not_stay_so(copy):
         tensors["model.norm.weight"] = tensors["model.norm.weight"].half()
 
     edit_tensors(copy, halve)
-    found = {CHECKS[8]: ("warning", "model.norm.weight in another dtype")}
+    found = {CHECKS[9]: ("warning", "model.norm.weight in another dtype")}
     assert bad(copy) == found
 
 
@@ -173,9 +199,9 @@ def break_tying(model, directory, save):
 @pytest.mark.parametrize(
     ("breaks", "expected"),
     [
-        (break_weights, {CHECKS[7]: ("failed", "model.norm.weight")}),
-        (break_names, {CHECKS[8]: ("warning", "model.norm.weight lost, extra added")}),
-        (break_tying, {CHECKS[9]: ("failed", "tie_word_embeddings True, saved again False")}),
+        (break_weights, {CHECKS[8]: ("failed", "model.norm.weight")}),
+        (break_names, {CHECKS[9]: ("warning", "model.norm.weight lost, extra added")}),
+        (break_tying, {CHECKS[10]: ("failed", "tie_word_embeddings True, saved again False")}),
     ],
 )
 def test_a_model_that_is_saved_as_another(breaks, expected, sound, monkeypatch):
@@ -194,7 +220,7 @@ def test_a_tokenizer_that_is_saved_as_another(sound, monkeypatch):
         (directory / "chat_template.jinja").write_text("{{ messages }}")
 
     monkeypatch.setattr(Fast, "save_pretrained", break_template)
-    assert bad(sound) == {CHECKS[10]: ("failed", "other chat template")}
+    assert bad(sound) == {CHECKS[11]: ("failed", "other chat template")}
 
 
 def test_without_room_nothing_is_saved(sound, monkeypatch):

@@ -88,8 +88,12 @@ def test_a_pre_tokenizer_without_a_name_is_refused(steps, ignore_merges):
 
 
 def test_a_kind_of_vocabulary_that_it_has_not_is_refused():
-    with pytest.raises(VocabularyError, match=r"no tokenizer for this vocabulary \(WordLevel, no"):
-        llama_cpp_vocabulary(Tokenizer(WordLevel({"a": 0}, "a")), 1)
+    tokenizer = Tokenizer(WordLevel({"a": 0}, "a"))
+    with pytest.raises(VocabularyError, match="no tokenizer for a WordLevel of this kind"):
+        llama_cpp_vocabulary(tokenizer, 1)
+    tokenizer.pre_tokenizer = GPT_2
+    with pytest.raises(VocabularyError, match="no tokenizer for a byte-level WordLevel"):
+        llama_cpp_vocabulary(tokenizer, 1)
 
 
 def test_unigram_keeps_scores_kinds_and_the_normalizers_table():

@@ -9,13 +9,16 @@ from typing import Any
 
 import torch
 import transformers
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
+from saltlm.errors import VocabularyError
 from saltlm.files.json_object import read_json
 from saltlm.inspection.finding import Finding, advice, verdict
 from saltlm.models.architecture import read_config
 from saltlm.models.checkpoint import Checkpoint, open_checkpoint
 from saltlm.models.older_keys import missing_older_keys
+from saltlm.tokenizer.llama_cpp import llama_cpp_vocabulary
 
 _MARKER = re.compile(r"<[|｜][^|｜\s]+[|｜]>|<(?:start|end)_of_\w+>|</?s>")  # noqa: RUF001
 _QUESTION = "How are you?"
@@ -41,6 +44,7 @@ def handover_findings(
     if tokenizer.chat_template is not None:
         yield from _chat_findings(tokenizer)
     yield _generation_finding(tokenizer, model)
+    yield _llama_cpp_finding(directory)
     checkpoint = open_checkpoint(directory)
     free = shutil.disk_usage(tempfile.gettempdir()).free
     if free < 1.1 * checkpoint.nbytes:
@@ -76,6 +80,23 @@ def _older_reader_finding(directory: Path) -> Finding:
             " wrong, without a word"
         )
     return advice("config.json for older readers", not missing, detail)
+
+
+def _llama_cpp_finding(directory: Path) -> Finding:
+    """llama.cpp has no tokenizer.json, but tokenizers of its own; what each does, was measured."""
+    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    try:
+        vocabulary = llama_cpp_vocabulary(tokenizer, tokenizer.get_vocab_size())
+    except VocabularyError as error:
+        return advice("vocabulary in llama.cpp", False, error.what)
+    name = f"{vocabulary.model}, {vocabulary.pre}"
+    if vocabulary.model == "bert":
+        detail = f"{name}: it puts bos before every text and token 102 after it"
+        return advice("vocabulary in llama.cpp", False, detail)
+    if vocabulary.character_map:
+        detail = f"{name}: it keeps marks on letters (decomposed text) that tokenizer.json drops"
+        return advice("vocabulary in llama.cpp", False, detail)
+    return advice("vocabulary in llama.cpp", True, name)
 
 
 def _class_finding(directory: Path, tokenizer: Any) -> Finding:

@@ -100,11 +100,11 @@ def llama_cpp_vocabulary(tokenizer: Tokenizer, n_rows: int) -> LlamaCppVocabular
         VocabularyError: llama.cpp has no such tokenizer, or no name for its pre-tokenizer.
     """
     definition = Definition.of(tokenizer)
-    name = "byte-level BPE" if definition.is_byte_level else definition.kind
+    name = definition.kind
+    if definition.is_byte_level:
+        name = f"byte-level {name}"
     if name not in _FAMILIES:
-        raise VocabularyError(
-            f"llama.cpp has no tokenizer for this vocabulary ({_described(definition)})", _ELSE
-        )
+        raise VocabularyError(f"llama.cpp has no tokenizer for a {name} of this kind", _ELSE)
     return _FAMILIES[name](definition, n_rows)
 
 
