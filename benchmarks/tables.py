@@ -317,6 +317,8 @@ def vocabularies():
     """One pair with its vocabulary replaced, extended and pruned."""
     rows = []
     for name, run in read("vocabularies.json").items():
+        if "tokens" not in run:  # only cut text
+            continue
         counts = run["counts"] or {}
         rows.append(
             [
@@ -338,8 +340,26 @@ def vocabularies():
     return table(heading, rows)
 
 
+def cuts():
+    """How a pair's tokenizers cut held-out text in two languages and in English."""
+    rows = []
+    for name, run in read("vocabularies.json").items():
+        if "cut, de" not in run:
+            continue
+        row = [name]
+        for language in ("de", "vi"):
+            cut = run[f"cut, {language}"]
+            row.append(f"{cut['tokens']:,}")
+            row += (f"{cut[f'{each}, tokens a word']:.3f}" for each in (language, "en"))
+        rows.append(row)
+    heading = ["", "tokens, de", "tokens a word, German", "English"]
+    heading += ["tokens, vi", "tokens a word, Vietnamese", "English"]
+    return table(heading, rows)
+
+
 TABLES = {
     "vocabularies": vocabularies,
+    "cuts": cuts,
     "first look": first_look,
     "anchors": anchors,
     "win": win,
