@@ -13,6 +13,7 @@ def manifest(**changes):
         "vocabulary": {"mode": "replace", "tokenizer": None},
         "auxiliary": "the PLM's own rows, 16-d",
         "method": {"name": "salt", "options": {}},
+        "output": None,
         "options": {"seed": 7, "aux": "plm"},
         "counts": {"shared": 1234, "made": 56789, "sampled": 0, "special": 3, "anchors": 1200},
         "environment": {"libraries": {"saltlm": "0.1.0"}},
