@@ -156,7 +156,7 @@ def test_each_model_is_adapted_on_the_same_text_and_what_is_there_is_not_done_ag
     assert one == other  # the same text in the same order, which the seed decides
     assert one[0] != one[1]
     more = adapt | {"steps": 4}
-    with pytest.raises(ConfigError, match=r"holds a comparison .*adapt\.json"):
+    with pytest.raises(ConfigError, match=r"holds a comparison .*: steps was 3, is 4"):
         compare(*pair, out, methods="salt", **given | {"adapt": more})
 
 

@@ -11,9 +11,10 @@ from transformers import (
 )
 
 from saltlm.adaptation.config import AdaptConfig
-from saltlm.adaptation.parameters import import_peft, layers_of
+from saltlm.adaptation.parameters import WHOLE, import_peft
 from saltlm.errors import CheckpointError, ConfigError
 from saltlm.models.architecture import check_is_causal_lm, read_config
+from saltlm.models.states import layers_of
 
 
 def read_skeleton(directory: Path, config: AdaptConfig) -> PreTrainedModel:
@@ -96,7 +97,7 @@ def check_methods(skeleton: PreTrainedModel, config: AdaptConfig) -> None:
     if "lora" in kinds:
         import_peft()
     if "top-bottom" in kinds:
-        layers_of(skeleton)
+        layers_of(skeleton, WHOLE)
     if config.checkpointing and not skeleton.supports_gradient_checkpointing:
         raise ConfigError(
             f"{type(skeleton).__name__} cannot recompute its activations",

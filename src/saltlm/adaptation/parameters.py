@@ -21,10 +21,13 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
 from saltlm.adaptation.config import AdaptConfig, LearningRates, StageKind
-from saltlm.errors import CheckpointError, MissingExtraError
+from saltlm.errors import MissingExtraError
 from saltlm.models.logits import output_head
+from saltlm.models.states import layers_of
 from saltlm.record.manifest import FOLDER, read_manifest
 from saltlm.record.provenance import Origin
+
+WHOLE = "use another stage: --set stages=[full]"  # where a model has no list of layers
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def choose_weights(model: PreTrainedModel, kind: StageKind, config: AdaptConfig)
     if kind == "lora":
         add_adapters(model, config)
     elif kind == "top-bottom":
-        layers = layers_of(model)
+        layers = layers_of(model, WHOLE)
         for layer in [*layers[: config.ends], *layers[-config.ends :]]:
             layer.requires_grad_(True)
     for weight in table_weights(model):
@@ -193,22 +196,6 @@ def _fastest(rates: LearningRates, is_new: Bool[Tensor, " v"]) -> float:
     """Return the table's learning rate: that of its fastest rows."""
     present = [rates.new] * bool(is_new.any()) + [rates.shared] * bool((~is_new).any())
     return max(present)
-
-
-def layers_of(model: PreTrainedModel) -> nn.ModuleList:
-    """Return the stack of layers: the list of modules that is as long as the config says.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    n_layers = model.config.get_text_config().num_hidden_layers
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == n_layers:
-            return module
-    raise CheckpointError(
-        f"{type(model).__name__} has no list of {n_layers} layers, so its ends are not known",
-        "use another stage: --set stages=[full]",
-    )
 
 
 def _local(tensor: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from saltlm.evaluation.results import Evaluation
 from saltlm.evaluation.side_by_side import evaluation_rows, labels_of, speed_notes, text_of
 from saltlm.inspection.explain import Explanation
 from saltlm.inspection.finding import Finding
-from saltlm.inspection.pair import Inspection, OnText
+from saltlm.inspection.pair import Inspection
 from saltlm.vocabulary_transfer.result import TransferResult
 
 _MOST_ROWS = 20
@@ -167,11 +167,6 @@ def budget_table(budget: Mapping[str, Any]) -> Table:
     ]
     columns = ("new tokens", "tokens a word", "tokens saved", "occurrences of the rarest")
     return table(f"{budget['tokens']:,} tokens of training: {budget['verdict']}", columns, rows)
-
-
-def _on_text_row(name: str, seen: OnText) -> tuple[object, ...]:
-    survive, lost = f"{seen.round_trip:.1%}", f"{seen.lost:.2%}"
-    return (name, seen.tokens_per_word, seen.bytes_per_token, survive, lost)
 
 
 def _first(ids: Sequence[int]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -70,25 +71,34 @@ class Body:
         )
 
     def layers(self) -> nn.ModuleList:
-        """Return the stack of layers: the list of modules that is as long as the config says.
-
-        Raises:
-            CheckpointError: there is none.
-        """
-        n_layers = getattr(self.model.config.get_text_config(), "num_hidden_layers", None)
-        for module in self.model.modules():
-            if isinstance(module, nn.ModuleList) and len(module) == n_layers:
-                return module
-        raise CheckpointError(
-            f"{type(self.model).__name__} has no list of {n_layers} layers, so states in its"
-            " middle are not known",
-            "leave the input fit out: --set fits.input=false",
-        )
+        """Return the stack of layers; see `layers_of`."""
+        return layers_of(self.model, "leave the input fit out: --set fits.input=false")
 
     def _run(self, rows: Tensor, ids: Tensor) -> None:
         device = self.model.device
         inputs = {"input_ids": ids.unsqueeze(0).to(device), "use_cache": False}
         functional_call(self.model, {self.table: rows.to(device)}, (), inputs)
+
+
+def layers_of(model: PreTrainedModel, otherwise: str) -> nn.ModuleList:
+    """Return the stack of layers: the list of modules that is as long as the config says.
+
+    Args:
+        model: any.
+        otherwise: the next command where there is none.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    n_layers = getattr(model.config.get_text_config(), "num_hidden_layers", None)
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == n_layers:
+            return module
+    raise CheckpointError(
+        f"{type(model).__name__} has no list of {n_layers} layers, so its ends and its middle are"
+        " not known",
+        otherwise,
+    )
 
 
 def load_body(directory: Path, *, device: str, trust_remote_code: bool = False) -> Body:
@@ -125,7 +135,7 @@ def _stop_behind(layer: nn.Module) -> Iterator[list[Tensor]]:
     """Catch what a layer gives, and go no further."""
     states: list[Tensor] = []
 
-    def stop(_: nn.Module, __: object, output: Tensor | tuple[Tensor, ...]) -> None:
+    def stop(_: nn.Module, __: object, output: Tensor | tuple[Any, ...]) -> None:
         states.append(output[0] if isinstance(output, tuple) else output)
         raise _Reached
 

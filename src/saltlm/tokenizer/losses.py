@@ -42,10 +42,10 @@ def losses(tokenizer: Tokenizer, probes: Mapping[str, str] = PROBES) -> list[Los
     return found
 
 
-def new_losses(source: Tokenizer, new: Tokenizer) -> list[Loss]:
+def new_losses(source: Tokenizer, new: Tokenizer, probes: Mapping[str, str] = PROBES) -> list[Loss]:
     """Return what a tokenizer cannot write although another one can."""
-    already = {loss.kind for loss in losses(source)}
-    return [loss for loss in losses(new) if loss.kind not in already]
+    already = {loss.kind for loss in losses(source, probes)}
+    return [loss for loss in losses(new, probes) if loss.kind not in already]
 
 
 def in_words(found: Sequence[Loss]) -> str:

@@ -14,6 +14,7 @@ from saltlm.errors import VocabularyError
 from saltlm.tokenizer.byte_spelling import spell_in_bytes
 from saltlm.tokenizer.carried import UTF8_LETTERS, Carried, digits_at_once, joins_line_breaks
 from saltlm.tokenizer.definition import Definition, Step
+from saltlm.tokenizer.losses import new_losses
 from saltlm.tokenizer.probes import PROBES
 from saltlm.tokenizer.spacing import Spacing, isolated
 from saltlm.tokenizer.tokens import Tokens
@@ -118,13 +119,7 @@ def lost_probes(new: Definition, source: Definition) -> list[str]:
     """Return the names of the probes that come back from a source, and not from a tokenizer."""
     controls = "".join(f"a{token}b {token} c" for token in source.specials[:_CONTROLS])
     probes = {**PROBES, "marks": _MARKS, "control tokens between words": controls}
-    return [name for name, text in probes.items() if not _keeps(new, text) and _keeps(source, text)]
-
-
-def _keeps(definition: Definition, text: str) -> bool:
-    tokenizer = definition.tokenizer
-    ids = tokenizer.encode(text, add_special_tokens=False).ids
-    return str(tokenizer.decode(ids, skip_special_tokens=False)) == text
+    return [loss.kind for loss in new_losses(source.tokenizer, new.tokenizer, probes)]
 
 
 def cannot_be_lossless(reasons: Sequence[str]) -> bool:
