@@ -9,6 +9,8 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
+from saltlm.inspection.check import check
+from saltlm.inspection.finding import Finding
 from saltlm.vocabulary_transfer.transfer import transfer
 from tiny_models import PLMS, SOURCES
 
@@ -75,6 +77,12 @@ def make_model(directory: Path, tokenizers: Mapping[str, Tokenizer], **settings:
     source, plm = write_pair(directory, tokenizers, **settings)
     transfer(source, plm, directory / "out")
     return directory / "out"
+
+
+def faults(directory: Path) -> list[Finding]:
+    """Return what `check` finds amiss; that llama.cpp has no such tokenizer is no fault."""
+    found = [finding for finding in check(directory) if finding.outcome != "ok"]
+    return [finding for finding in found if finding.check != "vocabulary in llama.cpp"]
 
 
 def contents(directory: Path) -> dict[str, bytes]:

@@ -14,7 +14,6 @@ from saltlm.cli.render import budget_table, explanation_table
 from saltlm.config.transfer import load_config
 from saltlm.errors import ConfigError, DataError, OutputError, VocabularyError
 from saltlm.files.hashes import sha256
-from saltlm.inspection.check import check
 from saltlm.inspection.explain import explain
 from saltlm.inspection.pair import inspect
 from saltlm.record.manifest import read_manifest
@@ -25,7 +24,7 @@ from saltlm.tokenizer.prune import prune_tokenizer
 from saltlm.tokenizer.vocabulary import Form, byte_letters
 from saltlm.vocabulary_transfer.transfer import transfer
 from tiny_models import PLMS, SOURCES
-from tiny_pairs import write_side
+from tiny_pairs import faults, write_side
 
 ENGLISH, GERMAN = slice(0, 6), slice(6, 12)
 
@@ -183,7 +182,7 @@ def test_extended(case, write_case, tmp_path, corpus):
     check_new_rows(source, new, plm, result)
     assert new.generation_config.suppress_tokens == [5, 6]
     assert new.generation_config.eos_token_id == source.generation_config.eos_token_id
-    assert [f for f in check(tmp_path / "out") if f.outcome != "ok"] == []
+    assert not faults(tmp_path / "out")
 
     manifest = read_manifest(tmp_path / "out")
     counts = manifest["vocabulary"]["extension"]
@@ -239,7 +238,7 @@ def test_swapped(case, write_case, tmp_path, corpus, german_file):
     assert new.generation_config.eos_token_id == tokenizer.convert_tokens_to_ids(ends)
     for role in ("bos", "eos", "pad"):
         assert getattr(tokenizer, f"{role}_token") == getattr(old_tokenizer, f"{role}_token")
-    assert [f for f in check(tmp_path / "out") if f.outcome != "ok"] == []
+    assert not faults(tmp_path / "out")
     card = (tmp_path / "out/README.md").read_text()
     n_cut = counts["n_source"] - counts["n_kept"]
     assert f"- {n_cut:,} of the source's {counts['n_source']:,} tokens are cut" in card
@@ -284,7 +283,7 @@ def test_another_tokenizer(case, write_case, tmp_path, corpus, tokenizers_by_fam
         ids = ", ".join(map(str, pieces))
         assert explanation_table(row, 5).title.endswith(f", PLM row the mean of its tokens {ids}")
     check_new_rows(source, new, plm, result)
-    assert [f for f in check(tmp_path / "out") if f.outcome != "ok"] == []
+    assert not faults(tmp_path / "out")
 
     vocabulary = read_manifest(tmp_path / "out")["vocabulary"]
     assert vocabulary["composed_rows"] == n_composed >= 2
@@ -320,7 +319,7 @@ def test_pruned(case, write_case, tmp_path, corpus, german_file, tokenizers_by_f
             own = donor.encode(line, add_special_tokens=False).ids
             assert [id for id in record.plm_ids[ids].tolist() if id >= 0] == own
     check_new_rows(source, new, plm, result)
-    assert [f for f in check(tmp_path / "out") if f.outcome != "ok"] == []
+    assert not faults(tmp_path / "out")
     vocabulary = read_manifest(tmp_path / "out")["vocabulary"]
     assert (vocabulary["kept_tokens"], vocabulary["used_tokens"]) == (size, n_used)
     assert vocabulary["tokens_before"] == donor.get_vocab_size()
