@@ -13,6 +13,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
+from hypothesis import settings
 from tokenizers import (
     AddedToken,
     Regex,
@@ -24,6 +25,9 @@ from tokenizers import (
     processors,
     trainers,
 )
+
+settings.register_profile("suite", max_examples=50)
+settings.load_profile("suite")
 
 CORPUS = [
     "The quick brown fox jumps over the lazy dog, and the dog sleeps.",
@@ -66,6 +70,20 @@ def _no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make ``dtype=auto`` the same on every machine."""
     if "torch" in sys.modules:
         monkeypatch.setattr("torch.cpu.get_capabilities", dict, raising=False)
+
+
+@pytest.fixture(scope="session")
+def _few_english(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("english") / "english.txt"
+    file.write_text("\n".join(line for line in CORPUS[:6]), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(autouse=True)
+def _short_english(monkeypatch: pytest.MonkeyPatch, _few_english: Path) -> None:
+    """Leave alone a few lines of English, not the shipped text: to read that takes a second."""
+    if "saltlm.alignment.align" in sys.modules:
+        monkeypatch.setattr("saltlm.alignment.align._ENGLISH", _few_english)
 
 
 @pytest.fixture(scope="session")
