@@ -1,5 +1,6 @@
 """Shared fixtures: a small multilingual text, and a tiny tokenizer of each family made from it."""
 
+import gc
 import json
 import math
 import os
@@ -25,6 +26,9 @@ from tokenizers import (
     processors,
     trainers,
 )
+
+# Model libraries hold millions of objects, which the collector would go through again and again.
+gc.set_threshold(200_000, 50, 50)
 
 settings.register_profile("suite", max_examples=50)
 settings.load_profile("suite")
