@@ -1,4 +1,39 @@
-"""The errors a user can meet: what failed with its values, and the next command to type."""
+"""The errors a user can meet: what failed with its values, and the next command to type.
+
+Values come from files that others wrote, so they are shown as data: nothing in them steers a
+terminal, and none is longer than a line.
+"""
+
+import re
+
+_LINE = 160  # letters of a value
+_MARK = 40  # letters of what says that some are left out
+_WORD = 400  # letters without a space, as long paths have
+_WHOLE = 2000  # letters of a message
+_LONGEST_HINT = 4000
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_LONG_VALUE = re.compile(
+    rf"""'[^'\n]{{{_LINE},}}'|"[^"\n]{{{_LINE},}}"|[^\s'"]{{{_WORD},}}""", re.ASCII
+)
+
+
+def printable(text: str) -> str:
+    """Return text with what would steer a terminal spelled out, as Python writes it."""
+    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def shown(value: object, most: int = _LINE) -> str:
+    """Return a value of somebody's file in one line, its middle left out if that is too long."""
+    text = value if isinstance(value, str) else repr(value)
+    if len(text) > most:
+        text = f"{text[: most // 2]} ...{len(text):,} letters... {text[-most // 4 :]}"
+    text = printable(" ".join(text.split()))
+    return text if len(text) <= most + _MARK else f"{text[:most]}..."
+
+
+def _message(text: str) -> str:
+    text = _LONG_VALUE.sub(lambda found: shown(found[0]), text)
+    return printable(text) if len(text) <= _WHOLE else shown(text, _WHOLE)
 
 
 class SaltlmError(Exception):
@@ -9,10 +44,10 @@ class SaltlmError(Exception):
         hint: the next thing to do, preferably a command to type.
     """
 
-    def __init__(self, what: str, hint: str = "") -> None:
-        super().__init__(what if not hint else f"{what}\nhint: {hint}")
-        self.what = what
-        self.hint = hint
+    def __init__(self, what: str, hint: str) -> None:
+        self.what = _message(what)
+        self.hint = printable(hint)[:_LONGEST_HINT]
+        super().__init__(f"{self.what}\nhint: {self.hint}")
 
 
 class CheckpointError(SaltlmError):

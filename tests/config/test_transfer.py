@@ -9,6 +9,8 @@ from saltlm.errors import ConfigError
 
 AUTO = {"vocabulary": "auto", "budget": "100k", "mode": "extend", "corpus": "de.txt"}
 
+OPTIONS = "docs/options.md lists every option"
+
 
 def load(text, tmp_path, *assignments, **options):
     (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
@@ -58,16 +60,20 @@ def test_values_are_read_as_yaml():
             "did you mean fasttext.dimension?",
         ),
         ("zzzzzz=1", "there is no option 'zzzzzz'", "known: method, corpus, "),
-        ("match=exakt", "option match='exakt': Input should be 'exact', 'symbols'", ""),
-        ("seed=-1", "option seed=-1: Input should be greater than or equal to 0", ""),
-        ("seed=1.5", "option seed=1.5: ", ""),
-        ("aux=", "option aux=None: Input should be a valid string", ""),
-        ("fasttext.model=glove", "option fasttext.model='glove': ", ""),
-        ("special_tokens.roles=7", "option special_tokens.roles=7: ", ""),
+        ("match=exakt", "option match='exakt': Input should be 'exact', 'symbols'", OPTIONS),
+        ("seed=-1", "option seed=-1: Input should be greater than or equal to 0", OPTIONS),
+        ("seed=1.5", "option seed=1.5: ", OPTIONS),
+        ("aux=", "option aux=None: Input should be a valid string", OPTIONS),
+        ("fasttext.model=glove", "option fasttext.model='glove': ", OPTIONS),
+        ("special_tokens.roles=7", "option special_tokens.roles=7: ", OPTIONS),
         ("seed", "--set takes key=value, not 'seed'", "for instance: --set seed=1"),
         ("=3", "--set takes key=value, not '=3'", "for instance: "),
-        ("seed.x.y=1", "'x' in --set seed.x.y=1 is not a section", ""),
-        ("corpus=[a", "--set corpus=[a: the value is not YAML (while parsing", ""),
+        ("seed.x.y=1", "'x' in --set seed.x.y=1 is not a section", OPTIONS),
+        (
+            "corpus=[a",
+            "--set corpus=[a: the value is not YAML (while parsing",
+            "put it in quotes: --set 'corpus=",
+        ),
     ],
 )
 def test_a_wrong_assignment(assignment, what, hint):
@@ -76,7 +82,6 @@ def test_a_wrong_assignment(assignment, what, hint):
     assert caught.value.what.startswith(what)
     assert "\n" not in caught.value.what
     assert caught.value.hint.startswith(hint)
-    assert bool(hint) == bool(caught.value.hint)
 
 
 def test_a_value_in_the_place_of_a_section(tmp_path):

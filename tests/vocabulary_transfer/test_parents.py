@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, T5EncoderModel
 from saltlm.cli.main import cli
 from saltlm.config.transfer import TransferConfig, load_config
 from saltlm.errors import AuxiliaryVectorsError, ConfigError, VocabularyError
+from saltlm.files.markdown import as_markdown
 from saltlm.inspection.pair import inspect
 from saltlm.record.manifest import read_manifest
 from saltlm.record.provenance import Origin
@@ -155,7 +156,7 @@ def test_a_cased_plm_stays_cased_whatever_transformers_makes_of_it(
     result = transfer(source, plm, tmp_path / "out")
     (note,) = [note for note in result.target.notes if "loads another tokenizer" in note]
     assert note in inspect(source, plm).warnings
-    assert note in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert as_markdown(note) in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert AutoTokenizer.from_pretrained(tmp_path / "out").tokenize("Das Haus") == ["ĠDas", "ĠHaus"]
 
 

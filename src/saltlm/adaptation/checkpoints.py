@@ -22,6 +22,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from saltlm.errors import OutputError, TrainingError
 from saltlm.files.atomic import disk_errors, sync
+from saltlm.files.hashes import sha256
+from saltlm.files.json_object import parse_json, read_text
 
 _PARTIAL, _PRUNED = ".partial", ".pruned"
 _WEIGHTS, _OPTIMIZER, _STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
@@ -111,7 +113,9 @@ def save(
             partial.mkdir()
             save_file(dict(weights), partial / _WEIGHTS)
             save_file(dict(optimizer), partial / _OPTIMIZER)
-            (partial / _STATE).write_text(json.dumps(state, indent=2) + "\n")
+            hashes = {name: sha256(partial / name) for name in (_WEIGHTS, _OPTIMIZER)}
+            text = json.dumps({**state, "files": hashes}, indent=2) + "\n"
+            (partial / _STATE).write_text(text, encoding="utf-8")
             sync(partial)
             partial.rename(folder / name)
             sync(folder)
@@ -165,9 +169,12 @@ def read_saved(path: Path) -> Saved:
             f"there is no checkpoint {path}", "--resume auto goes on from the last one in --out"
         )
     try:
-        state = json.loads((path / _STATE).read_text(encoding="utf-8"))
+        state = parse_json(read_text(path / _STATE))
+        for name, written in state.pop("files").items():
+            if sha256(path / name) != written:
+                raise ValueError(f"{name} is not what was written")
         return Saved(path=path, **state)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(path, error) from error
 
 

@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from saltlm.errors import TrainingError
 from saltlm.files.atomic import replace_text
+from saltlm.files.damage import reading
+from saltlm.files.json_object import parse_json
 
 
 def log_metrics(file: Path, row: Mapping[str, Any]) -> None:
@@ -18,8 +21,12 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
     """Return the lines in their order; a last one that was cut off is left out."""
     if not file.is_file():
         return []
-    lines = file.read_text(encoding="utf-8").split("\n")[:-1]
-    return [json.loads(line) for line in lines]
+    with reading(file, TrainingError, f"remove it; what it lacks is a plot: rm {file}"):
+        lines = file.read_text(encoding="utf-8").split("\n")[:-1]
+        rows = [parse_json(line) for line in lines]
+        if any(not isinstance(row["step"], int) for row in rows):
+            raise ValueError("a line has no step")
+    return rows
 
 
 def keep_metrics(file: Path, *, up_to: int) -> None:

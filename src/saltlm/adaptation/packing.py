@@ -29,13 +29,15 @@ from saltlm.errors import DataError, OutputError
 from saltlm.files.atomic import disk_errors, sync
 from saltlm.files.caches import cache_folder
 from saltlm.files.documents import Text, documents, is_endless
+from saltlm.files.hashes import sha256
+from saltlm.files.json_object import parse_json, read_text
 from saltlm.models.logits import document_start
 from saltlm.progress import progress
 from saltlm.tokenizer.fertility import encode_documents
 
 logger = logging.getLogger(__name__)
 
-_LAYOUT = 1  # part of the key: raise it when what a packed file means changes
+_LAYOUT = 2  # part of the key: raise it when what a packed file means changes
 _DOCUMENTS_AT_ONCE = 1000
 
 
@@ -115,14 +117,31 @@ def pack_text(
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     folder = (cache or cache_folder("packed")) / digest[:32]
-    if not (folder / "meta.json").is_file():
+    if not _is_whole(folder):
         with _new_folder(folder) as partial:
             framed = _tokenize(documents([source]), tokenizer, frame)
             n_documents = pack(framed, partial, len(tokenizer), max_tokens=limit)
             if not n_documents:
                 raise DataError(f"{source} holds no document", "give a file with text in it")
-            (partial / "meta.json").write_text(json.dumps({**key, "name": str(source)}, indent=2))
+            hashes = {file.name: sha256(file) for file in sorted(partial.iterdir())}
+            meta = {**key, "name": str(source), "files": hashes}
+            (partial / "meta.json").write_text(json.dumps(meta, indent=2), encoding="utf-8")
     return open_packed(folder, str(source), text)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether the cache has a text, byte for byte; one that is damaged is removed."""
+    if not folder.is_dir():
+        return False
+    try:
+        hashes = dict(parse_json(read_text(folder / "meta.json"))["files"])
+        damaged = [name for name, written in hashes.items() if sha256(folder / name) != written]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        damaged = [str(error)]
+    if damaged:
+        logger.warning("%s is damaged (%s) and is made again", folder, damaged[0])
+        shutil.rmtree(folder)
+    return not damaged
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:

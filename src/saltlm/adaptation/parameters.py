@@ -21,7 +21,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
 from saltlm.adaptation.config import AdaptConfig, LearningRates, StageKind
-from saltlm.errors import MissingExtraError
+from saltlm.errors import CheckpointError, MissingExtraError
+from saltlm.files.damage import reading
 from saltlm.models.logits import output_head
 from saltlm.models.states import layers_of
 from saltlm.record.manifest import FOLDER, read_manifest
@@ -55,9 +56,12 @@ def new_rows(directory: Path, n_rows: int) -> Bool[Tensor, " v"]:
     file = directory / "saltlm" / "provenance.safetensors"
     is_new = torch.zeros(n_rows, dtype=torch.bool)
     if file.is_file():
-        with safe_open(file, "pt") as opened:
+        with (
+            reading(file, CheckpointError, "run saltlm transfer again with --force"),
+            safe_open(file, "pt") as opened,
+        ):
             origin = opened.get_tensor("origin")
-        is_new[: len(origin)] = (origin == Origin.MADE) | (origin == Origin.SAMPLED)
+            is_new[: len(origin)] = (origin == Origin.MADE) | (origin == Origin.SAMPLED)
     return is_new
 
 

@@ -254,5 +254,8 @@ def _suite(config: AdaptConfig) -> Iterator[Task]:
         return
     for item in plan_tasks(suite_named(str(config.suite))):
         if isinstance(item, Failure):
-            raise DataError(f"{item.task} of {config.suite} cannot be measured: {item.reason}")
+            raise DataError(
+                f"{item.task} of {config.suite} cannot be measured: {item.reason}",
+                "saltlm evaluate --list names what can be; or leave out --set suite",
+            )
         yield item

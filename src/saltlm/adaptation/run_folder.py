@@ -22,6 +22,8 @@ from saltlm.adaptation.config import AdaptConfig
 from saltlm.adaptation.metrics import flatten, keep_metrics
 from saltlm.errors import OutputError, TrainingError
 from saltlm.files.atomic import replace_text
+from saltlm.files.damage import reading
+from saltlm.files.json_object import parse_json, read_text
 from saltlm.record.manifest import FOLDER
 
 # What may change from one start of a run to the next without changing what was done so far.
@@ -157,15 +159,21 @@ def recorded_options(folder: RunFolder) -> dict[str, Any]:
     """Return the options of the run that a folder holds; nothing if it holds none."""
     if not folder.record.exists():
         return {}
-    options: dict[str, Any] = json.loads(folder.record.read_text(encoding="utf-8"))["options"]
-    return options
+    return _recorded(folder)["options"]
+
+
+def _recorded(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    with reading(
+        folder.record, TrainingError, "choose another --out, or begin anew with --resume never"
+    ):
+        found = parse_json(read_text(folder.record))
+        return {"options": dict(found["options"]), "inputs": dict(found["inputs"])}
 
 
 def _check_same(folder: RunFolder, run: Mapping[str, Any]) -> None:
     if not folder.record.exists():
         return
-    recorded = json.loads(folder.record.read_text(encoding="utf-8"))
-    old, new = (flatten(values, ".") for values in (recorded, run))
+    old, new = (flatten(values, ".") for values in (_recorded(folder), run))
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     if changed:
         differences = ", ".join(

@@ -58,8 +58,10 @@ def write_adapted(
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         model.save_pretrained(aside)
+        left_out = _WEIGHT_FILES if trust_remote_code else (*_WEIGHT_FILES, "*.py")
         for file in sorted(source.iterdir()):
-            if file.is_file() and not any(file.match(pattern) for pattern in _WEIGHT_FILES):
+            is_left = any(file.match(pattern) for pattern in left_out)
+            if file.is_file() and not is_left:
                 shutil.copyfile(file, aside / file.name)
         _check_same(model, aside, trust_remote_code)
         _write_record(source, aside, folder.out, adaptation)

@@ -3,7 +3,6 @@
 A model keeps them in `vocab/`, with `vectors.cfg` that says whether the table is floret's.
 """
 
-import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from saltlm.auxiliary.floret_format import check_marks, floret_model
 from saltlm.auxiliary.subwords import FloretHash, SubwordModel
 from saltlm.auxiliary.word2vec_format import WordVectors
 from saltlm.errors import AuxiliaryVectorsError, MissingExtraError
+from saltlm.files.json_object import parse_json
 
 _MASK = 2**64 - 1
 _MULTIPLIER = 0xC6A4A7935BD1E995
@@ -152,7 +152,7 @@ def _settings(folder: Path) -> dict[str, Any]:
         return {}
     try:
         with file.open("rb") as opened:
-            settings = json.loads(opened.read(_LARGEST_SETTINGS))
+            settings = parse_json(opened.read(_LARGEST_SETTINGS))
     except (ValueError, RecursionError, OSError) as error:
         raise _damaged(file, str(error)) from error
     if not isinstance(settings, dict):
@@ -165,7 +165,7 @@ def _examples(folder: Path) -> list[str]:
     try:
         with (folder / "strings.json").open("rb") as opened:
             start = opened.read(400).decode(errors="ignore")
-        words: list[str] = json.loads(start[: start.rindex(",")] + "]")
+        words: list[str] = parse_json(start[: start.rindex(",")] + "]")
     except (ValueError, OSError):
         return []
     return [word for word in words if isinstance(word, str) and word.strip()][:3]

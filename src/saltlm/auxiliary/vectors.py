@@ -315,12 +315,12 @@ def _load(file: Path) -> AuxiliaryVectors | None:
             represented = opened.get_tensor("represented")
             rows = opened.get_tensor("rows")
             description = opened.metadata()["description"]
-    except (SafetensorError, OSError, KeyError, TypeError) as error:
+        matrix = torch.zeros(len(represented), rows.shape[1])
+        matrix[represented] = rows
+        return AuxiliaryVectors(matrix, represented, description)
+    except (SafetensorError, OSError, KeyError, TypeError, IndexError, RuntimeError) as error:
         logger.warning("ignoring the damaged cache file %s: %s", file, error)
         return None
-    matrix = torch.zeros(len(represented), rows.shape[1])
-    matrix[represented] = rows
-    return AuxiliaryVectors(matrix, represented, description)
 
 
 def _save(vectors: AuxiliaryVectors, file: Path) -> None:

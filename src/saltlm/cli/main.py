@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from saltlm.errors import SaltlmError
+from saltlm.errors import SaltlmError, printable, shown
 from saltlm.version import __version__
 
 # In the order in which they are used. The text is repeated here so that --help loads no verb.
@@ -71,6 +71,8 @@ def cli(verbose: bool, quiet: bool) -> None:
         os.environ["TQDM_DISABLE"] = "1"
     level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    for handler in logging.root.handlers:
+        handler.setFormatter(_Plain())
     logging.getLogger("saltlm").setLevel(level)
 
 
@@ -78,15 +80,32 @@ def main(args: Sequence[str] | None = None) -> Any:
     """Run the command line; an error becomes one message and exit code 1, never a traceback."""
     try:
         return cli.main(args=args, prog_name="saltlm", standalone_mode=True)
-    except Exception as error:
-        if os.environ.get("SALTLM_DEBUG"):
+    except BaseException as error:
+        if isinstance(error, SystemExit | KeyboardInterrupt) or os.environ.get("SALTLM_DEBUG"):
             raise
         message = str(error)
         if not isinstance(error, SaltlmError):
-            hint = "this should not happen: SALTLM_DEBUG=1 shows where it did, please report it"
-            message = f"{type(error).__name__}: {error}\nhint: {hint}"
+            message = f"{type(error).__name__}: {shown(str(error), 400)}\nhint: {_advice(error)}"
         click.echo(f"error: {message}", err=True)
         sys.exit(1)
+
+
+def _advice(error: BaseException) -> str:
+    """Return what to do about an error that is not saltlm's own."""
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        return (
+            "free memory, or take a larger machine: saltlm inspect SOURCE PLM says what is needed"
+        )
+    if isinstance(error, OSError):
+        return "check that path, its permissions and its disk, then give the same command again"
+    return "this should not happen: SALTLM_DEBUG=1 shows where it did, please report it"
+
+
+class _Plain(logging.Formatter):
+    """What a log says of others' files steers no terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from saltlm.comparison.curves import convergence_rows
 from saltlm.comparison.results import Comparison, Point
 from saltlm.comparison.score import PairScores
 from saltlm.comparison.show import comparison_rows
+from saltlm.errors import printable
 from saltlm.evaluation.results import Evaluation
 from saltlm.evaluation.side_by_side import evaluation_rows, labels_of, speed_notes, text_of
 from saltlm.inspection.explain import Explanation
@@ -33,7 +34,7 @@ def show(table: Table) -> None:
     if not console.is_terminal:
         console = Console(width=_PIPE_WIDTH)
     title, table.title = table.title, None
-    console.print(Text(f"\n{title}", style="bold"))
+    console.print(Text(f"\n{printable(str(title))}", style="bold"))
     if table.row_count:
         console.print(table)
 
@@ -52,7 +53,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 def _text(cell: object) -> str:
     if isinstance(cell, float):
         return f"{cell:.3f}"
-    return f"{cell:,}" if isinstance(cell, int) else str(cell)
+    return f"{cell:,}" if isinstance(cell, int) else printable(str(cell))
 
 
 def explanation_table(explanation: Explanation, top: int) -> Table:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from saltlm.comparison.results import Point
 from saltlm.errors import MissingExtraError
@@ -26,7 +27,8 @@ def plot_curves(
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context({"svg.hashsalt": "saltlm", "svg.fonttype": "none", "font.size": 9}):
+    looks: Any = {"svg.hashsalt": "saltlm", "svg.fonttype": "none", "font.size": 9}
+    with mpl.rc_context({**looks, "text.parse_math": False}):  # a name is no formula
         figure = Figure(figsize=(12, 3.6 * len(untouched)), layout="constrained")
         grid = figure.subplots(len(untouched), 3, sharex="col", sharey="row", squeeze=False)
         for (text, before), row in zip(untouched.items(), grid, strict=True):

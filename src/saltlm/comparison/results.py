@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from saltlm.comparison.untrained import NewRowMass, TableReport
 from saltlm.errors import CheckpointError
 from saltlm.evaluation.results import Evaluation
 from saltlm.files.atomic import replace_text
+from saltlm.files.json_object import parse_json, read_text
 from saltlm.scoring.holdout import Score
 
 COMPARISON_SCHEMA = 1
@@ -236,8 +237,8 @@ class Comparison:
         """
         file = Path(out) / _FILE if Path(out).is_dir() else Path(out)
         try:
-            return cls.from_json(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, KeyError, TypeError, ValueError, ValidationError) as error:
+            return cls.from_json(parse_json(read_text(file)))
+        except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
             reason = " ".join(str(error).split())
             raise CheckpointError(
                 f"{file} cannot be read as a comparison: {type(error).__name__}: {reason}",

@@ -9,8 +9,9 @@ from typing import Any
 
 from saltlm.adaptation.metrics import flatten
 from saltlm.comparison.results import UNTOUCHED, AdaptedRun, MethodResult
-from saltlm.errors import ConfigError, SaltlmError
+from saltlm.errors import CheckpointError, ConfigError, SaltlmError
 from saltlm.files.atomic import replace_text
+from saltlm.files.damage import reading
 from saltlm.files.json_object import read_json
 from saltlm.methods.registry import Choice
 from saltlm.scoring.holdout import FAILURES
@@ -24,11 +25,18 @@ def collect(out: Path, failed: Sequence[MethodResult | AdaptedRun] = ()) -> dict
     Args:
         out: the directory.
         failed: what has just failed.
+
+    Raises:
+        CheckpointError: one of them is damaged.
     """
     files = sorted(out.glob("*.json"))
-    found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    found = [read_json(file) for file in files]
     found += [result.to_json() for result in failed]
-    results = [result for result in found if "method" in result]
+    with reading(out, CheckpointError, "remove the damaged result, and give the command again"):
+        return _by_method([result for result in found if "method" in result])
+
+
+def _by_method(results: Sequence[Mapping[str, Any]]) -> dict[str, MethodResult]:
     first = {result["method"]: dict(result) for result in results if "seed" not in result}
     for result in results:
         if "seed" in result:

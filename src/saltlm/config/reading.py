@@ -9,10 +9,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from saltlm.errors import ConfigError
+from saltlm.config.yaml_text import parse_yaml
+from saltlm.errors import ConfigError, shown
+
+_OPTIONS = "docs/options.md lists every option, and saltlm VERB --help those with a flag"
 
 
 class Section(BaseModel):
@@ -21,6 +23,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+_LARGEST = 10**6  # bytes of a file of options
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 
 
@@ -64,12 +67,13 @@ def read_values(start: Section | str | Path | None, assignments: Iterable[str]) 
         for section in sections:
             place = place.setdefault(section, {})
             if not isinstance(place, dict):
-                raise ConfigError(f"{section!r} in --set {assignment} is not a section")
+                raise ConfigError(f"{section!r} in --set {assignment} is not a section", _OPTIONS)
         try:
-            place[last] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            place[last] = parse_yaml(text)
+        except ValueError as error:
             raise ConfigError(
-                f"--set {assignment}: the value is not YAML ({_one_line(error)})"
+                f"--set {assignment}: the value is not YAML ({error})",
+                f"put it in quotes: --set '{key}=\"VALUE\"'",
             ) from error
     return values
 
@@ -92,9 +96,10 @@ def validated(schema: type[SomeSection], values: dict[str, Any]) -> SomeSection:
         where = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         if not where:  # values that do not fit together
-            raise ConfigError(message) from error
+            raise ConfigError(message, _OPTIONS) from error
         if first["type"] != "extra_forbidden":
-            raise ConfigError(f"option {where}={first['input']!r}: {message}") from error
+            value = shown(repr(first["input"]))
+            raise ConfigError(f"option {where}={value}: {message}", _OPTIONS) from error
         known = _paths(schema)
         near = difflib.get_close_matches(where, known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else "known: " + ", ".join(known)
@@ -108,16 +113,16 @@ def read_yaml(file: Path) -> dict[str, Any]:
         ConfigError: it cannot be read, or holds something else.
     """
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file} cannot be read as YAML: {_one_line(error)}") from error
+        if (size := file.stat().st_size) > _LARGEST:
+            raise ValueError(f"it has {size:,} bytes; options take fewer than {_LARGEST:,}")
+        values = parse_yaml(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file} cannot be read as YAML: {error}", _OPTIONS) from error
     if not isinstance(values, dict | None):
-        raise ConfigError(f"{file} holds a {type(values).__name__}, not options as 'key: value'")
+        raise ConfigError(
+            f"{file} holds a {type(values).__name__}, not options as 'key: value'", _OPTIONS
+        )
     return {str(key): value for key, value in (values or {}).items()}
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _paths(section: type[BaseModel], prefix: str = "") -> list[str]:

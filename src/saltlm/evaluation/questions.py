@@ -1,6 +1,5 @@
 """Question answering from files in SQuAD's layout (MLQA, XQuAD), as a task of the harness."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,9 +13,14 @@ from saltlm.evaluation.harness import harness_task, quiet
 from saltlm.evaluation.results import hash_of
 from saltlm.evaluation.task import Task
 from saltlm.files.documents import whole_text
+from saltlm.files.json_object import parse_json
 
 logger = logging.getLogger(__name__)
 
+_LAYOUT = (
+    'the layout is {"data": [{"paragraphs": [{"context": ..., "qas": [{"id": ..., "question": ...,'
+    ' "answers": [{"text": ...}]}]}]}]}'
+)
 _LONGEST = 128  # tokens of an answer; it ends with its line
 
 Question = dict[str, Any]  # context, question, answers: what a harness task calls a document
@@ -31,12 +35,12 @@ def read_questions(file: Path) -> list[Question]:
     text = whole_text(file)
     try:
         paragraphs = [
-            paragraph for article in json.loads(text)["data"] for paragraph in article["paragraphs"]
+            paragraph for article in parse_json(text)["data"] for paragraph in article["paragraphs"]
         ]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{file} is not in SQuAD's layout: {type(error).__name__}: {error}",
-            'it is {"data": [{"paragraphs": [{"context": ..., "qas": [...]}]}]}',
+            _LAYOUT,
         ) from error
     found = []
     for number, paragraph in enumerate(paragraphs, start=1):
@@ -48,10 +52,10 @@ def read_questions(file: Path) -> list[Question]:
                 'its qas are [{"id": ..., "question": ..., "answers": [{"text": ...}]}]',
             ) from error
     if not found:
-        raise ConfigError(f"{file} holds no question")
+        raise ConfigError(f"{file} holds no question", _LAYOUT)
     for question in found:
         if not question["answers"]:
-            raise ConfigError(f"{file}: question {question['id']} has no answer")
+            raise ConfigError(f"{file}: question {question['id']} has no answer", _LAYOUT)
     return found
 
 

@@ -130,7 +130,10 @@ def retrieval_task(pairs: Sequence[SentencePair], seed: int) -> Task:
 def ranking_task(pairs: Sequence[SentencePair], n_distractors: int, seed: int) -> Task:
     """Return the task: the right translation among wrong ones is the cheapest."""
     if len(pairs) <= n_distractors:
-        raise ConfigError(f"{len(pairs)} pairs do not have {n_distractors} distractors for each")
+        raise ConfigError(
+            f"{len(pairs)} pairs do not have {n_distractors} distractors for each",
+            f"give more pairs, or distractors: {max(1, len(pairs) - 1)} in --suite FILE.yaml",
+        )
     sides = [pair.english for pair in pairs], [pair.target for pair in pairs]
     candidates = draw_candidates(len(pairs), n_distractors, seed)
 

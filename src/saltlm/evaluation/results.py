@@ -14,8 +14,11 @@ from typing import Any, Literal, TypedDict
 
 import numpy as np
 
+from saltlm.errors import CheckpointError
 from saltlm.files.atomic import replace_text
+from saltlm.files.damage import reading
 from saltlm.files.hashes import sha256
+from saltlm.files.json_object import parse_json, read_text
 from saltlm.scoring.bootstrap import percentiles, resampled_sums
 
 SCHEMA = 1
@@ -187,8 +190,20 @@ def model_hash(directory: Path) -> str:
 
 
 def read_result(file: Path) -> Result:
-    """Return what `write_result` wrote."""
-    result: Result = json.loads(file.read_text(encoding="utf-8"))
+    """Return what `write_result` wrote.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    with reading(file, CheckpointError, f"the same command measures it again after: rm {file}"):
+        result: Result = parse_json(read_text(file))
+        for metric in result["metrics"].values():
+            float(metric["value"]), int(metric["n"])
+            np.array(metric["items"] or [[0.0]], np.float64)
+            if missing := Metric.__annotations__.keys() - metric.keys():
+                raise ValueError(f"a metric has no {min(missing)}")
+        if missing := Result.__annotations__.keys() - result.keys():
+            raise ValueError(f"it has no {min(missing)}")
     return result
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from saltlm.errors import ConfigError
 from saltlm.evaluation.results import BUSY, Evaluation, Failure, Metric, Result, difference_interval
 from saltlm.files.atomic import replace_text
+from saltlm.files.markdown import as_markdown
 from saltlm.record.card import with_evaluation
 from saltlm.record.manifest import FOLDER
 
@@ -125,16 +126,19 @@ def evaluation_markdown(evaluation: Evaluation, *, heading: str = "# Evaluation"
     """Return the table, what it means, and what failed."""
     labels = labels_of(evaluation)
     lines = [
-        "| task | metric | n | " + " | ".join(labels) + " |",
+        "| task | metric | n | " + " | ".join(map(as_markdown, labels)) + " |",
         "|---" * (3 + len(labels)) + "|",
     ]
     for row in evaluation_rows(evaluation):
         n = next(cell.metric["n"] for cell in row.cells if cell.metric)
         cells = " | ".join(text_of(cell, bold="**") for cell in row.cells)
-        lines.append(f"| {row.task} | {row.metric} | {n:,} | {cells} |")
-    parts = [heading, "\n".join(lines), LEGEND, *speed_notes(evaluation)]
+        names = f"{as_markdown(row.task)} | {as_markdown(row.metric)}"
+        lines.append(f"| {names} | {n:,} | {cells} |")
+    parts = [heading, "\n".join(lines), LEGEND, *map(as_markdown, speed_notes(evaluation))]
     if evaluation.failures:
-        parts.append("\n".join(f"- {failure_text(failure)}" for failure in evaluation.failures))
+        parts.append(
+            "\n".join(f"- {as_markdown(failure_text(failure))}" for failure in evaluation.failures)
+        )
     return "\n\n".join(parts) + "\n"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from saltlm.errors import DataError
 from saltlm.files.bad_rows import BadRow
 from saltlm.files.characters import LONGEST, Characters, too_long
+from saltlm.files.json_object import parse_json
 from saltlm.files.source import Source
 
 _CHUNK = 1 << 16
@@ -77,8 +78,8 @@ def json_array(characters: Characters) -> Iterator[JsonRow]:
 
 def _parsed(line: str) -> Any:
     try:
-        return json.loads(line)
-    except (ValueError, RecursionError):  # what is nested deeper than any row of text
+        return parse_json(line)
+    except ValueError:  # also what is nested deeper than any row of text
         return None
 
 

@@ -9,14 +9,16 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from saltlm.errors import CheckpointError, SaltlmError
-from saltlm.files.atomic import put_back
+from saltlm.errors import CheckpointError, SaltlmError, shown
 from saltlm.inspection.downstream import handover_findings
 from saltlm.inspection.finding import Check, Finding, advice, verdict
 from saltlm.models.architecture import read_config
 from saltlm.models.checkpoint import open_checkpoint
+from saltlm.models.hub import local_directory
 from saltlm.models.token_tables import Tables, read_tables
 from saltlm.record.manifest import read_manifest
+from saltlm.tokenizer.chat import render_chat
+from saltlm.tokenizer.load import open_tokenizer
 from saltlm.tokenizer.losses import in_words, losses
 from saltlm.tokenizer.probes import PROBES
 
@@ -40,15 +42,14 @@ def check(directory: str | Path, *, trust_remote_code: bool = False) -> Check:
     except SaltlmError as error:
         findings.append(Finding("readable", "failed", error.what))
     except Exception as error:  # what transformers raises on a broken directory is not listed
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        reason = shown(f"{type(error).__name__}: {error}".partition("\n")[0])
         findings.append(Finding("loads in transformers", "failed", reason))
     return Check(directory, tuple(findings))
 
 
 def _checks(directory: Path, trust_remote_code: bool) -> Iterator[Finding]:
-    put_back(directory)
-    if not directory.is_dir():
-        raise CheckpointError(f"{directory} is not a directory")
+    if local_directory(directory) is None:
+        raise CheckpointError(f"{directory} is not a directory", "saltlm check DIR takes a model's")
     config = read_config(directory, trust_remote_code=trust_remote_code)
     names = _named_tensors(directory)
     tables = read_tables(
@@ -60,7 +61,9 @@ def _checks(directory: Path, trust_remote_code: bool) -> Iterator[Finding]:
     )
     yield from _table_findings(tables)
     if not (directory / "tokenizer.json").is_file():
-        raise CheckpointError(f"{directory} has no tokenizer.json")
+        raise CheckpointError(
+            f"{directory} has no tokenizer.json", "save it there with tokenizer.save_pretrained()"
+        )
 
     from transformers import AutoTokenizer
 
@@ -127,7 +130,7 @@ def _table_findings(tables: Tables) -> Iterator[Finding]:
 
 def _tokenizer_findings(directory: Path, tokenizer: Any) -> Iterator[Finding]:
     """What transformers loads is the tokenizer of the file, and text survives it."""
-    plain = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    plain = open_tokenizer(directory / "tokenizer.json")
     text = _sample_text(plain)
     ids = plain.encode(text, add_special_tokens=False).ids
     loaded = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -153,7 +156,7 @@ def _rendered_chat(tokenizer: Any) -> dict[str, str]:
         return {}
     turns = [{"role": "user", "content": "How are you?\n\n- well\n- not well"}]
     try:
-        return {"the chat template": tokenizer.apply_chat_template(turns, tokenize=False)}
+        return {"the chat template": render_chat(tokenizer, turns, is_open=False)}
     except Exception:  # what is wrong with a template is told by the handover findings
         return {}
 

@@ -9,16 +9,17 @@ from typing import Any
 
 import torch
 import transformers
-from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from saltlm.errors import VocabularyError
+from saltlm.errors import SaltlmError, VocabularyError
 from saltlm.files.json_object import read_json
 from saltlm.inspection.finding import Finding, advice, verdict
 from saltlm.models.architecture import read_config
 from saltlm.models.checkpoint import Checkpoint, open_checkpoint
 from saltlm.models.older_keys import missing_older_keys
+from saltlm.tokenizer.chat import render_chat
 from saltlm.tokenizer.llama_cpp import llama_cpp_vocabulary
+from saltlm.tokenizer.load import open_tokenizer
 
 _MARKER = re.compile(r"<[|｜][^|｜\s]+[|｜]>|<(?:start|end)_of_\w+>|</?s>")  # noqa: RUF001
 _QUESTION = "How are you?"
@@ -84,7 +85,7 @@ def _older_reader_finding(directory: Path) -> Finding:
 
 def _llama_cpp_finding(directory: Path) -> Finding:
     """llama.cpp has no tokenizer.json, but tokenizers of its own; what each does, was measured."""
-    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    tokenizer = open_tokenizer(directory / "tokenizer.json")
     try:
         vocabulary = llama_cpp_vocabulary(tokenizer, tokenizer.get_vocab_size())
     except VocabularyError as error:
@@ -129,11 +130,10 @@ def _setting_findings(tokenizer: Any, model: Any) -> Iterator[Finding]:
 def _chat_findings(tokenizer: Any) -> Iterator[Finding]:
     """The template renders, and each of its markers is one token."""
     try:
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": _QUESTION}], tokenize=False, add_generation_prompt=True
-        )
-    except Exception as error:  # jinja2's, and whatever the template raises itself
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        turns = [{"role": "user", "content": _QUESTION}]
+        text = render_chat(tokenizer, turns, is_open=True)
+    except Exception as error:  # of several templates, none may be the default
+        reason = error.what if isinstance(error, SaltlmError) else str(error).partition("\n")[0]
         yield verdict("chat template renders", False, reason)
         return
     yield verdict("chat template renders", _QUESTION in text, repr(text[-80:]))

@@ -9,8 +9,9 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from saltlm.errors import CheckpointError, VocabularyError
-from saltlm.files.atomic import put_back
+from saltlm.models.hub import local_directory
 from saltlm.record.provenance import Origin, Provenance
+from saltlm.tokenizer.load import open_tokenizer
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,13 @@ def explain(directory: str | Path, tokens: str | Sequence[str]) -> list[Explanat
         VocabularyError: an id beyond the vocabulary, or a text that gives no token.
     """
     directory = Path(directory)
-    put_back(directory)
+    local_directory(directory)
     tokens = [tokens] if isinstance(tokens, str) else tokens
     provenance = Provenance.load(directory)
     file = directory / "tokenizer.json"
     if not file.is_file():
         raise CheckpointError(f"{directory} has no tokenizer.json", f"saltlm check {directory}")
-    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer = open_tokenizer(file)
     place_of = {int(id): place for place, id in enumerate(provenance.new_ids.tolist())}
     return [
         _explain_id(id, provenance, place_of.get(id), tokenizer)

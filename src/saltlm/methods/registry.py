@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from saltlm.errors import ConfigError
+from saltlm.config.yaml_text import parse_yaml
+from saltlm.errors import ConfigError, shown
 
 
 class Method(NamedTuple):
@@ -181,7 +181,12 @@ def _parse_side(text: str) -> Choice:
                 f"method {text!r}: {assignment!r} is not option=value",
                 "for instance: --method salt:ridge=0.1:centred=true",
             )
-        options[key] = yaml.safe_load(value)
+        try:
+            options[key] = parse_yaml(value)
+        except ValueError as error:
+            raise ConfigError(
+                f"method {text!r}: {value!r} is no value: {error}", "saltlm score --list"
+            ) from error
     return choose_method(name, options)
 
 
@@ -200,7 +205,9 @@ def choose_method(name: str, options: Mapping[str, Any] | None = None) -> Choice
             values[key] = TypeAdapter(parameters[key].annotation).validate_python(value)
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
-            raise ConfigError(f"option {key}={value!r} of {name}: {reason}") from error
+            raise ConfigError(
+                f"option {key}={shown(repr(value))} of {name}: {reason}", "saltlm score --list"
+            ) from error
     return Choice(name, values)
 
 

@@ -258,7 +258,10 @@ def _read_dictionary(path: Path) -> Iterable[tuple[str, str]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the dictionary {path} cannot be read: {error}") from error
+        raise ConfigError(
+            f"the dictionary {path} cannot be read: {error}",
+            "a dictionary is UTF-8 text; a line is a source word, a tab and its translation",
+        ) from error
     for number, line in enumerate(lines, start=1):
         words = line.split("\t") if "\t" in line else line.split()
         if len(words) != 2:

@@ -5,7 +5,6 @@ keeps the peak memory at the tensors asked for. The safetensors library judges e
 """
 
 import hashlib
-import json
 import pickle
 import re
 import struct
@@ -19,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from saltlm.errors import CheckpointError
+from saltlm.files.json_object import parse_json, read_text
 
 CHUNK_BYTES = 8 * 2**20
 
@@ -156,7 +156,10 @@ def dtype_name(dtype: torch.dtype) -> str:
         CheckpointError: safetensors has no such dtype.
     """
     if dtype not in _DTYPE_NAMES:
-        raise CheckpointError(f"safetensors cannot hold a tensor of dtype {dtype}")
+        raise CheckpointError(
+            f"safetensors cannot hold a tensor of dtype {dtype}",
+            "use a copy of the model whose weights are stored as BF16, F16 or F32",
+        )
     return _DTYPE_NAMES[dtype]
 
 
@@ -222,7 +225,7 @@ def _open_shards(directory: Path, shards: list[str], index: Path | None = None) 
 
 def _read_index(index: Path) -> dict[str, str]:
     try:
-        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        weight_map = parse_json(read_text(index))["weight_map"]
         shards = [str(shard) for shard in weight_map.values()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
@@ -257,7 +260,7 @@ def _safetensors_entries(file: Path) -> tuple[list[TensorEntry], dict[str, str]]
         raise CheckpointError(*_explain_corrupt(file, error)) from None
     with file.open("rb") as raw:
         (header_bytes,) = struct.unpack("<Q", raw.read(8))
-        header = json.loads(raw.read(header_bytes))
+        header = parse_json(raw.read(header_bytes))
     header.pop("__metadata__", None)
     data = 8 + header_bytes
     entries = [

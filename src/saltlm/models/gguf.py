@@ -22,6 +22,7 @@ from saltlm.errors import CheckpointError, MissingExtraError, OutputError
 from saltlm.files.atomic import new_directory
 from saltlm.files.caches import cache_folder
 from saltlm.files.hashes import sha256
+from saltlm.files.markdown import as_markdown
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.save import save_tokenizer
 from saltlm.tokenizer.special_tokens import LoadedTokenizer, special_tokens_of
@@ -263,7 +264,7 @@ def _card(gguf: Path, header: _Header) -> str:
     front = f"---\n{yaml.safe_dump({'license': licence})}---\n\n" if licence else ""
     counts = ", ".join(f"{count} {name}" for name, count in header.types.items())
     return (
-        f"{front}# {header.strings.get('general.name', gguf.stem)}\n\n"
+        f"{front}# {as_markdown(header.strings.get('general.name', gguf.stem))}\n\n"
         f"**Dequantised** from `{gguf.name}` ({counts} tensors): the weights are plain numbers "
         "again, but what quantisation rounded away is lost.\n"
     )

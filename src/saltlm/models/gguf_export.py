@@ -27,6 +27,7 @@ from saltlm.errors import (
 from saltlm.files.atomic import disk_errors
 from saltlm.files.json_object import read_json
 from saltlm.models.checkpoint import Checkpoint, open_checkpoint
+from saltlm.models.hub import local_directory
 from saltlm.models.llama_cpp_ids import has_llama_cpp, llama_cpp_ids
 from saltlm.tokenizer.llama_cpp import LlamaCppVocabulary, llama_cpp_vocabulary
 from saltlm.tokenizer.load import load_tokenizer
@@ -97,6 +98,7 @@ def export(
     if unknown := [name for name in allow if name not in may_differ]:
         raise ConfigError(f"no probe {unknown[0]!r}", f"the probes are: {', '.join(may_differ)}")
     _check_place(out, force)
+    local_directory(directory)
     writer_class = _writer_class(directory)
     tokenizer = load_tokenizer(directory)
     vocabulary = llama_cpp_vocabulary(tokenizer, _n_rows(directory))

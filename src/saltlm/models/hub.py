@@ -5,6 +5,7 @@ from pathlib import Path
 
 from saltlm.errors import CheckpointError
 from saltlm.files.atomic import put_back
+from saltlm.files.links import check_links
 
 _LOG = logging.getLogger(__name__)
 
@@ -27,14 +28,13 @@ def resolve_model(ref: str, *, with_weights: bool = True) -> Path:
         The model directory.
 
     Raises:
-        CheckpointError: a path that is no directory, a GGUF file that cannot be read, or a model
-            that is neither cached nor reachable.
+        CheckpointError: a path that is no directory, a link out of it, a GGUF file that cannot be
+            read, or a model that is neither cached nor reachable.
         MissingExtraError: a GGUF file needs the ``gguf`` extra.
     """
     path = Path(ref).expanduser()
-    put_back(path)
-    if path.is_dir():
-        return path
+    if (directory := local_directory(path)) is not None:
+        return directory
     if path.suffix.lower() == ".gguf":
         from saltlm.models.gguf import cached_directory
 
@@ -48,6 +48,19 @@ def resolve_model(ref: str, *, with_weights: bool = True) -> Path:
             f"{ref} does not exist", "check the path, or give a Hub id such as owner/name"
         )
     return _fetch(ref, with_weights=with_weights)
+
+
+def local_directory(path: Path) -> Path | None:
+    """Return a model directory on disk, put back if a killed run had moved it away; None: no such.
+
+    Raises:
+        CheckpointError: a link in it leads elsewhere.
+    """
+    put_back(path)
+    if not path.is_dir():
+        return None
+    check_links(path)
+    return path
 
 
 def revision_of(directory: Path) -> str | None:

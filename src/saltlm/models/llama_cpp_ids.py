@@ -42,7 +42,10 @@ def llama_cpp_ids(file: Path, texts: Sequence[tuple[str, bool]]) -> list[list[in
     if done.returncode:
         lines = [line for line in (done.stderr + done.stdout).splitlines() if "error" in line]
         reason = lines[-1].strip() if lines else f"it ended with {done.returncode}"
-        raise CheckpointError(f"llama.cpp cannot load what was written: {reason}")
+        raise CheckpointError(
+            f"llama.cpp cannot load what was written: {reason}",
+            "serve the directory with what reads tokenizer.json: transformers, vLLM, mlx-lm",
+        )
     ids: list[list[int]] = json.loads(done.stdout.splitlines()[-1])
     return ids
 

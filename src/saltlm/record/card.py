@@ -6,12 +6,15 @@ from pathlib import Path
 import jinja2
 import yaml
 
+from saltlm.config.yaml_text import parse_yaml
+from saltlm.errors import shown
+from saltlm.files.markdown import as_markdown
 from saltlm.methods.registry import METHODS
 from saltlm.record.manifest import Manifest
 
 _TEMPLATE = """\
 ---
-{{ metadata }}---
+{{ metadata | safe }}---
 
 # {{ name }}
 
@@ -64,12 +67,13 @@ a centred cosine of {{ "%.3f" | format(yardstick.cosine.value) }} and a norm rat
 are nearest to their own row.
 {%- endif %}
 {%- for note in notes %}
-{{- "\n" if loop.first }}
+{%- if loop.first %}
+{% endif %}
 - {{ note }}
 {%- endfor %}
 
 ```yaml
-{{ options }}```
+{{ options | safe }}```
 
 Every row's origin, neighbours and coefficients are in `saltlm/provenance.safetensors`
 (`saltlm explain DIR TOKEN`), the inputs' hashes in `saltlm/manifest.json`.
@@ -83,7 +87,9 @@ _ORIGINS = {
     "kept": "copied from the source: the token is not the PLM's",
     "padding": "of no token: the mean of all others, up to a round number of rows",
 }
+_NEVER_FOLDED = 10**9  # so that no part of a value begins a line, and ends the block
 _BEGIN, _END = "<!-- saltlm evaluate -->", "<!-- /saltlm evaluate -->"
+_LONGEST_HEAD = 2**22  # bytes of a card in which its front matter ends; with tables of results too
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?\n)---\s*$", re.DOTALL | re.MULTILINE)
 
 
@@ -92,13 +98,14 @@ def licence_of(directory: Path) -> str | None:
     card = directory / "README.md"
     if not card.is_file():
         return None
-    front = _FRONT_MATTER.match(card.read_text(encoding="utf-8", errors="replace"))
+    with card.open("rb") as opened:
+        front = _FRONT_MATTER.match(opened.read(_LONGEST_HEAD).decode("utf-8", errors="replace"))
     try:
-        metadata = yaml.safe_load(front[1]) if front else None
-    except yaml.YAMLError:
+        metadata = parse_yaml(front[1]) if front else None
+    except ValueError:
         return None
     licence = metadata.get("license") if isinstance(metadata, dict) else None
-    return str(licence) if licence else None
+    return shown(str(licence)) if licence else None
 
 
 def model_card(name: str, manifest: Manifest) -> str:
@@ -122,7 +129,9 @@ def model_card(name: str, manifest: Manifest) -> str:
     licences = {parent["licence"] for parent in parents}
     if len(licences) == 1 and None not in licences:
         metadata["license"] = licences.pop()
-    environment = jinja2.Environment(keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        keep_trailing_newline=True, undefined=jinja2.StrictUndefined, finalize=_as_text
+    )
     return environment.from_string(_TEMPLATE).render(
         name=name,
         metadata=yaml.safe_dump(metadata, sort_keys=False),
@@ -142,8 +151,13 @@ def model_card(name: str, manifest: Manifest) -> str:
         output=(manifest["output"] or {}).get("name"),
         methods=METHODS,
         adaptations=manifest.get("adaptations", ()),
-        options=yaml.safe_dump(manifest["options"], sort_keys=False),
+        options=yaml.safe_dump(manifest["options"], sort_keys=False, width=_NEVER_FOLDED),
     )
+
+
+def _as_text(value: object) -> object:
+    """What others wrote (names, licences, notes with tokens) is text in the card, and no mark."""
+    return as_markdown(value) if type(value) is str else value
 
 
 def with_evaluation(card: str, section: str) -> str:

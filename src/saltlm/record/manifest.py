@@ -11,6 +11,7 @@ from typing import Any, Literal, TypedDict
 import torch
 
 from saltlm.errors import CheckpointError
+from saltlm.files.json_object import parse_json, read_text
 from saltlm.version import __version__
 
 FOLDER = "saltlm"
@@ -109,8 +110,8 @@ def read_manifest(directory: Path) -> Manifest:
     """
     file = directory / FOLDER / "manifest.json"
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        found = parse_json(read_text(file))
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} cannot be read: {error}", _MAKE_IT) from error
     if not isinstance(found, dict):
         raise CheckpointError(f"{file} holds a {type(found).__name__}, not a record", _MAKE_IT)

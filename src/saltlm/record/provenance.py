@@ -6,11 +6,13 @@ from enum import IntEnum
 from pathlib import Path
 
 from jaxtyping import Float, Int64, UInt8
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from saltlm.errors import CheckpointError
+from saltlm.files.damage import reading
+from saltlm.files.json_object import parse_json
 from saltlm.methods.linear import Fit
 from saltlm.methods.neighbours import Neighbours
 from saltlm.record.manifest import FOLDER
@@ -91,19 +93,41 @@ class Provenance:
                 f"{directory} has no {file.relative_to(directory)}: saltlm did not make it",
                 "saltlm transfer SOURCE PLM --out DIR makes a directory with a record",
             )
-        try:
+        with reading(file, CheckpointError, "run saltlm transfer again with --force"):
             with safe_open(file, "pt") as opened:
                 flat = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-                names = json.loads((opened.metadata() or {}).get("anchor_names", "[]"))
+                names = parse_json((opened.metadata() or {}).get("anchor_names", "[]"))
             neighbours = Neighbours(
                 **{field.name: flat.pop(field.name) for field in fields(Neighbours)}
             )
             fit = Fit(**{field.name: flat.pop(field.name) for field in fields(Fit)})
-            return cls(neighbours=neighbours, fit=fit, anchor_names=tuple(names), **flat)
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"{file} is damaged: {error}", "run saltlm transfer again with --force"
-            ) from error
+            found = cls(neighbours=neighbours, fit=fit, anchor_names=tuple(names), **flat)
+            found.check()
+            return found
+
+    def check(self) -> None:
+        """Make sure that the tables fit together.
+
+        Raises:
+            ValueError: they do not, or point at what is not there.
+        """
+        v, n, m = len(self.origin), len(self.anchor_ids), len(self.new_ids)
+        near, weights = self.neighbours, (self.neighbours.weights, self.neighbours.cosines)
+        lengths = [
+            *((len(ids), v) for ids in (self.plm_ids, self.source_ids)),
+            *((len(ids), n) for ids in (self.anchor_plm_ids, self.anchor_source_ids)),
+            *((len(one), m) for one in (self.fit.residual, self.norm_ratio)),
+            *((len(one), len(near.indices)) for one in (*weights, self.fit.coefficients)),
+            (len(near.offsets), m + 1),
+        ]
+        if any(found != wanted for found, wanted in lengths):
+            raise ValueError(f"{v} ids, {n} anchors and {m} new tokens do not fit its tables")
+        unnamed = int((self.anchor_ids < 0).sum()) > len(self.anchor_names)
+        if unnamed or not set(self.origin.unique().tolist()) <= {*Origin}:
+            raise ValueError("it has an origin that is none, or an anchor without a name")
+        spans = [(near.indices, n), (near.offsets, len(near.indices) + 1), (self.new_ids, v)]
+        if any(len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < end for ids, end in spans):
+            raise ValueError("it points at a token that is not there")
 
 
 def _provenance_file(directory: Path) -> Path:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from tokenizers import Tokenizer
 
 from saltlm.errors import VocabularyError
+from saltlm.files.damage import is_panic
+from saltlm.files.json_object import read_text
 from saltlm.tokenizer.compare import differences, load_with_transformers, take_framing
 from saltlm.tokenizer.declared import Declared, add_declared, read_declared
 from saltlm.tokenizer.definition import Definition
@@ -29,6 +31,9 @@ TOKENIZER_FILES = (
     *SENTENCEPIECE_FILES,
 )
 """Files in which a vocabulary may lie."""
+
+
+_MOST_IDS_A_TOKEN, _FEW_IDS = 4, 100_000  # ids without a token may lie between others
 
 
 class ReadTokenizer(NamedTuple):
@@ -65,7 +70,7 @@ def read_tokenizer(directory: Path, *, trust_remote_code: bool = False) -> ReadT
     """
     declared = read_declared(directory)
     file = directory / "tokenizer.json"
-    read = ReadTokenizer(_open(file)) if file.is_file() else _converted(declared)
+    read = ReadTokenizer(open_tokenizer(file)) if file.is_file() else _converted(declared)
     add_declared(read.tokenizer, declared)
     loaded = load_with_transformers(directory, trust_remote_code=trust_remote_code)
     if not file.is_file() and isinstance(loaded, Tokenizer):
@@ -77,15 +82,28 @@ def read_tokenizer(directory: Path, *, trust_remote_code: bool = False) -> ReadT
     return read._replace(notes=(*read.notes, *found))
 
 
-def _open(file: Path) -> Tokenizer:
+def open_tokenizer(file: Path) -> Tokenizer:
+    """Read a ``tokenizer.json``, which neither cuts texts off nor fills them up.
+
+    Raises:
+        VocabularyError: it cannot be loaded.
+    """
     try:
-        tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:  # tokenizers raises plain Exception on a broken file
+        tokenizer = Tokenizer.from_str(read_text(file))
+    except BaseException as error:  # tokenizers raises plain Exception on a broken file
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         reason = str(error).partition("\n")[0]
         raise VocabularyError(
             f"the tokenizer in {file} cannot be loaded: {reason}",
             "fetch the file anew, or give a copy of the model whose tokenizer.json is whole",
         ) from error
+    ids = tokenizer.get_vocab().values()
+    if max(ids, default=0) >= _MOST_IDS_A_TOKEN * len(ids) + _FEW_IDS:
+        raise VocabularyError(
+            f"the tokenizer in {file} has {len(ids):,} tokens, but the id {max(ids):,}",
+            "give a copy of the model whose tokenizer.json is whole",
+        )
     tokenizer.no_truncation()  # some files ask for it, and texts would be counted cut off or padded
     tokenizer.no_padding()
     return tokenizer

@@ -1,6 +1,7 @@
 """The two models, read without their weights, and how their vocabularies meet."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,8 @@ from transformers import PreTrainedConfig
 from saltlm.alignment.align import Alignment, align
 from saltlm.auxiliary.vectors import read_vectors
 from saltlm.config.transfer import TransferConfig
-from saltlm.errors import VocabularyError
+from saltlm.errors import CheckpointError, VocabularyError
+from saltlm.files.damage import reading
 from saltlm.files.documents import first
 from saltlm.models.architecture import check_is_causal_lm, check_not_quantised, read_config
 from saltlm.models.checkpoint import Checkpoint, open_checkpoint
@@ -196,8 +198,9 @@ def _other_tokenizer(
     if config.target_tokenizer is None:
         return None, ()
     directory = resolve_model(config.target_tokenizer, with_weights=False)
-    read = read_tokenizer(directory, trust_remote_code=config.trust_remote_code)
-    special = read_special_tokens(directory, read.tokenizer)
+    with _reading(directory):
+        read = read_tokenizer(directory, trust_remote_code=config.trust_remote_code)
+        special = read_special_tokens(directory, read.tokenizer)
     return (Definition.of(read.tokenizer), special), read.notes
 
 
@@ -209,19 +212,25 @@ def load_parent(ref: str, *, trust_remote_code: bool = False) -> Parent:
         VocabularyError: its tokenizer cannot be read or converted.
     """
     directory = resolve_model(ref)
-    config = read_config(directory, trust_remote_code=trust_remote_code)
-    read = read_tokenizer(directory, trust_remote_code=trust_remote_code)
-    return Parent(
-        name=ref,
-        directory=directory,
-        revision=revision_of(directory),
-        config=config,
-        checkpoint=open_checkpoint(directory),
-        tokenizer=read.tokenizer,
-        special=read_special_tokens(directory, read.tokenizer),
-        notes=read.notes,
-        between=read.between,
-    )
+    with _reading(directory):
+        config = read_config(directory, trust_remote_code=trust_remote_code)
+        read = read_tokenizer(directory, trust_remote_code=trust_remote_code)
+        return Parent(
+            name=ref,
+            directory=directory,
+            revision=revision_of(directory),
+            config=config,
+            checkpoint=open_checkpoint(directory),
+            tokenizer=read.tokenizer,
+            special=read_special_tokens(directory, read.tokenizer),
+            notes=read.notes,
+            between=read.between,
+        )
+
+
+def _reading(directory: Path) -> AbstractContextManager[None]:
+    """Name the model of which something is damaged in a way that nothing else tells."""
+    return reading(directory, CheckpointError, f"fetch it again; saltlm check {directory}")
 
 
 def load_tokenizer_parent(ref: str, *, trust_remote_code: bool = False) -> Parent:
@@ -232,15 +241,16 @@ def load_tokenizer_parent(ref: str, *, trust_remote_code: bool = False) -> Paren
         VocabularyError: its tokenizer cannot be read or converted.
     """
     directory = resolve_model(ref, with_weights=False)
-    read = read_tokenizer(directory, trust_remote_code=trust_remote_code)
-    return Parent(
-        name=ref,
-        directory=directory,
-        revision=revision_of(directory),
-        config=PreTrainedConfig(),
-        checkpoint=Checkpoint(directory, {}, (), {}),
-        tokenizer=read.tokenizer,
-        special=read_special_tokens(directory, read.tokenizer),
-        notes=read.notes,
-        between=read.between,
-    )
+    with _reading(directory):
+        read = read_tokenizer(directory, trust_remote_code=trust_remote_code)
+        return Parent(
+            name=ref,
+            directory=directory,
+            revision=revision_of(directory),
+            config=PreTrainedConfig(),
+            checkpoint=Checkpoint(directory, {}, (), {}),
+            tokenizer=read.tokenizer,
+            special=read_special_tokens(directory, read.tokenizer),
+            notes=read.notes,
+            between=read.between,
+        )

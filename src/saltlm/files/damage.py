@@ -1,0 +1,36 @@
+"""What others wrote may be damaged in any way; the reader names the file, and what to do."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from saltlm.errors import SaltlmError
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether a library in Rust gave up: no `Exception`, though it stops nothing but a call."""
+    return type(error).__name__ == "PanicException"
+
+
+@contextmanager
+def reading(what: object, kind: type[SaltlmError], hint: str) -> Iterator[None]:
+    """Turn whatever breaks while others' data is read into an error of saltlm.
+
+    Libraries raise errors of their own on what they did not expect, and none of them lists which.
+
+    Args:
+        what: the file or directory.
+        kind: of the error.
+        hint: what to do about it.
+
+    Raises:
+        SaltlmError: of this kind; one that says more passes as it is.
+    """
+    try:
+        yield
+    except (SaltlmError, MemoryError):
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
+        reason = str(error).strip().partition("\n")[0]
+        raise kind(f"{what} is damaged: {type(error).__name__}: {reason}", hint) from error
