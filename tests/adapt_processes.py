@@ -24,8 +24,8 @@ from accelerate.utils import DistributedType
 from torch.distributed.fsdp import FSDPModule
 
 from adapt_models import save_model, save_text, tiny_config
-from saltlm.adaptation import adapt as loop
 from saltlm.adaptation import devices
+from saltlm.adaptation import engine as loop
 from saltlm.adaptation.adapt import adapt
 from saltlm.adaptation.metrics import read_metrics
 from saltlm.adaptation.training import Training, set_up

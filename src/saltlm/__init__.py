@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from saltlm.version import __version__
 
 if TYPE_CHECKING:
-    from saltlm.adaptation.adapt import AdaptResult, adapt
+    from saltlm.adaptation.adapt import adapt
     from saltlm.adaptation.config import AdaptConfig
+    from saltlm.adaptation.result import AdaptResult
     from saltlm.auxiliary.vectors import AuxiliaryVectors
     from saltlm.comparison.compare import compare
     from saltlm.comparison.results import Comparison
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AdaptConfig": "saltlm.adaptation.config",
-    "AdaptResult": "saltlm.adaptation.adapt",
+    "AdaptResult": "saltlm.adaptation.result",
     "AuxiliaryVectors": "saltlm.auxiliary.vectors",
     "Check": "saltlm.inspection.finding",
     "Comparison": "saltlm.comparison.results",

@@ -9,6 +9,7 @@ import re
 import runpy
 import shutil
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,9 +20,11 @@ from click.testing import CliRunner
 from transformers import AutoModelForCausalLM
 
 from adapt_models import N_SHARED, N_TOKENS, read_model, save_model, save_text, tiny_config
+from saltlm.adaptation import adapt as verb
 from saltlm.adaptation import checkpoints, loss, training
 from saltlm.adaptation.adapt import adapt
 from saltlm.adaptation.metrics import flatten, read_metrics
+from saltlm.adaptation.objective import CAUSAL
 from saltlm.cli.main import cli
 from saltlm.errors import TrainingError
 
@@ -218,17 +221,17 @@ def test_what_fits_into_memory_changes_nothing(tmp_path, text, options):
 
 
 def test_a_model_that_ignores_documents_is_told_of(tmp_path, text, monkeypatch, caplog):
-    given, real = [], training.causal_loss
+    given = []
 
     def causal_loss(model, ids, positions, **named):
         given.append(positions)
-        return real(model, ids, positions, **named)
+        return CAUSAL.loss(model, ids, positions, **named)
 
-    monkeypatch.setattr(training, "causal_loss", causal_loss)
     for can_mask in (True, False):
         with monkeypatch.context() as patch:
-            if not can_mask:
-                patch.setattr(training, "separates_documents", lambda *_: False)
+            separates = CAUSAL.separates if can_mask else lambda *_: False
+            objective = replace(CAUSAL, loss=causal_loss, separates=separates)
+            patch.setattr(verb, "CAUSAL", objective)
             config = tiny_config(tmp_path, steps=1, micro_batch=8)
             adapt(
                 save_model(tmp_path / f"model-{can_mask}"), tmp_path / f"{can_mask}", config=config

@@ -8,16 +8,20 @@ import shutil
 import sys
 from collections import namedtuple
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from adapt_models import save_model, save_text, tiny_config
-from saltlm.adaptation import adapt as loop
+from saltlm.adaptation import adapt as verb
 from saltlm.adaptation import checkpoints, devices, prepare, training
+from saltlm.adaptation import engine as loop
 from saltlm.adaptation import stops as safety
 from saltlm.adaptation import write_model as finish
 from saltlm.adaptation.adapt import adapt
+from saltlm.adaptation.objective import CAUSAL
 from saltlm.adaptation.run_folder import RunFolder, only_run
 from saltlm.cli.main import cli
 from saltlm.errors import (
@@ -138,21 +142,21 @@ def test_rows_that_changed_are_not_saved(tmp_path, model, monkeypatch):
 
 
 def test_a_model_that_does_not_read_back_is_not_published(tmp_path, model, monkeypatch):
-    real = finish.AutoModelForCausalLM.from_pretrained
+    real = AutoModelForCausalLM.from_pretrained
 
     def damaged(*args, **named):
         loaded = real(*args, **named)
         loaded.model.norm.weight.data[0] += 1
         return loaded
 
-    monkeypatch.setattr(finish.AutoModelForCausalLM, "from_pretrained", damaged)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", damaged)
     message = "does not read back as it was written: 1 tensors differ, such as model.norm.weight"
     with pytest.raises(OutputError, match=message):
-        finish._check_same(real(model), model, trust_remote_code=False)
+        finish._check_same(real(model), model, AutoModelForCausalLM, trust_remote_code=False)
 
 
 def test_places_that_are_taken(tmp_path, model):
-    with pytest.raises(OutputError, match="model exists and is not a run of saltlm adapt"):
+    with pytest.raises(OutputError, match="model exists and is not a run of saltlm"):
         adapt(model, model, config=tiny_config(tmp_path))
     out = tmp_path / "out"
     with only_run(RunFolder(out)), pytest.raises(OutputError, match="written by another run"):
@@ -245,13 +249,13 @@ def test_a_full_disk_while_metrics_are_written(tmp_path, model, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("part", "where"), [("build_model", "the set-up of the stage full"), ("causal_loss", "step 1")]
+    ("part", "where"), [("check_model", "the set-up of the stage full"), ("loss", "step 1")]
 )
 def test_memory_that_runs_out_in_a_run(tmp_path, model, monkeypatch, part, where):
     def full(*_, **__):
         raise torch.OutOfMemoryError("x")
 
-    monkeypatch.setattr(training, part, full)
+    monkeypatch.setattr(verb, "CAUSAL", replace(CAUSAL, **{part: full}))
     with pytest.raises(TrainingError, match=f"out of memory in {where} with"):
         adapt(model, tmp_path / "out", config=tiny_config(tmp_path))
 
@@ -274,7 +278,7 @@ def test_one_process_has_one_dtype(tmp_path, model):
 
 def test_without_accelerate_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "accelerate", None)
-    for name in ("adapt", "devices", "prepare"):
+    for name in ("adapt", "engine", "devices", "prepare"):
         monkeypatch.delitem(sys.modules, f"saltlm.adaptation.{name}")
-    with pytest.raises(MissingExtraError, match="saltlm adapt needs the 'adapt' extra"):
+    with pytest.raises(MissingExtraError, match="training needs the 'adapt' extra"):
         cli.main(["adapt", "m", "--data", "x", "--out", "o"], standalone_mode=False)

@@ -3,30 +3,26 @@
 from pathlib import Path
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm.adaptation.config import AdaptConfig
+from saltlm.adaptation.objective import Objective
 from saltlm.adaptation.parameters import WHOLE, import_peft
 from saltlm.errors import CheckpointError, ConfigError
-from saltlm.models.architecture import check_is_causal_lm, read_config
+from saltlm.models.architecture import read_config
 from saltlm.models.states import layers_of
 
 
-def read_skeleton(directory: Path, config: AdaptConfig) -> PreTrainedModel:
+def read_skeleton(directory: Path, config: AdaptConfig, objective: Objective) -> PreTrainedModel:
     """Return the model without memory for its weights.
 
     Raises:
-        CheckpointError: the directory is not that of a causal language model.
+        CheckpointError: the directory is not that of a model which the objective trains.
     """
     settings = read_config(directory, trust_remote_code=config.trust_remote_code)
-    check_is_causal_lm(settings, directory)
+    objective.check_config(settings, directory)
     with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+        model: PreTrainedModel = objective.auto_class.from_config(
             settings, trust_remote_code=config.trust_remote_code
         )
     return model
@@ -105,14 +101,14 @@ def check_methods(skeleton: PreTrainedModel, config: AdaptConfig) -> None:
         )
 
 
-def load_model(directory: Path, config: AdaptConfig) -> PreTrainedModel:
+def load_model(directory: Path, config: AdaptConfig, objective: Objective) -> PreTrainedModel:
     """Load a model in the dtype it is stored in.
 
     Raises:
         CheckpointError: transformers cannot load it.
     """
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        model: PreTrainedModel = objective.auto_class.from_pretrained(
             directory,
             dtype="auto",
             attn_implementation=config.attention,

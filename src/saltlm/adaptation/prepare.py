@@ -24,7 +24,8 @@ from saltlm.adaptation.model import (
     read_fitting_tokenizer,
     read_skeleton,
 )
-from saltlm.adaptation.packing import Frame, PackedText, frame_of, pack_text, tokenizer_hash
+from saltlm.adaptation.objective import Objective
+from saltlm.adaptation.packing import Frame, PackedText, pack_text, tokenizer_hash
 from saltlm.adaptation.parameters import (
     add_adapters,
     choose_weights,
@@ -55,8 +56,9 @@ class Run:
         config: its options, none left open.
         reason: which of them were chosen for its length, and why, in words.
         folder: where it writes.
-        directory: the model it adapts.
+        directory: the model it begins with.
         accelerator: its devices.
+        objective: what the model learns to predict.
         tokenizer: of the model.
         is_new: which rows a transfer made.
         mixture: the text and its order.
@@ -71,6 +73,7 @@ class Run:
     folder: RunFolder
     directory: Path
     accelerator: Accelerator
+    objective: Objective
     tokenizer: PreTrainedTokenizerBase
     is_new: Bool[Tensor, " v"]
     mixture: Mixture
@@ -81,14 +84,18 @@ class Run:
 
 
 def read_inputs(
-    directory: Path, folder: RunFolder, config: AdaptConfig, accelerator: Accelerator
+    directory: Path,
+    folder: RunFolder,
+    config: AdaptConfig,
+    accelerator: Accelerator,
+    objective: Objective,
 ) -> Run:
     """Read the text and plan the run.
 
     Raises:
         SaltlmError: the model, the text and the options do not fit together.
     """
-    skeleton = read_skeleton(directory, config)
+    skeleton = read_skeleton(directory, config, objective)
     tokenizer = read_fitting_tokenizer(directory, skeleton, config)
     check_methods(skeleton, config)
     is_new = new_rows(directory, skeleton.get_input_embeddings().weight.shape[0])
@@ -97,7 +104,7 @@ def read_inputs(
     check_stages(config.stages, has_new_rows=bool(is_new.any()))
     heldout = dict(_heldout(config))
     suite = tuple(_suite(config))
-    packed = _pack(config, tokenizer, frame_of(skeleton, tokenizer), accelerator)
+    packed = _pack(config, tokenizer, objective.frame(skeleton, tokenizer), accelerator)
     if settled is None:  # passes over the text, whose length is known only now
         settled = fit(round((config.epochs or 1) * sum(len(text.tokens) for text in packed)))
     config = settled.config
@@ -109,6 +116,7 @@ def read_inputs(
         folder=folder,
         directory=directory,
         accelerator=accelerator,
+        objective=objective,
         tokenizer=tokenizer,
         is_new=is_new,
         mixture=mix(
@@ -147,7 +155,7 @@ def build_model(run: Run, number: int, saved: Saved | None) -> PreTrainedModel:
     Raises:
         TrainingError: the checkpoint is damaged, or of another model.
     """
-    model = load_model(run.directory, run.config).float()
+    model = load_model(run.directory, run.config, run.objective).float()
     is_inside = saved is not None and goes_on_in(run, number, saved)
     if saved is not None and not is_inside:
         tuner = add_adapters(model, run.config) if saved.kind == "lora" else None

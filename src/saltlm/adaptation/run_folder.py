@@ -99,7 +99,7 @@ def only_run(folder: RunFolder) -> Iterator[None]:
     is_run = folder.record.exists() or not out.exists()
     if not is_run and (not out.is_dir() or {path.name for path in out.iterdir()} - {FOLDER}):
         raise OutputError(
-            f"{out} exists and is not a run of saltlm adapt", "choose another place with --out"
+            f"{out} exists and is not a run of saltlm", "choose another place with --out"
         )
     try:
         folder.path.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from saltlm.adaptation import checkpoints
 from saltlm.adaptation.checkpoints import Saved
 from saltlm.adaptation.config import LearningRates
-from saltlm.adaptation.loss import Inside, causal_loss, separates_documents
+from saltlm.adaptation.loss import Inside
 from saltlm.adaptation.mixture import count_bytes, read_batch
 from saltlm.adaptation.model import recompute_activations
 from saltlm.adaptation.new_tokens import DOCUMENTS, new_token_measures
@@ -33,12 +33,10 @@ from saltlm.adaptation.parameters import (
 from saltlm.adaptation.prepare import Run, build_model, goes_on_in
 from saltlm.adaptation.schedule import Stage, learning_rate_factor
 from saltlm.adaptation.stops import check_finite
-from saltlm.evaluation.bits_per_byte import bits_per_byte
 from saltlm.evaluation.evaluate import attempt
 from saltlm.evaluation.results import Failure, ModelRecord, Result
 from saltlm.evaluation.task import Subject
 from saltlm.files.atomic import replace_text
-from saltlm.models.logits import check_logits
 
 logger = logging.getLogger(__name__)
 
@@ -92,9 +90,9 @@ def _probe(run: Run, inside: nn.Module, name: str) -> bool:
     """Make sure that the loss is the model's own, and find out whether it can mask documents."""
     config = run.config
     ids = read_batch(run.mixture, 0, 1).ids[:, :16].to(run.accelerator.device)
-    without_gradient(inside, check_logits, ids)
+    without_gradient(inside, run.objective.check_model, ids)
     rows = min(2, config.micro_batch)
-    can_mask: bool = without_gradient(inside, separates_documents, rows)
+    can_mask: bool = without_gradient(inside, run.objective.separates, rows)
     if not can_mask:
         logger.warning(
             "%s cannot keep attention inside a document%s: it sees the end of the one before",
@@ -154,7 +152,7 @@ def _accumulate(run: Run, training: Training, step: int) -> float:
         is_last = first + config.micro_batch >= n_own
         with nullcontext() if is_last else accelerator.no_sync(training.inside):
             nats = training.inside(
-                causal_loss,
+                run.objective.loss,
                 ids[part],
                 positions[part] if training.can_mask else None,
                 chunk_logits=config.loss_chunk,
@@ -190,13 +188,13 @@ def measure(run: Run, inside: nn.Module) -> dict[str, Any]:
     values = {
         name: without_gradient(
             inside,
-            bits_per_byte,
+            run.objective.measure,
             run.tokenizer,
             texts,
             context=run.config.sequence_length,
             stride=max(1, run.config.sequence_length // 2),
             batch=run.config.micro_batch,
-        ).value
+        )
         for name, texts in run.heldout.items()
     }
     if not values:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from saltlm.adaptation.checkpoints import weights_of
 from saltlm.adaptation.run_folder import RunFolder
@@ -39,6 +39,7 @@ def write_adapted(
     folder: RunFolder,
     adaptation: Mapping[str, Any],
     *,
+    auto_class: Any,
     trust_remote_code: bool = False,
 ) -> None:
     """Write an adapted model into its directory, with all that came with the one it was made of.
@@ -48,6 +49,7 @@ def write_adapted(
         source: the directory of the model that was adapted.
         folder: of the run.
         adaptation: what ``saltlm/manifest.json`` says of the run.
+        auto_class: of transformers; loads what was written.
         trust_remote_code: run code that the model brings along.
 
     Raises:
@@ -63,15 +65,17 @@ def write_adapted(
             is_left = any(file.match(pattern) for pattern in left_out)
             if file.is_file() and not is_left:
                 shutil.copyfile(file, aside / file.name)
-        _check_same(model, aside, trust_remote_code)
+        _check_same(model, aside, auto_class, trust_remote_code)
         _write_record(source, aside, folder.out, adaptation)
         sync(aside)
         _publish(aside, folder.out)
 
 
-def _check_same(model: PreTrainedModel, directory: Path, trust_remote_code: bool) -> None:
+def _check_same(
+    model: PreTrainedModel, directory: Path, auto_class: Any, trust_remote_code: bool
+) -> None:
     """Load the directory as anybody would, and compare every tensor bit for bit."""
-    loaded = AutoModelForCausalLM.from_pretrained(
+    loaded = auto_class.from_pretrained(
         directory, dtype=model.dtype, local_files_only=True, trust_remote_code=trust_remote_code
     )
     ours, theirs = weights_of(model), weights_of(loaded)

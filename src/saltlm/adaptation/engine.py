@@ -1,0 +1,201 @@
+"""The training engine, on accelerate: of `adapt`, and of all that is trained from nothing.
+
+`train` is the run: model, tokenizer and objective are given to it. A run is a list of stages; each
+builds its model anew from the checkpoint that the one before it ended with, so that going on after
+a stage and going on after a crash are the same thing.
+"""
+
+import logging
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from saltlm.errors import MissingExtraError
+
+try:
+    import accelerate
+except ModuleNotFoundError as absent:
+    if absent.name != "accelerate":
+        raise
+    raise MissingExtraError("training", "adapt") from absent
+
+from saltlm.adaptation import checkpoints
+from saltlm.adaptation.checkpoints import Saved
+from saltlm.adaptation.config import AdaptConfig
+from saltlm.adaptation.devices import start_accelerator
+from saltlm.adaptation.metrics import flatten, log_metrics, read_metrics, summary
+from saltlm.adaptation.objective import Objective
+from saltlm.adaptation.parameters import frozen_hash
+from saltlm.adaptation.prepare import Run, build_model, hashes_of, log_plan, read_inputs
+from saltlm.adaptation.result import AdaptResult
+from saltlm.adaptation.run_folder import (
+    RunFolder,
+    choose_start,
+    identity,
+    only_run,
+    recorded_options,
+)
+from saltlm.adaptation.short_runs import keep_recorded
+from saltlm.adaptation.stops import check_untouched, memory_errors
+from saltlm.adaptation.training import Training, measure, run_suite, set_up, train_step
+from saltlm.adaptation.write_model import write_adapted
+from saltlm.files.atomic import disk_errors
+from saltlm.progress import progress
+from saltlm.record.manifest import environment
+
+logger = logging.getLogger(__name__)
+
+
+def train(
+    find_model: Callable[[], Path],
+    out: Path,
+    config: AdaptConfig,
+    objective: Objective,
+    *,
+    resume: str | Path = "auto",
+) -> AdaptResult:
+    """Train a model and write the result as a model directory; a killed run goes on.
+
+    Args:
+        find_model: returns the directory of the model to begin with, and of its tokenizer; called
+            in one process before the others.
+        out: the directory to make; checkpoints and metrics lie in its folder ``saltlm``.
+        config: the options.
+        objective: what the model learns to predict.
+        resume: ``auto``, ``never``, or the path of a checkpoint; see `choose_start`.
+
+    Raises:
+        SaltlmError: the inputs do not fit together, or training cannot go on.
+    """
+    folder = RunFolder(out.expanduser().resolve())
+    accelerator = start_accelerator(config, folder)
+    is_main = accelerator.is_main_process
+    with accelerator.main_process_first():
+        directory = find_model()
+    with only_run(folder) if is_main else nullcontext(), disk_errors(folder.out):
+        if resume != "never":
+            config = keep_recorded(config, recorded_options(folder))
+        run = read_inputs(directory, folder, config, accelerator, objective)
+        inputs = hashes_of(run) if is_main else {}
+        chosen = [
+            choose_start(folder, identity(run.config, inputs), str(resume)) if is_main else None
+        ]
+        saved: Saved | None = accelerate.utils.broadcast_object_list(chosen)[0]
+        log_plan(run, saved)
+        accelerator.init_trackers("saltlm", config=flatten(run.config.model_dump(mode="json")))
+        for number, stage in enumerate(run.stages):
+            if saved is None or saved.step < stage.last:
+                saved = _run_stage(run, number, saved)
+        assert saved is not None  # a run has a stage, and a stage ends with a checkpoint
+        result = _result(run, saved)
+        if is_main:
+            _finish(run, saved, inputs, result)
+        accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return result
+
+
+def _run_stage(run: Run, number: int, saved: Saved | None) -> Saved:
+    """Train one stage, from its beginning or from a checkpoint in it, and save its end."""
+    config, stage = run.config, run.stages[number]
+    with memory_errors(f"the set-up of the stage {stage.kind}", config):
+        training = set_up(run, number, saved)
+    first = saved.step if saved is not None else 0
+    seconds, n_bytes = (saved.seconds, saved.n_bytes) if saved is not None else (0.0, 0.0)
+    untouched = frozen_hash(training.tables)
+    if first == 0:
+        row = {"step": 0, "tokens": 0, "bytes": 0.0, "seconds": 0.0}
+        _log(run, row | measure(run, training.inside))
+    hidden = not run.accelerator.is_main_process
+    length: dict[str, Any] = {"total": run.n_steps, "initial": first, "unit": " steps"}
+    with progress(is_hidden=hidden, desc=stage.kind, delay=0, leave=True, **length) as bar:
+        for step in range(first, stage.last):
+            done = step + 1
+            is_measured = done % config.eval_every == 0 or done == run.n_steps
+            is_saved = done % config.save_every == 0 or done == stage.last
+            with memory_errors(f"step {done}", config):
+                row = train_step(run, training, stage, step)
+                if is_measured:
+                    row |= measure(run, training.inside)
+                if is_saved:
+                    row |= run_suite(run, training.inside, done)
+            row["seconds"] = seconds = seconds + row["seconds"]
+            row["bytes"] = n_bytes = n_bytes + row["bytes"]
+            _log(run, row)
+            bar.set_postfix_str(summary(row), refresh=False)
+            bar.update()
+            if is_measured and bar.disable and not hidden:  # there is no terminal
+                left = timedelta(seconds=round(seconds / done * (run.n_steps - done)))
+                told = (done, run.n_steps, left, summary(row))
+                logger.info("step %d of %d, %s left: %s", *told)
+            if is_saved:
+                check_untouched(untouched, frozen_hash(training.tables), done)
+                saved = _save(run, training, number, row)
+    run.accelerator.free_memory()
+    assert saved is not None  # a stage has a step, and its last one is saved
+    return saved
+
+
+def _save(run: Run, training: Training, number: int, row: dict[str, Any]) -> Saved:
+    is_main = run.accelerator.is_main_process
+    weights = checkpoints.weights_of(training.model, is_kept=is_main)
+    optimizer = checkpoints.optimizer_tensors(training.model, training.optimizer, is_kept=is_main)
+    state = {
+        "step": row["step"],
+        "stage": number,
+        "kind": run.stages[number].kind,
+        "sequences": row["step"] * run.config.batch_sequences,
+        "n_bytes": row["bytes"],
+        "seconds": row["seconds"],
+    }
+    folder = run.folder.checkpoints
+    if is_main:
+        checkpoints.save(folder, weights, optimizer, state, keep=run.config.keep)
+    run.accelerator.wait_for_everyone()
+    return checkpoints.read_saved(checkpoints.find(folder)[-1])
+
+
+def _finish(run: Run, saved: Saved, inputs: dict[str, Any], result: AdaptResult) -> None:
+    """Write the model directory from the last checkpoint."""
+    config = run.config
+    checkpoints.prune(run.folder.checkpoints, config.keep)  # unless killed, it is done already
+    model = build_model(run, len(run.stages), saved)
+    write_adapted(
+        model.to(model.config.dtype),
+        run.directory,
+        run.folder,
+        {
+            "options": config.model_dump(mode="json"),
+            "inputs": inputs,
+            "stages": [asdict(stage) for stage in run.stages],
+            "steps": result.n_steps,
+            "tokens": result.n_tokens,
+            "seconds": round(result.seconds, 3),
+            "bits_per_byte": result.bits_per_byte,
+            "processes": run.accelerator.num_processes,
+            "environment": environment(),
+        },
+        auto_class=run.objective.auto_class,
+        trust_remote_code=config.trust_remote_code,
+    )
+    logger.info("%s: trained on %s tokens", run.folder.out, f"{result.n_tokens:,}")
+
+
+def _result(run: Run, saved: Saved) -> AdaptResult:
+    measured = [row for row in read_metrics(run.folder.metrics) if "bits_per_byte" in row]
+    return AdaptResult(
+        directory=run.folder.out,
+        n_steps=saved.step,
+        n_tokens=saved.step * run.config.batch_tokens,
+        seconds=saved.seconds,
+        bits_per_byte=measured[-1]["bits_per_byte"] if measured else {},
+    )
+
+
+def _log(run: Run, row: dict[str, Any]) -> None:
+    if run.accelerator.is_main_process:
+        log_metrics(run.folder.metrics, row)
+    run.accelerator.log(flatten(row), step=row["step"])

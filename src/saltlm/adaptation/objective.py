@@ -1,0 +1,67 @@
+"""What a model learns to predict, given to the one training engine with the model and the text.
+
+`CAUSAL` is that of continued pre-training; those of other architectures are in
+`saltlm.pretraining`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float, Int64
+from torch import Tensor
+from transformers import (
+    AutoModelForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from saltlm.adaptation.loss import causal_loss, separates_documents
+from saltlm.adaptation.packing import Frame, frame_of
+from saltlm.evaluation.bits_per_byte import bits_per_byte
+from saltlm.models.architecture import check_is_causal_lm
+from saltlm.models.logits import check_logits
+
+
+@dataclass(frozen=True)
+class Objective:
+    """An objective, and the models that it trains.
+
+    Attributes:
+        auto_class: of transformers; loads a model with the head that the objective needs.
+        check_config: refuses a model of another kind, by its configuration and its directory.
+        check_model: refuses a model whose loss is not known here; gets some text.
+        separates: whether a model keeps attention inside a document, for so many sequences.
+        frame: what stands around the tokens of a document.
+        loss: of sequences and the positions in their documents (None: attention crosses them); the
+            sum of -ln p over all that is predicted, scaled as if every token were.
+        measure: of held-out documents, bits a byte of what is predicted.
+    """
+
+    auto_class: Any
+    check_config: Callable[[PreTrainedConfig, Path], None]
+    check_model: Callable[[PreTrainedModel, Int64[Tensor, "b t"]], None]
+    separates: Callable[[PreTrainedModel, int], bool]
+    frame: Callable[[PreTrainedModel, PreTrainedTokenizerBase], Frame]
+    loss: Callable[..., Float[Tensor, ""]]
+    measure: Callable[..., float]
+
+
+def _causal_bits(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str], **windows: int
+) -> float:
+    return bits_per_byte(model, tokenizer, texts, **windows).value
+
+
+CAUSAL = Objective(
+    auto_class=AutoModelForCausalLM,
+    check_config=check_is_causal_lm,
+    check_model=check_logits,
+    separates=separates_documents,
+    frame=frame_of,
+    loss=causal_loss,
+    measure=_causal_bits,
+)
+"""The next token of every token."""

@@ -1,0 +1,28 @@
+"""What a run of the training engine ends with."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, repr=False)
+class AdaptResult:
+    """What a run ended with.
+
+    Attributes:
+        directory: the adapted model.
+        n_steps: steps done, over all starts of the run.
+        n_tokens: tokens read in them.
+        seconds: spent in them; measuring and saving are not counted.
+        bits_per_byte: of each held-out text at the end.
+    """
+
+    directory: Path
+    n_steps: int
+    n_tokens: int
+    seconds: float
+    bits_per_byte: dict[str, float]
+
+    def __repr__(self) -> str:
+        ends = [f"{name} {value:.3f}" for name, value in self.bits_per_byte.items()]
+        measured = f"; bits per byte: {', '.join(ends)}" if ends else ""
+        return f"AdaptResult({self.directory}: {self.n_tokens:,} tokens{measured})"
