@@ -50,7 +50,7 @@ class Objective:
 
 
 def _causal_bits(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str], **windows: int
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str], **windows: Any
 ) -> float:
     return bits_per_byte(model, tokenizer, texts, **windows).value
 
