@@ -14,7 +14,10 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
+from beartype import BeartypeConf
+from beartype.claw import beartype_package
 from hypothesis import settings
+from jaxtyping import install_import_hook
 from tokenizers import (
     AddedToken,
     Regex,
@@ -26,6 +29,18 @@ from tokenizers import (
     processors,
     trainers,
 )
+
+# Every call is checked against its signature. jaxtyping reads shapes too, which makes each call
+# slower than beartype alone does: it goes where a shape is written.
+_PACKAGE = Path(__file__).parents[1] / "src" / "saltlm"
+WITH_SHAPES = sorted(
+    ".".join(file.relative_to(_PACKAGE.parent).with_suffix("").parts)
+    for file in _PACKAGE.rglob("*.py")
+    if b"jaxtyping" in file.read_bytes()
+)
+_CONF = "is_pep484_tower=True"
+beartype_package("saltlm", conf=BeartypeConf(is_pep484_tower=True, claw_is_pep526=False))
+install_import_hook(WITH_SHAPES, f"beartype.beartype(conf=beartype.BeartypeConf({_CONF}))")
 
 # Model libraries hold millions of objects, which the collector would go through again and again.
 gc.set_threshold(200_000, 50, 50)

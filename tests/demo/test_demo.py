@@ -76,8 +76,10 @@ def tiny_assets(monkeypatch, tokenizers_by_family, roles_by_family, save_tokeniz
         directories[family] = directory
 
     def fetch(asset, cache):
+        assert cache == tmp_path / "saltlm" / "demo"  # where the system keeps caches
         return directories["bytelevel" if asset is SMOLLM2 else "unigram"]
 
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(run, "fetch_asset", fetch)
 
 
@@ -86,7 +88,7 @@ def test_the_demo_runs_through_and_replaces_an_earlier_one(tiny_assets, tmp_path
     for earlier in (out / "unigram-vi", out / "bytelevel-vi"):
         earlier.mkdir(parents=True)
         (earlier / "config.json").write_text("{}")
-    command = ["demo", "--lang", "vi", "--out", str(out), "--cache", str(tmp_path / "cache")]
+    command = ["demo", "--lang", "vi", "--out", str(out)]
     result = CliRunner().invoke(cli, command, catch_exceptions=False)
     assert result.exit_code == 0
     made = out / "bytelevel-vi"
@@ -118,7 +120,7 @@ def test_an_out_that_cannot_be_made(tiny_assets, tmp_path):
 
 
 def test_what_is_measured_is_the_models_own(tiny_assets, tmp_path):
-    pair = run.prepare_pair("vi", tmp_path, tmp_path)
+    pair = run.prepare_pair("vi", tmp_path, tmp_path / "saltlm" / "demo")
     (seen,) = run.measure_languages({"untouched": pair.source}, ["vi"])
     held_out = lines("vi.heldout.txt.gz")
     assert (seen.model, seen.language) == ("untouched", "vi")

@@ -2,13 +2,8 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
-
-if TYPE_CHECKING:
-    from saltlm.demo.run import Measurement
-    from saltlm.files.caches import cache_folder
 
 _COLUMNS = (
     "model",
@@ -78,6 +73,7 @@ def command(out: Path, language: str, cache: Path | None) -> None:
         prepare_pair,
         train_briefly,
     )
+    from saltlm.files.caches import cache_folder
     from saltlm.inspection.check import check
     from saltlm.inspection.explain import explain
     from saltlm.inspection.pair import inspect
@@ -108,7 +104,7 @@ def command(out: Path, language: str, cache: Path | None) -> None:
         "adapted": adapted,
     }
     seen = list(measure_languages(models, [language, "en"]))
-    show(table("held-out text", _COLUMNS, [_cells(one) for one in seen]))
+    show(table("held-out text", _COLUMNS, [one.cells for one in seen]))
     show(curve_table(curve, seen[0].bits.value))
     click.echo(
         "\nThe new vocabulary makes the text shorter, but the layers have not met its rows: hence "
@@ -119,17 +115,3 @@ def command(out: Path, language: str, cache: Path | None) -> None:
 
 def _say(step: str) -> None:
     click.echo(f"\n$ {step}")
-
-
-def _cells(seen: "Measurement") -> tuple[object, ...]:
-    low, high = seen.bits.interval()
-    size = seen.fertility
-    return (
-        seen.model,
-        seen.language,
-        seen.bits.value,
-        f"{low:.2f} to {high:.2f}",
-        size.tokens_per_word,
-        size.bytes_per_token,
-        f"{seen.bits.lost_share:.2%}",
-    )

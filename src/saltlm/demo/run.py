@@ -73,6 +73,20 @@ class Measurement:
     fertility: Fertility
     bits: BitsPerByte
 
+    @property
+    def cells(self) -> tuple[object, ...]:
+        """What a table shows of it."""
+        low, high = self.bits.interval()
+        return (
+            self.model,
+            self.language,
+            self.bits.value,
+            f"{low:.2f} to {high:.2f}",
+            self.fertility.tokens_per_word,
+            self.fertility.bytes_per_token,
+            f"{self.bits.lost_share:.2%}",
+        )
+
 
 def prepare_pair(language: str, out: Path, cache: Path) -> DemoPair:
     """Return the demo's models, fetched into the cache and the PLM cut to a language.

@@ -7,6 +7,7 @@ itself, so that logits can be computed in pieces outside of the model.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int64
@@ -68,16 +69,16 @@ def short_head(head: nn.Linear) -> Iterator[list[Tensor]]:
         A list that gets the head's full input at every forward pass of the model.
     """
     received: list[Tensor] = []
-
-    def keep_first(_: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
-        received.append(args[0])
-        return (args[0][:, :1],)
-
-    handle = head.register_forward_pre_hook(keep_first)
+    handle = head.register_forward_pre_hook(partial(_keep_first, received))
     try:
         yield received
     finally:
         handle.remove()
+
+
+def _keep_first(received: list[Tensor], _: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+    received.append(args[0])
+    return (args[0][:, :1],)
 
 
 @torch.no_grad()

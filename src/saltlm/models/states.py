@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,13 +135,13 @@ def load_body(directory: Path, *, device: str, trust_remote_code: bool = False) 
 def _stop_behind(layer: nn.Module) -> Iterator[list[Tensor]]:
     """Catch what a layer gives, and go no further."""
     states: list[Tensor] = []
-
-    def stop(_: nn.Module, __: object, output: Tensor | tuple[Any, ...]) -> None:
-        states.append(output[0] if isinstance(output, tuple) else output)
-        raise _Reached
-
-    handle = layer.register_forward_hook(stop)
+    handle = layer.register_forward_hook(partial(_stop, states))
     try:
         yield states
     finally:
         handle.remove()
+
+
+def _stop(states: list[Tensor], _: nn.Module, __: object, output: Tensor | tuple[Any, ...]) -> None:
+    states.append(output[0] if isinstance(output, tuple) else output)
+    raise _Reached
