@@ -13,6 +13,7 @@ from saltlm.version import __version__
 if TYPE_CHECKING:
     from saltlm.adaptation.adapt import adapt
     from saltlm.adaptation.config import AdaptConfig
+    from saltlm.adaptation.merge import MergeResult, merge
     from saltlm.adaptation.result import AdaptResult
     from saltlm.auxiliary.vectors import AuxiliaryVectors
     from saltlm.comparison.compare import compare
@@ -43,6 +44,7 @@ _HOMES = {
     "Inspection": "saltlm.inspection.pair",
     "Export": "saltlm.models.gguf_export",
     "LoadedTokenizer": "saltlm.tokenizer.special_tokens",
+    "MergeResult": "saltlm.adaptation.merge",
     "RowsConfig": "saltlm.config.transfer",
     "SaltlmError": "saltlm.errors",
     "Scores": "saltlm.comparison.score",
@@ -56,6 +58,7 @@ _HOMES = {
     "explain": "saltlm.inspection.explain",
     "export": "saltlm.models.gguf_export",
     "inspect": "saltlm.inspection.pair",
+    "merge": "saltlm.adaptation.merge",
     "score": "saltlm.comparison.score",
     "transfer": "saltlm.vocabulary_transfer.transfer",
     "transfer_embeddings": "saltlm.vocabulary_transfer.transfer",
@@ -72,6 +75,7 @@ __all__ = [
     "Export",
     "Inspection",
     "LoadedTokenizer",
+    "MergeResult",
     "RowsConfig",
     "SaltlmError",
     "Scores",
@@ -86,6 +90,7 @@ __all__ = [
     "explain",
     "export",
     "inspect",
+    "merge",
     "score",
     "transfer",
     "transfer_embeddings",

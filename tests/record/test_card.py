@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from saltlm.record.card import licence_of, model_card, with_evaluation
+from saltlm.record.card import licence_of, model_card, with_section
 
 
 def manifest(**changes):
@@ -138,11 +138,11 @@ def test_a_card_that_is_not_utf_8(tmp_path):
 
 def test_an_evaluation_stands_once_and_nothing_else_changes():
     card = model_card("m", manifest())
-    once = with_evaluation(card, "## Evaluation\n\n| 1 |\n")
+    once = with_section(card, "saltlm evaluate", "## Evaluation\n\n| 1 |\n")
     assert once.startswith(
         card.rstrip() + "\n\n<!-- saltlm evaluate -->\n## Evaluation\n\n| 1 |\n<!--"
     )
     more = once + "\nWritten by hand.\n"
-    twice = with_evaluation(more, "## Evaluation\n\n| 2 |")
+    twice = with_section(more, "saltlm evaluate", "## Evaluation\n\n| 2 |")
     assert twice == more.replace("| 1 |", "| 2 |")
-    assert with_evaluation("", "x") == "<!-- saltlm evaluate -->\nx\n<!-- /saltlm evaluate -->\n"
+    assert with_section("", "a", "x") == "<!-- a -->\nx\n<!-- /a -->\n"

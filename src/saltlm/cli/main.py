@@ -20,6 +20,7 @@ VERBS = {
     "explain": "Show why the row of a token looks as it does.",
     "check": "Check that a model directory is sound.",
     "adapt": "Train MODEL on text of its new language, on one device or many.",
+    "merge": "Give an adapted model back what it could do before.",
     "compare": "Transfer with several methods and put the results side by side.",
     "evaluate": "Measure a new language, English, and what connects the two.",
     "export": "Write a model directory in the format of another program.",

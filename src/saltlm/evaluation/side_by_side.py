@@ -10,7 +10,7 @@ from saltlm.errors import ConfigError
 from saltlm.evaluation.results import BUSY, Evaluation, Failure, Metric, Result, difference_interval
 from saltlm.files.atomic import replace_text
 from saltlm.files.markdown import as_markdown
-from saltlm.record.card import with_evaluation
+from saltlm.record.card import with_section
 from saltlm.record.manifest import FOLDER
 
 LEGEND = (
@@ -191,7 +191,7 @@ def write_cards(evaluation: Evaluation, directories: Sequence[Path]) -> None:
     for directory in directories:
         card = directory / "README.md"
         text = card.read_text(encoding="utf-8") if card.is_file() else f"# {directory.name}\n"
-        replace_text(card, with_evaluation(text, section))
+        replace_text(card, with_section(text, "saltlm evaluate", section))
 
 
 def write_summary(evaluation: Evaluation, out: Path) -> None:

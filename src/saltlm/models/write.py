@@ -29,6 +29,9 @@ from saltlm.progress import progress
 
 _LOG = logging.getLogger(__name__)
 
+Replacement = Tensor | Callable[[], Tensor]
+"""A new tensor, or what makes one of the old shape in its turn, so that few exist at once."""
+
 
 @dataclass(frozen=True)
 class TensorHashes:
@@ -49,7 +52,7 @@ class TensorHashes:
 def write_checkpoint(
     checkpoint: Checkpoint,
     out_dir: Path,
-    replaced: Mapping[str, Tensor],
+    replaced: Mapping[str, Replacement],
     *,
     dtype: str | None = None,
     max_shard_bytes: int | None = None,
@@ -62,7 +65,8 @@ def write_checkpoint(
     Args:
         checkpoint: the source's weights.
         out_dir: an existing directory without weights.
-        replaced: new tensors by name; each is stored in the dtype of the one it replaces.
+        replaced: new tensors by name, or what makes them; each is stored in the dtype of the one
+            that it replaces.
         dtype: safetensors name of the dtype that floating-point tensors are to have.
         max_shard_bytes: of tensors in one file; by default sharded as the source.
         earlier: what an interrupted run left. Files that hold byte for byte what is to be written
@@ -78,7 +82,7 @@ def write_checkpoint(
     unknown = sorted(replaced.keys() - checkpoint.tensors.keys())
     if unknown:
         raise ValueError(f"{checkpoint.directory} has no tensors {unknown} to replace")
-    shapes = {name: tuple(tensor.shape) for name, tensor in replaced.items()}
+    shapes = {name: tuple(new.shape) for name, new in replaced.items() if isinstance(new, Tensor)}
     shards = plan_shards(checkpoint, out_dir, shapes, dtype=dtype, max_bytes=max_shard_bytes)
     entries = [entry for shard in shards for entry in shard]
     if earlier is not None:
@@ -105,7 +109,7 @@ def _remove_others(directory: Path, kept: set[str]) -> None:
 def _write_shard(
     checkpoint: Checkpoint,
     entries: list[TensorEntry],
-    replaced: Mapping[str, Tensor],
+    replaced: Mapping[str, Replacement],
     earlier: Path | None,
     bar: Any,
 ) -> dict[str, TensorHashes]:
@@ -137,7 +141,7 @@ def _holds(file: Path, content: Iterator[memoryview]) -> bool:
 def _content(
     checkpoint: Checkpoint,
     entries: list[TensorEntry],
-    replaced: Mapping[str, Tensor],
+    replaced: Mapping[str, Replacement],
     hashes: dict[str, TensorHashes],
     bar: Any,
 ) -> Iterator[memoryview]:
@@ -148,7 +152,8 @@ def _content(
         read, given = hashlib.sha256(), hashlib.sha256()
         is_copied = entry.name not in replaced and entry.dtype == old.dtype
         if entry.name in replaced:
-            chunks = _blocks_as(entry, replaced[entry.name])
+            new = replaced[entry.name]
+            chunks = _blocks_as(entry, new if isinstance(new, Tensor) else new())
         elif is_copied:
             chunks = checkpoint.stream(entry.name)
         else:

@@ -1,7 +1,9 @@
 """The model card of a new model: ``README.md`` with both parents and their licences."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import yaml
@@ -31,6 +33,9 @@ Adapted on {{ "{:,}".format(run.tokens) }} tokens of {{ run.options.data | join(
 {% else -%}
 **This model has not been adapted yet.** Its new rows are initial values: continue pre-training on
 text of the target language before use.
+{% endfor %}
+{%- for merge in merges %}
+{{ merge }}
 {% endfor %}
 | | from | licence |
 |---|---|---|
@@ -88,7 +93,6 @@ _ORIGINS = {
     "padding": "of no token: the mean of all others, up to a round number of rows",
 }
 _NEVER_FOLDED = 10**9  # so that no part of a value begins a line, and ends the block
-_BEGIN, _END = "<!-- saltlm evaluate -->", "<!-- /saltlm evaluate -->"
 _LONGEST_HEAD = 2**22  # bytes of a card in which its front matter ends; with tables of results too
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?\n)---\s*$", re.DOTALL | re.MULTILINE)
 
@@ -151,6 +155,7 @@ def model_card(name: str, manifest: Manifest) -> str:
         output=(manifest["output"] or {}).get("name"),
         methods=METHODS,
         adaptations=manifest.get("adaptations", ()),
+        merges=list(map(merge_text, manifest.get("merges", ()))),
         options=yaml.safe_dump(manifest["options"], sort_keys=False, width=_NEVER_FOLDED),
     )
 
@@ -160,14 +165,33 @@ def _as_text(value: object) -> object:
     return as_markdown(value) if type(value) is str else value
 
 
-def with_evaluation(card: str, section: str) -> str:
-    """Return a card with a section of results at its end; an earlier one gives way.
+def merge_text(record: Mapping[str, Any]) -> str:
+    """Return a paragraph on a merge.
+
+    Args:
+        record: what `saltlm.adaptation.merge` has written into the manifest.
+    """
+    weight, ends = record["weight"], record["ends"]
+    text = f"Merged with {record['base']['name']} ({record['method']}, weight {weight:g}"
+    text += f", of the first and last layers {', '.join(f'{w:g}' for w in ends)}" if ends else ""
+    text += f"; special tokens' rows: {record['special']}, shared rows: {record['shared']})"
+    curve = record["bits_per_byte"].get(f"{weight:g}")
+    if curve:
+        bits = ", ".join(f"{name} {value:.3f}" for name, value in curve.items())
+        text += f"; the weight was chosen on held-out text, bits per byte there: {bits}"
+    return f"{text}."
+
+
+def with_section(card: str, name: str, section: str) -> str:
+    """Return a card with a section at its end; an earlier one of that name gives way.
 
     Args:
         card: any text in Markdown.
-        section: heading and table.
+        name: of the section, for machines.
+        section: heading and content.
     """
-    rest, begin, after = card.partition(_BEGIN)
-    tail = after.partition(_END)[2].strip("\n") if begin else ""
-    parts = [rest.rstrip("\n"), f"{_BEGIN}\n{section.rstrip()}\n{_END}", tail]
+    opening, closing = f"<!-- {name} -->", f"<!-- /{name} -->"
+    rest, begin, after = card.partition(opening)
+    tail = after.partition(closing)[2].strip("\n") if begin else ""
+    parts = [rest.rstrip("\n"), f"{opening}\n{section.rstrip()}\n{closing}", tail]
     return "\n\n".join(part for part in parts if part) + "\n"

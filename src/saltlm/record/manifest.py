@@ -47,7 +47,8 @@ class Manifest(TypedDict, total=False):
 
     Attributes:
         schema: version of this layout.
-        kind: what was made: a transferred LLM, a pruned PLM, or an LLM that was only adapted.
+        kind: what was made: a transferred LLM, a pruned PLM, or an LLM that was only adapted or
+            merged.
         source: the LLM of a transfer.
         plm: the PLM of a transfer, or the one that was pruned.
         files: path -> SHA-256 of what was read beside the models.
@@ -67,11 +68,12 @@ class Manifest(TypedDict, total=False):
         seconds: stage -> how long it took.
         peak_memory_bytes: of the process.
         adaptations: a record of each run of continued pre-training.
+        merges: a record of each merge with a model that this one was made of.
         pruned: what a pruned PLM kept, and what the corpus lost by it.
     """
 
     schema: int
-    kind: Literal["transfer", "pruned", "adapted"]
+    kind: Literal["transfer", "pruned", "adapted", "merged"]
     source: ParentRecord
     plm: ParentRecord | dict[str, Any]
     files: dict[str, str]
@@ -91,6 +93,7 @@ class Manifest(TypedDict, total=False):
     seconds: dict[str, float]
     peak_memory_bytes: int
     adaptations: list[dict[str, Any]]
+    merges: list[dict[str, Any]]
     pruned: dict[str, Any]
 
 
