@@ -199,7 +199,7 @@ if __name__ == "__main__":
     save_text(place / "text.txt")
     tiny = save_model(place / "model", num_hidden_layers=1)
     results = {
-        "kill": kill_and_resume(place, tiny, n_kills=4),
+        "kill": kill_and_resume(place, tiny, n_kills=3),
         "two": two_processes(place, tiny, one=place / "whole"),
         "sharded": sharded(place, tiny, one=place / "whole"),
     }

@@ -202,7 +202,7 @@ SHORT = text().replace(lines()[3], " ".join(lines()[3].split()[:4]))
 WITHOUT = [word for word in WORDS if word != WORDS[3]]
 REFUSED = [
     Case("ConceptNet Numberbatch, several languages", "nb.txt", numberbatch(("de", "en")), refused="in several languages"),
-    Case("fastText .bin, packed", "m.bin.gz", gzip.compress(fasttext_bytes(WORDS)), refused="packed", composes=True),
+    Case("fastText .bin, packed", "m.bin.gz", gzip.compress(fasttext_bytes(WORDS), 1), refused="packed", composes=True),
     Case("gensim .kv, .model", "v.kv", gensim_pickle(4), refused="pickle of gensim's KeyedVectors", result="v.vec"),
     Case("gensim, older pickle", "v.kv", gensim_pickle(2), refused="pickle of gensim's KeyedVectors", result="v.vec"),
     Case("gensim's .npy beside a .kv", "", companion, refused="numbers of v.kv beside it", result="v.vec"),
@@ -217,7 +217,7 @@ REFUSED = [
     Case("cut within the last line", "v.vec", text("99 6\n").rstrip("\n"), refused="ends within a line"),
     Case("zip of several files", "", several, refused="zip archive of 2 files"),
     Case("tar", "v.tar", tarred(text().encode()), refused="tar archive", result="words.vec"),
-    Case("tar.gz", "v.tar.gz", gzip.compress(tarred(text().encode())), refused="tar archive", result="words.vec"),
+    Case("tar.gz", "v.tar.gz", gzip.compress(tarred(text().encode()), 1), refused="tar archive", result="words.vec"),
 ]  # fmt: skip
 
 
