@@ -294,14 +294,17 @@ def _measure(
     method: str, directory: Path, texts: dict[str, list[str]], is_new: torch.Tensor | None = None
 ) -> MethodResult:
     """Return bits per byte on the texts and, of a new model, what its new rows do."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     from saltlm.comparison.untrained import new_row_mass, report_table
     from saltlm.evaluation.bits_per_byte import bits_per_byte
+    from saltlm.models.architecture import read_config
+    from saltlm.models.skeleton import loader_of
     from saltlm.tokenizer.fertility import fertility
 
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype="auto", local_files_only=True)
+    loader = loader_of(read_config(directory))
+    model = loader.from_pretrained(directory, dtype="auto", local_files_only=True)
     model.eval()
     found: dict[str, TextMeasurement] = {}
     for name, held_out in texts.items():

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from transformers import (
-    AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -33,7 +32,9 @@ from saltlm.evaluation.results import (
 )
 from saltlm.evaluation.side_by_side import own_directories, write_cards, write_summary
 from saltlm.evaluation.task import Subject, Task, planned, result_file
+from saltlm.models.architecture import read_config
 from saltlm.models.hub import resolve_model
+from saltlm.models.skeleton import loader_of
 from saltlm.record.manifest import environment
 
 logger = logging.getLogger(__name__)
@@ -147,7 +148,8 @@ def _try_to_load(
     options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, **options)
-        model = AutoModelForCausalLM.from_pretrained(directory, dtype="auto", **options)
+        config = read_config(directory, trust_remote_code=trust_remote_code)
+        model = loader_of(config).from_pretrained(directory, dtype="auto", **options)
     except Exception as error:  # what transformers raises on a broken directory is not listed
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         logger.warning("%s does not load: %s", directory, reason)

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import PreTrainedConfig
 
 from saltlm.errors import CheckpointError, SaltlmError, shown
 from saltlm.inspection.downstream import handover_findings
@@ -15,6 +14,7 @@ from saltlm.inspection.finding import Check, Finding, advice, verdict
 from saltlm.models.architecture import read_config
 from saltlm.models.checkpoint import open_checkpoint
 from saltlm.models.hub import local_directory
+from saltlm.models.skeleton import loader_of
 from saltlm.models.token_tables import Tables, read_tables
 from saltlm.record.manifest import read_manifest
 from saltlm.tokenizer.chat import render_chat
@@ -71,7 +71,7 @@ def _checks(directory: Path, trust_remote_code: bool) -> Iterator[Finding]:
         directory, local_files_only=True, trust_remote_code=trust_remote_code
     )
     yield from _tokenizer_findings(directory, tokenizer)
-    model, info = _auto_class(config).from_pretrained(
+    model, info = loader_of(config).from_pretrained(
         directory,
         local_files_only=True,
         trust_remote_code=trust_remote_code,
@@ -86,17 +86,6 @@ def _checks(directory: Path, trust_remote_code: bool) -> Iterator[Finding]:
     yield from _id_findings(tokenizer, model, len(tables.embedding))
     yield _forward_finding(tokenizer, model)
     yield from handover_findings(directory, tokenizer, model, trust_remote_code=trust_remote_code)
-
-
-def _auto_class(config: PreTrainedConfig) -> Any:
-    """Return the class that opens a language model, also one that sees images."""
-    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
-    from transformers.models.auto import modeling_auto as known
-
-    is_causal = config.model_type in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    if config.model_type in known.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES and not is_causal:
-        return AutoModelForImageTextToText
-    return AutoModelForCausalLM
 
 
 def _named_tensors(directory: Path) -> dict[str, Any]:

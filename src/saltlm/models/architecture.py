@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from saltlm.errors import CheckpointError
+from saltlm.models.skeleton import build_skeleton
 
 
 def read_config(directory: Path, *, trust_remote_code: bool = False) -> PreTrainedConfig:
@@ -103,7 +104,7 @@ def pad_moves_positions(config: PreTrainedConfig) -> bool:
     text = config.get_text_config()
     if getattr(text, "pad_token_id", None) is None or type(text) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         return False
-    model = _without_weights(text)
+    model = build_skeleton(text, Path())
     table = model.get_input_embeddings()
     return any(
         getattr(module, "padding_idx", None) is not None
@@ -117,15 +118,7 @@ def _runs_without_pad(config: PreTrainedConfig) -> bool:
     text.pad_token_id = None
     try:
         with torch.inference_mode():
-            _without_weights(text)(torch.zeros(1, 2, dtype=torch.int64, device="meta"))
+            build_skeleton(text, Path())(torch.zeros(1, 2, dtype=torch.int64, device="meta"))
     except TypeError:  # arithmetic with None
         return False
     return True
-
-
-def _without_weights(config: PreTrainedConfig) -> PreTrainedModel:
-    from transformers import AutoModelForCausalLM
-
-    with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
-    return model

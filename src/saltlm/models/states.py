@@ -14,7 +14,9 @@ from torch.func import functional_call
 from transformers import PreTrainedModel
 
 from saltlm.errors import CheckpointError
+from saltlm.models.architecture import read_config
 from saltlm.models.logits import check_logits, output_head, short_head
+from saltlm.models.skeleton import loader_of
 
 
 class _Reached(Exception):
@@ -109,15 +111,18 @@ def load_body(directory: Path, *, device: str, trust_remote_code: bool = False) 
         CheckpointError: transformers cannot load it, its head does more than multiply, or the
             device is not there.
     """
-    from transformers import AutoModelForCausalLM
-
+    config = read_config(directory, trust_remote_code=trust_remote_code)
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            directory,
-            dtype=torch.float32,
-            local_files_only=True,
-            trust_remote_code=trust_remote_code,
-        ).to(device)
+        model: PreTrainedModel = (
+            loader_of(config)
+            .from_pretrained(
+                directory,
+                dtype=torch.float32,
+                local_files_only=True,
+                trust_remote_code=trust_remote_code,
+            )
+            .to(device)
+        )
     except Exception as error:  # what transformers raises on a broken directory is not listed
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise CheckpointError(

@@ -16,6 +16,7 @@ from saltlm.models.logits import (
     output_head,
     short_head,
 )
+from saltlm.models.skeleton import loader_of
 from saltlm.tokenizer.counts import count_tokens
 from saltlm.tokenizer.fertility import encode_documents
 from saltlm.vocabulary_transfer.parents import Pair
@@ -32,11 +33,12 @@ def unigrams_of(pair: Pair, plan: Plan, config: TransferConfig) -> Unigrams:
     Raises:
         ConfigError: there is no corpus to count in, or no text.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     texts = first(config.calibration.unigrams, _CALIBRATION_DOCUMENTS, "--set calibration.unigrams")
     directory = pair.source.directory
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype="auto", local_files_only=True)
+    loader = loader_of(pair.source.config)
+    model = loader.from_pretrained(directory, dtype="auto", local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     counts = count_tokens(
         pair.alignment.target.tokenizer, documents(config.corpus), n_rows=len(plan.origin)
