@@ -105,6 +105,21 @@ def _short_english(monkeypatch: pytest.MonkeyPatch, _few_english: Path) -> None:
         monkeypatch.setattr("saltlm.alignment.align._ENGLISH", _few_english)
 
 
+@pytest.fixture(autouse=True)
+def _no_proof(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not run two models after each transfer but in tests that ask for ``with_proof``."""
+    if (
+        "with_proof" not in request.fixturenames
+        and "saltlm.vocabulary_transfer.proof" in sys.modules
+    ):
+        monkeypatch.setattr("saltlm.vocabulary_transfer.proof._LARGEST", -1)
+
+
+@pytest.fixture
+def with_proof() -> None:
+    """Prove what a transfer writes, as users have it."""
+
+
 @pytest.fixture(scope="session")
 def corpus() -> list[str]:
     """Lines in English, German, Arabic, Vietnamese and Chinese, with digits, code and emoji."""

@@ -69,6 +69,10 @@ def _distinct(model: hf.PreTrainedModel) -> hf.PreTrainedModel:
             torch.nn.init.normal_(table.weight)
             if getattr(table, "bias", None) is not None:
                 torch.nn.init.normal_(table.bias)
+    for parameter in model.parameters():  # a fresh gate may be zero, and hide what is behind it
+        if parameter.numel() > 1 and (parameter == parameter.flatten()[0]).all():
+            with torch.no_grad():
+                parameter.add_(0.05 * torch.randn_like(parameter))
     return model.eval()
 
 
@@ -144,3 +148,28 @@ PLMS: dict[str, Maker] = {
     "mBART with head": maker("MBartForConditionalGeneration", "MBartConfig", **SEQ2SEQ),
     "Llama without head": maker("LlamaModel", "LlamaConfig", **SMALL),
 }
+
+QWEN4 = (
+    GROUPED
+    | MOE
+    | {
+        "num_experts": 2,
+        "shared_expert_intermediate_size": 12,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+        "linear_num_key_heads": 1,
+        "linear_num_value_heads": 2,
+        "hc_count": 2,
+        "hc_lowrank": 4,
+        "layer_types": ["linear_attention", "linear_attention"],
+        "ple_layer_ids": [1],
+        "heads_per_ngram": 2,
+        "ngram_vocab_size_base": 500,
+        "make_ngram_vocab_size_divisible_by": 8,
+    }
+)
+
+LAYOUTS: dict[str, Maker] = {
+    "Qwen4-Exp": maker("Qwen4ExpForCausalLM", "Qwen4ExpTextConfig", **QWEN4),
+}
+"""Sources whose vocabulary is in more than an embedding and a head."""

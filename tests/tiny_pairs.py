@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from saltlm.inspection.check import check
 from saltlm.inspection.finding import Finding
 from saltlm.vocabulary_transfer.transfer import transfer
-from tiny_models import PLMS, SOURCES
+from tiny_models import LAYOUTS, PLMS, SOURCES
 
 TEMPLATE = "{% for m in messages %}<|im_start|>{{ m['content'] }}<|im_end|>{% endfor %}"
 PADDING = 24  # rows of the source beyond its tokenizer
@@ -46,7 +46,7 @@ def write_pair(
         left.token_to_id(token) for token in ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
     )
     ids = {"bos_token_id": start, "eos_token_id": end, "pad_token_id": None, **settings}
-    model = SOURCES[source](left.get_vocab_size() + PADDING, **ids)
+    model = (SOURCES | LAYOUTS)[source](left.get_vocab_size() + PADDING, **ids)
     model.generation_config.eos_token_id = [end, text_end]
     write_side(
         directory / "source",

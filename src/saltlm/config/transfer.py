@@ -245,6 +245,11 @@ class TransferConfig(RowsConfig):
         json_schema_extra={"metavar": "SIZE"},
     )
     trust_remote_code: bool = Field(False, description="run Python code that comes with a model")
+    prove: bool | None = Field(
+        None,
+        description="run source and result on a few shared tokens, and refuse the result if it says"
+        " something else; default: where the source's weights are at most 1 GiB",
+    )
     tensors: TensorNames = TensorNames()
     fits: FitsConfig = FitsConfig()
     fasttext: FasttextConfig = FasttextConfig()

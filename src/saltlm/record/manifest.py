@@ -59,6 +59,7 @@ class Manifest(TypedDict, total=False):
         output: of the method for the head's rows, if it is another.
         untied: whether the head was the embedding in the source and is no longer.
         fits: of input rows and of the head's, what each did; see `saltlm.record.fits`.
+        proof: what a run beside the source has shown, or why there was none.
         options: all options of the run.
         counts: how many rows have each origin, and other counts.
         roles: the special tokens of the new model.
@@ -84,6 +85,7 @@ class Manifest(TypedDict, total=False):
     output: dict[str, Any] | None
     untied: bool
     fits: dict[str, dict[str, Any] | None]
+    proof: dict[str, Any]
     options: dict[str, Any]
     counts: dict[str, Any]
     roles: list[dict[str, Any]]

@@ -14,6 +14,7 @@ from saltlm.methods.linear import no_fit
 from saltlm.methods.neighbours import no_neighbours
 from saltlm.methods.registry import Choice
 from saltlm.record.fits import HeadFit, InputFit
+from saltlm.record.proof import Proof
 from saltlm.record.provenance import Origin, Provenance
 from saltlm.scoring.holdout import Score
 from saltlm.tokenizer.target import TargetTokenizer
@@ -36,6 +37,7 @@ class TransferResult:
         score: of the method on shared tokens that it was not shown, if that was measured.
         input_fit: what the fit of the input rows did, if there was one.
         head_fit: what the fit of the head's rows did, likewise.
+        proof: what two runs on shared tokens have shown of the written model.
     """
 
     target: TargetTokenizer
@@ -47,6 +49,7 @@ class TransferResult:
     score: Score | None = None
     input_fit: InputFit | None = None
     head_fit: HeadFit | None = None
+    proof: Proof | None = None
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -55,9 +58,9 @@ class TransferResult:
 
     @property
     def notes(self) -> list[str]:
-        """What a user may not expect, and what the fits did, a sentence each."""
-        fits = [str(fit) for fit in (self.input_fit, self.head_fit) if fit is not None]
-        return [*self.target.notes, *fits]
+        """What a user may not expect, what the fits did and what is proved, a sentence each."""
+        records = (self.input_fit, self.head_fit, self.proof)
+        return [*self.target.notes, *(str(record) for record in records if record is not None)]
 
     @property
     def counts(self) -> dict[str, int]:

@@ -8,7 +8,7 @@ import itertools
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from saltlm.vocabulary_transfer.fits import make_tables
 from saltlm.vocabulary_transfer.parents import read_parents
 from saltlm.vocabulary_transfer.prepare import check_inputs, input_files, pose_pair
 from saltlm.vocabulary_transfer.problem import check_sides, pose
+from saltlm.vocabulary_transfer.proof import prove
 from saltlm.vocabulary_transfer.result import TransferResult, solve
 from saltlm.vocabulary_transfer.write_model import (
     expected_bytes,
@@ -174,13 +175,16 @@ def transfer(
         laps.append(("rows", time.perf_counter()))
         manifest = write_model(directory, pair, result, config, method)
         laps.append(("write", time.perf_counter()))
+        proof = prove(directory, pair, result, config)
+        manifest |= {"proof": asdict(proof), "notes": [*manifest["notes"], str(proof)]}
+        laps.append(("prove", time.perf_counter()))
         manifest["seconds"] = {
             name: round(end - begin, 3) for (_, begin), (name, end) in itertools.pairwise(laps)
         }
         manifest["peak_memory_bytes"] = peak_memory_bytes()
         finish_model(directory, Path(out).resolve().name, manifest)
     logger.info("%s: %r", out, result)
-    return result
+    return replace(result, proof=proof)
 
 
 def _check_apart(out: Path, inputs: Sequence[Path]) -> None:

@@ -1,0 +1,139 @@
+"""The proof of a new model: on text of shared tokens it computes what the source computes.
+
+A table that depends on token ids in a way that no shape shows (hashes of ids, experts by id, ids in
+a setting) would make a model that loads, generates and is wrong. Both models are run, one after the
+other, on a few shared tokens.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from saltlm.config.transfer import TransferConfig
+from saltlm.errors import CheckpointError
+from saltlm.models.skeleton import loader_of
+from saltlm.record.proof import Proof
+from saltlm.record.provenance import Origin
+from saltlm.vocabulary_transfer.parents import Pair
+from saltlm.vocabulary_transfer.result import TransferResult
+
+_LARGEST = 2**30  # bytes of weights that are run unasked: no more memory than a transfer takes
+_TOKENS = 12
+_ROUNDINGS = 4  # a kernel may add up in another order where another memory is aligned otherwise
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What a model said on a text: the head's input and the logits."""
+
+    states: Float[Tensor, "t h"] | None
+    logits: Float[Tensor, "t n"]
+
+
+def prove(directory: Path, pair: Pair, result: TransferResult, config: TransferConfig) -> Proof:
+    """Run source and result on shared tokens, and compare.
+
+    Args:
+        directory: the new model, complete.
+        pair: its parents.
+        result: which row is which.
+        config: options; ``prove`` says whether to run models of any size, or none.
+
+    Raises:
+        CheckpointError: the new model says something else than the source, or does not load.
+    """
+    size, name = pair.source.checkpoint.nbytes, type(pair.source.config).__name__
+    if config.prove is False:
+        return Proof(missing="it was not asked for (prove=false)")
+    if config.prove is None and size > _LARGEST:
+        return Proof(missing=f"the weights are {size / 1e9:.1f} GB, --set prove=true runs them")
+    origin, source_ids = result.provenance.origin, result.provenance.source_ids
+    columns = (source_ids >= 0).nonzero().squeeze(1)
+    text = ((origin == Origin.SHARED) | (origin == Origin.KEPT)).nonzero().squeeze(1)
+    if len(text) < 2:
+        return Proof(missing="no row of a token in text is a copy of the source's")
+    text = text[torch.linspace(0, len(text) - 1, min(_TOKENS, len(text))).long()]
+    try:
+        before = _run(pair.source.directory, pair, source_ids[text], source_ids[columns], config)
+    except Exception as error:  # what keeps a model from running is not listed
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        return Proof(missing=f"the source does not run here ({reason})")
+    if not before.logits.isfinite().all():
+        return Proof(missing="the logits of the source are not finite")
+    try:
+        after = _run(directory, pair, text, columns, config)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise _wrong(pair, f"the new model does not run, the source does: {reason}") from error
+    for what, old, new in (
+        ("hidden states", before.states, after.states),
+        ("logits", before.logits, after.logits),
+    ):
+        if old is not None and new is not None and not _same(old, new):
+            raise _wrong(
+                pair,
+                f"on shared tokens the new model has other {what}: they differ by"
+                f" {_apart(old, new):.3g}, and are up to {float(old.abs().max()):.3g}; {name} reads"
+                " token ids otherwise than through tables with a row per token",
+            )
+    states = None
+    if before.states is not None and after.states is not None:
+        states = _apart(before.states, after.states)
+    return Proof(len(text), len(columns), states, _apart(before.logits, after.logits))
+
+
+def _run(
+    directory: Path,
+    pair: Pair,
+    text: Int64[Tensor, " t"],
+    columns: Int64[Tensor, " n"],
+    config: TransferConfig,
+) -> _Run:
+    model, info = loader_of(pair.source.config).from_pretrained(
+        directory,
+        dtype="auto" if config.dtype is None else getattr(torch, config.dtype),
+        local_files_only=True,
+        trust_remote_code=config.trust_remote_code,
+        output_loading_info=True,
+    )
+    drawn = sorted(info["missing_keys"] & {name for name, _ in model.named_parameters()})
+    if drawn:  # at random
+        raise ValueError(f"no tensor for {', '.join(drawn[:3])}")
+    head, received = model.eval().get_output_embeddings(), []
+
+    def keep(_: nn.Module, args: tuple[Any, ...]) -> None:
+        received.append(args[0].detach())
+
+    if head is not None:
+        head.register_forward_pre_hook(keep)
+    ids = text.unsqueeze(0)
+    with torch.random.fork_rng(devices=[]), torch.inference_mode():
+        torch.manual_seed(0)
+        try:
+            logits = model(ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
+        except TypeError:  # some classes take nothing but ids
+            received.clear()
+            logits = model(ids).logits
+    states = received[0].reshape(len(text), -1) if len(received) == 1 else None
+    return _Run(states, logits[0][:, columns].clone())
+
+
+def _apart(old: Tensor, new: Tensor) -> float:
+    return float((old.double() - new.double()).abs().max())
+
+
+def _same(old: Tensor, new: Tensor) -> bool:
+    """Tell whether two results are equal but for the order in which a kernel adds up."""
+    bound = _ROUNDINGS * torch.finfo(old.dtype).eps * float(old.abs().max())
+    return old.shape == new.shape and _apart(old, new) <= bound
+
+
+def _wrong(pair: Pair, what: str) -> CheckpointError:
+    return CheckpointError(
+        f"{pair.source.name} cannot be the SOURCE: {what}",
+        "please report the model's name; to look at what was made: --set prove=false",
+    )
