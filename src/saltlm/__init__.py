@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from saltlm.evaluation.config import SuiteConfig
     from saltlm.evaluation.evaluate import evaluate
     from saltlm.evaluation.results import Evaluation
+    from saltlm.files.caches import Cache, cache
     from saltlm.inspection.check import check
     from saltlm.inspection.explain import Explanation, explain
     from saltlm.inspection.finding import Check
@@ -37,6 +38,7 @@ _HOMES = {
     "AdaptConfig": "saltlm.adaptation.config",
     "AdaptResult": "saltlm.adaptation.result",
     "AuxiliaryVectors": "saltlm.auxiliary.vectors",
+    "Cache": "saltlm.files.caches",
     "Check": "saltlm.inspection.finding",
     "Comparison": "saltlm.comparison.results",
     "Evaluation": "saltlm.evaluation.results",
@@ -52,6 +54,7 @@ _HOMES = {
     "TransferConfig": "saltlm.config.transfer",
     "TransferResult": "saltlm.vocabulary_transfer.result",
     "adapt": "saltlm.adaptation.adapt",
+    "cache": "saltlm.files.caches",
     "check": "saltlm.inspection.check",
     "compare": "saltlm.comparison.compare",
     "evaluate": "saltlm.evaluation.evaluate",
@@ -68,6 +71,7 @@ __all__ = [
     "AdaptConfig",
     "AdaptResult",
     "AuxiliaryVectors",
+    "Cache",
     "Check",
     "Comparison",
     "Evaluation",
@@ -84,6 +88,7 @@ __all__ = [
     "TransferResult",
     "__version__",
     "adapt",
+    "cache",
     "check",
     "compare",
     "evaluate",

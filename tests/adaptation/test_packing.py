@@ -125,7 +125,7 @@ def test_the_cache_is_used_again_and_its_key_is_text_tokenizer_and_frame(
     tokenizer.add_tokens(["Haus"])
     assert [again(), again()] == [4, 4]
     assert again(layout="paragraphs") == 5
-    assert not list(cache.glob(".partial*"))
+    assert not list(cache.glob(".saltlm-partial*"))
 
 
 def test_a_killed_preparation_is_not_taken_for_a_finished_one(tmp_path, tokenizer, monkeypatch):

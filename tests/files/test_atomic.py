@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import saltlm.files.atomic
+import saltlm.files.locks
 from saltlm.errors import OutputError
 from saltlm.files.atomic import left_by_killed_run, new_directory, put_back
 from saltlm.models.hub import resolve_model
@@ -175,7 +176,7 @@ def test_a_file_system_without_locks_will_do(tmp_path, monkeypatch, caplog):
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(saltlm.files.atomic.fcntl, "flock", refuse)
+    monkeypatch.setattr(saltlm.files.locks.fcntl, "flock", refuse)
     make(tmp_path / "out")
     assert listing(tmp_path) == {"out": "/"}
     assert "cannot be locked" in caplog.text

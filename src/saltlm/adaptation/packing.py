@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import shutil
-import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from saltlm.files.caches import cache_folder
 from saltlm.files.documents import Text, documents, is_endless
 from saltlm.files.hashes import sha256
 from saltlm.files.json_object import parse_json, read_text
+from saltlm.files.leftovers import aside
 from saltlm.models.logits import document_start
 from saltlm.progress import progress
 from saltlm.tokenizer.fertility import encode_documents
@@ -244,20 +244,17 @@ def _new_folder(folder: Path) -> Iterator[Path]:
     """Yield a folder to fill, which then gets its name."""
     hint = "choose another place: --set cache=DIR"
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
-    except OSError as error:
-        raise OutputError(f"cannot write {folder.parent}: {error.strerror}", hint) from error
-    try:
         with disk_errors(folder):
-            yield partial
-            sync(partial)
-            try:
-                partial.rename(folder)
-            except OSError:
-                if not (folder / "meta.json").is_file():  # else a faster run has made the same
-                    raise
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with aside(folder.parent) as partial:
+                yield partial
+                sync(partial)
+                try:
+                    partial.rename(folder)
+                except OSError:
+                    if not (folder / "meta.json").is_file():  # else a faster run has made the same
+                        raise
     except OutputError as error:
         raise OutputError(error.what, f"free some space, or {hint}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {folder.parent}: {error.strerror}", hint) from error

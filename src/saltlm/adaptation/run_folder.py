@@ -6,7 +6,6 @@ evaluation/      results of the suite, a file for each checkpoint
 checkpoints/     see `saltlm.adaptation.checkpoints`
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -24,6 +23,8 @@ from saltlm.errors import OutputError, TrainingError
 from saltlm.files.atomic import replace_text
 from saltlm.files.damage import reading
 from saltlm.files.json_object import parse_json, read_text
+from saltlm.files.leftovers import LOCK, remove_dead
+from saltlm.files.locks import take
 from saltlm.record.manifest import FOLDER
 
 # What may change from one start of a run to the next without changing what was done so far.
@@ -103,18 +104,18 @@ def only_run(folder: RunFolder) -> Iterator[None]:
         )
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        lock = take(folder.path / LOCK)
+    except BlockingIOError:
+        raise OutputError(
+            f"{out} is being written by another run", "wait for it, or choose another --out"
+        ) from None
     except OSError as error:
         raise OutputError(
             f"cannot write {out}: {error.strerror}", "choose another --out"
         ) from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        remove_dead(out.parent)
         yield
-    except BlockingIOError:
-        raise OutputError(
-            f"{out} is being written by another run", "wait for it, or choose another --out"
-        ) from None
     finally:
         os.close(lock)
 

@@ -8,7 +8,6 @@ and says that a fastText model is meant.
 import hashlib
 import json
 import logging
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +35,7 @@ from saltlm.config.transfer import FasttextConfig
 from saltlm.errors import AuxiliaryVectorsError, ConfigError
 from saltlm.files.caches import cache_folder
 from saltlm.files.documents import check_corpus
+from saltlm.files.leftovers import aside
 from saltlm.files.source import fingerprint
 
 logger = logging.getLogger(__name__)
@@ -328,9 +328,8 @@ def _save(vectors: AuxiliaryVectors, file: Path) -> None:
     tensors = {"represented": vectors.represented, "rows": vectors.matrix[vectors.represented]}
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-            aside = Path(folder) / file.name
-            save_file(tensors, aside, {"description": vectors.description})
-            aside.replace(file)
+        with aside(file.parent) as folder:
+            save_file(tensors, folder / file.name, {"description": vectors.description})
+            (folder / file.name).replace(file)
     except (SafetensorError, OSError) as error:
         logger.warning("the auxiliary vectors are not cached: %s", error)

@@ -24,6 +24,7 @@ VERBS = {
     "compare": "Transfer with several methods and put the results side by side.",
     "evaluate": "Measure a new language, English, and what connects the two.",
     "export": "Write a model directory in the format of another program.",
+    "cache": "List what is kept to save time, or clear it.",
     "demo": "See it all happen on a small real model.",
 }
 

@@ -17,6 +17,7 @@ from saltlm.comparison.show import comparison_rows
 from saltlm.errors import printable
 from saltlm.evaluation.results import Evaluation
 from saltlm.evaluation.side_by_side import evaluation_rows, labels_of, speed_notes, text_of
+from saltlm.files.caches import Cache
 from saltlm.inspection.explain import Explanation
 from saltlm.inspection.finding import Finding
 from saltlm.inspection.pair import Inspection
@@ -97,6 +98,21 @@ def transfer_table(result: TransferResult) -> Table:
         r2, low, high = result.score.r2
         rows.append(("r2 on shared rows not shown", f"{r2:.3f} ({low:.3f} to {high:.3f})"))
     return table(f"rows; auxiliary space: {result.auxiliary}", ("", ""), rows)
+
+
+def cache_table(found: Cache) -> Table:
+    """Return what is kept, or was removed."""
+    rows = [
+        (
+            entry.kind,
+            f"{entry.n_bytes / 1e6:,.1f}",
+            f"{entry.days:.1f}",
+            entry.path.name + (" (left by a killed run)" if entry.is_left else ""),
+        )
+        for entry in found.entries
+    ]
+    done = "removed" if found.is_cleared else "kept"
+    return table(f"{done} in {found.folder}", ("kind", "MB", "days old", "name"), rows)
 
 
 def special_tokens_table(rows: Sequence[Sequence[object]]) -> Table:

@@ -6,7 +6,6 @@ the next run into the same place may take over its weight files, and removes it.
 """
 
 import errno
-import fcntl
 import logging
 import os
 import re
@@ -16,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from saltlm.errors import OutputError
+from saltlm.files.leftovers import LOCK, remove_dead
+from saltlm.files.locks import take
 
 
 def replace_text(file: Path, text: str) -> None:
@@ -28,7 +29,7 @@ def replace_text(file: Path, text: str) -> None:
 _LOG = logging.getLogger(__name__)
 
 _EARLIER = "interrupted"
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 @contextmanager
@@ -57,6 +58,7 @@ def new_directory(out: Path, *, force: bool, expected_bytes: int) -> Iterator[Pa
     with disk_errors(out):
         lock = _lock(partial, out)
         try:
+            remove_dead(out.parent)
             _restore(previous, out)
             shutil.rmtree(previous, ignore_errors=True)  # of a run killed after its last rename
             left = _set_aside(fresh, earlier)
@@ -156,18 +158,11 @@ def _lock(partial: Path, out: Path) -> int:
     """Take the lock of the hidden directory, which the system lets go when its owner dies."""
     busy = OutputError(f"{out} is being written by another run", "wait for it, or change --out")
     partial.mkdir(exist_ok=True)
-    path = partial / "lock"
+    path = partial / LOCK
     try:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except FileNotFoundError:  # the other run has just removed its directory
+        lock = take(path)
+    except (BlockingIOError, FileNotFoundError):  # or the other has just removed its directory
         raise busy from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise busy from None
-    except OSError as error:  # some network file systems have no locks
-        _LOG.warning("%s cannot be locked (%s): do not start a second run into it", out, error)
     if not path.exists() or not os.path.samestat(os.fstat(lock), path.stat()):
         os.close(lock)
         raise busy

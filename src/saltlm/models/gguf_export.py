@@ -6,7 +6,6 @@ The file is read back and tokenizes probes before it gets its name.
 """
 
 import logging
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +25,7 @@ from saltlm.errors import (
 )
 from saltlm.files.atomic import disk_errors
 from saltlm.files.json_object import read_json
+from saltlm.files.leftovers import aside
 from saltlm.models.checkpoint import Checkpoint, open_checkpoint
 from saltlm.models.hub import local_directory
 from saltlm.models.llama_cpp_ids import has_llama_cpp, llama_cpp_ids
@@ -106,11 +106,9 @@ def export(
     dtype = _dtype(checkpoint)
     with (
         disk_errors(out),
-        tempfile.TemporaryDirectory(
-            dir=out.parent, prefix=f".{out.name}.", suffix=".saltlm-partial"
-        ) as temporary,
+        aside(out.parent) as temporary,
     ):
-        file = Path(temporary) / "model.gguf"
+        file = temporary / "model.gguf"
         _write(writer_class, directory, file, tokenizer, vocabulary, dtype)
         _compare_fields(file, vocabulary)
         differing = _compare_ids(file, tokenizer, allow) if has_llama_cpp() else ()

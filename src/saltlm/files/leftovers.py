@@ -1,0 +1,79 @@
+"""Folders to write aside in, and what processes that died have left of theirs."""
+
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from saltlm.files.locks import is_held, take
+
+LOCK = "lock"
+_NAMELESS = ".saltlm-partial-"  # begins what nobody can go on with
+_NAMED = ".saltlm-partial"  # ends what the same command goes on with
+_YOUNG = 60  # seconds within which a folder may still be without its lock
+
+_LOG = logging.getLogger(__name__)
+
+
+@contextmanager
+def aside(parent: Path) -> Iterator[Path]:
+    """Yield an empty folder in another one, to be renamed or thrown away; its process holds it.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    remove_dead(parent)
+    held = Path(tempfile.mkdtemp(prefix=_NAMELESS, dir=parent))
+    lock = take(held / LOCK)
+    try:
+        (held / "new").mkdir()
+        yield held / "new"
+    finally:
+        shutil.rmtree(held, ignore_errors=True)
+        os.close(lock)
+
+
+def left_in(parent: Path) -> list[Path]:
+    """Return what processes that died have left in a folder."""
+    found = [*parent.glob(f"{_NAMELESS}*"), *parent.glob(f".*{_NAMED}")]
+    return sorted(path for path in found if path.is_dir() and _is_dead(path))
+
+
+def remove_dead(parent: Path) -> None:
+    """Remove what died with its process, and name what the same command would go on with."""
+    for path in left_in(parent):
+        if path.name.startswith(_NAMELESS):
+            shutil.rmtree(path, ignore_errors=True)
+            _LOG.info("%s is removed: a run that was killed had left it", path)
+        else:
+            _LOG.warning(
+                "a run that was killed has left %s (%.1f MB): the same command goes on from it;"
+                " rm -r frees its room",
+                path,
+                size_of(path) / 1e6,
+            )
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all in a folder; what vanishes meanwhile is not counted."""
+    total = 0
+    for file in [path, *path.rglob("*")]:
+        try:
+            total += file.lstat().st_size if not file.is_dir() else 0
+        except OSError:
+            continue
+    return total
+
+
+def _is_dead(path: Path) -> bool:
+    lock = path / LOCK
+    if lock.exists():
+        return not is_held(lock)
+    try:
+        return time.time() - path.stat().st_mtime > _YOUNG
+    except OSError:
+        return False

@@ -1,0 +1,84 @@
+"""What a process that died has left is known, removed or named; what a live one holds is not."""
+
+import fcntl
+import os
+import shutil
+
+import pytest
+
+from saltlm.files import leftovers, locks
+from saltlm.files.atomic import new_directory
+from saltlm.files.leftovers import LOCK, aside, left_in
+from saltlm.files.locks import is_held, take
+
+
+def dead(folder, name, owner="1 of-another-boot"):
+    (folder / name).mkdir()
+    (folder / name / LOCK).write_text(owner)
+    (folder / name / "half").write_text("x" * 1000)
+    return folder / name
+
+
+def test_a_folder_aside_is_held_and_goes_away(tmp_path):
+    with aside(tmp_path) as folder:
+        (folder / "text").write_text("whole")
+        assert left_in(tmp_path) == []
+        with aside(tmp_path):
+            assert len(list(tmp_path.iterdir())) == 2
+        folder.rename(tmp_path / "done")
+    assert [path.name for path in tmp_path.rglob("*")] == ["done", "text"]
+
+
+def test_what_nobody_goes_on_with_is_removed(tmp_path, caplog):
+    caplog.set_level("INFO")
+    left = dead(tmp_path, ".saltlm-partial-abc")
+    with aside(tmp_path):
+        assert not left.exists()
+    assert f"{left} is removed: a run that was killed had left it" in caplog.text
+
+
+def test_what_the_same_command_goes_on_with_is_named(tmp_path, caplog):
+    left = dead(tmp_path, ".other.saltlm-partial")
+    with new_directory(tmp_path / "out", force=False, expected_bytes=0):
+        pass
+    assert left.exists()
+    assert f"has left {left} (0.0 MB): the same command goes on from it" in caplog.text
+
+
+def test_one_without_a_lock_is_left_alone_for_a_minute(tmp_path):
+    young = tmp_path / ".saltlm-partial-young"
+    young.mkdir()
+    assert left_in(tmp_path) == []
+    os.utime(young, (0, 0))
+    assert left_in(tmp_path) == [young]
+
+
+def test_a_lock_says_whose_it_is(tmp_path):
+    lock = take(tmp_path / LOCK)
+    assert (tmp_path / LOCK).read_text() == f"{os.getpid()} {locks._boot()}\n"
+    assert is_held(tmp_path / LOCK)
+    with pytest.raises(BlockingIOError):
+        take(tmp_path / LOCK)
+    os.close(lock)
+    assert not is_held(tmp_path / LOCK)
+    assert not is_held(tmp_path / "no")
+
+
+@pytest.mark.parametrize(
+    ("owner", "held"),
+    [("{pid} {boot}", True), ("{pid} another", False), ("99999999 {boot}", False), ("x", False)],
+)
+def test_without_locks_the_pid_and_the_boot_tell(tmp_path, monkeypatch, owner, held):
+    def refuse(*_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    (tmp_path / LOCK).write_text(owner.format(pid=os.getpid(), boot=locks._boot()))
+    assert is_held(tmp_path / LOCK) == held
+
+
+def test_what_vanishes_meanwhile_is_not_counted(tmp_path, monkeypatch):
+    left = dead(tmp_path, "a")
+    assert leftovers.size_of(left) == 1000 + len("1 of-another-boot")
+    shutil.rmtree(left)
+    assert leftovers.size_of(left) == 0
