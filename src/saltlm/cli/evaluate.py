@@ -14,14 +14,15 @@ from saltlm.cli.options import json_flag, options
 @click.option(
     "--suite", default="quick", show_default=True, help="What to measure: quick | paper | FILE.yaml"
 )
-@click.option("--lang", help="Language of --suite paper: ar, de or vi.")
+@click.option("--lang", help="Language of --suite paper (ar, de or vi) and of --chat.")
 @click.option(
     "--out",
     metavar="DIR",
     type=click.Path(path_type=Path),
     help="Keep results in this directory.  [required]",
 )
-@options("evaluate", "heldout", "english", "parallel", "limit", "seed")
+@options("evaluate", "heldout", "english", "parallel", "chat", "instructions", "answers")
+@options("evaluate", "code", "functions", "limit", "seed")
 @click.option("--device", help="Run models on cpu, cuda, cuda:1 ...  [default: a GPU if any]")
 @options("transfer", "trust_remote_code")
 @click.option("--card", is_flag=True, help="Also put the table into the cards of saltlm's models.")

@@ -24,11 +24,36 @@ class QuickConfig(Section):
     """The measurements that need no network, from files of the user."""
 
     heldout: Files = Field((), description="text of the target language that no model has seen")
-    english: Files = Field((), description="English text, to see how much English is kept")
+    english: Files = Field(
+        (),
+        description="English text, to see how much English is kept; each kind of text by itself"
+        " where it has a name",
+        json_schema_extra={"metavar": "[NAME=]FILE"},
+    )
     parallel: Path | None = Field(
         None,
         description="sentences and their translations: English, a tab, the target language; or two"
         " files, EN,DE",
+    )
+    chat: bool = Field(
+        False,
+        description="whether the chat template works and instructions are followed, in English and"
+        " in the language of --lang",
+    )
+    language: str | None = Field(None, description="of the instructions beside English")
+    instructions: Path | None = Field(
+        None, description="instructions with their rules, in place of saltlm's own"
+    )
+    answers: Path | None = Field(
+        None, description="questions and answers: a question, a tab, its answer"
+    )
+    code: bool = Field(
+        False,
+        description="let models complete short functions and RUN what they write, in a process with"
+        " limits on time and memory",
+    )
+    functions: Path | None = Field(
+        None, description="functions with their tests, in place of saltlm's own"
     )
     prompts: int = Field(8, ge=1, description="beginnings of the held-out text to go on with")
     distractors: int = Field(3, ge=1, description="wrong translations beside the right one")

@@ -59,7 +59,7 @@ def evaluate(
         models: Hub ids or directories, one or several.
         out: where results are kept; those that are there already are read.
         suite: what to measure: ``quick``, ``paper``, a YAML file, or its contents.
-        lang: the language of the suite ``paper``.
+        lang: the language of the suite ``paper``, and of the instructions of ``chat``.
         device: where models run; by default the first GPU, or else the CPU.
         trust_remote_code: run code that a model brings along.
         card: put the table into the cards of those models that saltlm has made.
@@ -72,7 +72,7 @@ def evaluate(
         CheckpointError: a model is not there.
         OutputError: ``out`` cannot be written.
     """
-    chosen = with_options(suite_named(suite, lang), **options)
+    chosen = with_options(suite_named(suite, lang), **{"language": lang, **options})
     several = [models] if isinstance(models, str | Path) else models
     names, out = [str(name) for name in several], Path(out)
     cards = own_directories(names) if card else []

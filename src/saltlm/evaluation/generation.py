@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from saltlm.evaluation.written import text_ends
 from saltlm.models.logits import document_start
 from saltlm.progress import progress
 from saltlm.tokenizer.fertility import encode_documents
@@ -64,7 +65,7 @@ def generate(
     Every prompt gets `N_NEW` tokens, so that models that end a text early take no less time; what
     stands after the end that the model wanted is not looked at.
     """
-    ends = _ends(model, tokenizer)
+    ends = text_ends(model, tokenizer)
     settings = GenerationConfig(
         do_sample=False,
         min_new_tokens=N_NEW,
@@ -136,10 +137,3 @@ def problem_of(ids: Sequence[int], text: str, n_tokens: int) -> str:
     if len(runs) > _REPEATED and len(set(runs)) < len(runs) / 2:
         return "repeats itself"
     return ""
-
-
-def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Return the ids at which the model's texts end."""
-    configured = model.generation_config.eos_token_id
-    ids = configured if isinstance(configured, list) else [configured, tokenizer.eos_token_id]
-    return {id for id in ids if id is not None}

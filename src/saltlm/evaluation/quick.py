@@ -3,26 +3,29 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from saltlm.errors import ConfigError
 from saltlm.evaluation.bits_per_byte import bits_per_byte
+from saltlm.evaluation.chat import answers_task, instructions_task
+from saltlm.evaluation.code import code_task, read_functions
 from saltlm.evaluation.config import QuickConfig
 from saltlm.evaluation.generation import N_NEW, generate, prompt_of
+from saltlm.evaluation.instructions import read_instructions
 from saltlm.evaluation.ranking import draw_candidates, rank_translations
 from saltlm.evaluation.results import BUSY, Failure, hash_of, ratio
 from saltlm.evaluation.retrieval import retrieved, sentence_vectors
-from saltlm.evaluation.task import Measured, Subject, Task, planned
+from saltlm.evaluation.task import ENGINE, Measured, Subject, Task, planned
 from saltlm.files.documents import first
 from saltlm.files.parallel import SentencePair, first_pairs
 from saltlm.tokenizer.fertility import fertility
-from saltlm.version import __version__
 
 logger = logging.getLogger(__name__)
 
 LIMIT = 200
-ENGINE = f"saltlm {__version__}"
 _WAYS = ("English to target", "target to English")
 
 
@@ -35,15 +38,13 @@ def quick_tasks(config: QuickConfig, *, limit: int | None, seed: int) -> Iterato
         seed: of distractors and bootstrap.
     """
     n = limit or LIMIT
-    heldout, english, parallel = config.heldout, config.english, config.parallel
+    heldout, parallel = config.heldout, config.parallel
     if heldout:
         yield planned(
             "target text", lambda: text_task("target text", first(heldout, n, "--heldout"), seed)
         )
-    if english:
-        yield planned(
-            "English text", lambda: text_task("English text", first(english, n, "--english"), seed)
-        )
+    for name, files in _kinds(config.english).items():
+        yield planned(name, partial(_text_task, name, files, n, seed))
     if heldout:
         n_prompts = config.prompts
         yield planned(
@@ -53,6 +54,40 @@ def quick_tasks(config: QuickConfig, *, limit: int | None, seed: int) -> Iterato
         k = config.distractors
         yield planned("retrieval", lambda: retrieval_task(first_pairs(parallel, n), seed))
         yield planned("ranking", lambda: ranking_task(first_pairs(parallel, n), k, seed))
+    yield from _kept_tasks(config, n, seed)
+
+
+def _kept_tasks(config: QuickConfig, n: int, seed: int) -> Iterator[Task | Failure]:
+    """Yield what says whether a model can still do what it could: chat, code, answers."""
+    if config.chat or config.instructions is not None:
+        for language in dict.fromkeys(["en", config.language or "en"]):
+            yield planned(
+                f"chat, {language}", partial(_chat_task, config.instructions, language, n, seed)
+            )
+    if config.answers is not None:
+        file = config.answers
+        yield planned("answers", lambda: answers_task(first_pairs(file, n), seed))
+    if config.code:
+        yield planned("code", lambda: code_task(read_functions(config.functions)[:n], seed))
+
+
+def _chat_task(file: Path | None, language: str, n: int, seed: int) -> Task:
+    return instructions_task(language, read_instructions(file).of(language)[:n], seed)
+
+
+def _text_task(name: str, files: Sequence[Path], n: int, seed: int) -> Task:
+    return text_task(name, first(files, n, "--english"), seed)
+
+
+def _kinds(files: Sequence[Path]) -> dict[str, list[Path]]:
+    """Return the files of each kind of English text: those under one name, those without one."""
+    kinds: dict[str, list[Path]] = {}
+    for file in files:
+        name, is_named, path = str(file).partition("=")
+        if not is_named or file.exists():
+            name, path = "", str(file)
+        kinds.setdefault(f"English text, {name}" if name else "English text", []).append(Path(path))
+    return kinds
 
 
 def text_task(name: str, texts: Sequence[str], seed: int) -> Task:

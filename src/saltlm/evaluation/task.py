@@ -10,6 +10,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm.errors import SaltlmError
 from saltlm.evaluation.results import SCHEMA, Failure, Metric, ModelRecord, hash_of
+from saltlm.version import __version__
+
+ENGINE = f"saltlm {__version__}"
 
 
 @dataclass(frozen=True)
