@@ -24,6 +24,7 @@ from saltlm.cli.main import VERBS, cli
 from saltlm.config.transfer import TransferConfig, load_config
 from saltlm.evaluation.config import QuickConfig, SuiteConfig
 from saltlm.methods.registry import METHODS, describe_options, option_defaults, parse_method
+from saltlm.pretraining.config import PretrainConfig
 from tiny_pairs import write_pair
 from vectors_table import vectors_table
 
@@ -63,6 +64,7 @@ def options(section, prefix=""):
 VERB_OPTIONS = {
     "transfer": [TransferConfig],
     "adapt": [AdaptConfig],
+    "pretrain": [PretrainConfig],
     "evaluate": [SuiteConfig, QuickConfig],
 }
 
@@ -112,7 +114,8 @@ def test_option_reference_is_the_schema():
         "In a file (`--config run.yaml`), or one by one (`--set key=value`).",
         "Made from the code; a test compares the two.",
     ]
-    for verb, section in (("transfer", TransferConfig), ("adapt", AdaptConfig)):
+    for verb in ("transfer", "adapt", "pretrain"):
+        (section,) = VERB_OPTIONS[verb]
         lines += ["", f"## saltlm {verb}", "", "| option | default | meaning |", "|---|---|---|"]
         for name, field in options(section):
             default = field.get_default(call_default_factory=True)

@@ -23,6 +23,7 @@ SCHEMAS = {
     "transfer": [saltlm.TransferConfig],
     "compare": [saltlm.TransferConfig],
     "adapt": [saltlm.AdaptConfig],
+    "pretrain": [saltlm.PretrainConfig],
     "evaluate": [saltlm.SuiteConfig, QuickConfig],
 }
 NOT_GIVEN = (None, (), False, inspect.Parameter.empty)
@@ -83,6 +84,7 @@ def test_every_type_in_a_signature_is_exported(verb):
         ("score", ["source", "plm"]),
         ("transfer", ["source", "plm", "out"]),
         ("adapt", ["model", "out"]),
+        ("pretrain", ["out"]),
         ("evaluate", ["model", "out"]),
     ],
 )

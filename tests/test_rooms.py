@@ -21,7 +21,6 @@ PACKAGE = ROOT / "src" / "saltlm"
 ROOMS = (
     "version",
     "errors",
-    "progress",
     "config",
     "files",
     "tokenizer",
@@ -35,6 +34,7 @@ ROOMS = (
     "inspection",
     "evaluation",
     "adaptation",
+    "pretraining",
     "comparison",
     "demo",
     "cli",

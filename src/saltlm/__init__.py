@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from saltlm.inspection.finding import Check
     from saltlm.inspection.pair import Inspection, inspect
     from saltlm.models.gguf_export import Export, export
+    from saltlm.pretraining.config import PretrainConfig
+    from saltlm.pretraining.pretrain import PretrainResult, pretrain
     from saltlm.tokenizer.special_tokens import LoadedTokenizer
     from saltlm.vocabulary_transfer.result import TransferResult
     from saltlm.vocabulary_transfer.transfer import transfer, transfer_embeddings
@@ -47,6 +49,8 @@ _HOMES = {
     "Export": "saltlm.models.gguf_export",
     "LoadedTokenizer": "saltlm.tokenizer.special_tokens",
     "MergeResult": "saltlm.adaptation.merge",
+    "PretrainConfig": "saltlm.pretraining.config",
+    "PretrainResult": "saltlm.pretraining.pretrain",
     "RowsConfig": "saltlm.config.transfer",
     "SaltlmError": "saltlm.errors",
     "Scores": "saltlm.comparison.score",
@@ -62,6 +66,7 @@ _HOMES = {
     "export": "saltlm.models.gguf_export",
     "inspect": "saltlm.inspection.pair",
     "merge": "saltlm.adaptation.merge",
+    "pretrain": "saltlm.pretraining.pretrain",
     "score": "saltlm.comparison.score",
     "transfer": "saltlm.vocabulary_transfer.transfer",
     "transfer_embeddings": "saltlm.vocabulary_transfer.transfer",
@@ -80,6 +85,8 @@ __all__ = [
     "Inspection",
     "LoadedTokenizer",
     "MergeResult",
+    "PretrainConfig",
+    "PretrainResult",
     "RowsConfig",
     "SaltlmError",
     "Scores",
@@ -96,6 +103,7 @@ __all__ = [
     "export",
     "inspect",
     "merge",
+    "pretrain",
     "score",
     "transfer",
     "transfer_embeddings",

@@ -1,12 +1,11 @@
 """SALT's step 5: causal language modelling on text of the target language."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from saltlm.adaptation.config import AdaptConfig, load_adapt_config
 from saltlm.adaptation.engine import train
-from saltlm.adaptation.objective import CAUSAL
+from saltlm.adaptation.objective import CAUSAL, Beginning
 from saltlm.adaptation.result import AdaptResult
 from saltlm.models.hub import resolve_model
 
@@ -35,4 +34,8 @@ def adapt(
         SaltlmError: the inputs do not fit together, or training cannot go on.
     """
     config = load_adapt_config(config, **options)
-    return train(partial(resolve_model, str(model)), Path(out), config, CAUSAL, resume=resume)
+
+    def begin() -> Beginning:
+        return Beginning(resolve_model(str(model)), CAUSAL)
+
+    return train(begin, Path(out), config, resume=resume)

@@ -48,6 +48,9 @@ def _read_named_files(value: Any) -> Any:
     return {name: found[2] for name, found in zip(names, matches, strict=True) if found}
 
 
+NamedFiles = Annotated[dict[str, Path], BeforeValidator(_read_named_files)]
+
+
 def _read_stage(value: Any) -> Any:
     """Turn ``embeddings:0.1`` into its two fields."""
     if not isinstance(value, str):
@@ -108,7 +111,7 @@ class AdaptConfig(Section):
     english_share: float = Field(
         0.05, gt=0, lt=1, description="of the training tokens, for the text given as english"
     )
-    heldout: Annotated[dict[str, Path], BeforeValidator(_read_named_files)] = Field(
+    heldout: NamedFiles = Field(
         default_factory=dict,
         description="text to measure bits per byte on; without a name, it is called target",
         json_schema_extra={"metavar": "[NAME=]FILE"},

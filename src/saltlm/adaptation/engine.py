@@ -27,7 +27,7 @@ from saltlm.adaptation.checkpoints import Saved
 from saltlm.adaptation.config import AdaptConfig
 from saltlm.adaptation.devices import start_accelerator
 from saltlm.adaptation.metrics import flatten, log_metrics, read_metrics, summary
-from saltlm.adaptation.objective import Objective
+from saltlm.adaptation.objective import Beginning
 from saltlm.adaptation.parameters import frozen_hash
 from saltlm.adaptation.prepare import Run, build_model, hashes_of, log_plan, read_inputs
 from saltlm.adaptation.result import AdaptResult
@@ -43,28 +43,25 @@ from saltlm.adaptation.stops import check_untouched, memory_errors
 from saltlm.adaptation.training import Training, measure, run_suite, set_up, train_step
 from saltlm.adaptation.write_model import write_adapted
 from saltlm.files.atomic import disk_errors
-from saltlm.progress import progress
+from saltlm.files.progress import progress
 from saltlm.record.manifest import environment
 
 logger = logging.getLogger(__name__)
 
 
 def train(
-    find_model: Callable[[], Path],
+    begin: Callable[[], Beginning],
     out: Path,
     config: AdaptConfig,
-    objective: Objective,
     *,
     resume: str | Path = "auto",
 ) -> AdaptResult:
     """Train a model and write the result as a model directory; a killed run goes on.
 
     Args:
-        find_model: returns the directory of the model to begin with, and of its tokenizer; called
-            in one process before the others.
+        begin: returns what the run begins with; called in one process before the others.
         out: the directory to make; checkpoints and metrics lie in its folder ``saltlm``.
         config: the options.
-        objective: what the model learns to predict.
         resume: ``auto``, ``never``, or the path of a checkpoint; see `choose_start`.
 
     Raises:
@@ -74,7 +71,7 @@ def train(
     accelerator = start_accelerator(config, folder)
     is_main = accelerator.is_main_process
     with accelerator.main_process_first():
-        directory = find_model()
+        directory, objective = begin()
     with only_run(folder) if is_main else nullcontext(), disk_errors(folder.out):
         if resume != "never":
             config = keep_recorded(config, recorded_options(folder))
@@ -96,6 +93,11 @@ def train(
         accelerator.wait_for_everyone()
     accelerator.end_training()
     return result
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that writes."""
+    return bool(accelerate.PartialState().is_main_process)
 
 
 def _run_stage(run: Run, number: int, saved: Saved | None) -> Saved:

@@ -7,7 +7,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -53,6 +53,18 @@ def _causal_bits(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str], **windows: Any
 ) -> float:
     return bits_per_byte(model, tokenizer, texts, **windows).value
+
+
+class Beginning(NamedTuple):
+    """What a run begins with.
+
+    Attributes:
+        directory: of the model and its tokenizer.
+        objective: what it learns to predict.
+    """
+
+    directory: Path
+    objective: Objective
 
 
 CAUSAL = Objective(

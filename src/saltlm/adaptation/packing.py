@@ -31,8 +31,8 @@ from saltlm.files.documents import Text, documents, is_endless
 from saltlm.files.hashes import sha256
 from saltlm.files.json_object import parse_json, read_text
 from saltlm.files.leftovers import aside
+from saltlm.files.progress import progress
 from saltlm.models.logits import document_start
-from saltlm.progress import progress
 from saltlm.tokenizer.fertility import encode_documents
 
 logger = logging.getLogger(__name__)

@@ -102,6 +102,11 @@ class _Choice(NamedTuple):
     ids: Int64[Tensor, " v"]
 
 
+def english_text() -> Iterator[str]:
+    """Return the documents of English that come with saltlm."""
+    return documents((_ENGLISH,))
+
+
 def align(
     source: Definition,
     source_special: SpecialTokens,
@@ -200,7 +205,7 @@ def _choose(source: Tokens, config: RowsConfig, record: dict[str, Any]) -> Token
     chosen = budget_vocabulary(
         source.definition,
         documents(config.corpus),
-        documents(config.keep or (_ENGLISH,)),
+        documents(config.keep) if config.keep else english_text(),
         budget=config.budget,
         min_occurrences=config.min_occurrences,
     )
@@ -242,7 +247,7 @@ def _extend(
     record: dict[str, Any],
 ) -> _Choice:
     """Choose the source's tokens, and behind them those of the PLM that are new; record how."""
-    kept_texts = list(documents(config.keep or (_ENGLISH,)))
+    kept_texts = list(documents(config.keep) if config.keep else english_text())
     extension = extend_tokenizer(
         source.definition,
         source.special,

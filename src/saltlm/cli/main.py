@@ -14,6 +14,7 @@ from saltlm.version import __version__
 
 # In the order in which they are used. The text is repeated here so that --help loads no verb.
 VERBS = {
+    "pretrain": "Train a small PLM of a language that has none, from text alone.",
     "inspect": "Check two models before you use compute time.",
     "score": "Find out without training which method and which PLM to take.",
     "transfer": "Give an LLM the vocabulary of a target-language model.",

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm.errors import CheckpointError, ConfigError
+from saltlm.files.progress import progress
 from saltlm.models.logits import (
     LogitTransform,
     check_logits,
@@ -26,7 +27,6 @@ from saltlm.models.logits import (
     output_head,
     short_head,
 )
-from saltlm.progress import progress
 from saltlm.scoring.bootstrap import LEVEL, SAMPLES, percentiles, resampled_sums
 from saltlm.tokenizer.fertility import encode_documents, lost_bytes
 

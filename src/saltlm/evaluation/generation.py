@@ -9,8 +9,8 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm.evaluation.written import text_ends
+from saltlm.files.progress import progress
 from saltlm.models.logits import document_start
-from saltlm.progress import progress
 from saltlm.tokenizer.fertility import encode_documents
 
 N_NEW = 32

@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from saltlm.files.progress import progress
 from saltlm.models.logits import document_start, output_head, short_head
-from saltlm.progress import progress
 from saltlm.tokenizer.fertility import encode_documents
 
 _MOST_TOKENS = 1024  # at once: the states of all layers exist together

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from saltlm.files.progress import progress
 from saltlm.methods.neighbours import Neighbours, ragged_batches
-from saltlm.progress import progress
 
 RCOND = 1e-5
 """Singular values of E'_t at or below RCOND times the largest count as zero, as in numpy."""

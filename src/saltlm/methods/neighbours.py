@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from saltlm.files.progress import progress
 from saltlm.methods.sparsemax import support_candidates, threshold
-from saltlm.progress import progress
 
 _BLOCK_BYTES = 32 * 2**20  # of cosines held at a time, whatever m and n
 

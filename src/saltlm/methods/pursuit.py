@@ -17,9 +17,9 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 from torch.nn.functional import pad
 
+from saltlm.files.progress import progress
 from saltlm.methods.linear import Fit
 from saltlm.methods.neighbours import Neighbours, unit_rows
-from saltlm.progress import progress
 
 _TARGETS = 512  # worked on together
 _SMALL = 32  # of them whose bases a processor's cache holds

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from saltlm.errors import OutputError
+from saltlm.files.progress import progress
 from saltlm.models.checkpoint import (
     CHUNK_BYTES,
     DTYPES,
@@ -25,7 +26,6 @@ from saltlm.models.checkpoint import (
     open_checkpoint,
 )
 from saltlm.models.shards import header_of, plan_shards
-from saltlm.progress import progress
 
 _LOG = logging.getLogger(__name__)
 

@@ -47,8 +47,8 @@ class Manifest(TypedDict, total=False):
 
     Attributes:
         schema: version of this layout.
-        kind: what was made: a transferred LLM, a pruned PLM, or an LLM that was only adapted or
-            merged.
+        kind: what was made: a transferred LLM, a pruned PLM, an LLM that was only adapted or
+            merged, or a PLM that was trained from nothing.
         source: the LLM of a transfer.
         plm: the PLM of a transfer, or the one that was pruned.
         files: path -> SHA-256 of what was read beside the models.
@@ -71,10 +71,11 @@ class Manifest(TypedDict, total=False):
         adaptations: a record of each run of continued pre-training.
         merges: a record of each merge with a model that this one was made of.
         pruned: what a pruned PLM kept, and what the corpus lost by it.
+        pretraining: what a PLM's training began with, and why.
     """
 
     schema: int
-    kind: Literal["transfer", "pruned", "adapted", "merged"]
+    kind: Literal["transfer", "pruned", "adapted", "merged", "pretrained"]
     source: ParentRecord
     plm: ParentRecord | dict[str, Any]
     files: dict[str, str]
@@ -97,6 +98,7 @@ class Manifest(TypedDict, total=False):
     adaptations: list[dict[str, Any]]
     merges: list[dict[str, Any]]
     pruned: dict[str, Any]
+    pretraining: dict[str, Any]
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:

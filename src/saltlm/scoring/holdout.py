@@ -17,12 +17,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from saltlm.errors import ConfigError, SaltlmError
+from saltlm.files.progress import progress
 from saltlm.methods.calibration import Calibration
 from saltlm.methods.fit import fit_method
 from saltlm.methods.inputs import MethodInputs
 from saltlm.methods.linear_algebra import column_mean
 from saltlm.methods.registry import Choice, plain
-from saltlm.progress import progress
 from saltlm.scoring.bootstrap import percentiles, resampled_sums
 from saltlm.scoring.folds import all_but, distinct, draw_folds, first_copies, hold_out, strata_of
 

@@ -7,7 +7,7 @@ from jaxtyping import Int64
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from saltlm.progress import progress
+from saltlm.files.progress import progress
 
 # What is encoded together: a few documents, and no more text than this, so that memory does not
 # grow with the corpus, nor with the length of a document's lines.

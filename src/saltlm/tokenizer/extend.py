@@ -38,7 +38,8 @@ from saltlm.tokenizer.vocabulary import (
 
 logger = logging.getLogger(__name__)
 
-_FAMILIES = ("byte-level BPE", "SentencePiece BPE", "Unigram")
+EXTENDABLE = ("byte-level BPE", "SentencePiece BPE", "Unigram")
+"""Families of tokenizers that new tokens can be put into."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def extend_tokenizer(
 
 
 def _check(special: SpecialTokens, vocabulary: Vocabulary, config: SpecialTokensConfig) -> None:
-    if vocabulary.family not in _FAMILIES:
+    if vocabulary.family not in EXTENDABLE:
         raise VocabularyError(
             f"the source's tokenizer is a {vocabulary.family} one, which cannot be extended",
             "replace its vocabulary: --mode replace",

@@ -18,12 +18,12 @@ from transformers import AutoTokenizer
 from saltlm.config.transfer import FitsConfig, TransferConfig
 from saltlm.errors import ConfigError
 from saltlm.files.documents import documents
+from saltlm.files.progress import progress
 from saltlm.methods.head_fit import HeadProblem, fit_head, log_partition
 from saltlm.methods.input_fit import common_ends, descend, distillation_loss
 from saltlm.methods.registry import Choice
 from saltlm.models.logits import document_start, logit_transform
 from saltlm.models.states import Body, load_body
-from saltlm.progress import progress
 from saltlm.record.fits import HeadFit, InputFit
 from saltlm.record.provenance import Origin
 from saltlm.vocabulary_transfer.parents import Pair

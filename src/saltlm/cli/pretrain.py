@@ -1,0 +1,54 @@
+"""``saltlm pretrain``."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from saltlm.cli.options import options, settings
+
+
+@click.command("pretrain")
+@options("pretrain", "corpus", "arch")
+@click.option(
+    "--out",
+    required=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Write the PLM into this directory.",
+)
+@options("pretrain", "size", "vocab_size", "tokenizer", "continue_tokenizer", "budget")
+@options("pretrain", "heldout", "tokens", "steps", "epochs", "keep")
+@click.option(
+    "--resume",
+    default="auto",
+    show_default=True,
+    metavar="auto|never|DIR",
+    help="auto: continue from the last checkpoint in --out; never: start again; DIR: continue from"
+    " this checkpoint.",
+)
+@settings
+def command(
+    out: Path, resume: str, config: Path | None, assignments: tuple[str, ...], **flags: Any
+) -> None:
+    """Train a small PLM of a language that has none, from text alone.
+
+    A tokenizer that loses no text, and a model of standard classes (Llama's as gpt, BERT's, T5's).
+    What is chosen for the corpus is said with the reason. A killed run goes on where it was when
+    the same command is given again. The result is a model directory that saltlm transfer takes.
+
+    \b
+      saltlm pretrain --corpus german.txt --arch bert --out german-bert
+      saltlm pretrain --corpus german.txt --arch gpt --continue-tokenizer SOURCE --out german-gpt
+      saltlm transfer SOURCE german-bert --out llm-german
+    """
+    from saltlm.pretraining.config import load_pretrain_config
+
+    options = load_pretrain_config(config, assignments, **flags)
+    from saltlm.pretraining.pretrain import pretrain
+
+    result = pretrain(out, resume=resume, config=options)
+    from saltlm.adaptation.engine import is_main_process
+
+    if is_main_process():
+        click.echo(str(result))

@@ -1,0 +1,1 @@
+"""A small PLM trained from nothing, for languages that have none."""

@@ -1,0 +1,177 @@
+"""A PLM from text alone: runs on a tiny text, killed and not, and what a transfer makes of it."""
+
+import gc
+import json
+import os
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoModel, AutoTokenizer
+
+from adapt_models import read_model, save_model, save_text
+from saltlm.adaptation import training
+from saltlm.adaptation.metrics import read_metrics
+from saltlm.errors import ConfigError, OutputError, TrainingError
+from saltlm.pretraining import models
+from saltlm.pretraining.pretrain import pretrain
+from saltlm.pretraining.sizes import SIZES, Size, choose_size
+from saltlm.tokenizer.losses import losses
+from saltlm.vocabulary_transfer.transfer import transfer
+
+TINY = Size("mini", 16, 2, 2, 64, 1e-2)
+ARCHS = ("gpt", "bert", "t5")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """A model of 16 dimensions; one thread, no power to fail, and memory enough."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+    monkeypatch.setattr(gc, "collect", lambda: 0)
+    monkeypatch.setitem(SIZES, "mini", TINY)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    return save_text(tmp_path_factory.mktemp("text") / "text.txt")
+
+
+def options(text, **more):
+    usual = {
+        "corpus": text,
+        "vocab_size": 480,
+        "steps": 10,
+        "sequence_length": 16,
+        "batch_tokens": 64,
+        "dtype": "float32",
+        "save_every": 5,
+        "eval_every": 10,
+        "cache": text.parent / "cache",
+    }
+    return usual | more
+
+
+@pytest.fixture(scope="module")
+def whole(text, tmp_path_factory):
+    """A function that returns what a run of an architecture ends with; made once."""
+    made = {}
+
+    def run(arch):
+        if arch not in made:
+            given = options(text, arch=arch, heldout=text, eval_documents=2)
+            made[arch] = pretrain(tmp_path_factory.mktemp(arch) / "whole", **given)
+        return made[arch]
+
+    return run
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_a_killed_run_ends_with_the_same_bytes(tmp_path, text, whole, monkeypatch, arch):
+    """Also in the tokenizer, which the second run trains anew."""
+    given = options(text, arch=arch, heldout=text, eval_documents=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "learning_rate_factor", lambda step, *_: 1.0 if step < 7 else 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            pretrain(tmp_path / "broken", **given)
+    again = pretrain(tmp_path / "broken", **given)
+    assert read_model(tmp_path / "broken") == read_model(whole(arch).directory)
+    assert again.bits_per_byte == whole(arch).bits_per_byte
+    assert again.n_tokens == 480
+    rows = read_metrics(whole(arch).directory / "saltlm" / "metrics.jsonl")
+    measured = [row["bits_per_byte"]["target"] for row in rows if "bits_per_byte" in row]
+    assert measured[-1] < measured[0]
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_the_result_is_a_plain_model_that_a_transfer_takes(tmp_path, whole, arch):
+    out = whole(arch).directory
+    assert losses(Tokenizer.from_file(str(out / "tokenizer.json"))) == []
+    tokenizer, model = AutoTokenizer.from_pretrained(out), AutoModel.from_pretrained(out)
+    assert model.get_input_embeddings().weight.shape == (len(tokenizer), TINY.width)
+    if arch == "bert":
+        framed = tokenizer("Haus")["input_ids"]
+        assert (framed[0], framed[-1]) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
+    manifest = json.loads((out / "saltlm" / "manifest.json").read_text())
+    assert manifest["kind"] == "pretrained"
+    assert manifest["pretraining"]["made_of"]["options"]["arch"] == arch
+    assert "`saltlm pretrain`" in (out / "README.md").read_text()
+    made = transfer(save_model(tmp_path / "source"), out, tmp_path / "new", method="mean")
+    assert made.counts["shared"] > 200  # single bytes among them
+
+
+def test_a_continued_tokenizer_leaves_no_token_out_of_reach(tmp_path, text):
+    """Not so of one that was trained anew: there `extend` finds tokens that it cannot make."""
+    source = save_model(tmp_path / "source", has_record=False)
+    source_tokens = Tokenizer.from_file(str(source / "tokenizer.json")).get_vocab()
+    tail = text.parent / "more.txt"
+    tail.write_text("Zielsprachenmodelle und Zielsprachenmodelle sind Zielsprachenmodelle\n" * 9)
+    given = options(text, arch="gpt", steps=1, vocab_size=None, min_occurrences=5)
+    given |= {"corpus": [tail], "continue_tokenizer": str(source)}
+    out = pretrain(tmp_path / "plm", **given).directory
+    tokens = Tokenizer.from_file(str(out / "tokenizer.json")).get_vocab()
+    new = tokens.keys() - source_tokens.keys() - {"<|pad|>"}
+    assert "\u0120Zielsprachenmodelle" in new
+    assert len(tokens) < len(source_tokens)  # those that the corpus has not are left out
+    made = tmp_path / "new"
+    transfer(source, out, made, mode="extend", method="mean", min_shared=1, keep=[text])
+    reach = json.loads((made / "saltlm" / "manifest.json").read_text())["vocabulary"]
+    assert reach["extension"]["n_out_of_reach"] == 0
+
+
+def test_what_cannot_be_continued_is_said(tmp_path, text):
+    out = tmp_path / "out"
+    pretrain(out, **options(text, arch="gpt", steps=1))
+    with pytest.raises(TrainingError, match="holds a run with other settings: seed was 0, is 1"):
+        pretrain(out, **options(text, arch="gpt", steps=1, seed=1))
+    again = pretrain(out, resume="never", **options(text, arch="gpt", steps=1, vocab_size=450))
+    assert again.n_tokens == 450
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    with pytest.raises(OutputError, match="taken exists and is not a run of saltlm"):
+        pretrain(tmp_path / "taken", **options(text, arch="gpt"))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"corpus": []}, "there is no text to train on; give --corpus FILE"),
+        ({"epochs": 1.0}, "give only one of tokens, steps and epochs"),
+        (
+            {"continue_tokenizer": "x", "tokenizer": "bpe"},
+            "a tokenizer that is continued is of the source's kind; leave --tokenizer out",
+        ),
+    ],
+)
+def test_options_that_do_not_fit(tmp_path, text, more, message):
+    with pytest.raises(ConfigError, match=message):
+        pretrain(tmp_path / "out", **options(text, **more))
+
+
+def test_the_size_is_the_largest_that_is_fed(monkeypatch):
+    monkeypatch.setitem(SIZES, "mini", Size("mini", 128, 4, 4, 4096, 2e-3))
+    n = {name: size.n_parameters for name, size in SIZES.items()}
+    assert choose_size(None, 20 * n["small"] - 1)[0].name == "mini"
+    assert choose_size(None, 20 * n["small"])[0].name == "small"
+    assert choose_size("base", 1)[0].name == "base"
+    size, reason = choose_size(None, 1_000_000)
+    assert size.name == "mini"
+    assert reason == (
+        "size mini, the smallest there is, though 20 tokens a parameter would be better: its layers"
+        " have 0.8M parameters, and about 1.0M tokens are read, 1.3 for each"
+    )
+
+
+def test_the_layers_have_about_as_many_parameters_as_said():
+    roles = {"pad": 0, "eos": 1, "bos": 1}
+    for arch in ARCHS:
+        model = models.new_model(arch, Size("mini", 64, 4, 4, 1, 1e-3), 100, roles, 32, 0)
+        body = sum(
+            weight.numel()
+            for name, weight in model.named_parameters()
+            if "embed" not in name and "shared" not in name
+        )
+        assert body == pytest.approx(12 * 64**2 * 4, rel=0.2), arch
