@@ -165,7 +165,7 @@ def test_even_a_mistake_of_ours_is_no_traceback(run, monkeypatch):
     def fail(*_, **__):
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("saltlm.config.transfer.load_config", fail)
+    monkeypatch.setattr("saltlm.config.recommended.load_recommended", fail)
     code, _, err = run("inspect", "a", "b")
     assert code == 1
     assert err.startswith("error: ZeroDivisionError: division by zero\nhint: this should not")
@@ -176,7 +176,7 @@ def test_interrupting_is_no_traceback(run, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("saltlm.config.transfer.load_config", interrupt)
+    monkeypatch.setattr("saltlm.config.recommended.load_recommended", interrupt)
     code, out, err = run("inspect", "a", "b")
     assert (code, out) == (1, "")
     assert "Traceback" not in err
@@ -232,7 +232,7 @@ def test_transfer_then_explain_then_check(pair, tmp_path, run):
 
 def test_inspect_prints_tables_and_json(pair, tmp_path, run):
     (tmp_path / "corpus.txt").write_text("Das kleine Haus.\nDer Hund ☃ schläft.\n")
-    arguments = ["inspect", *pair, "--corpus", tmp_path / "corpus.txt"]
+    arguments = ["inspect", *pair, "--mode", "replace", "--corpus", tmp_path / "corpus.txt"]
     code, out, err = run(*arguments)
     assert code == 0
     for title in ("models", "shared tokens", "on the corpus", "special tokens", "a transfer takes"):
@@ -253,7 +253,9 @@ def test_a_text_says_the_same_in_any_format_and_packing(run, pair, tmp_path):
     (tmp_path / "b").write_bytes(lzma.compress(rows.encode("utf-16")))
     found = []
     for name in ("a.txt", "b#prosa"):
-        code, out, _ = run("inspect", *pair, "--corpus", tmp_path / name, "--json")
+        code, out, _ = run(
+            *("inspect", *pair, "--mode", "replace", "--corpus", tmp_path / name, "--json")
+        )
         assert not code
         found.append(json.loads(out) | {"seconds": None})
     assert found[0] == found[1]

@@ -124,10 +124,10 @@ def test_options_cannot_change_under_way():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"vocabulary": "auto"}, "--vocabulary auto and --budget TOKENS"),
-        ({"budget": "100k"}, "--vocabulary auto and --budget TOKENS"),
-        ({"vocabulary": "auto", "budget": 9}, "add --mode extend"),
-        ({"vocabulary": "auto", "budget": 9, "mode": "extend"}, "--corpus FILE"),
+        ({"budget": "100k"}, "add --vocabulary auto, or leave --budget out"),
+        ({"vocabulary": "auto", "corpus": ["a"]}, "add --mode extend"),
+        ({"vocabulary": "auto", "budget": 9, "mode": "extend"}, "add --corpus FILE"),
+        ({"preset": "best"}, "preset=best and vocabulary=auto choose .* by a text; add --corpus"),
         (AUTO | {"prune_to": 9}, "leave prune_to out"),
         (AUTO | {"target_tokenizer": "x"}, "both say which tokens are new"),
     ],

@@ -101,7 +101,7 @@ def test_the_models_and_their_roles(make_pair):
 
 
 def test_the_corpus_decides_coverage_and_fertility(make_pair, corpus):
-    seen = inspect(*make_pair(wordpiece()), corpus=corpus)
+    seen = inspect(*make_pair(wordpiece()), corpus=corpus, mode="replace")
     assert seen.coverage == 3 / 5  # der haus , of der haus , Maus 12
     words, size = 4, len("der haus, Maus 12")
     assert seen.plm.on_corpus.tokens_per_word == 5 / words
@@ -117,16 +117,16 @@ def test_a_tokenizer_that_cuts_texts_off_is_not_believed(make_pair, corpus):
     cutting.enable_truncation(2)
     cutting.enable_padding(length=9, pad_id=1, pad_token="[MASK]")
     source, plm = make_pair(wordpiece())
-    expected = inspect(source, plm, corpus=corpus)
+    expected = inspect(source, plm, corpus=corpus, mode="replace")
     cutting.save(str(plm / "tokenizer.json"))
-    seen = inspect(source, plm, corpus=corpus)
+    seen = inspect(source, plm, corpus=corpus, mode="replace")
     assert (seen.plm.on_corpus, seen.coverage) == (expected.plm.on_corpus, expected.coverage)
 
 
 def test_a_lower_casing_plm_is_said_loudly(make_pair, corpus):
     plm = wordpiece([*PLM_PIECES, "maus"], lowercase=True)
     config = TransferConfig(lossy=True, min_shared=1)
-    seen = inspect(*make_pair(plm), corpus=corpus, config=config)
+    seen = inspect(*make_pair(plm), corpus=corpus, config=config, mode="replace")
     assert seen.plm.on_corpus.lost == 1 / 17
     (loud,) = [text for text in seen.warnings if "LOSES" in text]
     assert loud.startswith("THE PLM'S TOKENIZER LOSES TEXT: 5.9% of the corpus' bytes do not")
@@ -146,21 +146,21 @@ def test_a_plm_that_cuts_the_corpus_worse_is_said_loudly(make_pair, tmp_path):
     pieces = [",", *"derhaus", *("##" + letter for letter in "derhaus")]
     config = TransferConfig(min_shared=1)
     source, plm = make_pair(wordpiece(list(dict.fromkeys(pieces))))
-    seen = inspect(source, plm, corpus=[tmp_path / "corpus.txt"], config=config)
+    seen = inspect(source, plm, corpus=[tmp_path / "corpus.txt"], config=config, mode="replace")
     (loud,) = [text for text in seen.warnings if "WORSE THAN THE SOURCE'S: 15 tokens for 5" in text]
     assert "take a PLM of the corpus' language, or stay with the source" in loud
 
 
 def test_the_options_may_name_the_corpus(make_pair, corpus):
     source, plm = make_pair(wordpiece())
-    by_option = inspect(source, plm, config=TransferConfig(corpus=tuple(corpus)))
+    by_option = inspect(source, plm, config=TransferConfig(corpus=tuple(corpus), mode="replace"))
     assert by_option.coverage == 3 / 5
 
 
 def test_an_empty_corpus_is_refused(make_pair, tmp_path):
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(DataError, match=r"the corpus has no text \(.*empty\)"):
-        inspect(*make_pair(wordpiece()), corpus=[tmp_path / "empty"])
+        inspect(*make_pair(wordpiece()), corpus=[tmp_path / "empty"], mode="replace")
 
 
 def test_an_encoder_is_no_source(make_pair):
@@ -182,7 +182,7 @@ def test_suspicious_rows_of_the_source_are_named(make_pair):
 
 
 def test_everything_is_plain_data(make_pair, corpus):
-    seen = inspect(*make_pair(wordpiece()), corpus=corpus)
+    seen = inspect(*make_pair(wordpiece()), corpus=corpus, mode="replace")
     data = json.loads(json.dumps(seen.to_json()))
     assert data["vocabularies"]["shared_by_script"]["Latin"] == [3, 4]
     assert data["plm"]["on_corpus"]["round_trip"] == 1

@@ -246,17 +246,28 @@ def test_inspect_counts_the_memory_of_the_fits(pair, german):
     assert fitted.memory_bytes > plain.memory_bytes
 
 
+def test_a_source_that_lacks_nothing_is_refused_the_best(pair, german, tmp_path):
+    (english := tmp_path / "english.txt").write_text("the dog\n")
+    with pytest.raises(ConfigError, match="no new token occurs 2 times in 343 tokens of the") as no:
+        transfer(*pair, tmp_path / "out", corpus=[german], keep=[english], min_occurrences=2)
+    assert "--preset best --vocabulary plm" in no.value.hint
+    assert not (tmp_path / "out").exists()
+
+
 def test_presets(tmp_path):
-    best = load_config(preset="best")
-    assert best.method == TWO["method"]
+    best = load_config(preset="best", corpus="de.txt")
+    assert (best.method, best.vocabulary, best.budget) == (TWO["method"], "auto", None)
     assert (best.mode, best.untie, best.fits.input, best.fits.head) == ("extend", True, True, True)
     paper = load_config(preset="paper")
     assert (paper.method, paper.mode, paper.aux) == ("salt", "replace", "train")
     assert (paper.untie, paper.fits.input, paper.fits.head) == (False, False, False)
-    changed = load_config(None, ["preset=best", "fits.steps=3", "fits.head=false"], method="fvt")
+    given = ["preset=best", "corpus=de.txt", "fits.steps=3", "fits.head=false"]
+    changed = load_config(None, given, method="fvt")
     assert (changed.method, changed.mode) == ("fvt", "extend")
     assert (changed.fits.steps, changed.fits.input, changed.fits.head) == (3, True, False)
-    (tmp_path / "run.yaml").write_text("preset: best\nuntie: false\n")
+    for options in ({"prune_to": 9}, {"target_tokenizer": "x"}, {"mode": "replace"}):
+        assert load_config(preset="best", corpus="de.txt", **options).vocabulary == "plm"
+    (tmp_path / "run.yaml").write_text("preset: best\nuntie: false\ncorpus: de.txt\n")
     assert load_config(tmp_path / "run.yaml").model_dump() == {
         **best.model_dump(),
         "untie": False,

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from saltlm.alignment import align as alignment
 from saltlm.cli.render import budget_table, explanation_table
+from saltlm.config.recommended import in_one_line_each, load_recommended
 from saltlm.config.transfer import load_config
 from saltlm.errors import ConfigError, DataError, OutputError, VocabularyError
 from saltlm.files.hashes import sha256
@@ -387,6 +388,25 @@ def test_inspect_counts_the_tokens_of_the_choice(
     assert found.n_shared < n_source
     assert report.new_on_corpus.tokens_per_word < 0.6 * report.source.on_corpus.tokens_per_word
     assert any("new tokens and" in warning for warning in report.warnings)
+
+
+def test_with_a_corpus_and_no_choice_a_transfer_is_the_best(
+    write_case, tmp_path, corpus, german_file, caplog
+):
+    write_case(EXTENDED[0], is_english=True)
+    (english := tmp_path / "en.txt").write_text("\n".join(corpus[ENGLISH]), encoding="utf-8")
+    few = {"steps": 1, "documents": 2, "layer": 1, "positions": 50}
+    with caplog.at_level("INFO", "saltlm"):
+        made = transfer(
+            *(tmp_path / name for name in ("source", "plm", "out")),
+            **{"corpus": german_file, "keep": english, "min_occurrences": 2, "fits": few},
+        )
+    record = read_manifest(tmp_path / "out")
+    options, budget = record["options"], record["vocabulary"]["budget"]
+    assert (options["preset"], options["mode"], options["vocabulary"]) == ("best", "extend", "auto")
+    assert budget["tokens"] == round(budget["corpus_tokens"] * (1 - budget["saved"]))
+    assert None not in (made.input_fit, made.head_fit)
+    assert set(in_one_line_each(load_recommended(corpus="x"))) <= set(caplog.messages)
 
 
 @pytest.mark.parametrize("mode", ["extend", "swap"])

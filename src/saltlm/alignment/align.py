@@ -201,7 +201,6 @@ def _prune(
 def _choose(source: Tokens, config: RowsConfig, record: dict[str, Any]) -> Tokens:
     """Choose the new tokens that a budget can teach, and record what they save."""
     check_corpus(config.corpus)
-    assert config.budget is not None  # the options say so
     chosen = budget_vocabulary(
         source.definition,
         documents(config.corpus),

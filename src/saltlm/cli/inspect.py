@@ -32,9 +32,9 @@ def command(
     \b
       saltlm inspect meta-llama/Llama-3.2-1B deepset/gbert-base --corpus german.txt
     """
-    from saltlm.config.transfer import load_config
+    from saltlm.config.recommended import load_recommended
 
-    options = load_config(config, assignments, **flags)
+    options = load_recommended(config, assignments, **flags)
     from saltlm.inspection.pair import inspect
 
     inspection = inspect(source, plm, config=options)

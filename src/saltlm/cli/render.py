@@ -163,6 +163,8 @@ def inspection_tables(inspection: Inspection) -> list[Table]:
         ("memory", f"{inspection.memory_bytes / 2**30:.1f} GiB"),
         ("time", f"{inspection.seconds:.0f} s"),
     ]
+    if inspection.chosen:
+        tables.append(table("chosen", ("",), [(line,) for line in inspection.chosen]))
     return [
         *tables,
         special_tokens_table(inspection.roles),

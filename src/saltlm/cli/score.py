@@ -14,8 +14,8 @@ from saltlm.cli.options import json_flag, options, settings
 @click.option(
     "--method",
     multiple=True,
-    help="Score this method, name or name:option=value. Repeatable.  [default: all that need no"
-    " further files]",
+    help="Score this method, name or name:option=value. Repeatable.  [default: the one that"
+    " saltlm transfer takes, and all others that need no further files]",
 )
 @click.option("--select", is_flag=True, help="Also look for the best options of each method.")
 @click.option(
@@ -32,7 +32,8 @@ from saltlm.cli.options import json_flag, options, settings
     metavar="N",
     help="How many times to divide the shared tokens into folds.",
 )
-@options("transfer", "aux", "corpus", "seed")
+@options("transfer", "preset", "aux", "corpus", "mode", "vocabulary", "budget", "keep")
+@options("transfer", "prune_to", "target_tokenizer", "match", "seed")
 @settings
 @click.option("--list", "as_list", is_flag=True, help="List the methods and their options.")
 @json_flag
@@ -52,10 +53,11 @@ def command(
 
     Holds out some of the tokens that SOURCE and PLM share and predicts their rows of SOURCE from
     the rest, with every method. r2 is 1 for a perfect prediction and 0 for the mean row. With
-    several PLMs, each is scored on the tokens that it shares.
+    several PLMs, each is scored on the tokens that it shares. The vocabulary is the one that saltlm
+    transfer makes with the same options.
 
     \b
-      saltlm score SOURCE PLM
+      saltlm score SOURCE PLM --corpus german.txt
       saltlm score SOURCE PLM --method salt --method salt:ridge=0.1 --method focus
       saltlm score SOURCE PLM_A PLM_B PLM_C --method global-residual
     """
@@ -64,9 +66,9 @@ def command(
         return
     if len(models) < 2:
         raise click.UsageError("SOURCE and at least one PLM are needed.")
-    from saltlm.config.transfer import load_config
+    from saltlm.config.recommended import load_recommended
 
-    options = load_config(config, assignments, **flags)
+    options = load_recommended(config, assignments, **flags)
     from saltlm.comparison.score import score
 
     found = score(

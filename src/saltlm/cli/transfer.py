@@ -40,15 +40,20 @@ def command(
     SOURCE is a causal language model, PLM a small model of the target language; each a Hub id or
     a directory.
 
+    With --corpus and no other choice, new tokens go behind those of SOURCE, as many as one pass
+    over the corpus can teach, and their rows are fitted to it (--preset best). Without a corpus,
+    the vocabulary of PLM takes the place of that of SOURCE.
+
     \b
-      saltlm transfer meta-llama/Llama-3.2-1B deepset/gbert-base --out llama-german
-      saltlm transfer SOURCE PLM --out DIR --aux fasttext:cc.de.300.bin   # as in the paper
+      saltlm transfer SOURCE PLM --corpus german.txt --out DIR     # what led our trials
+      saltlm transfer SOURCE PLM --corpus german.txt --out DIR --preset paper
+      saltlm transfer SOURCE PLM --out DIR --aux fasttext:cc.de.300.bin
       saltlm transfer SOURCE xlm-roberta-base --out DIR --prune-to 32000 --corpus german.txt
       saltlm transfer SOURCE PLM --out DIR --mode swap --corpus german.txt
     """
-    from saltlm.config.transfer import load_config
+    from saltlm.config.recommended import load_recommended
 
-    options = load_config(config, assignments, **flags)
+    options = load_recommended(config, assignments, **flags)
     from saltlm.vocabulary_transfer.transfer import transfer
 
     result = transfer(source, plm, out, config=options, force=force)

@@ -9,7 +9,8 @@ from typing import Any
 from jaxtyping import Int64
 from torch import Tensor
 
-from saltlm.config.transfer import TransferConfig, load_config
+from saltlm.config.recommended import load_recommended
+from saltlm.config.transfer import TransferConfig
 from saltlm.errors import ConfigError
 from saltlm.files.documents import documents
 from saltlm.methods.registry import METHODS, Choice, parse_method
@@ -101,21 +102,23 @@ def score(
     Args:
         source: Hub id or directory of the LLM.
         plm: Hub id or directory of the PLM, or several.
-        method: one or several, ``name`` or ``name:option=value``; none stands for all that need
-            no files.
+        method: one or several, ``name`` or ``name:option=value``; none stands for the one that
+            a transfer with these options takes, and all others that need no files.
         select: search each method's options first, on a fold of its own.
         folds: how many parts the shared tokens are divided into; 5: a fifth is held out each time.
         repeats: how often the tokens are divided anew.
-        config: options of the transfer, or a YAML file of them; the corpus, if there is one, tells
-            frequent from rare.
+        config: options of the transfer, or a YAML file of them: the vocabulary that is scored is
+            the one that it would make. The corpus, if there is one, tells frequent from rare.
         **options: fields of `TransferConfig`, which win: ``corpus="german.txt"``, ...
 
     Raises:
         SaltlmError: a pair cannot be read, or a method does not exist.
     """
-    config = load_config(config, **options)
+    config = load_recommended(config, **options)
     methods = [method] if isinstance(method, str) else method
-    choices = [parse_method(name) for name in methods or default_methods()]
+    own = parse_method(config.method)._replace(output=None)
+    names = methods or dict.fromkeys([str(own), *default_methods()])
+    choices = [parse_method(name) for name in names]
     plms = [plm] if isinstance(plm, str | Path) else plm
     how = partial(_score_pair, choices=choices, select=select, folds=folds, repeats=repeats)
     return Scores(tuple(how(source, one, config) for one in plms))

@@ -21,6 +21,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "best": {
         "method": "global-residual:ridge=1.0/first-piece",
         "mode": "extend",
+        "vocabulary": "auto",
         "untie": True,
         "fits": {"input": True, "head": True},
     },
@@ -136,7 +137,8 @@ class RowsConfig(Section):
     budget: Annotated[int | None, BeforeValidator(read_count)] = Field(
         None,
         ge=1,
-        description="tokens of training that vocabulary=auto is chosen for, such as 500k or 100M",
+        description="tokens of training that vocabulary=auto is chosen for, such as 500k or 100M;"
+        " default: one pass over the corpus",
         json_schema_extra={"metavar": "TOKENS"},
     )
     min_occurrences: float = Field(
@@ -200,14 +202,18 @@ class RowsConfig(Section):
             )
         if self.mode == "replace" and self.keep:
             raise ValueError("keep is of the modes extend and swap: replace keeps no text as it is")
-        if (self.vocabulary == "auto") != (self.budget is not None):
+        if self.budget is not None and self.vocabulary != "auto":
             raise ValueError(
-                "--vocabulary auto and --budget TOKENS, the tokens of training, go together"
+                "--budget is the training that --vocabulary auto is chosen for; add"
+                " --vocabulary auto, or leave --budget out"
             )
-        if self.vocabulary == "auto" and (self.mode == "replace" or not self.corpus):
+        if self.vocabulary == "auto" and not self.corpus:
             raise ValueError(
-                "vocabulary=auto puts tokens behind the source's by what a text needs; add"
-                " --mode extend (or swap) --corpus FILE"
+                "preset=best and vocabulary=auto choose new tokens by a text; add --corpus FILE"
+            )
+        if self.vocabulary == "auto" and self.mode == "replace":
+            raise ValueError(
+                "vocabulary=auto puts new tokens behind the source's; add --mode extend or swap"
             )
         if self.vocabulary == "auto" and self.prune_to is not None:
             raise ValueError("vocabulary=auto chooses how many tokens are new; leave prune_to out")
@@ -220,7 +226,8 @@ class TransferConfig(RowsConfig):
     preset: Literal["best", "paper"] | None = Field(
         None,
         description="options under one name, which others win over: best (two sides, both fitted to"
-        " the corpus) or paper (SALT as published)",
+        " the corpus, and as many new tokens as the budget can teach) or paper (SALT as published);"
+        " default: best, where a corpus is given and nothing else is chosen",
     )
     aux: str = Field(
         "plm",
@@ -261,6 +268,9 @@ class TransferConfig(RowsConfig):
         preset = PRESETS.get(str(values.get("preset"))) if isinstance(values, dict) else None
         if preset is None:
             return values
+        chosen = ("prune_to", "target_tokenizer")
+        if any(values.get(key) for key in chosen) or values.get("mode") == "replace":
+            preset = {key: value for key, value in preset.items() if key != "vocabulary"}
         sections = {
             key: preset[key] | values[key]
             for key in preset

@@ -14,7 +14,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from saltlm.alignment.align import Alignment
-from saltlm.config.transfer import TransferConfig, load_config
+from saltlm.config.recommended import in_one_line_each, load_recommended
+from saltlm.config.transfer import TransferConfig
 from saltlm.files.documents import first
 from saltlm.models.token_tables import Tables
 from saltlm.tokenizer.fertility import Fertility
@@ -100,6 +101,7 @@ class Inspection:
         memory_bytes: expected peak of a transfer.
         seconds: expected duration on this machine.
         warnings: what to know before going on.
+        chosen: what a preset chose, why, and how to have it otherwise, a line each.
         budget: how many new tokens a budget of training can teach, and what they save, as in the
             manifest; None unless ``vocabulary=auto``.
     """
@@ -115,6 +117,7 @@ class Inspection:
     memory_bytes: int
     seconds: float
     warnings: tuple[str, ...]
+    chosen: tuple[str, ...] = ()
     budget: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -156,7 +159,7 @@ def inspect(
     Raises:
         SaltlmError: the pair cannot be transferred, for the reason given.
     """
-    config = load_config(config, **options)
+    config = load_recommended(config, **options)
     pair = read_pair(source, plm, config)
     texts = first(config.corpus, _MAX_DOCUMENTS) if config.corpus else []
     left, right, alignment = pair.source, pair.plm, pair.alignment
@@ -177,6 +180,7 @@ def inspect(
         memory_bytes=_memory(pair, config, vocabularies.n_new_model),
         seconds=_seconds(left, vocabularies, plm_tables, len(alignment.further.names)),
         warnings=tuple(_warnings(alignment, config, vocabularies, on_text[2], zero)),
+        chosen=tuple(in_one_line_each(config)),
         budget=alignment.record.get("budget"),
     )
 

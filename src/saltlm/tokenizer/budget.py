@@ -91,7 +91,7 @@ def budget_vocabulary(
     corpus: Iterable[str],
     sample: Iterable[str],
     *,
-    budget: int,
+    budget: int | None,
     min_occurrences: float,
 ) -> BudgetVocabulary:
     """Choose new tokens for a source's tokenizer.
@@ -100,7 +100,7 @@ def budget_vocabulary(
         source: its definition; a BPE or Unigram one.
         corpus: text of the new language.
         sample: text of the source's own language; no pair that stands in it is merged.
-        budget: tokens of training.
+        budget: tokens of training; None: those of the corpus, once.
         min_occurrences: that a new token must have in them, counted when it is merged.
     """
     found = count_words(source, corpus, most_characters=_CHARACTERS)
@@ -109,16 +109,18 @@ def budget_vocabulary(
     ranked = rank_merges(
         found.pieces,
         most=_MOST,
-        least=min_occurrences * n_tokens / budget / _BEYOND,
+        least=min_occurrences * n_tokens / (budget or n_tokens or 1) / _BEYOND,
         refused=pairs_in(own),
         is_allowed=_is_allowed(source),
     )
     points = list(_savings(ranked, n_tokens, max(1, found.n_words), budget))
-    n_chosen = max(point.n_new for point in points if point.occurrences >= min_occurrences)
+    taught = [point for point in points if point.occurrences >= min_occurrences]
+    chosen = max(taught, key=lambda point: point.n_new)
+    n_chosen = chosen.n_new
     steps = {factor * 10**power for power in range(1, 6) for factor in (1, 2, 5)}
     shown = steps | {0, n_chosen, len(ranked)}
     return BudgetVocabulary(
-        budget,
+        budget or round(n_tokens * (1 - chosen.saved)),
         min_occurrences,
         tuple(merged.token for merged in ranked[:n_chosen]),
         tuple(point for point in points if point.n_new in shown),
@@ -223,11 +225,13 @@ def is_whole(source: Definition, token: str) -> bool:
     return True
 
 
-def _savings(ranked: list[Merged], n_tokens: int, n_words: int, budget: int) -> Iterator[Saving]:
+def _savings(
+    ranked: list[Merged], n_tokens: int, n_words: int, budget: int | None
+) -> Iterator[Saving]:
     """Yield what the first 0, 1, 2, ... of the candidates come to."""
     left = n_tokens
     yield Saving(0, left / n_words, 0.0, math.inf)
     for number, merged in enumerate(ranked, 1):
         left -= merged.occurrences
         saved = 1 - left / n_tokens
-        yield Saving(number, left / n_words, saved, merged.occurrences * budget / left)
+        yield Saving(number, left / n_words, saved, merged.occurrences * (budget or left) / left)

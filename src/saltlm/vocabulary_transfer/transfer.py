@@ -21,7 +21,8 @@ from saltlm.auxiliary.vectors import (
     AuxiliaryVectors,
     from_plm,
 )
-from saltlm.config.transfer import RowsConfig, TransferConfig, load_config
+from saltlm.config.recommended import in_one_line_each, load_recommended
+from saltlm.config.transfer import RowsConfig, TransferConfig
 from saltlm.errors import ConfigError, OutputError
 from saltlm.files.atomic import check_place, new_directory
 from saltlm.files.source import paths_of
@@ -33,7 +34,7 @@ from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.load import check_ids
 from saltlm.tokenizer.special_tokens import LoadedTokenizer, special_tokens_of
 from saltlm.vocabulary_transfer.fits import make_tables
-from saltlm.vocabulary_transfer.parents import read_parents
+from saltlm.vocabulary_transfer.parents import Pair, read_parents
 from saltlm.vocabulary_transfer.prepare import check_inputs, input_files, pose_pair
 from saltlm.vocabulary_transfer.problem import check_sides, pose
 from saltlm.vocabulary_transfer.proof import prove
@@ -133,7 +134,8 @@ def transfer(
     """Write the source LLM with the PLM's vocabulary into a new directory (SALT steps 1 to 4).
 
     The directory loads in transformers as any other. Its ``saltlm`` folder records how it was made.
-    What is computed is that of `transfer_embeddings`.
+    What is computed is that of `transfer_embeddings`. Where a corpus is given and nothing else is
+    chosen, the options are those of ``preset="best"``.
 
     Args:
         source: Hub id or directory of an LLM.
@@ -146,7 +148,7 @@ def transfer(
     Raises:
         SaltlmError: the pair cannot be transferred, or the output not written.
     """
-    config = load_config(config, **options)
+    config = load_recommended(config, **options)
     laps = [("begin", time.perf_counter())]
     method = parse_method(config.method)
     check_inputs(config, [method])
@@ -156,7 +158,10 @@ def transfer(
         _check_apart(Path(out), [Path(config.target_tokenizer)])
     check_place(Path(out), force=force)
     pair = read_parents(str(source), str(plm), config)
+    for line in in_one_line_each(config):
+        logger.info(line)
     check_sides(pair.tables, method, fits_head=config.fits.head)
+    _check_new_tokens(pair, config)
     laps.append(("read", time.perf_counter()))
     size = expected_bytes(pair, config)
     with new_directory(Path(out), force=force, expected_bytes=size) as directory:
@@ -185,6 +190,18 @@ def transfer(
         finish_model(directory, Path(out).resolve().name, manifest)
     logger.info("%s: %r", out, result)
     return replace(result, proof=proof)
+
+
+def _check_new_tokens(pair: Pair, config: TransferConfig) -> None:
+    """Refuse a corpus that is too short to choose new tokens from."""
+    budget = pair.alignment.record.get("budget")
+    if budget is not None and not budget["n_chosen"]:
+        raise ConfigError(
+            f"no new token occurs {config.min_occurrences:g} times in {budget['tokens']:,} tokens"
+            " of the corpus: it is too short, or the source cuts it well already",
+            "give more text with --corpus; or add --preset best --vocabulary plm: the PLM's tokens"
+            " however rare they are",
+        )
 
 
 def _check_apart(out: Path, inputs: Sequence[Path]) -> None:
