@@ -59,6 +59,7 @@ def subject(model):
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
     monkeypatch.setattr(gc, "collect", lambda: 0)
+    harness._manager.cache_clear()
 
 
 @pytest.fixture
@@ -130,15 +131,17 @@ def test_answers_of_xquad_are_compared_as_those_of_mlqa(subject, monkeypatch):
     assert seen[0] == "Kontext: Das Haus steht nahe am Fluss.\n\nFrage: Wo?\n\nAntwort:"
 
 
-def test_the_tasks_are_listed_without_a_model():
+def test_the_tasks_are_listed_without_a_model(monkeypatch):
     listed = CliRunner().invoke(cli, ["evaluate", "--list"])
     assert listed.exit_code == 0
     for language in ("ar", "de", "vi"):
         assert f"paper, {language}\n  after initialisation: arc_{language}, " in listed.stdout
+    monkeypatch.setattr(harness, "installed_tasks", lambda: {"belebele_deu_Latn", "arc_de"})
     german = CliRunner().invoke(cli, ["evaluate", "--list", "--lang", "de"]).stdout
+    assert german.endswith("modern, de\n  reading: belebele_deu_Latn\n  English kept: \n")
     assert "mlqa_de_en, mlqa_en_de" in german
     assert "paper, ar" not in german
-    assert "others: multiblimp_CODE" in listed.stdout
+    assert "modern: --list --lang CODE names its tasks" in listed.stdout
     assert [item.task for item in suite_named("paper", "de").harness] == [
         task for tasks in paper_tasks("de").values() for task in tasks
     ]
@@ -148,6 +151,45 @@ def test_the_tasks_are_listed_without_a_model():
 def test_the_paper_has_three_languages(language):
     with pytest.raises(ConfigError, match="the suite paper has ar, de, vi, not "):
         suite_named("paper", language)
+
+
+@pytest.mark.parametrize("which", [0, 1, 5])
+def test_an_item_that_cannot_be_scored_is_left_out_and_told(choice, subject, which):
+    (task,) = harness_tasks([HarnessConfig(task=str(choice))], limit=None, seed=0, batch=1)
+    whole = task.measure(subject)
+    assert whole.details["not scored"] == []
+    manager = TaskManager(include_defaults=False)
+    loaded = manager.load([str(choice)])
+    (part,) = loaded["tasks"].values()
+    score = part.process_results
+    seen = []
+
+    def fail_once(doc, outputs):
+        seen.append(doc)
+        if len(seen) - 1 == which:
+            raise ValueError("odd answer\nmore")
+        return score(doc, outputs)
+
+    part.process_results = fail_once
+    task = harness.harness_task("c", loaded, None, limit=None, seed=0, batch=1)
+    rest = task.measure(subject)
+    assert rest.details["not scored"] == ["ValueError: odd answer"]
+    items = whole.metrics["acc"]["items"][0]
+    assert rest.metrics["acc"]["items"][0] == items[:which] + items[which + 1 :]
+
+
+def test_a_data_set_that_is_a_program_is_named_with_what_to_do(monkeypatch):
+    manager = TaskManager(include_defaults=False, include_path=TASKS / "mlqa")
+    monkeypatch.setattr("lm_eval.tasks.TaskManager", lambda **_: manager)
+    monkeypatch.setattr(harness, "_load", lambda *_: 1 / 0)
+    (failure,) = harness_tasks([HarnessConfig(task="mlqa_de_de")], limit=None, seed=0, batch=1)
+    assert failure.reason == (
+        "its data set is a program, which is not run; give its own files as questions of a suite:"
+        " docs/evaluate.md"
+    )
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "3.6.0")
+    (failure,) = harness_tasks([HarnessConfig(task="mlqa_de_de")], limit=None, seed=0, batch=1)
+    assert failure.reason == "its data set cannot be had: ZeroDivisionError: division by zero"
 
 
 def test_a_suite_has_a_name_or_is_a_file():

@@ -12,6 +12,7 @@ from saltlm.evaluation.side_by_side import (
     evaluation_markdown,
     evaluation_rows,
     labels_of,
+    notes_of,
     speed_notes,
 )
 from saltlm.evaluation.task import Task, result_file
@@ -150,6 +151,13 @@ def test_speed_is_told_against_the_first_model_and_doubted_on_a_busy_machine():
     assert list(speed_notes(idle)) == ["b writes the same text 2.50 times as fast as a."]
     (note,) = speed_notes(busy)
     assert note.endswith("The machine was busy with other work meanwhile: measure again.")
+
+
+def test_items_that_could_not_be_scored_are_told():
+    found = evaluation([result("a", {"m": measured([1.0, 0.0])}, **{"not scored": ["odd", "odd"]})])
+    note = "task of a: items left out that could not be scored: 2 (odd)."
+    assert list(notes_of(found)) == [note]
+    assert note in evaluation_markdown(found)
 
 
 def test_json_has_all_but_the_items():

@@ -12,9 +12,12 @@ from saltlm.cli.options import json_flag, options
 @click.command("evaluate")
 @click.argument("models", metavar="MODEL...", nargs=-1)
 @click.option(
-    "--suite", default="quick", show_default=True, help="What to measure: quick | paper | FILE.yaml"
+    "--suite",
+    default="quick",
+    show_default=True,
+    help="What to measure: quick | paper | modern | FILE.yaml",
 )
-@click.option("--lang", help="Language of --suite paper (ar, de or vi) and of --chat.")
+@click.option("--lang", help="Language of --suite paper or modern, and of --chat: a code.")
 @click.option(
     "--out",
     metavar="DIR",
@@ -49,7 +52,7 @@ def command(
     \b
       saltlm evaluate SOURCE llama-german --heldout de.txt --english en.txt \\
         --parallel en-de.tsv --out results
-      saltlm evaluate SOURCE llama-german --suite paper --lang de --out results
+      saltlm evaluate SOURCE llama-german --suite modern --lang de --out results
     """
     if is_listing:
         click.echo(_listing(lang))
@@ -85,14 +88,22 @@ def command(
 
 
 def _listing(language: str | None) -> str:
-    from saltlm.evaluation.paper import all_paper_tasks, paper_tasks
+    from saltlm.evaluation.paper import all_paper_tasks
 
-    pinned = {language: paper_tasks(language)} if language else all_paper_tasks()
-    lines = ["quick: target text, English text, generation, retrieval, ranking"]
-    for code, purposes in pinned.items():
-        lines += [f"paper, {code}"]
+    pinned = all_paper_tasks()
+    suites = {f"paper, {code}": pinned[code] for code in pinned if language in (None, code)}
+    if language:
+        from saltlm.evaluation.harness import installed_tasks
+        from saltlm.evaluation.modern import modern_tasks
+
+        suites[f"modern, {language}"] = modern_tasks(language, installed_tasks())
+    lines = [
+        "quick: target text, English text, generation, retrieval, ranking, chat, answers, code"
+    ]
+    for name, purposes in suites.items():
+        lines += [name]
         lines += [f"  {purpose}: {', '.join(tasks)}" for purpose, tasks in purposes.items()]
     if not language:
-        lines += ["others: multiblimp_CODE, for about 100 languages, or any in a --suite FILE.yaml"]
-        lines += ["  lm-eval ls tasks names what the harness has"]
+        lines += ["modern: --list --lang CODE names its tasks in a language, such as sw"]
+        lines += ["others: any of lm-eval ls tasks, in a --suite FILE.yaml"]
     return "\n".join(lines)

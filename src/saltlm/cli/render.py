@@ -16,7 +16,7 @@ from saltlm.comparison.score import PairScores
 from saltlm.comparison.show import comparison_rows
 from saltlm.errors import printable
 from saltlm.evaluation.results import Evaluation
-from saltlm.evaluation.side_by_side import evaluation_rows, labels_of, speed_notes, text_of
+from saltlm.evaluation.side_by_side import evaluation_rows, labels_of, notes_of, text_of
 from saltlm.files.caches import Cache
 from saltlm.inspection.explain import Explanation
 from saltlm.inspection.finding import Finding
@@ -260,5 +260,5 @@ def show_evaluation(found: Evaluation, out: Path) -> None:
         rows.append((row.task, row.metric, n, *cells))
     title = f"evaluation, in {out} (95 % intervals; *best*, ≈ level with it)"
     show(table(title, ("task", "metric", "n", *labels_of(found)), rows))
-    for note in speed_notes(found):
+    for note in notes_of(found):
         Console(soft_wrap=True).print(note, highlight=False)

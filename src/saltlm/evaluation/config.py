@@ -125,7 +125,9 @@ def suite_named(name: str | Path | SuiteConfig, language: str | None = None) -> 
         tasks = [task for purpose in paper_tasks(language).values() for task in purpose]
         return SuiteConfig(harness=tuple(HarnessConfig(task=task) for task in tasks))
     if not name.endswith((".yaml", ".yml")):
-        raise ConfigError(f"there is no suite {name!r}", "--suite takes quick, paper or FILE.yaml")
+        raise ConfigError(
+            f"there is no suite {name!r}", "--suite takes quick, paper, modern or FILE.yaml"
+        )
     return validated(SuiteConfig, read_yaml(Path(name)))
 
 

@@ -18,7 +18,8 @@ from transformers import (
 )
 
 from saltlm.errors import CheckpointError, ConfigError, OutputError
-from saltlm.evaluation.config import SuiteConfig, suite_named, with_options
+from saltlm.evaluation.config import HarnessConfig, SuiteConfig, suite_named, with_options
+from saltlm.evaluation.modern import modern_tasks
 from saltlm.evaluation.quick import quick_tasks
 from saltlm.evaluation.results import (
     SCHEMA,
@@ -58,8 +59,8 @@ def evaluate(
     Args:
         models: Hub ids or directories, one or several.
         out: where results are kept; those that are there already are read.
-        suite: what to measure: ``quick``, ``paper``, a YAML file, or its contents.
-        lang: the language of the suite ``paper``, and of the instructions of ``chat``.
+        suite: what to measure: ``quick``, ``paper``, ``modern``, a YAML file, or its contents.
+        lang: the language of ``paper`` and ``modern``, and of the instructions of ``chat``.
         device: where models run; by default the first GPU, or else the CPU.
         trust_remote_code: run code that a model brings along.
         card: put the table into the cards of those models that saltlm has made.
@@ -72,7 +73,8 @@ def evaluate(
         CheckpointError: a model is not there.
         OutputError: ``out`` cannot be written.
     """
-    chosen = with_options(suite_named(suite, lang), **{"language": lang, **options})
+    named = modern_suite(lang) if suite == "modern" else suite_named(suite, lang)
+    chosen = with_options(named, **{"language": lang, **options})
     several = [models] if isinstance(models, str | Path) else models
     names, out = [str(name) for name in several], Path(out)
     cards = own_directories(names) if card else []
@@ -80,6 +82,21 @@ def evaluate(
     write_summary(found, out)
     write_cards(found, cards)
     return found
+
+
+def modern_suite(language: str | None) -> SuiteConfig:
+    """Return the suite ``modern`` of a language, with what the installed harness has of it.
+
+    Raises:
+        ConfigError: no language is given, or no task knows it.
+        MissingExtraError: the harness is not installed.
+    """
+    from saltlm.evaluation.harness import installed_tasks
+
+    tasks = modern_tasks(language, installed_tasks())
+    return SuiteConfig(
+        harness=tuple(HarnessConfig(task=name) for names in tasks.values() for name in names)
+    )
 
 
 def _measure_each(

@@ -5,13 +5,17 @@ import importlib.metadata
 import json
 import logging
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from saltlm.errors import MissingExtraError
 from saltlm.evaluation.answers import exact_match, f1
 from saltlm.evaluation.config import HarnessConfig
+from saltlm.evaluation.modern import replacement_of
 from saltlm.evaluation.results import Failure, Metric, hash_of, ratio
 from saltlm.evaluation.task import Measured, Subject, Task
 
@@ -48,17 +52,16 @@ def harness_tasks(
         seed: of few-shot examples and the bootstrap.
         batch: requests at once; does not change results.
     """
-    from lm_eval.tasks import TaskManager
-
     has_names = any(not item.task.endswith(".yaml") for item in wanted)
-    if has_names:
-        logger.info("reading the list of the harness's tasks")
-    manager = TaskManager(include_defaults=has_names)
+    manager = _manager(has_names)
     known = set(manager.all_tasks)
     engine = check_installed()
     for item in wanted:
         if not item.task.endswith(".yaml") and item.task not in known:
             yield Failure(item.task, f"{engine} has no such task")
+            continue
+        if instead := _replacement(manager, item.task):
+            yield Failure(item.task, f"its data set is a program, which is not run; {instead}")
             continue
         try:
             with quiet():
@@ -69,6 +72,32 @@ def harness_tasks(
             is_import = isinstance(error, ImportError)
             what = "it does not load" if is_import else "its data set cannot be had"
             yield Failure(item.task, f"{what}: {reason}")
+
+
+def installed_tasks() -> frozenset[str]:
+    """Return the names of all tasks, groups and tags of the installed harness.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    check_installed()
+    return frozenset(_manager(True).all_tasks)
+
+
+@cache
+def _manager(has_names: bool) -> Any:
+    from lm_eval.tasks import TaskManager
+
+    if has_names:
+        logger.info("reading the list of the harness's tasks")
+    return TaskManager(include_defaults=has_names)
+
+
+def _replacement(manager: Any, name: str) -> str | None:
+    """Return what to do instead of a task whose data set is known not to load."""
+    config = getattr(manager.task_index.get(name), "cfg", None)
+    dataset = config.get("dataset_path") if isinstance(config, Mapping) else None
+    return replacement_of(dataset, importlib.metadata.version("datasets"))
 
 
 def _load(manager: Any, name: str) -> Mapping[str, Any]:
@@ -114,13 +143,17 @@ def harness_task(
         batch: requests at once.
     """
     parts = loaded["tasks"]
+    unscored: list[str] = []
     for part in parts.values():
+        _keep_going(part, unscored)
         if part.get_config("num_fewshot") is None or shots is not None:
             part.set_config(key="num_fewshot", value=shots or 0)
         part.set_fewshot_seed(seed=seed)
 
     def measure(subject: Subject) -> Measured:
-        return _measured(name, _run(loaded, subject, limit, seed, batch), list(parts), seed)
+        unscored.clear()
+        found = _measured(name, _run(loaded, subject, limit, seed, batch), list(parts), seed)
+        return replace(found, details={**found.details, "not scored": list(unscored)})
 
     settings = {
         "shots": sorted({part.get_config("num_fewshot") for part in parts.values()}),
@@ -131,6 +164,22 @@ def harness_task(
     return Task(
         name, ", ".join(versions), check_installed(), settings, hash_of(docs), seed, measure
     )
+
+
+def _keep_going(part: Any, unscored: list[str]) -> None:
+    """Let a task score its other items where one fails, and remember why that one did."""
+    score = part.process_results
+
+    def scored(doc: Any, outputs: Any) -> Any:
+        try:
+            return score(doc, outputs)
+        except Exception as error:  # whatever a task's own functions raise on odd answers
+            if os.environ.get("SALTLM_DEBUG"):
+                raise
+            unscored.append(f"{type(error).__name__}: {error}".partition("\n")[0])
+            return {}
+
+    part.process_results = scored
 
 
 @contextmanager
@@ -196,7 +245,7 @@ def _metrics(
         if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
             continue
         samples = [sample for part in parts for sample in found["samples"][part]]
-        items = [sample.get(metric) for sample in samples if sample["filter"] == rule]
+        items = [s[metric] for s in samples if s["filter"] == rule and metric in s]
         is_higher = found["higher_is_better"].get(parts[0], {}).get(metric)
         better = None if is_higher is None else "higher" if is_higher else "lower"
         stderr = values.get(f"{metric}_stderr,{rule}")

@@ -93,6 +93,18 @@ def speed_notes(evaluation: Evaluation) -> Iterator[str]:
         yield note
 
 
+def notes_of(evaluation: Evaluation) -> Iterator[str]:
+    """Yield what a reader should know: speeds, and items that could not be scored."""
+    yield from speed_notes(evaluation)
+    for model, results in zip(evaluation.models, evaluation.results, strict=True):
+        for result in results:
+            if reasons := result["details"].get("not scored"):
+                yield (
+                    f"{result['task']} of {model['name']}: items left out that could not be"
+                    f" scored: {len(reasons)} ({reasons[0]})."
+                )
+
+
 def text_of(cell: Cell, *, bold: str) -> str:
     """Return a cell as text: value, interval, and ≈ if it is level with the best.
 
@@ -134,7 +146,7 @@ def evaluation_markdown(evaluation: Evaluation, *, heading: str = "# Evaluation"
         cells = " | ".join(text_of(cell, bold="**") for cell in row.cells)
         names = f"{as_markdown(row.task)} | {as_markdown(row.metric)}"
         lines.append(f"| {names} | {n:,} | {cells} |")
-    parts = [heading, "\n".join(lines), LEGEND, *map(as_markdown, speed_notes(evaluation))]
+    parts = [heading, "\n".join(lines), LEGEND, *map(as_markdown, notes_of(evaluation))]
     if evaluation.failures:
         parts.append(
             "\n".join(f"- {as_markdown(failure_text(failure))}" for failure in evaluation.failures)
