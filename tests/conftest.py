@@ -5,7 +5,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -105,19 +105,19 @@ def _short_english(monkeypatch: pytest.MonkeyPatch, _few_english: Path) -> None:
         monkeypatch.setattr("saltlm.alignment.align._ENGLISH", _few_english)
 
 
-@pytest.fixture(autouse=True)
-def _no_proof(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def _no_proof() -> Iterator[None]:
     """Do not run two models after each transfer but in tests that ask for ``with_proof``."""
-    if (
-        "with_proof" not in request.fixturenames
-        and "saltlm.vocabulary_transfer.proof" in sys.modules
-    ):
-        monkeypatch.setattr("saltlm.vocabulary_transfer.proof._LARGEST", -1)
+    with pytest.MonkeyPatch.context() as patch:
+        if "saltlm.vocabulary_transfer.proof" in sys.modules:
+            patch.setattr("saltlm.vocabulary_transfer.proof._LARGEST", -1)
+        yield
 
 
 @pytest.fixture
-def with_proof() -> None:
+def with_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     """Prove what a transfer writes, as users have it."""
+    monkeypatch.setattr("saltlm.vocabulary_transfer.proof._LARGEST", 2**30)
 
 
 @pytest.fixture(scope="session")

@@ -169,7 +169,38 @@ QWEN4 = (
     }
 )
 
+ROPE = {"rope_type": "default", "rope_theta": 1e4}
+PER_LAYER = {
+    "vocab_size_per_layer_input": 890,
+    "hidden_size_per_layer_input": 4,
+    "laurel_rank": 4,
+    "num_kv_shared_layers": 0,
+    "sliding_window": 8,
+    "layer_types": ["sliding_attention", "full_attention"],
+}
+
+
+def qwen2_vl(rows: int, **ids: Any) -> hf.PreTrainedModel:
+    """A text model with a name of its own, and ids of images at the top."""
+    text = GROUPED | {"vocab_size": rows, "rope_parameters": ROPE | {"mrope_section": [1, 1, 2]}}
+    vision = {"depth": 1, "embed_dim": 16, "hidden_size": HIDDEN, "num_heads": 2, "patch_size": 14}
+    special = {f"{name}_token_id": ids["bos_token_id"] for name in ("image", "video")}
+    special |= {f"vision_{end}_token_id": ids["eos_token_id"] for end in ("start", "end")}
+    config = hf.Qwen2VLConfig(text_config=text | ids, vision_config=vision, **special)
+    return _distinct(hf.Qwen2VLForConditionalGeneration(config))
+
+
 LAYOUTS: dict[str, Maker] = {
     "Qwen4-Exp": maker("Qwen4ExpForCausalLM", "Qwen4ExpTextConfig", **QWEN4),
+    "Gemma 3n": maker("Gemma3nForCausalLM", "Gemma3nTextConfig", **GROUPED, **PER_LAYER),
+    "Llama 3.2 Vision": maker(
+        "MllamaForCausalLM",
+        "MllamaTextConfig",
+        **SMALL,
+        num_key_value_heads=1,
+        rope_parameters=ROPE,
+        cross_attention_layers=[],
+    ),
+    "Qwen2-VL": qwen2_vl,
 }
 """Sources whose vocabulary is in more than an embedding and a head."""

@@ -136,7 +136,7 @@ def test_damaged_weights(change, check, detail, copy):
             "config.json",
             {"vocab_size": 7},
             "readable",
-            "has no embedding: looked for a tensor of 7",
+            "16], but its config.json describes [7, 16]",
         ),
         ("config.json", {"tie_word_embeddings": False}, "readable", "has no head"),
         ("config.json", {"bos_token_id": 10**6}, "special token ids of config", "bos 1000000"),
@@ -153,12 +153,24 @@ def test_damaged_weights(change, check, detail, copy):
             "generation_config [1]",
         ),
         ("config.json", {"model_type": "no-such"}, "readable", "config.json cannot be loaded"),
-        ("config.json", {"pad_token_id": 10**6}, "loads in transformers", "Padding_idx"),
+        ("config.json", {"pad_token_id": 10**6}, "readable", "Padding_idx"),
     ],
 )
 def test_damaged_settings(file, changes, check, detail, copy):
     edit(copy / file, **changes)
     assert detail in bad(copy)[check]
+
+
+def test_a_flag_that_does_not_say_what_the_file_holds(copy):
+    edit_tensors(copy, lambda tensors: tensors.update({"lm_head.weight": -tensors[EMBEDDING]}))
+    said = "two tables in the file, but config.json says tie_word_embeddings True"
+    assert bad(copy)["tied as in the file"] == said
+
+
+def test_what_cannot_be_tried_here_is_no_fault(copy):
+    edit(copy / "config.json", quantization_config={"quant_method": "gptq", "bits": 4})
+    assert "not tried: " in bad(copy)["loads in transformers"]
+    assert check(copy).is_sound
 
 
 def test_more_tokens_than_rows(copy):

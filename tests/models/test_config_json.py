@@ -6,7 +6,9 @@ import pytest
 
 from saltlm.models.config_json import (
     renumber,
+    says_tied,
     set_dtype,
+    set_tied,
     set_vocabulary_size,
     with_default_ids,
     without_pad,
@@ -78,6 +80,60 @@ def test_ids_that_are_left_to_the_class_are_written_out():
 )
 def test_the_number_of_rows_goes_where_it_belongs(old, new):
     assert set_vocabulary_size(old, 9) == new
+
+
+def test_ids_are_followed_at_any_depth_in_lists_and_in_maps(source, target, caplog):
+    """Phi-4-multimodal, Ovis2 and Emu3; a part with a vocabulary of its own keeps its ids."""
+    bos, pad = target.token_to_id("<s>"), target.token_to_id("<pad>")
+    old = {
+        "vocab_size": 900,
+        "vision_config": {"image_token_id": 1, "patch_size": 1, "deep": {"x_token_ids": [0, 1]}},
+        "visual_indicator_token_ids": [1, 0, 1],
+        "vocabulary_map": {"<s>": 0, "<pad>": 1, "<mask>": source.token_to_id("<mask>")},
+        "im_start_id": 0,
+        "image_token_index": -200,
+        "talker_config": {"vocab_size": 60, "codec_pad_id": 1, "pad_token_id": 1},
+        "begin_id": source.token_to_id("<mask>"),
+        "num_prompt_ids": 1,
+    }
+    with caplog.at_level(logging.WARNING):
+        new = renumber(old, source, target, {})
+    assert new == old | {
+        "vision_config": {
+            "image_token_id": pad,
+            "patch_size": 1,
+            "deep": {"x_token_ids": [bos, pad]},
+        },
+        "visual_indicator_token_ids": [pad, bos, pad],
+        "vocabulary_map": {"<s>": bos, "<pad>": pad},
+        "im_start_id": bos,
+    }
+    assert f"begin_id {old['begin_id']} may be a token id of the old vocabulary" in caplog.text
+    assert "vocabulary_map: 1 of 3 tokens are not in the new vocabulary" in caplog.text
+    kept = renumber(old, source, target, {}, keeps_ids=True)
+    assert kept == old
+    moved = renumber({"image_token_id": 905}, source, target, {}, surplus=(900, 50))
+    assert moved == {"image_token_id": 55}
+
+
+def test_every_part_says_the_new_size_and_whether_the_head_is_the_embedding():
+    old = {
+        "vision_config": {"vocab_size": 6, "vocab_offset": 90},
+        "audio_config": {"vocab_size": 4, "vocab_offset": 96},
+        "thinker_config": {"text_config": {"vocab_size": 100, "vocab_size_per_layer_input": 90}},
+        "mirror": {"vocab_size": 100},
+    }
+    assert set_vocabulary_size(old, 70) == {
+        "vision_config": {"vocab_size": 6, "vocab_offset": 70},
+        "audio_config": {"vocab_size": 4, "vocab_offset": 76},
+        "thinker_config": {"text_config": {"vocab_size": 70, "vocab_size_per_layer_input": 70}},
+        "mirror": {"vocab_size": 70},
+    }
+    mixed = {"tie_word_embeddings": True, "text_config": {"tie_word_embeddings": False}, "x": {}}
+    assert says_tied(mixed) == {True, False}
+    for is_tied in (True, False):
+        assert says_tied(set_tied(mixed, is_tied)) == {is_tied}
+    assert set_tied({"text_config": {}}, True) == {"text_config": {}, "tie_word_embeddings": True}
 
 
 def test_pad_is_left_out_wherever_it_is_named():

@@ -37,7 +37,7 @@ def test_a_directory_is_taken_as_it_is(tmp_path, monkeypatch):
 
 def test_only_what_is_needed_is_fetched_and_its_size_announced(tmp_path, monkeypatch, caplog):
     wanted = ["config.json", "chat_template.jinja", "tokenizer.model", "merges.txt"]
-    wanted += ["README.md", "LICENSE", "modeling_mine.py"]
+    wanted += ["README.md", "LICENSE", "modeling_mine.py", "additional_chat_templates/rag.jinja"]
     weights = ["model.safetensors.index.json", "model-00001-of-00001.safetensors"]
     others = ["pytorch_model.bin", "consolidated.safetensors", "original/params.json"]
     others += ["onnx/model.onnx", "tf_model.h5"]
@@ -47,7 +47,7 @@ def test_only_what_is_needed_is_fetched_and_its_size_announced(tmp_path, monkeyp
     ((ref, options),) = asked
     assert ref == "owner/name"
     assert sorted(options["allow_patterns"]) == sorted(wanted + weights)
-    assert "owner/name at abc123: 9 files, 9.00 GB" in caplog.text
+    assert "owner/name at abc123: 10 files, 10.00 GB" in caplog.text
     resolve_model("owner/name", with_weights=False)
     assert sorted(asked[1][1]["allow_patterns"]) == sorted([*wanted, weights[0]])
 
@@ -115,3 +115,22 @@ def test_the_commit_is_known_for_the_hub_cache_only(tmp_path):
     cached = tmp_path / "models--owner--name" / "snapshots" / "abc123"
     assert revision_of(cached) == "abc123"
     assert revision_of(tmp_path) is None
+
+
+@pytest.mark.parametrize("is_beside", [False, True])
+def test_a_folder_with_an_adapter_names_the_command_that_merges_it(tmp_path, is_beside):
+    settings = '{"peft_type": "LORA", "base_model_name_or_path": "owner/base"}'
+    (tmp_path / "adapter_config.json").write_text(settings)
+    if is_beside:
+        (tmp_path / "config.json").write_text("{}")
+        (tmp_path / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"holds an adapter \(LORA\) of owner/base") as caught:
+        resolve_model(str(tmp_path))
+    assert (", beside a model" in caught.value.what) == is_beside
+    tokenizer = tmp_path if is_beside else "owner/base"
+    for part in (
+        f"Model.from_pretrained('{tmp_path}').merge_and_unload()",
+        f"save_pretrained('{tmp_path}-merged')",
+        f"Tokenizer.from_pretrained('{tokenizer}')",
+    ):
+        assert part in caught.value.hint

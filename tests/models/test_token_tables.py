@@ -255,7 +255,7 @@ def test_a_plm_with_two_embeddings_asks_which(tmp_path):
     [
         ("model__embed_tokens_per_layer__weight", torch.zeros(V, 8)),
         ("model__layers__0__gate__tid2eid", torch.zeros(V, 2, dtype=torch.int64)),
-        ("model__second_embedding__weight", torch.zeros(V, 16)),
+        ("model__second_embedding__weight", torch.zeros(V, 12)),
         ("adapter__weight", torch.zeros(16, V)),
         ("token_scale", torch.zeros(V)),
     ],
@@ -269,7 +269,7 @@ def test_a_source_with_more_tables_than_are_understood_is_refused(llama, name, t
         assert read(llama, "plm").embedding.shape == (V, 16)
 
 
-def test_a_table_of_another_vocabulary_size_is_not_overlooked(tmp_path):
+def test_rows_for_every_layer_are_a_table_of_their_own(tmp_path):
     config = hf.Gemma3nTextConfig(
         **GEMMA,
         vocab_size_per_layer_input=96,
@@ -278,9 +278,48 @@ def test_a_table_of_another_vocabulary_size_is_not_overlooked(tmp_path):
         num_kv_shared_layers=0,
         layer_types=["sliding_attention", "full_attention"],
     )
-    save(hf.Gemma3nForCausalLM(config), tmp_path)
-    edit(tmp_path, model__embed_tokens_per_layer__weight=torch.randn(96, 8))
-    with pytest.raises(CheckpointError, match=r"embed_tokens_per_layer\.weight \[96, 8\]"):
+    model = save(hf.Gemma3nForCausalLM(config), tmp_path)
+    tables = read(tmp_path)
+    (further,) = tables.further
+    assert further.names == ("model.embed_tokens_per_layer.weight",)
+    assert further.is_input
+    assert torch.equal(further.table, model.model.embed_tokens_per_layer.weight)
+    assert set(tables.all_names) == {"model.embed_tokens.weight", *further.names}
+
+
+def test_tables_of_layers_that_transformers_leaves_out(llama):
+    """DeepSeek-V3, GLM-4.5: one that is the embedding goes with it, others stand for themselves."""
+    whole = load_file(llama / "model.safetensors")
+    extra = {
+        "model.layers.2.embed_tokens.weight": whole["model.embed_tokens.weight"].clone(),
+        "model.layers.2.shared_head.head.weight": torch.randn(V, 16),
+        "model.layers.3.embed_tokens.weight": torch.randn(V, 16),
+    }
+    edit(llama, **extra)
+    tables = read(llama)
+    assert tables.names["embedding"] == ("model.embed_tokens.weight", [*extra][0])
+    assert [(table.names, table.is_input) for table in tables.further] == [
+        (("model.layers.3.embed_tokens.weight",), True),
+        (("model.layers.2.shared_head.head.weight",), False),
+    ]
+
+
+def test_rows_that_the_head_lacks_are_surplus(tmp_path):
+    rope = {"rope_type": "default", "rope_theta": 1e4}
+    text = hf.models.mllama.MllamaTextConfig(**SMALL, num_key_value_heads=1, rope_parameters=rope)
+    model = save(hf.MllamaForCausalLM(text), tmp_path)
+    tables = read(tmp_path)
+    assert (len(tables.embedding), len(tables.head), tables.surplus) == (V + 8, V, 8)
+    assert torch.equal(tables.embedding, model.get_input_embeddings().weight)
+
+
+def test_a_layer_as_wide_as_the_vocabulary_hides_nothing(tmp_path):
+    """What the class builds decides, not equal numbers."""
+    wide = SMALL | {"hidden_size": V, "intermediate_size": V}
+    save(hf.LlamaForCausalLM(hf.LlamaConfig(**wide)), tmp_path)
+    assert set(read(tmp_path).all_names) == {"model.embed_tokens.weight", "lm_head.weight"}
+    edit(tmp_path, model__layers__0__table__weight=torch.zeros(V, 7))
+    with pytest.raises(CheckpointError, match=r"not understand: model\.layers\.0\.table\.weight"):
         read(tmp_path)
 
 

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from saltlm.models.architecture import read_config
 from saltlm.models.checkpoint import open_checkpoint
-from saltlm.models.config_json import set_untied
+from saltlm.models.config_json import set_tied
 from saltlm.models.token_tables import read_tables, replacements
 from saltlm.models.untie import untie
 from saltlm.models.write import write_checkpoint
@@ -47,7 +47,7 @@ def test_transformers_finds_both_tables(maker, settings, head, tmp_path):
     hashes = write_checkpoint(checkpoint, tmp_path / "out", new)
     assert hashes.keys() == checkpoint.tensors.keys()
     values = json.loads((tmp_path / "tied" / "config.json").read_text())
-    values = set_untied(values)
+    values = set_tied(values, is_tied=False)
     for section in (values, values.get("text_config", values)):
         assert section["tie_word_embeddings"] is False
         if "vocab_size" in section:

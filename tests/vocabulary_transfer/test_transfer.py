@@ -220,6 +220,7 @@ def test_auxiliary_vectors_in_memory_decide_what_is_near(tokenizers_by_family):
         ({"fasttext": {"epochs": 9}}, "fasttext"),
         ({"fits": {"head": True}}, "fits"),
         ({"preset": "paper"}, "preset, aux"),
+        ({"prove": True}, "prove"),
         ({"calibration": {"unigrams": ["english.txt"]}}, "calibration.unigrams"),
     ],
 )
@@ -239,7 +240,7 @@ def test_options_of_files_are_refused_in_memory(options, named, tokenizers_by_fa
 
 def test_every_option_of_files_is_refused_in_memory():
     cases = {"aux", "trust_remote_code", "plm_vectors", "target_tokenizer", "max_shard_size"}
-    cases |= {"tensors", "fasttext", "fits", "preset"}
+    cases |= {"tensors", "fasttext", "fits", "preset", "prove"}
     assert cases == TransferConfig.model_fields.keys() - RowsConfig.model_fields.keys()
 
 
@@ -377,7 +378,7 @@ def test_the_manifest_says_what_was_done(parents, made):
     assert counts["source_padding_rows"] == PADDING
     assert 1 <= counts["k"]["min"] <= counts["k"]["median"] <= counts["k"]["max"]
     assert {"role": "eos", "token": "<|im_end|>"}.items() <= manifest["roles"][1].items()
-    laps = ["read", "auxiliary vectors", "yardstick", "rows", "write"]
+    laps = ["read", "auxiliary vectors", "yardstick", "rows", "write", "prove"]
     assert list(manifest["seconds"]) == laps
     assert manifest["yardstick"]["r2"] == result.score.r2._asdict()
 

@@ -170,7 +170,7 @@ def counterparts(adapted: Model, others: list[Model]) -> dict[str, list[str]]:
         CheckpointError: one has none, or of another shape.
     """
     tensors = adapted.parent.checkpoint.tensors
-    per_token = {name for names in adapted.tables.names.values() for name in names}
+    per_token = {*adapted.tables.all_names}
     body = [entry for name, entry in tensors.items() if name not in per_token]
     found: dict[str, list[str]] = {}
     for entry in body:

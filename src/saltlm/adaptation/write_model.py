@@ -4,6 +4,7 @@ It is written aside, read back, and its files are renamed into DIR, ``config.jso
 that file nothing takes DIR for a model.
 """
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +18,12 @@ from saltlm.adaptation.run_folder import RunFolder
 from saltlm.errors import OutputError
 from saltlm.files.atomic import disk_errors, sync
 from saltlm.files.hashes import sha256
+from saltlm.files.json_object import read_json
+from saltlm.models.config_json import says_tied, set_tied
 from saltlm.record.card import model_card
 from saltlm.record.manifest import FOLDER, Manifest, read_manifest, write_manifest
 
+_TEMPLATES = "additional_chat_templates"
 _WEIGHT_FILES = (
     "*.safetensors",
     "*.bin",
@@ -65,10 +69,25 @@ def write_adapted(
             is_left = any(file.match(pattern) for pattern in left_out)
             if file.is_file() and not is_left:
                 shutil.copyfile(file, aside / file.name)
+        if (source / _TEMPLATES).is_dir():
+            shutil.copytree(source / _TEMPLATES, aside / _TEMPLATES)
+        _say_tied(model, aside)
         _check_same(model, aside, auto_class, trust_remote_code)
         _write_record(source, aside, folder.out, adaptation)
         sync(aside)
         _publish(aside, folder.out)
+
+
+def _say_tied(model: PreTrainedModel, directory: Path) -> None:
+    """Let ``config.json`` say whether the file holds one table or two."""
+    head, values = model.get_output_embeddings(), read_json(directory / "config.json")
+    if head is None:
+        return
+    is_tied = head.weight is model.get_input_embeddings().weight
+    flags = says_tied(values) | {bool(model.config.tie_word_embeddings)}
+    if flags != {is_tied}:
+        text = json.dumps(set_tied(values, is_tied), indent=2, ensure_ascii=False) + "\n"
+        (directory / "config.json").write_text(text, encoding="utf-8")
 
 
 def _check_same(
@@ -112,6 +131,9 @@ def _write_record(source: Path, aside: Path, out: Path, adaptation: Mapping[str,
 def _publish(aside: Path, out: Path) -> None:
     for file in sorted((aside / FOLDER).iterdir()):
         file.replace(out / FOLDER / file.name)
+    if (aside / _TEMPLATES).is_dir():
+        shutil.rmtree(out / _TEMPLATES, ignore_errors=True)
+        (aside / _TEMPLATES).rename(out / _TEMPLATES)
     (out / "config.json").unlink(missing_ok=True)
     files = sorted(
         (file for file in aside.iterdir() if file.is_file()),

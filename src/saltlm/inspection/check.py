@@ -9,10 +9,12 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from saltlm.errors import CheckpointError, SaltlmError, shown
+from saltlm.files.json_object import read_json
 from saltlm.inspection.downstream import handover_findings
 from saltlm.inspection.finding import Check, Finding, advice, verdict
 from saltlm.models.architecture import read_config
 from saltlm.models.checkpoint import open_checkpoint
+from saltlm.models.config_json import says_tied
 from saltlm.models.hub import local_directory
 from saltlm.models.skeleton import loader_of
 from saltlm.models.token_tables import Tables, read_tables
@@ -41,6 +43,9 @@ def check(directory: str | Path, *, trust_remote_code: bool = False) -> Check:
             findings.append(finding)
     except SaltlmError as error:
         findings.append(Finding("readable", "failed", error.what))
+    except ImportError as error:  # a package that reads a quantised model, or an image
+        reason = str(error).strip().partition("\n")[0]
+        findings.append(Finding("loads in transformers", "warning", f"not tried: {reason}"))
     except Exception as error:  # what transformers raises on a broken directory is not listed
         reason = shown(f"{type(error).__name__}: {error}".partition("\n")[0])
         findings.append(Finding("loads in transformers", "failed", reason))
@@ -82,9 +87,10 @@ def _checks(directory: Path, trust_remote_code: bool) -> Iterator[Finding]:
     kinds = ("missing", "unexpected", "mismatched")
     strays = [f"{kind} {key}" for kind in kinds for key in sorted(info[f"{kind}_keys"])]
     yield verdict("every weight in its place", not strays, ", ".join(strays) or "all")
-    yield from _model_findings(tables, model)
-    yield from _id_findings(tokenizer, model, len(tables.embedding))
-    yield _forward_finding(tokenizer, model)
+    flags = says_tied(read_json(directory / "config.json")) | {bool(config.tie_word_embeddings)}
+    yield from _model_findings(tables, model, flags)
+    yield from _id_findings(tokenizer, model, tables)
+    yield _forward_finding(tokenizer, model, len(tables.embedding) - tables.surplus)
     yield from handover_findings(directory, tokenizer, model, trust_remote_code=trust_remote_code)
 
 
@@ -158,29 +164,35 @@ def _sample_text(tokenizer: Any) -> str:
     return " ".join([word for word in words if word.isalpha()][:_SAMPLE_WORDS]) or "text"
 
 
-def _model_findings(tables: Tables, model: Any) -> Iterator[Finding]:
-    """The loaded model holds the file's tables, tied as in the file."""
+def _model_findings(tables: Tables, model: Any, flags: set[bool]) -> Iterator[Finding]:
+    """The loaded model holds the file's tables, tied as in the file and as the settings say."""
     embedding = model.get_input_embeddings()
     head = model.get_output_embeddings()
-    pairs: list[tuple[str, Tensor, Tensor | None]] = [
-        ("embedding", embedding.weight, tables.embedding),
-        ("head", head.weight, tables.embedding if tables.head is None else tables.head),
-    ]
+    pairs: list[tuple[str, Tensor, Tensor]] = [("embedding", embedding.weight, tables.embedding)]
+    if head is not None:
+        stored = tables.embedding if tables.head is None else tables.head
+        pairs.append(("head", head.weight, stored))
     for name, loaded, stored in pairs:
-        is_same = stored is not None and torch.equal(loaded.detach(), stored.to(loaded.dtype))
+        is_same = torch.equal(loaded.detach(), stored.to(loaded.dtype))
         yield verdict(f"loaded {name} equals the file", is_same, f"{tuple(loaded.shape)}")
-    is_tied = head.weight.data_ptr() == embedding.weight.data_ptr()
+    is_tied = tables.is_tied if head is None else head.weight is embedding.weight
     said = "tied" if is_tied else "untied"
-    yield verdict("tied as in the file", is_tied == tables.is_tied, said)
+    if flags != {tables.is_tied}:
+        said = (
+            f"{'one table' if tables.is_tied else 'two tables'} in the file, but config.json says"
+            f" tie_word_embeddings {' and '.join(map(str, sorted(flags)))}"
+        )
+    yield verdict("tied as in the file", {is_tied} == flags == {tables.is_tied}, said)
     padding = getattr(embedding, "padding_idx", None)
     is_inside = padding is None or 0 <= padding < len(tables.embedding)
     yield verdict("padding_idx inside the table", is_inside, str(padding))
 
 
-def _id_findings(tokenizer: Any, model: Any, rows: int) -> Iterator[Finding]:
+def _id_findings(tokenizer: Any, model: Any, tables: Tables) -> Iterator[Finding]:
     """Every special token id exists, and the three places that name one agree."""
-    size = model.config.get_text_config().vocab_size
-    yield verdict("vocab_size is the number of rows", size == rows, f"{size} and {rows}")
+    size, rows = model.config.get_text_config().vocab_size, len(tables.embedding)
+    is_right = size == rows - tables.surplus
+    yield verdict("vocab_size is the number of rows", is_right, f"{size} and {rows}")
     yield verdict(
         "every token has a row", len(tokenizer) <= rows, f"{len(tokenizer)} tokens, {rows} rows"
     )
@@ -211,12 +223,10 @@ def _special_ids(values: dict[str, Any]) -> list[tuple[str, int]]:
     ]
 
 
-def _forward_finding(tokenizer: Any, model: Any) -> Finding:
+def _forward_finding(tokenizer: Any, model: Any, rows: int) -> Finding:
     """One forward pass gives a finite logit for every row."""
     batch = tokenizer(_sample_text(tokenizer.backend_tokenizer), return_tensors="pt")
     with torch.inference_mode():
         logits = model.eval()(input_ids=batch["input_ids"][:, :64]).logits
-    is_good = bool(logits.isfinite().all()) and logits.shape[-1] == len(
-        model.get_output_embeddings().weight
-    )
+    is_good = bool(logits.isfinite().all()) and logits.shape[-1] == rows
     return verdict("forward pass", is_good, f"logits {tuple(logits.shape)}")

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from saltlm.errors import CheckpointError
-from saltlm.models.skeleton import build_skeleton
+from saltlm.models.skeleton import build_skeleton, class_of
 
 
 def read_config(directory: Path, *, trust_remote_code: bool = False) -> PreTrainedConfig:
@@ -41,6 +41,26 @@ def read_config(directory: Path, *, trust_remote_code: bool = False) -> PreTrain
     return config
 
 
+_TASK_HEAD = re.compile(r"For(?!CausalLM|ConditionalGeneration)[A-Z]")
+
+
+def text_config_of(config: PreTrainedConfig, directory: Path) -> PreTrainedConfig:
+    """Return the configuration of a model's text model.
+
+    Raises:
+        CheckpointError: it has several.
+    """
+    try:
+        return config.get_text_config()
+    except ValueError as error:
+        raise CheckpointError(
+            f"{directory} has several text models ({config.model_type}): {error}".partition(". ")[
+                0
+            ],
+            "give a model with one text model, that makes text from left to right",
+        ) from None
+
+
 def check_is_causal_lm(config: PreTrainedConfig, directory: Path) -> None:
     """Refuse a SOURCE that cannot generate text from left to right.
 
@@ -49,23 +69,21 @@ def check_is_causal_lm(config: PreTrainedConfig, directory: Path) -> None:
             cannot do without its old pad id.
     """
     from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL,
-    )
-    from transformers.models.auto.modeling_auto import (
         MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED,
     )
 
     classes = list(config.architectures or [])
     name = classes[0] if classes else f"{config.model_type} model"
-    text_type = config.get_text_config().model_type
+    known = getattr(class_of(config), "__name__", None)
+    text = text_config_of(config, directory)
     is_decoder = bool(getattr(config, "is_decoder", False))
-    if getattr(config, "is_encoder_decoder", False):
+    if any(getattr(part, "is_encoder_decoder", False) for part in (config, text)):
         problem = "is an encoder-decoder, whose decoder needs an encoder's output"
-    elif (config.model_type in MASKED and not is_decoder) or text_type == "t5":
+    elif (config.model_type in MASKED and not is_decoder) or text.model_type == "t5":
         problem = "is an encoder, which fills in masked tokens and cannot generate text"
-    elif any(re.search(r"For(?!CausalLM|ConditionalGeneration)[A-Z]", item) for item in classes):
+    elif known not in classes and any(_TASK_HEAD.search(item) for item in classes):
         problem = "has a task head in place of the language modelling head"
-    elif not {config.model_type, text_type} & CAUSAL.keys() and "CausalLM" not in name:
+    elif known is None and "CausalLM" not in name:
         problem = "is not a causal language model that transformers knows"
     elif pad_moves_positions(config) and not _runs_without_pad(config):
         problem = "counts its positions from pad_token_id, which a new vocabulary changes"

@@ -6,11 +6,13 @@ from pathlib import Path
 from saltlm.errors import CheckpointError
 from saltlm.files.atomic import put_back
 from saltlm.files.links import check_links
+from saltlm.models.adapters import check_no_adapter
 
 _LOG = logging.getLogger(__name__)
 
 # Code is fetched with them; it runs only where the user trusts it.
 _TEXT_SUFFIXES = (".json", ".jinja", ".model", ".txt", ".md", ".py", ".codes")
+_TEMPLATES = "additional_chat_templates/"
 _LICENCES = ("LICENSE", "NOTICE")
 
 
@@ -28,8 +30,8 @@ def resolve_model(ref: str, *, with_weights: bool = True) -> Path:
         The model directory.
 
     Raises:
-        CheckpointError: a path that is no directory, a link out of it, a GGUF file that cannot be
-            read, or a model that is neither cached nor reachable.
+        CheckpointError: a path that is no directory, a link out of it, an adapter, a GGUF file that
+            cannot be read, or a model that is neither cached nor reachable.
         MissingExtraError: a GGUF file needs the ``gguf`` extra.
     """
     path = Path(ref).expanduser()
@@ -47,19 +49,22 @@ def resolve_model(ref: str, *, with_weights: bool = True) -> Path:
         raise CheckpointError(
             f"{ref} does not exist", "check the path, or give a Hub id such as owner/name"
         )
-    return _fetch(ref, with_weights=with_weights)
+    fetched = _fetch(ref, with_weights=with_weights)
+    check_no_adapter(fetched)
+    return fetched
 
 
 def local_directory(path: Path) -> Path | None:
     """Return a model directory on disk, put back if a killed run had moved it away; None: no such.
 
     Raises:
-        CheckpointError: a link in it leads elsewhere.
+        CheckpointError: a link in it leads elsewhere, or it holds an adapter.
     """
     put_back(path)
     if not path.is_dir():
         return None
     check_links(path)
+    check_no_adapter(path)
     return path
 
 
@@ -99,7 +104,7 @@ def _fetch(ref: str, *, with_weights: bool) -> Path:
 
 
 def _wanted(files: list[str], *, with_weights: bool) -> list[str]:
-    top = [name for name in files if "/" not in name]
+    top = [name for name in files if "/" not in name or name.startswith(_TEMPLATES)]
     text = [name for name in top if name.endswith(_TEXT_SUFFIXES) or name.startswith(_LICENCES)]
     if not with_weights:
         return text

@@ -1,13 +1,11 @@
-"""The per-token tables of a model: its embedding, its head and the bias of its head.
+"""The per-token tables of a model: its embedding, its head, the bias of its head, and further ones.
 
-They are found by shape (one row per token) and by the words of their names, not by a list of
-architectures. What has one row per token and is not understood stops a SOURCE: left at its old
-size it would make the new model useless.
+What has one row per token and is not understood stops a SOURCE.
 """
 
 import difflib
 import logging
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,17 +16,31 @@ from transformers import PreTrainedConfig
 
 from saltlm.errors import CheckpointError
 from saltlm.models.checkpoint import Checkpoint, TensorEntry
+from saltlm.models.table_names import FLOATING, TableNames, names_by_class, names_by_words
 
 _LOG = logging.getLogger(__name__)
 
-_FLOATING = ("F16", "BF16", "F32", "F64")
-_HEAD = re.compile(r"head|decoder|predictions|logits|lm_loss|projector|pred_layer|(^|_)out")
-_EMBEDDING = re.compile(r"emb(?!.*per_layer)|wte|shared|^w$")
-_NOT_PER_TOKEN = re.compile(r"position|pos_emb|wpe|token_type|relative")
 _BLOCK_NUMBERS = 2**22
 
 ParentKind = Literal["source", "plm"]
 _ROLES = ("embedding", "head", "head_bias")
+
+
+@dataclass(frozen=True)
+class FurtherTable:
+    """A per-token table beside embedding and head.
+
+    Gemma 3n has rows for every layer, DeepSeek-V3 those of a layer that predicts further tokens.
+
+    Attributes:
+        names: the tensors that hold it.
+        is_input: its rows are looked up by token, like the embedding's; else they make logits.
+        table: one row per token, or of fewer tokens than there are.
+    """
+
+    names: tuple[str, ...]
+    is_input: bool
+    table: Float[Tensor, "rows w"]
 
 
 @dataclass(frozen=True)
@@ -41,13 +53,26 @@ class Tables:
         head_bias: one number per token (v); None without one, or for a PLM.
         names: the tensors that hold each table; several where a checkpoint stores it twice.
         is_tied: the head is the embedding.
+        further: tables beside these.
     """
 
     embedding: Float[Tensor, "v h"]
-    head: Float[Tensor, "v h"] | None
-    head_bias: Float[Tensor, " v"] | None
+    head: Float[Tensor, "v_out h"] | None
+    head_bias: Float[Tensor, " v_out"] | None
     names: dict[str, tuple[str, ...]]
     is_tied: bool
+    further: tuple[FurtherTable, ...] = ()
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """Every tensor that has a row per token."""
+        named = [*self.names.values(), *(further.names for further in self.further)]
+        return tuple(name for names in named for name in names)
+
+    @property
+    def surplus(self) -> int:
+        """Rows of the embedding that the head has none for; they stand behind all others."""
+        return 0 if self.head is None else len(self.embedding) - len(self.head)
 
     @property
     def was_tied(self) -> bool:
@@ -85,31 +110,33 @@ def read_tables(
             understood.
     """
     rows = _count_rows(checkpoint, config, embedding)
-    names = _sort_by_role(checkpoint, config, rows)
+    names = None
+    if side == "source" and embedding is None and head is None:
+        names = names_by_class(checkpoint, config)
+    names = names or names_by_words(checkpoint, config, rows)
     is_tied = bool(getattr(config, "tie_word_embeddings", False))
-    if not names["embedding"] and not embedding and is_tied:
-        names["embedding"], names["head"] = names["head"], []  # transformers ties either way
+    if not names.embedding and not embedding and is_tied:
+        names.embedding, names.head = names.head, []  # transformers ties either way
     rivals = _settle(checkpoint, names, rows, "embedding", embedding)
-    if not names["embedding"]:
+    if not names.embedding:
         raise _missing(checkpoint, rows, side, "embedding", "embed, wte or shared")
     if side == "plm":
         if rivals and embedding is None:
-            raise _ambiguous(checkpoint, names["embedding"] + rivals)
-        only = tuple(names["embedding"])
-        return Tables(
-            _read_finite(checkpoint, only[0], rows), None, None, {"embedding": only}, is_tied
-        )
+            raise _ambiguous(checkpoint, names.embedding + rivals)
+        only = tuple(names.embedding)
+        return Tables(_read_finite(checkpoint, only[0]), None, None, {"embedding": only}, is_tied)
 
     _settle(checkpoint, names, rows, "head", head)
     _settle(checkpoint, names, rows, "head_bias")
     if is_tied and _head_is_a_copy(checkpoint, names):
-        names["embedding"] += names["head"]
-        names["head"] = []
-    elif not names["head"]:
+        names.embedding += names.head
+        names.head = []
+    elif not names.head:
         raise _missing(checkpoint, rows, side, "head", "head, embed_out or output")
+    further = _settle_further(checkpoint, names)
     _check_all_understood(checkpoint, config, names, side)
-    kept = {role: tuple(names[role]) for role in _ROLES if names[role]}
-    tables = {role: _read_finite(checkpoint, same[0], rows) for role, same in kept.items()}
+    kept = {role: tuple(names.of(role)) for role in _ROLES if names.of(role)}
+    tables = {role: _read_finite(checkpoint, same[0]) for role, same in kept.items()}
     bias = tables.get("head_bias")
     return Tables(
         embedding=tables["embedding"],
@@ -117,6 +144,10 @@ def read_tables(
         head_bias=None if bias is None else bias.reshape(-1),
         names=kept,
         is_tied="head" not in tables,
+        further=tuple(
+            FurtherTable(same, is_input, _read_finite(checkpoint, same[0]))
+            for same, is_input in further
+        ),
     )
 
 
@@ -134,19 +165,20 @@ def per_token_tensors(checkpoint: Checkpoint, config: PreTrainedConfig) -> tuple
         CheckpointError: there is no embedding, or a tensor is not understood.
     """
     rows = _count_rows(checkpoint, config, None)
-    names = _sort_by_role(checkpoint, config, rows)
-    if not names["embedding"]:
+    names = names_by_words(checkpoint, config, rows)
+    if not names.embedding:
         raise _missing(checkpoint, rows, "plm", "embedding", "embed, wte or shared")
     _check_all_understood(checkpoint, config, names, "plm")
-    return tuple(name for role in _ROLES for name in names[role])
+    return tuple(name for role in _ROLES for name in names.of(role))
 
 
 def replacements(
     checkpoint: Checkpoint,
     tables: Tables,
     embedding: Float[Tensor, "v h"],
-    head: Float[Tensor, "v h"] | None,
-    head_bias: Float[Tensor, " v"] | None,
+    head: Float[Tensor, "v_out h"] | None,
+    head_bias: Float[Tensor, " v_out"] | None,
+    further: Sequence[Float[Tensor, "..."]] = (),
 ) -> dict[str, Tensor]:
     """The new table for every tensor of the source that held an old one.
 
@@ -156,6 +188,7 @@ def replacements(
         embedding: the new embedding.
         head: the new head, None exactly if the source's is.
         head_bias: the new bias, None exactly if the source's is.
+        further: one for each further table of the source.
 
     Returns:
         A tensor by name, for `write_checkpoint`.
@@ -164,10 +197,12 @@ def replacements(
     present = {role: table for role, table in new.items() if table is not None}
     if present.keys() != tables.names.keys():
         raise ValueError(f"new tables {sorted(present)} for the old {sorted(tables.names)}")
+    named = [(tables.names[role], table) for role, table in present.items()]
+    named += [(old.names, table) for old, table in zip(tables.further, further, strict=True)]
     return {
         name: table.reshape(1, -1) if checkpoint.tensors[name].shape[0] == 1 else table
-        for role, table in present.items()
-        for name in tables.names[role]
+        for names, table in named
+        for name in names
     }
 
 
@@ -201,74 +236,53 @@ def _named_table(checkpoint: Checkpoint, name: str, rows: int | None) -> TensorE
     return entry
 
 
-def _sort_by_role(
-    checkpoint: Checkpoint, config: PreTrainedConfig, rows: int
-) -> dict[str, list[str]]:
-    """Put every tensor that seems to have one row per token under its role, or `unknown`."""
-    text = config.get_text_config().to_dict()
-    sizes = {rows} | {size for key, size in text.items() if key.startswith("vocab_size")}
-    is_also_a_width = any(
-        size == rows
-        for key, size in text.items()
-        if "vocab" not in key and not key.endswith(("token_id", "token_index"))
-    )
-    names: dict[str, list[str]] = {"embedding": [], "head": [], "head_bias": [], "unknown": []}
-    for entry in checkpoint.tensors.values():
-        if sizes.isdisjoint(entry.shape) or _NOT_PER_TOKEN.search(entry.name):
-            continue
-        is_layer_weight = entry.dtype in _FLOATING and re.search(r"\.\d+\.", entry.name) is not None
-        role = None if is_layer_weight and is_also_a_width else _role(entry, rows)
-        if role is not None:
-            names[role].append(entry.name)
-        elif not (is_layer_weight or is_also_a_width):
-            names["unknown"].append(entry.name)
-    return names
-
-
-def _role(entry: TensorEntry, rows: int) -> str | None:
-    path, _, kind = entry.name.rpartition(".")
-    word = path.rpartition(".")[2] or kind
-    if entry.shape in {(rows,), (1, rows)} and kind.endswith("bias") and _HEAD.search(word):
-        return "head_bias"
-    if len(entry.shape) == 2 and entry.shape[0] == rows:
-        if _HEAD.search(word):
-            return "head"
-        if _EMBEDDING.search(word):
-            return "embedding"
-    return None
-
-
 def _settle(
-    checkpoint: Checkpoint,
-    names: dict[str, list[str]],
-    rows: int,
-    role: str,
-    chosen: str | None = None,
+    checkpoint: Checkpoint, names: TableNames, rows: int, role: str, chosen: str | None = None
 ) -> list[str]:
     """Leave under `role` only names of one and the same table, the user's choice first.
 
     Names of other tables move to `unknown` and are returned.
     """
+    found = names.of(role)
     if chosen is not None:
         _named_table(checkpoint, chosen, rows)
-        for found in names.values():
-            if chosen in found:
-                found.remove(chosen)
-        names[role].insert(0, chosen)
-    found = names[role]
+        for kind in (*_ROLES, "unknown"):
+            if chosen in names.of(kind):
+                names.of(kind).remove(chosen)
+        found.insert(0, chosen)
     if len(found) < 2:
         return []
     digests = {name: checkpoint.sha256(name) for name in found}
     others = [name for name in found if digests[name] != digests[found[0]]]
-    names[role] = [name for name in found if name not in others]
-    names["unknown"] += others
+    found[:] = [name for name in found if name not in others]
+    names.unknown += others
     return others
 
 
-def _head_is_a_copy(checkpoint: Checkpoint, names: dict[str, list[str]]) -> bool:
-    if not names["head"]:
+def _settle_further(
+    checkpoint: Checkpoint, names: TableNames
+) -> list[tuple[tuple[str, ...], bool]]:
+    """Return further tables, those with equal content as one, and whether they are input rows.
+
+    One that is a copy of the embedding or the head goes to their names.
+    """
+    settled = []
+    for kind, main in (("further_input", "embedding"), ("further_head", "head")):
+        same: dict[str, list[str]] = {}
+        for role in ("embedding", main) if names.of(kind) else ():
+            for name in names.of(role)[:1]:
+                same.setdefault(checkpoint.sha256(name), names.of(role))
+        known = len(same)
+        for name in names.of(kind):
+            same.setdefault(checkpoint.sha256(name), []).append(name)
+        settled += [(tuple(found), main == "embedding") for found in list(same.values())[known:]]
+    return settled
+
+
+def _head_is_a_copy(checkpoint: Checkpoint, names: TableNames) -> bool:
+    if not names.head:
         return True
-    embedding, head = names["embedding"][0], names["head"][0]
+    embedding, head = names.embedding[0], names.head[0]
     if checkpoint.sha256(embedding) == checkpoint.sha256(head):
         return True
     _LOG.warning(
@@ -282,12 +296,12 @@ def _head_is_a_copy(checkpoint: Checkpoint, names: dict[str, list[str]]) -> bool
 
 
 def _check_all_understood(
-    checkpoint: Checkpoint, config: PreTrainedConfig, names: dict[str, list[str]], side: ParentKind
+    checkpoint: Checkpoint, config: PreTrainedConfig, names: TableNames, side: ParentKind
 ) -> None:
-    if not names["unknown"]:
+    if not names.unknown:
         return
-    listed = ", ".join(_describe(checkpoint.tensors[name]) for name in names["unknown"])
-    taken = ", ".join(f"{name} as {role}" for role in _ROLES for name in names[role])
+    listed = ", ".join(_describe(checkpoint.tensors[name]) for name in names.unknown)
+    taken = ", ".join(f"{name} as {role}" for role in _ROLES for name in names.of(role))
     raise CheckpointError(
         f"{checkpoint.directory} has tensors with one row per token that saltlm does not"
         f" understand: {listed} (taken: {taken})",
@@ -325,12 +339,13 @@ def _yaml_lines(side: ParentKind) -> str:
     return f"name the tensors in the YAML, tensors: {{{', '.join(lines)}}}"
 
 
-def _read_finite(checkpoint: Checkpoint, name: str, rows: int) -> Tensor:
+def _read_finite(checkpoint: Checkpoint, name: str) -> Tensor:
     entry = checkpoint.tensors[name]
-    if entry.dtype not in _FLOATING:
+    rows = max(entry.shape[:2]) if entry.shape[0] == 1 else entry.shape[0]
+    if entry.dtype not in FLOATING:
         raise CheckpointError(
             f"{name} of {checkpoint.directory} is stored as {entry.dtype}, but a table must be one"
-            f" of {', '.join(_FLOATING)}",
+            f" of {', '.join(FLOATING)}",
             "use a copy of the model that is not quantised",
         )
     table = checkpoint.read(name)

@@ -52,7 +52,9 @@ def prove(directory: Path, pair: Pair, result: TransferResult, config: TransferC
     if config.prove is None and size > _LARGEST:
         return Proof(missing=f"the weights are {size / 1e9:.1f} GB, --set prove=true runs them")
     origin, source_ids = result.provenance.origin, result.provenance.source_ids
-    columns = (source_ids >= 0).nonzero().squeeze(1)
+    has_logit = (source_ids >= 0) & (source_ids < len(pair.tables.embedding) - pair.tables.surplus)
+    has_logit[len(origin) - pair.tables.surplus :] = False
+    columns = has_logit.nonzero().squeeze(1)
     text = ((origin == Origin.SHARED) | (origin == Origin.KEPT)).nonzero().squeeze(1)
     if len(text) < 2:
         return Proof(missing="no row of a token in text is a copy of the source's")

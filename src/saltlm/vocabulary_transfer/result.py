@@ -19,7 +19,7 @@ from saltlm.record.provenance import Origin, Provenance
 from saltlm.scoring.holdout import Score
 from saltlm.tokenizer.target import TargetTokenizer
 from saltlm.vocabulary_transfer.problem import Problem, check_sides
-from saltlm.vocabulary_transfer.rows import new_table, norm_ratio
+from saltlm.vocabulary_transfer.rows import new_table, norm_ratio, with_all_rows
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class TransferResult:
             source's dtype, or that of the options.
         head: of an untied source; None otherwise.
         head_bias: None if the source has none.
+        further: one for each further table of the source.
         auxiliary: the space in which neighbours were sought, in words.
         provenance: origin, neighbours, coefficients and residual of every row.
         score: of the method on shared tokens that it was not shown, if that was measured.
@@ -42,14 +43,15 @@ class TransferResult:
 
     target: TargetTokenizer
     embedding: Float[Tensor, "v h_s"]
-    head: Float[Tensor, "v h_s"] | None
-    head_bias: Float[Tensor, " v"] | None
+    head: Float[Tensor, "v_out h_s"] | None
+    head_bias: Float[Tensor, " v_out"] | None
     auxiliary: str
     provenance: Provenance
     score: Score | None = None
     input_fit: InputFit | None = None
     head_fit: HeadFit | None = None
     proof: Proof | None = None
+    further: tuple[Float[Tensor, "_ _"], ...] = ()
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -90,19 +92,23 @@ def solve(problem: Problem, method: Choice) -> TransferResult:
     column = None if tables.head_bias is None else tables.head_bias.unsqueeze(1)
     bias = None if column is None else Bias(of_head.fill(column), column[shared].squeeze(1))
 
+    n_rows, n_out = len(tables.embedding), len(tables.embedding) - tables.surplus
+
     def table_of(
-        source: Float[Tensor, "v_s h"],
+        old: Float[Tensor, "rows w"],
         side: Fitted,
         *,
+        is_input: bool = False,
         makes_logits: bool = False,
         is_bias: bool = False,
-    ) -> Float[Tensor, "v h"]:
+    ) -> Float[Tensor, "new w"]:
+        source = with_all_rows(old, n_rows, is_input=is_input)
         rows = side.fill(source)
         if not is_bias:
             rows = problem.calibration(rows, source[shared], makes_logits=makes_logits, bias=bias)
-        return new_table(
+        table = new_table(
             source,
-            min(len(source), len(alignment.source)),
+            min(n_out, len(alignment.source)),
             plan,
             alignment.match,
             rows,
@@ -110,18 +116,22 @@ def solve(problem: Problem, method: Choice) -> TransferResult:
             dtype=problem.dtype,
             padding=problem.padding,
         )
+        return torch.cat([table, old[n_out:].to(table.dtype)]) if len(old) > n_out else table
 
-    def per_row(values: Tensor, padding: int) -> Tensor:
-        return torch.cat([values, values.new_full((problem.padding,), padding)])
+    surplus = torch.arange(n_out, n_rows)
 
-    embedding = table_of(tables.embedding, fitted, makes_logits=tables.head is None)
+    def per_row(values: Tensor, padding: int, of_surplus: Tensor | int = -1) -> Tensor:
+        behind = torch.as_tensor(of_surplus).to(values).expand(len(surplus))
+        return torch.cat([values, values.new_full((problem.padding,), padding), behind])
+
+    embedding = table_of(tables.embedding, fitted, is_input=True, makes_logits=tables.head is None)
     rows, piece_means = per_row(alignment.match.plm_ids, -1), alignment.piece_means
     offsets, pieces = piece_means.pieces_of(rows)
     provenance = Provenance(
-        origin=per_row(plan.origin, Origin.PADDING),
+        origin=per_row(plan.origin, Origin.PADDING, Origin.KEPT),
         plm_ids=torch.where(rows < piece_means.n_plm, rows, -1),
         source_ids=per_row(
-            alignment.match.source_ids.masked_fill(plan.origin == Origin.MADE, -1), -1
+            alignment.match.source_ids.masked_fill(plan.origin == Origin.MADE, -1), -1, surplus
         ),
         anchor_ids=plan.anchor_ids,
         anchor_plm_ids=torch.where(
@@ -143,4 +153,13 @@ def solve(problem: Problem, method: Choice) -> TransferResult:
         head_bias=None if column is None else table_of(column, of_head, is_bias=True).squeeze(1),
         auxiliary=problem.auxiliary,
         provenance=provenance,
+        further=tuple(
+            table_of(
+                other.table,
+                fitted if other.is_input else of_head,
+                is_input=other.is_input,
+                makes_logits=not other.is_input,
+            )
+            for other in tables.further
+        ),
     )

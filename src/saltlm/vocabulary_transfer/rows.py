@@ -3,6 +3,7 @@
 Shape letters, used in every signature of the package:
 
     v_s v_t v   rows of the source LLM, of the PLM, of the new model
+    v_out       those with logits: a head may lack the last rows of the embedding
     n m         shared tokens (anchors), new tokens
     k nnz       neighbours of one token, of all tokens
     h_s h_t d   widths of the source LLM, of the PLM, of the auxiliary space
@@ -155,6 +156,21 @@ def new_table(
         total = sum(part.double().sum(0) for part in table.split(_CHUNK))
         padded[v:] = (total / v).to(table.dtype)
     return padded
+
+
+def with_all_rows(
+    table: Float[Tensor, "rows w"], count: int, *, is_input: bool
+) -> Float[Tensor, "count w"]:
+    """Return a table of the source that has rows for as many tokens as the embedding.
+
+    A table may lack rows of the last special tokens. Where rows are looked up, transformers reads
+    the first for those (Gemma 3n); where they make logits, they get the mean of all others, which
+    is never the likeliest.
+    """
+    if len(table) == count:
+        return table
+    filler = table[0] if is_input else table.double().mean(0).to(table.dtype)
+    return torch.cat([table, filler.expand(count - len(table), -1)])
 
 
 def sample_rows(

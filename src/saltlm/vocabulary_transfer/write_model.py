@@ -1,7 +1,6 @@
 """The directory of a new model: weights, settings, tokenizer, card and record."""
 
 import dataclasses
-import itertools
 import json
 import shutil
 from pathlib import Path
@@ -19,8 +18,9 @@ from saltlm.models.architecture import pad_moves_positions
 from saltlm.models.checkpoint import dtype_name
 from saltlm.models.config_json import (
     renumber,
+    says_tied,
     set_dtype,
-    set_untied,
+    set_tied,
     set_vocabulary_size,
     with_default_ids,
     without_pad,
@@ -41,14 +41,14 @@ from saltlm.vocabulary_transfer.parents import Pair, Parent
 from saltlm.vocabulary_transfer.prepare import input_files
 from saltlm.vocabulary_transfer.result import TransferResult
 
-_ALSO_COPIED = ("LICENSE*", "NOTICE*", "*processor_config.json")
+_ALSO_COPIED = ("LICENSE*", "NOTICE*", "*processor_config.json", "hf_quant_config.json")
 
 
 def expected_bytes(pair: Pair, config: TransferConfig) -> int:
     """Return the size of the new model's weights, but for padding rows."""
     checkpoint, rows = pair.source.checkpoint, len(pair.alignment.match.plm_ids)
     shapes = {}
-    for name in itertools.chain(*pair.tables.names.values()):
+    for name in pair.tables.all_names:
         shape = checkpoint.tensors[name].shape
         shapes[name] = (1, rows) if shape[0] == 1 else (rows, *shape[1:])
     return planned_bytes(checkpoint, shapes, _stored_dtype(config))
@@ -79,7 +79,14 @@ def write_model(
         The manifest, without times.
     """
     source, tables = pair.source, pair.tables
-    new = replacements(source.checkpoint, tables, result.embedding, result.head, result.head_bias)
+    new = replacements(
+        source.checkpoint,
+        tables,
+        result.embedding,
+        result.head,
+        result.head_bias,
+        result.further,
+    )
     hashes = write_checkpoint(
         source.checkpoint,
         directory,
@@ -88,7 +95,7 @@ def write_model(
         max_shard_bytes=config.max_shard_size,
         earlier=left_by_killed_run(directory),
     )
-    _write_settings(directory, source, result, config)
+    _write_settings(directory, pair, result, config)
     notes = save_tokenizer(result.target, directory, model_type=source.config.model_type)
     result.provenance.save(directory)
     return {
@@ -122,10 +129,11 @@ def finish_model(directory: Path, name: str, manifest: Manifest) -> None:
 
 
 def _write_settings(
-    directory: Path, source: Parent, result: TransferResult, config: TransferConfig
+    directory: Path, pair: Pair, result: TransferResult, config: TransferConfig
 ) -> None:
     """Write config.json and generation_config.json with the new ids, and copy what has none."""
-    target = result.target
+    source, target, extra = pair.source, result.target, pair.tables.surplus
+    size = len(result.embedding) - extra
     for name in ("config.json", "generation_config.json"):
         values = read_json(source.directory / name)
         if name == "config.json":
@@ -137,13 +145,15 @@ def _write_settings(
             target.roles,
             overridden=frozenset(config.special_tokens.roles),
             keeps_ids=config.mode == "extend",
+            surplus=(len(pair.tables.embedding) - extra, size) if extra else None,
         )
         if name == "config.json":
-            values = set_vocabulary_size(values, len(result.embedding))
+            values = set_vocabulary_size(values, size)
             if pad_moves_positions(source.config):
                 values = without_pad(values)
-            if config.untie:
-                values = set_untied(values)
+            is_tied = result.head is None
+            if says_tied(values) | {bool(source.config.tie_word_embeddings)} != {is_tied}:
+                values = set_tied(values, is_tied)
             if config.dtype is not None:
                 values = set_dtype(values, config.dtype)
             values = with_older_keys(values)
@@ -167,6 +177,10 @@ def _describe(parent: Parent, tables: Tables) -> ParentRecord:
         "tables": {
             role: {"tensors": list(names), "sha256": table_hash(getattr(tables, role))}
             for role, names in tables.names.items()
+        }
+        | {
+            further.names[0]: {"tensors": list(further.names), "sha256": table_hash(further.table)}
+            for further in tables.further
         },
         "is_tied": tables.is_tied or tables.was_tied,
     }

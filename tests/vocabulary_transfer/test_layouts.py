@@ -1,0 +1,90 @@
+"""Sources with more than an embedding and a head, through a transfer that is proved."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig
+
+from saltlm.models.skeleton import loader_of
+from saltlm.record.provenance import Origin
+from saltlm.vocabulary_transfer.transfer import transfer
+from tiny_pairs import faults, write_pair
+
+pytestmark = pytest.mark.usefixtures("with_proof")
+
+
+def moved(result):
+    """The ids of copied rows in the new model and in the source."""
+    place = (result.provenance.source_ids >= 0).nonzero().squeeze(1)
+    return place, result.provenance.source_ids[place]
+
+
+def with_two_tables(source):
+    """One client drops the head of such a checkpoint without a word."""
+    file = source / "model.safetensors"
+    tensors = load_file(file)
+    head = tensors["model.embed_tokens.weight"].flip(0).contiguous()
+    save_file(tensors | {"lm_head.weight": head}, file, {"format": "pt"})
+
+
+def with_further_tokens(source):
+    """DeepSeek-V3, GLM-4.5: a layer that transformers leaves out, with tables of its own."""
+    file = source / "model.safetensors"
+    tensors = load_file(file)
+    table = tensors["model.embed_tokens.weight"]
+    extra = {"model.layers.2.embed_tokens.weight": table.clone()}
+    extra |= {"model.layers.2.shared_head.head.weight": table.flip(1).contiguous()}
+    save_file(tensors | extra, file, {"format": "pt"})
+
+
+def no_change(source):
+    """As it is."""
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "mode"),
+    [
+        ("Gemma 3n", no_change, "replace"),
+        ("Llama 3.2 Vision", no_change, "replace"),
+        ("Llama 3.2 Vision", no_change, "extend"),
+        ("Qwen2-VL", no_change, "replace"),
+        ("Llama", with_further_tokens, "replace"),
+        ("SmolLM2", with_two_tables, "replace"),
+    ],
+)
+def test_a_layout(name, change, mode, tokenizers_by_family, tmp_path):
+    source, plm = write_pair(tmp_path, tokenizers_by_family, name)
+    change(source)
+    result = transfer(source, plm, tmp_path / "out", mode=mode)
+    assert result.proof.missing is None
+    assert result.proof.columns > 500
+    if change is not with_further_tokens:  # which the class of a Llama has no place for
+        assert not faults(tmp_path / "out")
+    old, new = (load_file(path / "model.safetensors") for path in (source, tmp_path / "out"))
+    assert old.keys() == new.keys()
+    place, before = moved(result)
+    grown = [key for key in old if old[key].shape != new[key].shape]
+    assert len(grown) >= (1 if name == "SmolLM2" else 2)
+    for key in grown:
+        known = (before < len(old[key])) & (place < len(new[key]))
+        assert torch.equal(new[key][place[known]], old[key][before[known]]), key
+        made = (result.provenance.origin == Origin.MADE).nonzero().squeeze(1)
+        assert new[key][made].isfinite().all()
+        assert new[key][made].std() > 0
+    config = AutoConfig.from_pretrained(tmp_path / "out")
+    assert (
+        loader_of(config).__name__
+        == json.loads((source / "config.json").read_text())["architectures"][0]
+    )
+    if name == "SmolLM2":
+        assert not config.tie_word_embeddings
+    if name == "Llama 3.2 Vision":
+        table = new["model.embed_tokens.weight"]
+        assert len(table) - len(new["lm_head.weight"]) == 8
+        assert torch.equal(table[-8:], old["model.embed_tokens.weight"][-8:])
+    if name == "Qwen2-VL":
+        tokenizer = result.tokenizer
+        assert config.image_token_id == tokenizer.token_to_id("<|im_start|>")
+        assert config.vision_end_token_id == tokenizer.token_to_id("<|im_end|>")
