@@ -24,6 +24,7 @@ SCHEMAS = {
     "compare": [saltlm.TransferConfig],
     "adapt": [saltlm.AdaptConfig],
     "pretrain": [saltlm.PretrainConfig],
+    "vectors": [saltlm.FasttextConfig],
     "evaluate": [saltlm.SuiteConfig, QuickConfig],
 }
 NOT_GIVEN = (None, (), False, inspect.Parameter.empty)

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from saltlm.adaptation.config import AdaptConfig
     from saltlm.adaptation.merge import MergeResult, merge
     from saltlm.adaptation.result import AdaptResult
+    from saltlm.auxiliary.make import VectorFile, vectors
     from saltlm.auxiliary.vectors import AuxiliaryVectors
     from saltlm.comparison.compare import compare
     from saltlm.comparison.results import Comparison
     from saltlm.comparison.score import Scores, score
-    from saltlm.config.transfer import RowsConfig, TransferConfig
+    from saltlm.config.transfer import FasttextConfig, RowsConfig, TransferConfig
     from saltlm.errors import SaltlmError
     from saltlm.evaluation.config import SuiteConfig
     from saltlm.evaluation.evaluate import evaluate
@@ -45,6 +46,7 @@ _HOMES = {
     "Comparison": "saltlm.comparison.results",
     "Evaluation": "saltlm.evaluation.results",
     "Explanation": "saltlm.inspection.explain",
+    "FasttextConfig": "saltlm.config.transfer",
     "Inspection": "saltlm.inspection.pair",
     "Export": "saltlm.models.gguf_export",
     "LoadedTokenizer": "saltlm.tokenizer.special_tokens",
@@ -56,6 +58,7 @@ _HOMES = {
     "Scores": "saltlm.comparison.score",
     "SuiteConfig": "saltlm.evaluation.config",
     "TransferConfig": "saltlm.config.transfer",
+    "VectorFile": "saltlm.auxiliary.make",
     "TransferResult": "saltlm.vocabulary_transfer.result",
     "adapt": "saltlm.adaptation.adapt",
     "cache": "saltlm.files.caches",
@@ -70,6 +73,7 @@ _HOMES = {
     "score": "saltlm.comparison.score",
     "transfer": "saltlm.vocabulary_transfer.transfer",
     "transfer_embeddings": "saltlm.vocabulary_transfer.transfer",
+    "vectors": "saltlm.auxiliary.make",
 }
 
 __all__ = [
@@ -82,6 +86,7 @@ __all__ = [
     "Evaluation",
     "Explanation",
     "Export",
+    "FasttextConfig",
     "Inspection",
     "LoadedTokenizer",
     "MergeResult",
@@ -93,6 +98,7 @@ __all__ = [
     "SuiteConfig",
     "TransferConfig",
     "TransferResult",
+    "VectorFile",
     "__version__",
     "adapt",
     "cache",
@@ -107,6 +113,7 @@ __all__ = [
     "score",
     "transfer",
     "transfer_embeddings",
+    "vectors",
 ]
 
 

@@ -78,7 +78,7 @@ def seen_in_training(model: SubwordModel, strings: Sequence[str]) -> Bool[np.nda
     needed = frozenset(ngram for ngrams in ngrams_of for ngram in ngrams)
     if model.kept is not None:
         ordered = sorted(needed)
-        _, has_row = _bucket_rows(model, [ngram.encode() for ngram in ordered])
+        _, has_row = bucket_rows(model, [ngram.encode() for ngram in ordered])
         needed = frozenset(ngram for ngram, has in zip(ordered, has_row, strict=True) if has)
     unseen, wanted, in_dictionary = set(needed), set(strings), set()
     for word in model.words():
@@ -124,9 +124,7 @@ def _fasttext_rows(
 ) -> tuple[Int64[np.ndarray, " rows"], Int64[np.ndarray, " n"]]:
     """Return the rows of all strings one after another, and how many each has."""
     ngrams_of = [character_ngrams(string, model.minn, model.maxn) for string in strings]
-    rows, has_row = _bucket_rows(
-        model, [ngram.encode() for ngrams in ngrams_of for ngram in ngrams]
-    )
+    rows, has_row = bucket_rows(model, [ngram.encode() for ngrams in ngrams_of for ngram in ngrams])
     owners = np.repeat(np.arange(len(strings)), [len(ngrams) for ngrams in ngrams_of])[has_row]
     counts = np.bincount(owners, minlength=len(strings))
     own_rows = np.array([row_of_word.get(string, -1) for string in strings], dtype=np.int64)
@@ -135,7 +133,7 @@ def _fasttext_rows(
     return rows, counts + is_word
 
 
-def _bucket_rows(
+def bucket_rows(
     model: SubwordModel, ngrams: Sequence[bytes]
 ) -> tuple[Int64[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
     """Return the row of each n-gram, and whether it has one."""

@@ -15,6 +15,7 @@ from saltlm.version import __version__
 # In the order in which they are used. The text is repeated here so that --help loads no verb.
 VERBS = {
     "pretrain": "Train a small PLM of a language that has none, from text alone.",
+    "vectors": "Train fastText vectors, or write those of a file anew and small.",
     "inspect": "Check two models before you use compute time.",
     "score": "Find out without training which method and which PLM to take.",
     "transfer": "Give an LLM the vocabulary of a target-language model.",

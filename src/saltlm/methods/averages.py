@@ -9,7 +9,7 @@ from torch import Tensor
 from saltlm.methods.inputs import Fitted, MethodInputs, Rows, explained
 from saltlm.methods.linear_algebra import cross_product
 from saltlm.methods.neighbours import unit_rows
-from saltlm.methods.spaces import Scale, Space, nearest, vectors
+from saltlm.methods.spaces import Scale, Space, nearest, places
 
 SpaceOption = Annotated[Space, Field(description="where cosines are taken")]
 
@@ -31,7 +31,7 @@ def clp(inputs: MethodInputs, *, space: SpaceOption = "plm") -> Fitted:
     Negative cosines are kept, as in the original. Cosines are products of unit rows, so the sum
     over all shared tokens is one matrix for all new tokens, and no weight is ever written down.
     """
-    new, shared = (unit_rows(rows) for rows in vectors(inputs, space))
+    new, shared = (unit_rows(rows) for rows in places(inputs, space))
     total = shared.double().sum(0)
 
     def fill(table: Float[Tensor, "v_s h"]) -> Rows:

@@ -10,7 +10,7 @@ from torch import Tensor
 from saltlm.methods.inputs import Fitted, MethodInputs, Rows
 from saltlm.methods.linear_algebra import cholesky, column_mean
 from saltlm.methods.neighbours import unit_rows
-from saltlm.methods.spaces import Space, vectors
+from saltlm.methods.spaces import Space, places
 
 _BLOCK_BYTES = 64 * 2**20  # of the kernel between new and shared tokens at a time
 
@@ -30,7 +30,7 @@ def kernel_ridge(
     K(u, w) = exp(-gamma (2 - 2 cos(u, w))), and mu is the mean shared row of the source. Memory
     grows with the square, time with the cube of the number of anchors.
     """
-    new, shared = (unit_rows(rows) for rows in vectors(inputs, space))
+    new, shared = (unit_rows(rows) for rows in places(inputs, space))
     chosen = _draw(len(shared), anchors, inputs.seed)
     shared, ids = shared[chosen], inputs.shared_ids[chosen]
     gram = _kernel(shared, shared, gamma)

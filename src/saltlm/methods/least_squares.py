@@ -7,7 +7,7 @@ from pydantic import Field
 from saltlm.methods.inputs import Fitted, MethodInputs, combination
 from saltlm.methods.linear import fit_rows
 from saltlm.methods.pursuit import pursue
-from saltlm.methods.spaces import Distance, NeighbourCount, Space, k_nearest, vectors
+from saltlm.methods.spaces import Distance, NeighbourCount, Space, k_nearest, places
 
 
 def least_squares(
@@ -18,7 +18,7 @@ def least_squares(
     space: Annotated[Space, Field(description="where neighbours are looked for")] = "plm",
 ) -> Fitted:
     """Return the least-squares fit of the PLM row on its k nearest (tokensurgeon, Goddard 2025)."""
-    new, shared = vectors(inputs, space)
+    new, shared = places(inputs, space)
     neighbours = k_nearest(new, shared, k, distance=distance)
     fit = fit_rows(inputs.plm_new, inputs.plm_shared, neighbours)
     return Fitted(combination(inputs.shared_ids, neighbours, fit.coefficients), neighbours, fit)

@@ -22,9 +22,7 @@ Scale = Annotated[
 ]
 
 
-def vectors(
-    inputs: MethodInputs, space: Space
-) -> tuple[Float[Tensor, "m d"], Float[Tensor, "n d"]]:
+def places(inputs: MethodInputs, space: Space) -> tuple[Float[Tensor, "m d"], Float[Tensor, "n d"]]:
     """Return where the new and the shared tokens lie in a space."""
     if space == "auxiliary":
         return inputs.aux_new, inputs.aux_shared
@@ -42,7 +40,7 @@ def nearest(inputs: MethodInputs, space: Space, scale: float = 1.0) -> Neighbour
     """
     if space == "auxiliary" and inputs.is_one_space:
         space = "plm"
-    found = inputs.once(("neighbours", space), lambda: nearest_shared(*vectors(inputs, space)))
+    found = inputs.once(("neighbours", space), lambda: nearest_shared(*places(inputs, space)))
     return found if scale == 1 else sharpen(found, scale)
 
 
