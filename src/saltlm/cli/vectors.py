@@ -27,7 +27,7 @@ from saltlm.cli.options import settings
     required=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Write this file: .vec or .vec.gz, a list of words; .bin, with n-grams that compose others.",
+    help="Write this file: .vec or .vec.gz, a list of words; .bin, with n-grams for all others.",
 )
 @click.option("--seed", type=click.INT, default=0, show_default=True, help="Seed of the training.")
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
