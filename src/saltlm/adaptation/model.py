@@ -10,6 +10,8 @@ from saltlm.adaptation.objective import Objective
 from saltlm.adaptation.parameters import WHOLE, import_peft
 from saltlm.errors import CheckpointError, ConfigError
 from saltlm.models.architecture import read_config
+from saltlm.models.checkpoint import open_checkpoint
+from saltlm.models.fits_config import check_layers, check_tensors
 from saltlm.models.states import layers_of
 
 
@@ -17,14 +19,18 @@ def read_skeleton(directory: Path, config: AdaptConfig, objective: Objective) ->
     """Return the model without memory for its weights.
 
     Raises:
-        CheckpointError: the directory is not that of a model which the objective trains.
+        CheckpointError: the directory is not that of a model which the objective trains,
+            or its tensors are not those of its config.json.
     """
     settings = read_config(directory, trust_remote_code=config.trust_remote_code)
     objective.check_config(settings, directory)
+    checkpoint = open_checkpoint(directory)
+    check_layers(checkpoint, settings)
     with torch.device("meta"):
         model: PreTrainedModel = objective.auto_class.from_config(
             settings, trust_remote_code=config.trust_remote_code
         )
+    check_tensors(checkpoint, model)
     return model
 
 

@@ -20,6 +20,7 @@ from saltlm.files.damage import reading
 from saltlm.files.documents import first
 from saltlm.models.architecture import check_is_causal_lm, check_not_quantised, read_config
 from saltlm.models.checkpoint import Checkpoint, open_checkpoint
+from saltlm.models.fits_config import check_plm_fits, check_source_fits
 from saltlm.models.hub import resolve_model, revision_of
 from saltlm.models.token_tables import Tables, read_tables
 from saltlm.models.untie import untie
@@ -87,6 +88,9 @@ def read_parents(source: str, plm: str, config: TransferConfig) -> Pair:
     load_plm = load_parent if config.plm_vectors is None else load_tokenizer_parent
     right = load_plm(plm, trust_remote_code=config.trust_remote_code)
     check_is_causal_lm(left.config, left.directory)
+    check_source_fits(left.checkpoint, left.config)
+    if config.plm_vectors is None:
+        check_plm_fits(right.checkpoint, right.config)
     _check_begins(left)
     if config.dtype is not None:
         check_not_quantised(left.config, left.directory)
