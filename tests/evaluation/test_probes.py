@@ -1,7 +1,9 @@
 """What quick measures: sentences and translations, rankings, and generated text."""
 
+import copy
 import gzip
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from adapt_models import save_model
 from conftest import CORPUS
 from saltlm.errors import DataError
-from saltlm.evaluation import retrieval
+from saltlm.evaluation import generation, retrieval, speed
 from saltlm.evaluation.bits_per_byte import bits_per_byte
 from saltlm.evaluation.generation import N_NEW, generate, problem_of, prompt_of
 from saltlm.evaluation.quick import generation_task, ranking_task, retrieval_task, text_task
@@ -260,3 +262,30 @@ def test_texts_in_bits_words_and_bytes(tiny):
     assert speeds["bytes per second"] == pytest.approx(
         speeds["tokens per second"] * sizes.bytes_per_token
     )
+
+
+def test_speed_is_measured_in_turns_and_another_model_begins_each_time(tiny, monkeypatch):
+    """The first model takes twice as long for as many tokens; its tokens are twice as long."""
+    model, tokenizer = tiny
+    slow = Subject(copy.deepcopy(model), copy.deepcopy(tokenizer))
+    turns, clock = [], [0.0]
+
+    def write(model, *_):
+        turns.append("slow" if model is slow.model else "fast")
+        clock[0] += 1.0 if model is slow.model else 0.5
+        return [5, 6, 7, 8], [5, 6, 7, 8]
+
+    def size(tokenizer, _):
+        return SimpleNamespace(bytes_per_token=4.0 if tokenizer is slow.tokenizer else 2.0)
+
+    monkeypatch.setattr(generation, "_generate", write)
+    monkeypatch.setattr(generation.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(speed, "fertility", size)
+    first = {"name": "slow", "sha256": "0"}
+    task = speed.speed_task(first, lambda: slow, GERMAN[:3], 3, 0)
+    measured = task.measure(Subject(model, tokenizer))
+    assert turns[2:] == ["fast", "slow", "slow", "fast", "fast", "slow"]
+    assert measured.metrics[speed.TIMES]["value"] == pytest.approx(1.0)
+    assert measured.metrics["tokens per second"]["value"] == pytest.approx(8.0)
+    assert measured.metrics["bytes per second"]["value"] == pytest.approx(16.0)
+    assert measured.details["tokens per second"]["first"]["middle"] == pytest.approx(4.0)

@@ -13,8 +13,8 @@ from saltlm.evaluation.side_by_side import (
     evaluation_rows,
     labels_of,
     notes_of,
-    speed_notes,
 )
+from saltlm.evaluation.speed import SPEED, TIMES
 from saltlm.evaluation.task import Task, result_file
 
 
@@ -137,20 +137,23 @@ def test_labels_are_short_where_that_tells_models_apart(names, labels):
     assert labels_of(evaluation(*([result(name, {})] for name in names))) == labels
 
 
-def test_speed_is_told_against_the_first_model_and_doubted_on_a_busy_machine():
-    speeds = [measured([10.0, 10.0]), measured([25.0, 25.0])]
-    busy, idle = (
-        evaluation(
-            *(
-                [result(name, {"bytes per second": speed}, **{"processor share": share})]
-                for name, speed, share in zip("ab", speeds, pair, strict=True)
-            )
-        )
-        for pair in [(0.5, 1.9), (1.9, 1.9)]
-    )
-    assert list(speed_notes(idle)) == ["b writes the same text 2.50 times as fast as a."]
-    (note,) = speed_notes(busy)
-    assert note.endswith("The machine was busy with other work meanwhile: measure again.")
+def test_speed_is_told_in_turns_with_its_spread_and_doubted_on_a_busy_machine():
+    own = {"slowest": 4.0, "middle": 5.0, "fastest": 6.0}
+    found = []
+    for share in (1.9, 0.5):
+        details = {
+            "processor share": share,
+            "tokens per second": {"own": own, "first": {**own, "middle": 4.5}},
+        }
+        other = result("b", {TIMES: measured([2.5, 2.5])}, **details)
+        other["task"] = SPEED
+        found.append(evaluation([result("a", {})], [other]))
+    idle, busy = (list(notes_of(one)) for one in found)
+    assert idle == [
+        "b writes the same text 2.50 times (2.50 to 2.50) as fast as a, in turns: 5.0 tokens a"
+        " second (4.0 to 6.0) and 4.5 (4.0 to 6.0)."
+    ]
+    assert busy == [f"{idle[0]} The machine was busy with other work meanwhile: measure again."]
 
 
 def test_items_that_could_not_be_scored_are_told():

@@ -17,10 +17,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from saltlm.errors import CheckpointError, ConfigError, OutputError
+from saltlm.errors import CheckpointError, ConfigError, OutputError, SaltlmError
 from saltlm.evaluation.config import HarnessConfig, SuiteConfig, suite_named, with_options
 from saltlm.evaluation.modern import modern_tasks
-from saltlm.evaluation.quick import quick_tasks
+from saltlm.evaluation.quick import LIMIT, quick_tasks
 from saltlm.evaluation.results import (
     SCHEMA,
     Evaluation,
@@ -32,7 +32,9 @@ from saltlm.evaluation.results import (
     write_result,
 )
 from saltlm.evaluation.side_by_side import own_directories, write_cards, write_summary
+from saltlm.evaluation.speed import speed_task
 from saltlm.evaluation.task import Subject, Task, planned, result_file
+from saltlm.files.documents import first
 from saltlm.models.architecture import read_config
 from saltlm.models.hub import resolve_model
 from saltlm.models.skeleton import loader_of
@@ -119,8 +121,10 @@ def _measure_each(
         logger.warning("%s cannot be measured: %s", failure.task, failure.reason)
     tasks = [item for item in plan if isinstance(item, Task)]
     results = []
-    for record, directory in zip(records, directories, strict=True):
-        done = _evaluate_one(record, directory, tasks, out, device, trust_remote_code)
+    load = partial(_load_first, directories[0], device, trust_remote_code)
+    for place, (record, directory) in enumerate(zip(records, directories, strict=True)):
+        own = [*tasks, *_speed_tasks(suite, records[0], load)] if place else tasks
+        done = _evaluate_one(record, directory, own, out, device, trust_remote_code)
         results.append(tuple(item for item in done if not isinstance(item, Failure)))
         failures += [item for item in done if isinstance(item, Failure)]
     return Evaluation(tuple(records), tuple(results), tuple(failures))
@@ -156,6 +160,28 @@ def _evaluate_one(
     del loaded
     gc.collect()
     return done
+
+
+def _speed_tasks(suite: SuiteConfig, first_model: ModelRecord, load: Any) -> Iterator[Task]:
+    """Yield the task that needs two models at once, if there is text to go on with."""
+    try:
+        texts = first(suite.quick.heldout, suite.limit or LIMIT) if suite.quick.heldout else []
+    except SaltlmError:  # it is told already, as a failure of the target text
+        return
+    if texts:
+        yield speed_task(first_model, load, texts, suite.quick.prompts, suite.seed)
+
+
+def _load_first(directory: Path, device: str, trust_remote_code: bool) -> Subject:
+    """Load the model that others are measured beside.
+
+    Raises:
+        CheckpointError: transformers cannot load it.
+    """
+    loaded = _try_to_load(directory, device, trust_remote_code)
+    if isinstance(loaded, CheckpointError):
+        raise loaded
+    return Subject(*loaded)
 
 
 def _try_to_load(

@@ -65,33 +65,49 @@ def generate(
     Every prompt gets `N_NEW` tokens, so that models that end a text early take no less time; what
     stands after the end that the model wanted is not looked at.
     """
-    ends = text_ends(model, tokenizer)
-    settings = GenerationConfig(
+    return generate_in_turns([(model, tokenizer)], prompts)[0]
+
+
+def generate_in_turns(
+    models: Sequence[tuple[PreTrainedModel, PreTrainedTokenizerBase]], prompts: Sequence[str]
+) -> list[Generated]:
+    """Return what several models write after the same prompts, as `generate` does.
+
+    Each prompt goes to all of them before the next one does, and another model begins every time,
+    so that whatever slows the machine down slows all of them.
+    """
+    everyone = [(*model, _settings(*model)) for model in models]
+    for model, tokenizer, settings in everyone:  # the first call of all is slower
+        _generate(model, tokenizer, prompts[0], settings)
+    made: list[list[Continuation]] = [[] for _ in everyone]
+    elapsed, used = time.perf_counter(), time.process_time()
+    for turn, prompt in enumerate(progress(prompts, desc="generation")):
+        for step in range(len(everyone)):
+            place = (turn + step) % len(everyone)
+            made[place].append(_continue(*everyone[place], prompt))
+    elapsed, used = time.perf_counter() - elapsed, time.process_time() - used
+    return [Generated(tuple(outputs), used / elapsed) for outputs in made]
+
+
+def _settings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
+    return GenerationConfig(
         do_sample=False,
         min_new_tokens=N_NEW,
         max_new_tokens=N_NEW,
-        eos_token_id=sorted(ends) or None,
+        eos_token_id=sorted(text_ends(model, tokenizer)) or None,
         pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0,
         output_logits=True,
         return_dict_in_generate=True,
     )
-    _generate(model, tokenizer, prompts[0], settings)  # the first call of all is slower
-    elapsed, used = time.perf_counter(), time.process_time()
-    outputs = tuple(
-        _continue(model, tokenizer, prompt, settings, ends)
-        for prompt in progress(prompts, desc="generation")
-    )
-    elapsed, used = time.perf_counter() - elapsed, time.process_time() - used
-    return Generated(outputs, used / elapsed)
 
 
 def _continue(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    prompt: str,
     settings: GenerationConfig,
-    ends: set[int],
+    prompt: str,
 ) -> Continuation:
+    ends = text_ends(model, tokenizer)
     began = time.perf_counter()
     ids, wanted = _generate(model, tokenizer, prompt, settings)
     seconds = time.perf_counter() - began

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from saltlm.errors import ConfigError
 from saltlm.evaluation.results import BUSY, Evaluation, Failure, Metric, Result, difference_interval
+from saltlm.evaluation.speed import SPEED, TIMES
 from saltlm.files.atomic import replace_text
 from saltlm.files.markdown import as_markdown
 from saltlm.record.card import with_section
@@ -17,7 +18,7 @@ LEGEND = (
     "Brackets: 95 % bootstrap intervals over documents, sentences or questions. **Bold**: the best;"
     " ≈: not distinguishable from it (paired bootstrap of the difference, 95 %)."
 )
-_SPEED = "bytes per second"
+_BUSY_NOTE = " The machine was busy with other work meanwhile: measure again."
 
 
 @dataclass(frozen=True)
@@ -76,21 +77,22 @@ def _cells(results: Sequence[Result | None], name: str) -> Iterator[Cell]:
 
 
 def speed_notes(evaluation: Evaluation) -> Iterator[str]:
-    """Yield how many times faster than the first model each other one answers."""
-    found = [
-        next((result for result in results if _SPEED in result["metrics"]), None)
-        for results in evaluation.results
-    ]
-    first, *others = found
-    names = [model["name"] for model in evaluation.models]
-    for name, other in zip(names[1:], others, strict=True):
-        if first is None or other is None:
-            continue
-        times = other["metrics"][_SPEED]["value"] / first["metrics"][_SPEED]["value"]
-        note = f"{name} writes the same text {times:.2f} times as fast as {names[0]}."
-        if min(both["details"]["processor share"] for both in (first, other)) < BUSY:
-            note += " The machine was busy with other work meanwhile: measure again."
-        yield note
+    """Yield how many times as fast as the first model each other one writes, in turns with it."""
+    for model, results in zip(evaluation.models, evaluation.results, strict=True):
+        for result in results:
+            if result["task"] != SPEED:
+                continue
+            times, details = result["metrics"][TIMES], result["details"]
+            own, first = (details["tokens per second"][who] for who in ("own", "first"))
+            interval = times["interval"]
+            sure = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
+            yield (
+                f"{model['name']} writes the same text {times['value']:.2f} times{sure} as fast as"
+                f" {evaluation.models[0]['name']}, in turns: {own['middle']:.1f} tokens a second"
+                f" ({own['slowest']:.1f} to {own['fastest']:.1f}) and {first['middle']:.1f}"
+                f" ({first['slowest']:.1f} to {first['fastest']:.1f})."
+                + (_BUSY_NOTE if details["processor share"] < BUSY else "")
+            )
 
 
 def notes_of(evaluation: Evaluation) -> Iterator[str]:
