@@ -88,3 +88,37 @@ def test_a_layout(name, change, mode, tokenizers_by_family, tmp_path):
         tokenizer = result.tokenizer
         assert config.image_token_id == tokenizer.token_to_id("<|im_start|>")
         assert config.vision_end_token_id == tokenizer.token_to_id("<|im_end|>")
+
+
+def test_quantised_tables_are_whole_in_the_new_model(tokenizers_by_family, tmp_path):
+    """The result loads without the package; other modules would stay packed."""
+    source, plm = write_pair(tmp_path, tokenizers_by_family, "Llama")
+    file, settings = source / "model.safetensors", source / "config.json"
+    tensors = load_file(file)
+    for module in ("model.embed_tokens", "lm_head"):
+        table = tensors[f"{module}.weight"]
+        scale = table.abs().amax(1, keepdim=True) / 400
+        tensors[f"{module}.weight"] = (table / scale).to(torch.float8_e4m3fn)
+        tensors[f"{module}.weight_scale_inv"] = scale
+    save_file(tensors, file, {"format": "pt"})
+    values = json.loads(settings.read_text())
+    values["quantization_config"] = {"quant_method": "fp8", "modules_to_not_convert": ["x"]}
+    settings.write_text(json.dumps(values))
+    (source / "hf_quant_config.json").write_text("{}")
+    result = transfer(source, plm, tmp_path / "out")
+    assert (
+        result.proof.missing == "embedding or head of the source are quantised, those here are not"
+    )
+    assert "lm_head and model.embed_tokens of the source were fp8, and are whole numbers now" in (
+        result.notes
+    )
+    config = json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]
+    assert config["modules_to_not_convert"] == ["x", "lm_head", "model.embed_tokens"]
+    assert (tmp_path / "out" / "hf_quant_config.json").is_file()
+    new = load_file(tmp_path / "out" / "model.safetensors")
+    assert new.keys() == {key for key in tensors if "scale" not in key}
+    place, before = moved(result)
+    for key in ("model.embed_tokens.weight", "lm_head.weight"):
+        scale = tensors[key.replace("weight", "weight_scale_inv")][before]
+        expected = tensors[key].float()[before] * scale
+        torch.testing.assert_close(new[key][place], expected, rtol=0, atol=0)

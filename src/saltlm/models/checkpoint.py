@@ -9,8 +9,8 @@ import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -77,12 +77,14 @@ class Checkpoint:
         tensors: every tensor by name, in the order of the shards.
         shards: the weight files' names, sorted.
         metadata: the ``__metadata__`` of the first safetensors shard.
+        decoded: tensors that are not stored as such, with what makes them.
     """
 
     directory: Path
     tensors: dict[str, TensorEntry]
     shards: tuple[str, ...]
     metadata: dict[str, str]
+    decoded: Mapping[str, Callable[[], Tensor]] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -116,9 +118,10 @@ class Checkpoint:
             CheckpointError: the file ends early.
         """
         entry = self.tensors[name]
-        if entry.file.suffix == ".bin":
+        if name in self.decoded or entry.file.suffix == ".bin":
             # Opened again for each tensor: the pages it touched are given back when it is done.
-            data = byte_view(_load_bin(entry.file)[name].contiguous())
+            made = self.decoded.get(name)
+            data = byte_view((made() if made else _load_bin(entry.file)[name]).contiguous())
             for start in range(0, len(data), CHUNK_BYTES):
                 yield data[start : start + CHUNK_BYTES]
             return

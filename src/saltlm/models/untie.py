@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
-import torch
 from transformers import PreTrainedConfig
 
 from saltlm.errors import CheckpointError
 from saltlm.models.checkpoint import Checkpoint
+from saltlm.models.skeleton import class_of, names_in_model
 from saltlm.models.token_tables import Tables
+from saltlm.models.vocabulary_tensors import built_for
 
 
 def untie(
@@ -29,7 +30,7 @@ def untie(
     if not tables.is_tied:
         return checkpoint, tables
     names = tables.names["embedding"]
-    head = _head_name(config, names[0])
+    head = _head_name(checkpoint, config, names[0])
     embedding = tuple(name for name in names if name != head)
     entry = replace(checkpoint.tensors[embedding[0]], name=head)
     # A head that is stored as a copy keeps its place; a new one stands behind the embedding.
@@ -44,26 +45,21 @@ def untie(
     return replace(checkpoint, tensors=tensors), untied
 
 
-def _head_name(config: PreTrainedConfig, stored: str) -> str:
+def _head_name(checkpoint: Checkpoint, config: PreTrainedConfig, stored: str) -> str:
     """Return the name of the head's tensor in a checkpoint, by the embedding's name there.
 
     A checkpoint may put a prefix before the names of the text model, or leave out the base
     model's; transformers finds a head behind the same prefix, or at the top.
     """
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
-
-    text = config.get_text_config()
-    if type(text) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+    if class_of(config) is None:
         raise CheckpointError(
-            f"transformers has no model of type {text.model_type} to look up its head's name in",
+            f"transformers has no model of type {config.model_type} to look up its head's name in",
             "leave out --untie, with a method for both sides: --method global-residual:ridge=1.0",
         )
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(text)
-    name_of = {module: name for name, module in model.named_modules()}
-    embedding, head = (
-        f"{name_of[module]}.weight"
-        for module in (model.get_input_embeddings(), model.get_output_embeddings())
-    )
-    prefix = stored.removesuffix(embedding) if stored.endswith(embedding) else ""
-    return prefix + head
+    built = built_for(config, checkpoint.directory)
+    (place,) = [name for name, grown in built.grows.items() if grown.kind == "head"]
+    parts, base = stored.split(".")[:-2], built.model.base_model_prefix
+    prefixes = [parts[:n] for n in range(len(parts), 0, -1)]
+    names = [".".join([*prefix, place]) for prefix in prefixes if prefix[-1] != base]
+    found = names_in_model(built.model, names)
+    return next((name for name in names if found.get(name) == place), place)

@@ -18,10 +18,12 @@ from saltlm.config.transfer import TransferConfig
 from saltlm.errors import CheckpointError, VocabularyError
 from saltlm.files.damage import reading
 from saltlm.files.documents import first
+from saltlm.files.json_object import read_json
 from saltlm.models.architecture import check_is_causal_lm, check_not_quantised, read_config
 from saltlm.models.checkpoint import Checkpoint, open_checkpoint
 from saltlm.models.fits_config import check_plm_fits, check_source_fits
 from saltlm.models.hub import resolve_model, revision_of
+from saltlm.models.quantised_tables import settings_of_decoded, with_decoded_tables
 from saltlm.models.token_tables import Tables, read_tables
 from saltlm.models.untie import untie
 from saltlm.tokenizer.definition import Definition
@@ -94,6 +96,10 @@ def read_parents(source: str, plm: str, config: TransferConfig) -> Pair:
     _check_begins(left)
     if config.dtype is not None:
         check_not_quantised(left.config, left.directory)
+    left = replace(left, checkpoint=with_decoded_tables(left.checkpoint, left.config))
+    _, decoded_note = settings_of_decoded(
+        read_json(left.directory / "config.json"), left.checkpoint
+    )
     other, other_notes = _other_tokenizer(config)
     names = config.tensors
     tables = read_tables(
@@ -129,6 +135,7 @@ def read_parents(source: str, plm: str, config: TransferConfig) -> Pair:
     is_other = config.mode == "replace"  # an extended vocabulary is the source's, and need not fit
     notes = (
         *(*left.notes, *right.notes, *other_notes),
+        *([decoded_note] if decoded_note else []),
         *preparation_notes(right.tokenizer, texts),
         *(fit_warnings(left.tokenizer, alignment.target.tokenizer, texts) if is_other else ()),
         *alignment.target.notes,

@@ -51,6 +51,8 @@ def prove(directory: Path, pair: Pair, result: TransferResult, config: TransferC
         return Proof(missing="it was not asked for (prove=false)")
     if config.prove is None and size > _LARGEST:
         return Proof(missing=f"the weights are {size / 1e9:.1f} GB, --set prove=true runs them")
+    if pair.source.checkpoint.decoded:
+        return Proof(missing="embedding or head of the source are quantised, those here are not")
     origin, source_ids = result.provenance.origin, result.provenance.source_ids
     has_logit = (source_ids >= 0) & (source_ids < len(pair.tables.embedding) - pair.tables.surplus)
     has_logit[len(origin) - pair.tables.surplus :] = False

@@ -27,6 +27,7 @@ from saltlm.models.config_json import (
 )
 from saltlm.models.hub import resolve_model, revision_of
 from saltlm.models.older_keys import with_older_keys
+from saltlm.models.quantised_tables import settings_of_decoded
 from saltlm.models.shards import planned_bytes
 from saltlm.models.token_tables import Tables, replacements
 from saltlm.models.write import write_checkpoint
@@ -149,6 +150,7 @@ def _write_settings(
         )
         if name == "config.json":
             values = set_vocabulary_size(values, size)
+            values, _ = settings_of_decoded(values, source.checkpoint)
             if pad_moves_positions(source.config):
                 values = without_pad(values)
             is_tied = result.head is None
