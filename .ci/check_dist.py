@@ -36,6 +36,8 @@ if __name__ == "__main__":
     code |= {f"saltlm/demo/corpus/{name}" for name in ("ATTRIBUTION.md", "de.txt.gz")}
     code |= {f"saltlm/adaptation/launch/{name}.yaml" for name in ("ddp", "fsdp2")}
     code |= {"saltlm/evaluation/paper.yaml"}
+    page = ("page.html", "page.css", "plots.css", "script.js", "reload.js")
+    code |= {f"saltlm/inspection/report/templates/{name}" for name in page}
     in_wheel = set(zipfile.ZipFile(wheel).namelist())
     info = f"{'-'.join(wheel.name.split('-')[:2])}.dist-info"
     about = {f"{info}/{name}" for name in ("METADATA", "entry_points.txt", "licenses/LICENSE")}

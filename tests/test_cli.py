@@ -11,7 +11,8 @@ import sys
 import pytest
 
 from saltlm.cli.main import VERBS, main
-from saltlm.errors import ConfigError
+from saltlm.cli.report import report_at_end
+from saltlm.errors import CheckpointError, ConfigError
 from tiny_pairs import contents, write_pair
 
 # What scripts rely on: an option may be added, and none of these may go.
@@ -193,6 +194,9 @@ def test_transfer_then_explain_then_check(pair, tmp_path, run):
     assert f"next: saltlm check {out_dir}" in err
     assert "TransferResult(" in err  # the log
     assert "TransferResult(" not in out
+    page = out_dir / "saltlm" / "report.html"
+    assert f"report: {page}" in err
+    assert "source with the vocabulary of plm" in page.read_text()
     assert (contents(pair[0]), contents(pair[1])) == before
 
     code, out, err = run("transfer", *pair, "--out", out_dir)
@@ -200,9 +204,13 @@ def test_transfer_then_explain_then_check(pair, tmp_path, run):
     assert err == (
         f"error: {out_dir} exists\nhint: choose another --out, or replace it with --force\n"
     )
-    code, out, err = run("--quiet", "transfer", *pair, "--out", out_dir, "--force")
+    code, out, err = run("--quiet", "transfer", *pair, "--out", out_dir, "--force", "--no-report")
     assert (code, err) == (0, "")
     assert "shared rows" in out
+    assert not page.exists()
+    code, out, err = run("report", out_dir, "--out", tmp_path / "r.md")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{tmp_path / 'r.md'}: 0.0 MB")
 
     code, out, _ = run("explain", out_dir, "Fuchs", "--top", 2)
     assert code == 0
@@ -228,6 +236,37 @@ def test_transfer_then_explain_then_check(pair, tmp_path, run):
         "outcome": "failed",
         "detail": f"{out_dir} has no tokenizer.json",
     }
+
+
+def test_a_report_that_fails_takes_nothing_with_it(tmp_path, caplog, monkeypatch):
+    monkeypatch.delenv("SALTLM_DEBUG", raising=False)
+    report_at_end([tmp_path], tmp_path / "r.html", is_wanted=True)
+    assert "no report was written: saltlm has saved nothing in" in caplog.text
+    monkeypatch.setenv("SALTLM_DEBUG", "1")
+    report_at_end([tmp_path], tmp_path / "r.html", is_wanted=False)
+    with pytest.raises(CheckpointError):
+        report_at_end([tmp_path], tmp_path / "r.html", is_wanted=True)
+
+
+def test_watch_says_where_and_ends_when_interrupted(run, tmp_path, monkeypatch):
+    class Watched:
+        url = "http://127.0.0.1:1/"
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            self.is_closed = True
+
+        def wait(self):
+            raise KeyboardInterrupt
+
+    watched = Watched()
+    monkeypatch.setattr("saltlm.inspection.report.watch.watch", lambda *_, port: watched)
+    code, out, err = run("watch", tmp_path)
+    assert (code, out) == (1, "http://127.0.0.1:1/  (Ctrl-C ends it)\n")
+    assert "Aborted!" in err
+    assert watched.is_closed
 
 
 def test_inspect_prints_tables_and_json(pair, tmp_path, run):

@@ -225,6 +225,7 @@ def test_python_page_has_the_signatures():
     compare_or_write(file, filled)
 
 
+@pytest.mark.allow_hosts(["127.0.0.1"])  # saltlm.watch serves there
 def test_python_page_runs(tokenizers_by_family, corpus, tmp_path, monkeypatch, capsys):
     """All examples as they stand, one after the other, on tiny models and texts."""
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ from saltlm.inspection.finding import Check, Finding
 FUNCTIONS = [verb for verb in VERBS if verb != "demo"]
 # How the command line shows a result, or that it shows something else; and --set KEY=VALUE, which
 # in Python is the keyword KEY.
-SHOWN = {"json", "top", "list", "set", "launch_config"}
+SHOWN = {"json", "top", "list", "set", "launch_config", "no_report"}
 SCHEMAS = {
     "inspect": [saltlm.TransferConfig],
     "score": [saltlm.TransferConfig],

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from saltlm.inspection.explain import Explanation, explain
     from saltlm.inspection.finding import Check
     from saltlm.inspection.pair import Inspection, inspect
+    from saltlm.inspection.report.report import Report, report
+    from saltlm.inspection.report.watch import Watch, watch
     from saltlm.models.gguf_export import Export, export
     from saltlm.pretraining.config import PretrainConfig
     from saltlm.pretraining.pretrain import PretrainResult, pretrain
@@ -53,6 +55,7 @@ _HOMES = {
     "MergeResult": "saltlm.adaptation.merge",
     "PretrainConfig": "saltlm.pretraining.config",
     "PretrainResult": "saltlm.pretraining.pretrain",
+    "Report": "saltlm.inspection.report.report",
     "RowsConfig": "saltlm.config.transfer",
     "SaltlmError": "saltlm.errors",
     "Scores": "saltlm.comparison.score",
@@ -60,6 +63,7 @@ _HOMES = {
     "TransferConfig": "saltlm.config.transfer",
     "VectorFile": "saltlm.auxiliary.make",
     "TransferResult": "saltlm.vocabulary_transfer.result",
+    "Watch": "saltlm.inspection.report.watch",
     "adapt": "saltlm.adaptation.adapt",
     "cache": "saltlm.files.caches",
     "check": "saltlm.inspection.check",
@@ -70,10 +74,12 @@ _HOMES = {
     "inspect": "saltlm.inspection.pair",
     "merge": "saltlm.adaptation.merge",
     "pretrain": "saltlm.pretraining.pretrain",
+    "report": "saltlm.inspection.report.report",
     "score": "saltlm.comparison.score",
     "transfer": "saltlm.vocabulary_transfer.transfer",
     "transfer_embeddings": "saltlm.vocabulary_transfer.transfer",
     "vectors": "saltlm.auxiliary.make",
+    "watch": "saltlm.inspection.report.watch",
 }
 
 __all__ = [
@@ -92,6 +98,7 @@ __all__ = [
     "MergeResult",
     "PretrainConfig",
     "PretrainResult",
+    "Report",
     "RowsConfig",
     "SaltlmError",
     "Scores",
@@ -99,6 +106,7 @@ __all__ = [
     "TransferConfig",
     "TransferResult",
     "VectorFile",
+    "Watch",
     "__version__",
     "adapt",
     "cache",
@@ -110,10 +118,12 @@ __all__ = [
     "inspect",
     "merge",
     "pretrain",
+    "report",
     "score",
     "transfer",
     "transfer_embeddings",
     "vectors",
+    "watch",
 ]
 
 

@@ -259,6 +259,9 @@ def test_quick_runs_on_the_source_and_on_each_model(pair, heldout, tmp_path, mon
     card = (tmp_path / "cmp" / "mean" / "README.md").read_text()
     assert f"| task | metric | n | {pair[0].name} | mean |" in card
     assert "ranking, 1 of 4" in shown.stdout
+    page = (tmp_path / "cmp" / "report.html").read_text()
+    assert "compared in cmp" in page
+    assert "ranking, 1 of 4" in page
     monkeypatch.setattr(
         "saltlm.evaluation.evaluate._try_to_load", lambda *_: 1 / 0
     )  # nothing is new

@@ -111,6 +111,10 @@ def test_the_demo_runs_through_and_replaces_an_earlier_one(tiny_assets, tmp_path
     model = AutoModelForCausalLM.from_pretrained(made)
     assert len(AutoTokenizer.from_pretrained(made)) == len(model.lm_head.weight)
     assert explain(made, [run.WORDS["vi"][0]])
+    page = (out / "report.html").read_text()
+    for section in ("vocabulary", "explain", "geometry", "training"):
+        assert f'<section id="{section}"' in page
+    assert len(page.encode()) < 5_000_000
 
 
 def test_an_out_that_cannot_be_made(tiny_assets, tmp_path):

@@ -190,8 +190,10 @@ def test_the_card_of_saltlms_own_model_gets_the_table(models, files, tmp_path):
     refused = invoke(foreign, *arguments)
     assert isinstance(refused.exception, ConfigError)
     assert refused.exception.what.startswith(f"saltlm made none of {foreign}, so no card")
+    (own / "saltlm" / "provenance.safetensors").unlink()
     for _ in range(2):
         assert invoke(foreign, own, *arguments).exit_code == 0
+    assert "target text" in (files / "out" / "report.html").read_text()
     card = (own / "README.md").read_text()
     assert card.startswith(
         "---\nlicense: mit\n---\n# Own\n\nText.\n\n<!-- saltlm evaluate -->\n## Eval"

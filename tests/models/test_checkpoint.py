@@ -55,6 +55,17 @@ def test_every_dtype_is_read_as_stored(tmp_path, tensors):
     assert checkpoint.metadata == {"format": "pt"}
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_some_rows_are_those_of_the_table(tmp_path, name):
+    tables = {"before": torch.zeros(3), "t": torch.arange(35).reshape(7, 5).bfloat16()}
+    save = save_file if name.endswith("safetensors") else torch.save
+    save(tables, tmp_path / name)
+    checkpoint = open_checkpoint(tmp_path)
+    rows = [6, 0, 3, 3]
+    assert same(checkpoint.read_rows("t", rows), tables["t"][rows])
+    assert checkpoint.read_rows("t", []).shape == (0, 5)
+
+
 def test_chunks_join_to_the_tensor(tmp_path, monkeypatch):
     table = torch.randn(50, 7)
     save_file({"t": table}, tmp_path / "model.safetensors")

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from saltlm.cli.options import options, settings
+from saltlm.cli.options import options, report_flag, settings
+from saltlm.cli.report import report_at_end
 
 
 def _print_launch_config(context: click.Context, _: click.Parameter, name: str | None) -> None:
@@ -34,6 +35,7 @@ def _print_launch_config(context: click.Context, _: click.Parameter, name: str |
     help="auto: continue from the last checkpoint in --out; never: start again; DIR: continue from"
     " this checkpoint.",
 )
+@report_flag
 @settings
 @click.option(
     "--launch-config",
@@ -47,6 +49,7 @@ def command(
     model: str,
     out: Path,
     resume: str,
+    is_reported: bool,
     config: Path | None,
     assignments: tuple[str, ...],
     **flags: Any,
@@ -74,3 +77,4 @@ def command(
         return
     measured = ", ".join(f"{name} {value:.3f}" for name, value in result.bits_per_byte.items())
     click.echo(f"{result.directory}: {result.n_tokens:,} tokens; bits per byte: {measured or '-'}")
+    report_at_end([out], out / "saltlm" / "report.html", is_wanted=is_reported)

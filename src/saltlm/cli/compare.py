@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from saltlm.cli.options import json_flag, options, settings
+from saltlm.cli.options import json_flag, options, report_flag, settings
+from saltlm.cli.report import report_at_end
 
 
 @click.command("compare")
@@ -50,6 +51,7 @@ from saltlm.cli.options import json_flag, options, settings
     " was; results go into the models' cards and DIR/evaluation.",
 )
 @options("evaluate", "parallel")
+@report_flag
 @settings
 @json_flag
 def command(
@@ -64,6 +66,7 @@ def command(
     adapt_seeds: str | None,
     quick: bool,
     parallel: Path | None,
+    is_reported: bool,
     config: Path | None,
     assignments: tuple[str, ...],
     as_json: bool,
@@ -108,5 +111,7 @@ def command(
         from saltlm.cli.render import show_comparison
 
         show_comparison(found, out)
+    evaluated = [out / "evaluation"] if found.evaluation else []
+    report_at_end([out, *evaluated], out / "report.html", is_wanted=is_reported)
     if found.failures:
         raise SystemExit(1)

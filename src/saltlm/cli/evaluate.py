@@ -1,12 +1,14 @@
 """``saltlm evaluate``."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from saltlm.cli.options import json_flag, options
+from saltlm.cli.options import json_flag, options, report_flag
+from saltlm.cli.report import report_at_end
 
 
 @click.command("evaluate")
@@ -30,6 +32,7 @@ from saltlm.cli.options import json_flag, options
 @options("transfer", "trust_remote_code")
 @click.option("--card", is_flag=True, help="Also put the table into the cards of saltlm's models.")
 @click.option("--list", "is_listing", is_flag=True, help="List what the suites measure.")
+@report_flag
 @json_flag
 def command(
     models: tuple[str, ...],
@@ -40,6 +43,7 @@ def command(
     trust_remote_code: bool | None,
     card: bool,
     is_listing: bool,
+    is_reported: bool,
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -83,8 +87,14 @@ def command(
         show_evaluation(found, out)
     for failure in found.failures:
         click.echo(failure_text(failure), err=True)
+    report_at_end([out, *_made_here(models)], out / "report.html", is_wanted=is_reported)
     if found.failures:
         raise SystemExit(1)
+
+
+def _made_here(models: Sequence[str]) -> list[Path]:
+    """Return those of some models that saltlm has made, so that the report can speak of them."""
+    return [path for model in models if ((path := Path(model)) / "saltlm").is_dir()]
 
 
 def _listing(language: str | None) -> str:

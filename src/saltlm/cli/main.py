@@ -25,6 +25,8 @@ VERBS = {
     "merge": "Give an adapted model back what it could do before.",
     "compare": "Transfer with several methods and put the results side by side.",
     "evaluate": "Measure a new language, English, and what connects the two.",
+    "report": "Put what was saved into one page to look at, search and share.",
+    "watch": "Show the report of a run while it grows, to this machine alone.",
     "export": "Write a model directory in the format of another program.",
     "cache": "List what is kept to save time, or clear it.",
     "demo": "See it all happen on a small real model.",

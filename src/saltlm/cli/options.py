@@ -86,3 +86,12 @@ def settings(command: _Command) -> _Command:
 json_flag = click.option(
     "--json", "as_json", is_flag=True, help="Print the whole result as JSON instead of tables."
 )
+
+report_flag = click.option(
+    "--no-report",
+    "is_reported",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Do not write the page that saltlm report makes of the result.",
+)

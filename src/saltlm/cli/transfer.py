@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from saltlm.cli.options import options, settings
+from saltlm.cli.options import options, report_flag, settings
+from saltlm.cli.report import report_at_end
 
 
 @click.command("transfer")
@@ -25,12 +26,14 @@ from saltlm.cli.options import options, settings
     *("pad_to_multiple_of", "trust_remote_code"),
 )
 @click.option("--force", is_flag=True, help="Replace --out if it exists.")
+@report_flag
 @settings
 def command(
     source: str,
     plm: str,
     out: Path,
     force: bool,
+    is_reported: bool,
     config: Path | None,
     assignments: tuple[str, ...],
     **flags: Any,
@@ -66,4 +69,5 @@ def command(
     logger = logging.getLogger(__name__)
     for note in result.notes:
         logger.info("note: %s", note)
+    report_at_end([out], out / "saltlm" / "report.html", is_wanted=is_reported)
     logger.info("next: saltlm check %s", out)

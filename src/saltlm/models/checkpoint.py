@@ -9,7 +9,7 @@ import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -110,6 +110,24 @@ class Checkpoint:
             target[done : done + len(chunk)] = chunk
             done += len(chunk)
         return tensor
+
+    def read_rows(self, name: str, rows: Sequence[int]) -> Tensor:
+        """Read some rows of a table, in the order asked for, in the file's dtype.
+
+        Raises:
+            CheckpointError: as in `read`.
+        """
+        entry = self.tensors[name]
+        is_plain = entry.file.suffix != ".bin" and name not in self.decoded
+        if not (is_plain and entry.dtype in DTYPES):
+            return self.read(name)[list(rows)]
+        table = torch.empty((len(rows), *entry.shape[1:]), dtype=DTYPES[entry.dtype])
+        target, size = byte_view(table), entry.nbytes // max(1, entry.shape[0])
+        with entry.file.open("rb") as file:
+            for place, row in enumerate(rows):
+                file.seek(entry.start + row * size)
+                target[place * size : (place + 1) * size] = file.read(size)
+        return table
 
     def stream(self, name: str) -> Iterator[memoryview]:
         """Yield the bytes of one tensor in chunks of `CHUNK_BYTES`; the last may be shorter.

@@ -53,6 +53,7 @@ class Manifest(TypedDict, total=False):
         plm: the PLM of a transfer, or the one that was pruned.
         files: path -> SHA-256 of what was read beside the models.
         vocabulary: how the new vocabulary was chosen.
+        text: what the new vocabulary makes of the corpus; see `saltlm.record.on_text`.
         auxiliary: the auxiliary space, in words.
         yardstick: the method's score on shared tokens that it was not shown.
         method: name and options.
@@ -80,6 +81,7 @@ class Manifest(TypedDict, total=False):
     plm: ParentRecord | dict[str, Any]
     files: dict[str, str]
     vocabulary: dict[str, Any]
+    text: dict[str, Any] | None
     auxiliary: str
     yardstick: dict[str, Any] | None
     method: dict[str, Any]

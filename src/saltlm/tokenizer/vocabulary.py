@@ -98,6 +98,17 @@ def spelled_vocabulary(definition: Definition, spellings: Iterable[str]) -> Voca
     return Vocabulary(strings, forms, bytes([TEXT]) * len(strings), family, _duplicates(forms))
 
 
+def form_spelled(piece: str, family: str) -> Form:
+    """Return the form of a piece of text that a tokenizer of a family spells.
+
+    Args:
+        piece: as the tokenizer writes it; none that goes on with a prefix or ends with a suffix.
+        family: as in `Vocabulary`.
+    """
+    is_byte_level = family.startswith("byte-level")
+    return _read_byte_level(piece) if is_byte_level else _form(piece.replace("▁", " "))
+
+
 def speller(definition: Definition) -> Callable[[Form], str | None]:
     """Return the inverse of reading: how the model of a tokenizer spells a form.
 

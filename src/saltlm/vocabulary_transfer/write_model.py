@@ -10,6 +10,7 @@ import torch
 
 from saltlm.config.transfer import TransferConfig
 from saltlm.files.atomic import left_by_killed_run
+from saltlm.files.documents import first
 from saltlm.files.hashes import sha256, table_hash
 from saltlm.files.json_object import read_json
 from saltlm.files.source import fingerprint
@@ -33,11 +34,13 @@ from saltlm.models.token_tables import Tables, replacements
 from saltlm.models.write import write_checkpoint
 from saltlm.record.card import licence_of, model_card
 from saltlm.record.manifest import Manifest, ParentRecord, environment, write_manifest
+from saltlm.record.on_text import MOST_DOCUMENTS, text_record
 from saltlm.scoring.holdout import Score
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.load import TOKENIZER_FILES
 from saltlm.tokenizer.save import save_tokenizer
 from saltlm.tokenizer.target import role_table
+from saltlm.tokenizer.vocabulary import read_vocabulary
 from saltlm.vocabulary_transfer.parents import Pair, Parent
 from saltlm.vocabulary_transfer.prepare import input_files
 from saltlm.vocabulary_transfer.result import TransferResult
@@ -104,7 +107,12 @@ def write_model(
         "source": _describe(source, tables),
         "plm": _describe(pair.plm, pair.plm_tables),
         "files": {str(file): fingerprint(file) for file in input_files(config, method)},
-        "vocabulary": {**pair.alignment.record, "tokenizer": _describe_tokenizer(config)},
+        "vocabulary": {
+            **pair.alignment.record,
+            "source_family": pair.alignment.source.family,
+            "tokenizer": _describe_tokenizer(config),
+        },
+        "text": _describe_text(pair, result, config),
         "auxiliary": result.auxiliary,
         "yardstick": _describe_score(result.score),
         "method": _describe_method(method),
@@ -209,6 +217,21 @@ def _hashes(directory: Path) -> dict[str, str]:
     names = ("config.json", *TOKENIZER_FILES)
     files = [directory / name for name in names]
     return {file.name: sha256(file) for file in files if file.is_file()}
+
+
+def _describe_text(
+    pair: Pair, result: TransferResult, config: TransferConfig
+) -> dict[str, Any] | None:
+    """Return what the two vocabularies make of the corpus; None if there is none."""
+    if not config.corpus:
+        return None
+    record = text_record(
+        first(config.corpus, MOST_DOCUMENTS),
+        (pair.source.tokenizer, pair.alignment.source),
+        (result.tokenizer, read_vocabulary(result.target.definition)),
+        result.provenance.origin,
+    )
+    return dict(record)
 
 
 def _describe_score(score: Score | None) -> dict[str, Any] | None:

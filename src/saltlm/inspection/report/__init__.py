@@ -1,0 +1,1 @@
+"""One file that a person opens, shares and trusts, made of what the stages saved."""
