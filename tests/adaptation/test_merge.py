@@ -130,6 +130,26 @@ def test_a_chat_vector_is_added_to_the_body(models, tmp_path):
         np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("has_token", [True, False])
+def test_a_chat_vector_brings_the_template_and_the_end_of_a_turn(models, tmp_path, has_token):
+    chat = shutil.copytree(models["base"], tmp_path / "chat")
+    template = "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
+    (chat / "chat_template.jinja").write_text(template)
+    (chat / "generation_config.json").write_text('{"eos_token_id": [2]}')
+    adapted = shutil.copytree(models["adapted"], tmp_path / "adapted")
+    (adapted / "generation_config.json").write_text('{"eos_token_id": 0, "max_length": 9}')
+    if not has_token:
+        file = adapted / "tokenizer.json"
+        file.write_text(file.read_text().replace("<|im_end|>", "<|other|>"))
+    options = {"method": "chat-vector", "pretrained": models["pretrained"]}
+    saltlm.merge(chat, adapted, tmp_path / "out", **options)
+    settings = json.loads((tmp_path / "out" / "generation_config.json").read_text())
+    assert settings == {"eos_token_id": [0, 2] if has_token else 0, "max_length": 9}
+    file = tmp_path / "out" / "chat_template.jinja"
+    assert file.exists() == has_token
+    assert not has_token or file.read_text() == template
+
+
 def test_a_tied_base_gives_an_untied_model_its_rows(models, tmp_path):
     tied = save_model(tmp_path / "tied", has_record=False)
     saltlm.merge(tied, models["adapted"], tmp_path / "out", weight=0.0)

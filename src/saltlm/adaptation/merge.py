@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from saltlm.adaptation.merge_chat import take_chat_settings
 from saltlm.adaptation.merge_parts import (
     Model,
     Recipe,
@@ -152,6 +153,8 @@ class Merging:
         write_checkpoint(self.adapted.parent.checkpoint, directory, new, earlier=earlier)
         for file in settings_files(self.adapted.parent.directory, with_code=self.trust_remote_code):
             shutil.copyfile(file, directory / file.name)
+        if recipe.method == "chat-vector":
+            take_chat_settings(directory, self.adapted.parent, self.others[0].parent)
 
     def measured(self, recipe: Recipe, texts: HeldOut, place: Path) -> Curve:
         """Return the bits per byte of each weight; candidates are written aside, one at a time."""
