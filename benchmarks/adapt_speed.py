@@ -28,7 +28,7 @@ from typing import Any
 
 SIDES = ("saltlm", "trainer")
 RATE = 1e-4
-CORPUS = Path(str(files("saltlm.demo") / "corpus" / "de.txt.gz"))
+CORPUS = Path(str(files("saltlm.recipes.demo") / "corpus" / "de.txt.gz"))
 
 
 @dataclass(frozen=True)
@@ -206,8 +206,8 @@ def make_models(source: Path, plm: Path, folder: Path) -> Iterator[Path]:
 
 
 def main() -> None:
-    from saltlm.demo.assets import E5_SMALL, SMOLLM2, fetch_asset
     from saltlm.files.caches import cache_folder
+    from saltlm.recipes.demo.assets import E5_SMALL, SMOLLM2, fetch_asset
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, help="JSON file to write; default: standard output")

@@ -1,4 +1,4 @@
-"""Make the demo's corpora from the Debian Administrator's Handbook, as shipped in `saltlm.demo`.
+"""Make the demo's corpora from the Debian Administrator's Handbook, as they are in the package.
 
 The English training text is shipped as `saltlm/alignment/english.txt.gz`.
 

@@ -25,6 +25,7 @@ from saltlm.config.transfer import TransferConfig, load_config
 from saltlm.evaluation.config import QuickConfig, SuiteConfig
 from saltlm.methods.registry import METHODS, describe_options, option_defaults, parse_method
 from saltlm.pretraining.config import PretrainConfig
+from saltlm.recipes.config import RecipeConfig
 from tiny_pairs import write_pair
 from vectors_table import vectors_table
 
@@ -65,6 +66,7 @@ VERB_OPTIONS = {
     "transfer": [TransferConfig],
     "adapt": [AdaptConfig],
     "pretrain": [PretrainConfig],
+    "recipe": [RecipeConfig],
     "evaluate": [SuiteConfig, QuickConfig],
 }
 
@@ -114,7 +116,7 @@ def test_option_reference_is_the_schema():
         "In a file (`--config run.yaml`), or one by one (`--set key=value`).",
         "Made from the code; a test compares the two.",
     ]
-    for verb in ("transfer", "adapt", "pretrain"):
+    for verb in ("transfer", "adapt", "pretrain", "recipe"):
         (section,) = VERB_OPTIONS[verb]
         lines += ["", f"## saltlm {verb}", "", "| option | default | meaning |", "|---|---|---|"]
         for name, field in options(section):

@@ -24,6 +24,7 @@ SCHEMAS = {
     "compare": [saltlm.TransferConfig],
     "adapt": [saltlm.AdaptConfig],
     "pretrain": [saltlm.PretrainConfig],
+    "recipe": [saltlm.RecipeConfig],
     "vectors": [saltlm.FasttextConfig],
     "evaluate": [saltlm.SuiteConfig, QuickConfig],
 }

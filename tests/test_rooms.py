@@ -36,7 +36,7 @@ ROOMS = (
     "adaptation",
     "pretraining",
     "comparison",
-    "demo",
+    "recipes",
     "cli",
     "",
 )

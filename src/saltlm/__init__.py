@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from saltlm.models.gguf_export import Export, export
     from saltlm.pretraining.config import PretrainConfig
     from saltlm.pretraining.pretrain import PretrainResult, pretrain
+    from saltlm.recipes.config import RecipeConfig
+    from saltlm.recipes.plan import RecipePlan
+    from saltlm.recipes.recipe import RecipeResult, recipe
     from saltlm.tokenizer.special_tokens import LoadedTokenizer
     from saltlm.vocabulary_transfer.result import TransferResult
     from saltlm.vocabulary_transfer.transfer import transfer, transfer_embeddings
@@ -56,6 +59,9 @@ _HOMES = {
     "PretrainConfig": "saltlm.pretraining.config",
     "PretrainResult": "saltlm.pretraining.pretrain",
     "Report": "saltlm.inspection.report.report",
+    "RecipeConfig": "saltlm.recipes.config",
+    "RecipePlan": "saltlm.recipes.plan",
+    "RecipeResult": "saltlm.recipes.recipe",
     "RowsConfig": "saltlm.config.transfer",
     "SaltlmError": "saltlm.errors",
     "Scores": "saltlm.comparison.score",
@@ -75,6 +81,7 @@ _HOMES = {
     "merge": "saltlm.adaptation.merge",
     "pretrain": "saltlm.pretraining.pretrain",
     "report": "saltlm.inspection.report.report",
+    "recipe": "saltlm.recipes.recipe",
     "score": "saltlm.comparison.score",
     "transfer": "saltlm.vocabulary_transfer.transfer",
     "transfer_embeddings": "saltlm.vocabulary_transfer.transfer",
@@ -98,6 +105,9 @@ __all__ = [
     "MergeResult",
     "PretrainConfig",
     "PretrainResult",
+    "RecipeConfig",
+    "RecipePlan",
+    "RecipeResult",
     "Report",
     "RowsConfig",
     "SaltlmError",
@@ -118,6 +128,7 @@ __all__ = [
     "inspect",
     "merge",
     "pretrain",
+    "recipe",
     "report",
     "score",
     "transfer",

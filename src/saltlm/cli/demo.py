@@ -69,7 +69,11 @@ def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> 
         transfer_table,
     )
     from saltlm.comparison.score import score
-    from saltlm.demo.run import (
+    from saltlm.files.caches import cache_folder
+    from saltlm.inspection.check import check
+    from saltlm.inspection.explain import explain
+    from saltlm.inspection.pair import inspect
+    from saltlm.recipes.demo.run import (
         CANDIDATES,
         TRAINING,
         WORDS,
@@ -78,10 +82,6 @@ def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> 
         prepare_pair,
         train_briefly,
     )
-    from saltlm.files.caches import cache_folder
-    from saltlm.inspection.check import check
-    from saltlm.inspection.explain import explain
-    from saltlm.inspection.pair import inspect
     from saltlm.vocabulary_transfer.transfer import transfer
 
     pair = prepare_pair(language, out, cache or cache_folder("demo"))

@@ -29,6 +29,7 @@ VERBS = {
     "watch": "Show the report of a run while it grows, to this machine alone.",
     "export": "Write a model directory in the format of another program.",
     "cache": "List what is kept to save time, or clear it.",
+    "recipe": "Give an LLM a language, from a text to the measured model.",
     "demo": "See it all happen on a small real model.",
 }
 

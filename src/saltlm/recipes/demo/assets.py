@@ -14,11 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from saltlm.demo.e5_small import convert_e5_small
 from saltlm.errors import CheckpointError, OutputError
 from saltlm.files.atomic import new_directory
 from saltlm.files.hashes import sha256
 from saltlm.models.gguf import dequantise_gguf
+from saltlm.recipes.demo.e5_small import convert_e5_small
 
 logger = logging.getLogger(__name__)
 

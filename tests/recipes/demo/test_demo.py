@@ -16,12 +16,12 @@ from transformers import (
 )
 
 from saltlm.cli.main import cli
-from saltlm.demo import run
-from saltlm.demo.assets import SMOLLM2
 from saltlm.errors import OutputError
 from saltlm.inspection.explain import explain
+from saltlm.recipes.demo import run
+from saltlm.recipes.demo.assets import SMOLLM2
 
-CORPUS = files("saltlm.demo") / "corpus"
+CORPUS = files("saltlm.recipes.demo") / "corpus"
 ENGLISH = files("saltlm.alignment") / "english.txt.gz"  # what extended vocabularies leave alone
 LANGUAGES = ["ar", "de", "en", "vi"]
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertModel
 
-from saltlm.demo.assets import Asset, fetch_asset
-from saltlm.demo.e5_small import convert_e5_small, read_e5_file
 from saltlm.errors import CheckpointError, OutputError
+from saltlm.recipes.demo.assets import Asset, fetch_asset
+from saltlm.recipes.demo.e5_small import convert_e5_small, read_e5_file
 
 HIDDEN, ROWS, POSITIONS, FEED_FORWARD = 64, 9, 12, 32
 PIECES = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]

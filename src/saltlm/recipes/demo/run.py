@@ -11,9 +11,9 @@ from saltlm.adaptation.config import load_adapt_config
 from saltlm.adaptation.run_folder import RunFolder
 from saltlm.comparison.curves import read_curve
 from saltlm.comparison.results import Point
-from saltlm.demo.assets import E5_SMALL, SMOLLM2, fetch_asset, make_directory
 from saltlm.evaluation.bits_per_byte import BitsPerByte, bits_per_byte
 from saltlm.files.documents import first
+from saltlm.recipes.demo.assets import E5_SMALL, SMOLLM2, fetch_asset, make_directory
 from saltlm.tokenizer.fertility import Fertility, fertility
 from saltlm.vocabulary_transfer.prune_model import prune_model
 

@@ -1,0 +1,51 @@
+"""``saltlm recipe``."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from saltlm.cli.options import options, settings
+
+
+@click.command("recipe")
+@click.argument("language", metavar="[LANGUAGE]", required=False)
+@options("recipe", "corpus", "source", "plm", "arch", "english", "budget", "vectors")
+@click.option(
+    "--out",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Directory of the run.  [default: recipe-LANGUAGE]",
+)
+@click.option(
+    "--plan",
+    is_flag=True,
+    help="Only say what would be done, how long it takes, and how much memory.",
+)
+@settings
+def command(
+    language: str | None,
+    out: Path | None,
+    plan: bool,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    **flags: Any,
+) -> None:
+    """Give an LLM a language, from a text to the measured model.
+
+    The text is cleaned and some of it held out; a small model of the language is trained, unless
+    one is given; the LLM gets its vocabulary, is trained on the text, and is measured beside what
+    it was. Given again, the command goes on; DIR/recipe.yaml has all options, to be edited and run
+    again with --config.
+
+    \b
+      saltlm recipe german --corpus german.txt --source SOURCE --budget 20M --plan
+      saltlm recipe german --corpus german.txt --source SOURCE --budget 20M
+      saltlm recipe --config recipe-german/recipe.yaml
+    """
+    from saltlm.recipes.config import load_recipe_config
+
+    options = load_recipe_config(config, assignments, language=language, **flags)
+    from saltlm.recipes.recipe import recipe
+
+    click.echo(str(recipe(out=out, plan=plan, config=options)))

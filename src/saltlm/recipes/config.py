@@ -1,0 +1,91 @@
+"""The options of ``saltlm recipe``: a run writes a file of them, to be edited and run again.
+
+Every field's description is its help text.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from saltlm.config.reading import Files, Section, given, read_count, read_values, validated
+from saltlm.pretraining.config import Arch
+
+_UNITS = {"s": 1, "min": 60, "h": 3600}
+
+
+def read_seconds(budget: str) -> int | None:
+    """Return ``90min`` as 5400; None if it is no time."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h)", budget)
+    return round(float(found[1]) * _UNITS[found[2]]) if found else None
+
+
+class RecipeConfig(Section):
+    """Options of ``saltlm recipe``; the defaults are those of the Python API too."""
+
+    language: str = Field("", description="name of the language")
+    corpus: Files = Field((), description="text of the language")
+    source: str | None = Field(
+        None,
+        description="the LLM that gets the language, a directory or Hub id",
+        json_schema_extra={"metavar": "SOURCE"},
+    )
+    plm: str | None = Field(
+        None,
+        description="a small model of the language; default: one is trained on the corpus",
+        json_schema_extra={"metavar": "PLM"},
+    )
+    arch: Arch = Field("bert", description="of the PLM that is trained")
+    english: Files = Field((), description="English text, so that the LLM does not forget it")
+    budget: str = Field(
+        "1M",
+        description="how long the LLM is trained: tokens, such as 20M, or a time, such as 2h or"
+        " 90min",
+        json_schema_extra={"metavar": "TOKENS|TIME"},
+    )
+    vectors: bool = Field(
+        False, description="train fastText vectors on the corpus, and seek neighbours in them"
+    )
+    heldout_documents: int = Field(200, ge=1, description="documents that nothing is trained on")
+    seed: int = Field(0, ge=0, description="seed of all that is random")
+    pretrain: dict[str, Any] = Field(
+        default_factory=dict, description="further options of saltlm pretrain"
+    )
+    transfer: dict[str, Any] = Field(
+        default_factory=dict, description="further options of saltlm transfer"
+    )
+    adapt: dict[str, Any] = Field(
+        default_factory=dict, description="further options of saltlm adapt"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "RecipeConfig":
+        if not self.language or not re.fullmatch(r"[\w-]+", self.language):
+            raise ValueError(f"the language is {self.language!r}; name it in one word: german")
+        if not self.corpus:
+            raise ValueError("there is no text of the language; give --corpus FILE")
+        if self.source is None:
+            raise ValueError("there is no LLM to give the language to; give --source SOURCE")
+        if read_seconds(self.budget) is None and not isinstance(read_count(self.budget), int):
+            raise ValueError(f"the budget is {self.budget!r}; write tokens (20M) or a time (2h)")
+        return self
+
+
+def load_recipe_config(
+    config: RecipeConfig | str | Path | None = None,
+    assignments: Iterable[str] = (),
+    **options: Any,
+) -> RecipeConfig:
+    """Return the options of a recipe; later sources win: config, assignments, keyword options.
+
+    Args:
+        config: a YAML file with the fields of `RecipeConfig`, or one.
+        assignments: ``key=value`` or ``section.key=value``; the value is read as YAML.
+        **options: fields given as flags; None or empty means not given.
+
+    Raises:
+        ConfigError: a file that cannot be read, an unknown key, or a value that does not fit.
+    """
+    return validated(RecipeConfig, read_values(config, assignments) | given(options))

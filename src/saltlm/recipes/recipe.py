@@ -1,0 +1,235 @@
+"""From a text to an LLM that has its language: every step of saltlm, in one directory.
+
+``OUT/recipe.yaml`` holds all options, to be edited and run again; ``OUT/steps/NAME.json`` says what
+a step was made of and what came out. A step is done again only if that has changed, and the steps
+that train go on where they were killed.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from saltlm.adaptation.adapt import adapt
+from saltlm.auxiliary.make import vectors
+from saltlm.comparison.score import score
+from saltlm.errors import OutputError
+from saltlm.evaluation.evaluate import evaluate
+from saltlm.files.atomic import disk_errors, replace_text
+from saltlm.files.source import fingerprint
+from saltlm.inspection.report.report import report
+from saltlm.pretraining.pretrain import pretrain
+from saltlm.recipes.config import RecipeConfig, load_recipe_config
+from saltlm.recipes.corpus import split_corpus
+from saltlm.recipes.plan import RecipePlan, plan_recipe
+from saltlm.vocabulary_transfer.transfer import transfer
+
+logger = logging.getLogger(__name__)
+
+_METHODS = ("salt", "global-residual:ridge=1.0", "mean")
+
+
+@dataclass(frozen=True, repr=False)
+class RecipeResult:
+    """A run of a recipe.
+
+    Attributes:
+        directory: the LLM that has the language.
+        config: the file of all options.
+        steps: what came out of each, by name.
+    """
+
+    directory: Path
+    config: Path
+    steps: dict[str, dict[str, Any]]
+
+    def __repr__(self) -> str:
+        lines = [f"\n  {name}: {result['said']}" for name, result in self.steps.items()]
+        return f"RecipeResult({self.directory}){''.join(lines)}"
+
+
+def recipe(
+    language: str | None = None,
+    *,
+    out: str | Path | None = None,
+    plan: bool = False,
+    config: RecipeConfig | str | Path | None = None,
+    **options: Any,
+) -> RecipeResult | RecipePlan:
+    """Do all that it takes to give an LLM a language, from the text to the measured model.
+
+    The corpus is cleaned and some of it held out; a PLM is trained, unless one is given; methods
+    are scored; the LLM gets the vocabulary, is trained on the text, and measured beside what it
+    was. Called again, it goes on.
+
+    Args:
+        language: its name, in one word.
+        out: the run's directory; ``recipe-LANGUAGE`` if not given.
+        plan: only say what would be done, how long it takes, and how much memory.
+        config: options, or a YAML file of them: ``OUT/recipe.yaml`` of an earlier run.
+        **options: fields of `RecipeConfig`, which win: ``corpus="german.txt"``, ``source="llm"``.
+
+    Raises:
+        SaltlmError: the options do not fit together, or a step fails; those before it are kept.
+    """
+    config = load_recipe_config(config, language=language, **options)
+    planned = plan_recipe(config)
+    if plan:
+        return planned
+    run = Path(out or f"recipe-{config.language.lower()}").expanduser()
+    is_run = (run / "recipe.yaml").is_file() or not run.exists()
+    if not is_run and (not run.is_dir() or any(run.iterdir())):
+        raise OutputError(f"{run} exists and is not a run of saltlm recipe", "choose another --out")
+    with disk_errors(run):
+        run.mkdir(parents=True, exist_ok=True)
+        values = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        replace_text(run / "recipe.yaml", values)
+    steps = _Steps(run, {})
+    _do(config, planned, steps)
+    return RecipeResult(run / "adapted", run / "recipe.yaml", steps.results)
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """The steps of a run that are done.
+
+    Attributes:
+        run: its directory.
+        results: of each step by name.
+    """
+
+    run: Path
+    results: dict[str, dict[str, Any]]
+
+    def do(
+        self, name: str, made_of: Mapping[str, Any], work: Callable[[str], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Return what a step came to, from its record if it was made of the same.
+
+        Args:
+            name: of the step.
+            made_of: options and results that decide it.
+            work: does it; gets ``auto`` to go on where it was killed, or ``never`` to start anew.
+        """
+        file = self.run / "steps" / f"{name}.json"
+        key = hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
+        recorded: dict[str, Any] = {}
+        with suppress(OSError, ValueError):
+            recorded = json.loads(file.read_text(encoding="utf-8"))
+        is_same = recorded.get("key") == key
+        if not (is_same and "result" in recorded):
+            logger.info("saltlm recipe: %s", name)
+            file.parent.mkdir(exist_ok=True)
+            begun = {"key": key, "made_of": json.loads(json.dumps(made_of, default=str))}
+            replace_text(file, json.dumps(begun, indent=2) + "\n")
+            result = work("auto" if is_same or not recorded else "never")
+            recorded = {**begun, "result": result}
+            text = json.dumps(recorded, indent=2, ensure_ascii=False) + "\n"
+            replace_text(file, text)
+        else:
+            logger.info("saltlm recipe: %s is done", name)
+        self.results[name] = recorded["result"] | {"key": key}
+        return self.results[name]
+
+
+def _do(config: RecipeConfig, planned: RecipePlan, steps: _Steps) -> None:
+    """Do the steps, each made of the options that concern it and of those before it."""
+    run, source = steps.run, str(config.source)
+    same = {"corpus": [fingerprint(text) for text in config.corpus], "seed": config.seed}
+    corpus = steps.do(
+        "corpus",
+        same | {"heldout": config.heldout_documents, "language": config.language},
+        lambda _: _split(config, run / "corpus"),
+    )
+    budget = steps.do(
+        "budget",
+        {"budget": config.budget, "source": source},
+        lambda _: {"tokens": planned.n_tokens, "said": f"{planned.n_tokens:,} tokens"},
+    )
+    text, heldout = (str(run / "corpus" / f"{name}.jsonl") for name in ("train", "heldout"))
+    plm: dict[str, Any] = {"plm": config.plm, "key": config.plm}
+    if config.plm is None:
+        of = {"corpus": corpus["key"], "arch": config.arch, "seed": config.seed, **config.pretrain}
+        plm = steps.do("pretrain", of, lambda resume: _pretrain(config, run, text, heldout, resume))
+    aux: dict[str, Any] = {}
+    if config.vectors:
+        of = {"corpus": corpus["key"], "seed": config.seed}
+        steps.do("vectors", of, lambda _: _vectors(config, run / "vectors.bin", text))
+        aux = {"aux": f"vectors:{run / 'vectors.bin'}"}
+    of = {"plm": plm["key"], "source": source, "corpus": corpus["key"], **aux}
+    steps.do("score", of, lambda _: _score(source, plm["plm"], config, aux))
+    given = {"corpus": text, "seed": config.seed, **aux, **config.transfer}
+    made = steps.do(
+        "transfer", of | given, lambda _: _transfer(source, plm["plm"], run / "transferred", given)
+    )
+    of = {"model": made["key"], "tokens": budget["tokens"], "english": config.english}
+    adapted = steps.do(
+        "adapt",
+        of | config.adapt,
+        lambda resume: _adapt(config, run, text, heldout, budget["tokens"], resume),
+    )
+    steps.do("evaluate", {"model": adapted["key"]}, lambda _: _evaluate(source, run, heldout))
+    steps.do("report", {"model": adapted["key"]}, lambda _: _report(run))
+
+
+def _split(config: RecipeConfig, folder: Path) -> dict[str, Any]:
+    folder.mkdir(exist_ok=True)
+    found = split_corpus(
+        config.corpus,
+        folder,
+        n_heldout=config.heldout_documents,
+        seed=config.seed,
+        is_english=config.language.lower() == "english",
+    )
+    return asdict(found) | {"said": str(found)}
+
+
+def _pretrain(
+    config: RecipeConfig, run: Path, text: str, heldout: str, resume: str
+) -> dict[str, Any]:
+    options = {"corpus": text, "heldout": heldout, "arch": config.arch, "seed": config.seed}
+    made = pretrain(run / "plm", resume=resume, **{**options, **config.pretrain})
+    return {"plm": str(made.directory), "reasons": made.reasons, "said": str(made)}
+
+
+def _vectors(config: RecipeConfig, out: Path, text: str) -> dict[str, Any]:
+    return {"said": str(vectors("train", corpus=text, out=out, seed=config.seed, force=True))}
+
+
+def _score(source: str, plm: str, config: RecipeConfig, aux: Mapping[str, Any]) -> dict[str, Any]:
+    found = score(source, plm, method=_METHODS, seed=config.seed, **aux)
+    said = " ".join(str(found).split()).removeprefix("Scores").strip("()")
+    return {"scores": [pair.to_json() for pair in found.pairs], "said": said}
+
+
+def _transfer(source: str, plm: str, out: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    made = transfer(source, plm, out, force=True, **options)
+    counts = {name: int(count) for name, count in made.counts.items()}
+    said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    return {"counts": counts, "said": said}
+
+
+def _adapt(
+    config: RecipeConfig, run: Path, text: str, heldout: str, n_tokens: int, resume: str
+) -> dict[str, Any]:
+    options: dict[str, Any] = {"data": text, "heldout": heldout}
+    options |= {"english": list(config.english)}
+    options |= {"tokens": n_tokens, "seed": config.seed, **config.adapt}
+    done = adapt(run / "transferred", run / "adapted", resume=resume, **options)
+    return {"bits_per_byte": done.bits_per_byte, "said": str(done)}
+
+
+def _evaluate(source: str, run: Path, heldout: str) -> dict[str, Any]:
+    models: list[str | Path] = [source, run / "transferred", run / "adapted"]
+    return {"said": str(evaluate(models, run / "evaluation", heldout=heldout))}
+
+
+def _report(run: Path) -> dict[str, Any]:
+    made = report([run / "adapted", run / "evaluation"], run / "report.html")
+    return {"warnings": made.warnings, "said": str(made.file)}

@@ -1,0 +1,154 @@
+"""A whole recipe on tiny models: what it leaves, what is done again, and what a plan says."""
+
+import gc
+import json
+import os
+
+import pytest
+import yaml
+from transformers import AutoModelForCausalLM
+
+from adapt_models import read_model
+from recipes.test_corpus import sentences
+from saltlm.errors import ConfigError, OutputError
+from saltlm.pretraining.sizes import SIZES, Size
+from saltlm.recipes import plan as planning
+from saltlm.recipes import recipe as recipes
+from saltlm.recipes.config import RecipeConfig, read_seconds
+from saltlm.recipes.plan import tokens_of
+from saltlm.recipes.recipe import recipe
+from tiny_pairs import write_pair
+
+SHORT = {"sequence_length": 16, "batch_tokens": 64, "save_every": 2, "dtype": "float32"}
+
+
+@pytest.fixture
+def given(tmp_path, tokenizers_by_family, monkeypatch):
+    """Options of a recipe of seconds."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+    monkeypatch.setattr(gc, "collect", lambda: 0)
+    monkeypatch.setattr("saltlm.evaluation.generation.N_NEW", 2)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setitem(SIZES, "mini", Size("mini", 16, 2, 2, 64, 1e-2))
+    monkeypatch.chdir(tmp_path)
+    source, plm = write_pair(tmp_path, tokenizers_by_family)
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(sentences(120)))
+    return {
+        "corpus": [str(text)],
+        "source": str(source),
+        "plm": str(plm),
+        "budget": "200",
+        "heldout_documents": 3,
+        "pretrain": {"steps": 2, "arch": "gpt", **SHORT},
+        "transfer": {"method": "mean"},
+        "adapt": SHORT,
+    }
+
+
+def stamps(run):
+    return {file.stem: file.stat().st_mtime_ns for file in (run / "steps").glob("*.json")}
+
+
+def test_a_recipe_is_done_once_and_again_from_its_file(given, tmp_path, monkeypatch):
+    run = tmp_path / "recipe-german"
+    found = recipe("german", **given)
+    assert (
+        found.directory == run.relative_to(tmp_path) / "adapted"
+        or found.directory == run / "adapted"
+    )
+    AutoModelForCausalLM.from_pretrained(found.directory)
+    steps = ["corpus", "budget", "score", "transfer", "adapt", "evaluate", "report"]
+    assert [*found.steps] == steps
+    assert "<html" in (run / "report.html").read_text()
+    assert found.steps["corpus"]["n_heldout"] == 3
+    assert found.steps["adapt"]["bits_per_byte"].keys() == {"target"}
+    assert "transfer: " in str(found)
+
+    before, weights = stamps(run), read_model(run / "adapted")
+    recipe(config=run / "recipe.yaml")
+    assert stamps(run) == before
+
+    values = yaml.safe_load((run / "recipe.yaml").read_text())
+    values["budget"] = "260"
+    (run / "edited.yaml").write_text(yaml.safe_dump(values))
+    monkeypatch.setattr(recipes, "evaluate", lambda *_, **__: "measured again")
+    recipe(config=run / "edited.yaml")
+    changed = {name for name, time in stamps(run).items() if time != before[name]}
+    assert changed == {"budget", "adapt", "evaluate", "report"}
+    assert read_model(run / "adapted") != weights
+
+
+def test_a_killed_step_goes_on_and_those_before_it_stay(given, monkeypatch, tmp_path):
+    out = tmp_path / "run"
+    given |= {"plm": None}
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recipes, "adapt", killed)
+        with pytest.raises(KeyboardInterrupt):
+            recipe("german", out=out, **given)
+    before = stamps(out)
+    assert "result" not in json.loads((out / "steps" / "adapt.json").read_text())
+    assert json.loads((out / "steps" / "pretrain.json").read_text())["result"]["reasons"]
+    resumed = []
+    with monkeypatch.context() as patch:
+        patch.setattr(recipes, "adapt", lambda *_, resume, **__: resumed.append(resume) or 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            recipe("german", out=out, **given)
+        with pytest.raises(ZeroDivisionError):
+            recipe("german", out=out, **given | {"budget": "300"})
+    assert resumed == ["auto", "never"]
+    after = stamps(out)
+    assert all(after[name] == before[name] for name in ("corpus", "pretrain", "transfer"))
+
+
+def test_a_plan_makes_nothing(given, tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "_speed", lambda: 1e9)
+    planned = recipe("german", plan=True, **given | {"plm": None, "vectors": True, "budget": "2h"})
+    names = [step.name for step in planned.steps]
+    wanted = ["corpus", "pretrain", "vectors", "score", "transfer", "adapt", "evaluate"]
+    assert names == wanted
+    assert not (tmp_path / "recipe-german").exists()
+    n_source = sum(
+        p.numel() for p in AutoModelForCausalLM.from_pretrained(given["source"]).parameters()
+    )
+    assert planned.n_tokens == round(7200 * 0.3e9 / (6 * n_source))
+    adapt = next(step for step in planned.steps if step.name == "adapt")
+    assert adapt.seconds == pytest.approx(7200 + 60, rel=1e-3)
+    assert str(planned).startswith("RecipePlan(about 2.")
+
+
+def test_budgets():
+    assert [read_seconds(text) for text in ("90s", "90min", "1.5h", "20M")] == [
+        90,
+        5400,
+        5400,
+        None,
+    ]
+    assert tokens_of("20M", 5.0) == 20_000_000
+    assert tokens_of("1h", 500.0) == 1_800_000
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"language": "two words"}, "the language is 'two words'; name it in one word"),
+        ({"corpus": []}, "there is no text of the language; give --corpus FILE"),
+        ({"source": None}, "there is no LLM to give the language to; give --source SOURCE"),
+        ({"budget": "soon"}, "the budget is 'soon'; write tokens"),
+    ],
+)
+def test_options_that_do_not_fit(given, more, message):
+    with pytest.raises(ConfigError, match=message):
+        recipe(**{"language": "german", **given, **more})
+
+
+def test_a_place_that_is_something_else(given, tmp_path):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    with pytest.raises(OutputError, match="taken exists and is not a run of saltlm recipe"):
+        recipe("german", out=tmp_path / "taken", **given)
+    assert RecipeConfig.model_fields["budget"].default == "1M"
