@@ -7,6 +7,7 @@ python benchmarks/census.py --only qwen3_vl --only mllama
 import argparse
 import gc
 import importlib.metadata
+import itertools
 import json
 import logging
 import re
@@ -21,6 +22,7 @@ from typing import Any
 
 import torch
 import transformers as hf
+from tokenizers import Tokenizer
 from transformers.models.auto import modeling_auto
 
 import saltlm
@@ -41,6 +43,8 @@ SIZES: list[tuple[str, int]] = [
     (r".*linear_num_(key|value)_heads", HEADS),
     (r".*(n_heads?|num_heads?|attention_heads|num_.*_heads|mamba_n_heads)", HEADS),
     (r".*(rope_head_dim|rotary_dim)", 4),
+    (r"qk_head_dim", 12),
+    (r".*n_groups", 1),
     (r".*(head_dim|v_head_dim|head_size|d_kv|key_head_dim|attention_head_dim)", HIDDEN // HEADS),
     (r".*(intermediate_size|ffn_dim|ffn_hidden_size|d_ff|inner_dim|n_inner|mlp_dim|ffn_size)", 48),
     (r".*(q_lora_rank|kv_lora_rank|lora_rank|o_lora_rank|dt_rank|low_rank.*|.*_lora)", 8),
@@ -63,7 +67,7 @@ SIZES: list[tuple[str, int]] = [
     (r".*(temporal_patch_size)", 2),
 ]
 ID = re.compile(r".*token_(id|ids|index|indices)$|.*(im|image|video|audio)_.*_id$")
-SPECIALS = 24  # the source's tokenizer has so many special tokens, from id 1 on
+SPECIALS = 24  # of the source's tokenizer, for settings that name tokens
 
 
 def small(values: dict[str, Any], rows: int, main: int, free: Iterator[int]) -> dict[str, Any]:
@@ -89,6 +93,8 @@ def small(values: dict[str, Any], rows: int, main: int, free: Iterator[int]) -> 
             }
         elif isinstance(value, dict):
             found[key] = small(value, rows, main, free)
+        elif key == "mrope_section" and value:
+            found[key] = [2, 1, 1]
         elif isinstance(value, list) and layers > 3 and len(value) == layers:
             found[key] = [resized(key, value[i], rows, main, free) for i in kept]
         elif isinstance(value, list) and ID.fullmatch(key):
@@ -141,6 +147,8 @@ TWEAKS: dict[str, dict[str, Any]] = {
     "reformer": {"axial_pos_embds_dim": [8, 24], "axial_pos_shape": [4, 32]},
     "glm5_next": {"text_config.num_key_value_heads": 4},
     "granite4_vision": {"deepstack_layer_map": [[0, 0]]},
+    "emu3": {"vocabulary_map": {"<image>": 0}},
+    "chameleon": {"vocabulary_map": {"<image>": 0}},
     "blt": {"encoder_hash_byte_group_vocab": 300},
     "qwen4_exp_text": {
         "indexer_n_heads": 2,
@@ -150,7 +158,7 @@ TWEAKS: dict[str, dict[str, Any]] = {
         "indexer_compress_ratio": 4,
         "ple_layer_ids": [1],
         "ngram_vocab_size_base": 500,
-        "eos_token_id": 1,
+        "eos_token_id": 0,
     },
     "gemma4_assistant": {"text_config.hidden_size_per_layer_input": 0},
     "molmo2": {"adapter_config.vision_feature_layer": [1, 0]},
@@ -171,13 +179,14 @@ def classes() -> dict[str, type[hf.PreTrainedModel]]:
     return dict(sorted(found.items()))
 
 
-def tiny(cls: Any, rows: int, *, tied: bool) -> hf.PreTrainedModel:
-    """Return a small random model of a class."""
+def tiny(cls: Any, tokenizer: Tokenizer, *, tied: bool) -> hf.PreTrainedModel:
+    """Return a small random model of a class, for the tokens of a tokenizer."""
+    rows = tokenizer.get_vocab_size()
     config_class = cls.config_class
     default = config_class()
     values = default.to_dict()
     main = getattr(default.get_text_config(), "vocab_size", rows)
-    free = iter(1 + i % SPECIALS for i in range(10**6))
+    free = itertools.cycle(range(rows - SPECIALS, rows))
     values = small(values, rows, main, free)
     for key in ("model_type", "transformers_version", "architectures", "dtype"):
         values.pop(key, None)
@@ -209,10 +218,10 @@ def tiny(cls: Any, rows: int, *, tied: bool) -> hf.PreTrainedModel:
     return model
 
 
-def write_parents(work: Path) -> int:
-    """Write the tokenizer of every source, and the PLM; return the source's number of tokens."""
+def write_parents(work: Path) -> Tokenizer:
+    """Write the tokenizer of every source, and the PLM; return the former."""
     tokenizer = conftest.train_bytelevel()
-    tokenizer.add_special_tokens([f"<special_{i}>" for i in range(SPECIALS - 2)])
+    tokenizer.add_special_tokens([f"<special_{i}>" for i in range(SPECIALS)])
     (work / "tokenizer").mkdir(parents=True)
     tokenizer.save(str(work / "tokenizer/tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>"}
@@ -224,10 +233,10 @@ def write_parents(work: Path) -> int:
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]"}
     settings |= {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"}
     (work / "plm/tokenizer_config.json").write_text(json.dumps(settings))
-    return int(tokenizer.get_vocab_size())
+    return tokenizer
 
 
-def one(cls: Any, mode: str, work: Path, rows: int, *, tied: bool) -> dict[str, Any]:
+def one(cls: Any, mode: str, work: Path, tokenizer: Tokenizer, *, tied: bool) -> dict[str, Any]:
     """Return what came of one class: not built, refused, proved, not proved, or an error."""
     done: dict[str, Any] = {"class": cls.__name__, "mode": mode, "tied": tied}
     source, out = work / "source", work / "out"
@@ -236,7 +245,7 @@ def one(cls: Any, mode: str, work: Path, rows: int, *, tied: bool) -> dict[str, 
     signal.alarm(SECONDS)
     try:
         try:
-            tiny(cls, rows, tied=tied).save_pretrained(source)
+            tiny(cls, tokenizer, tied=tied).save_pretrained(source)
         except Exception as error:
             return done | {"outcome": "not built", "why": why(error)}
         for file in (work / "tokenizer").iterdir():
@@ -283,7 +292,7 @@ def main() -> None:
     known = {(r["class"], r["mode"], r["tied"]) for r in results}
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        rows = write_parents(work)
+        tokenizer = write_parents(work)
         (work / "text.txt").write_text("\n".join(conftest.CORPUS))
         for case in options.cases.split(","):
             mode, _, tied = case.partition("-")
@@ -291,7 +300,7 @@ def main() -> None:
                 is_wanted = not options.only or any(part in name for part in options.only)
                 if not is_wanted or (name, mode, tied == "tied") in known:
                     continue
-                results.append(one(cls, mode, work, rows, tied=tied == "tied"))
+                results.append(one(cls, mode, work, tokenizer, tied=tied == "tied"))
                 print(json.dumps(results[-1]), flush=True)
                 if options.out:
                     write(options.out, results)

@@ -401,7 +401,42 @@ def other_clients():
     return table(heading, rows)
 
 
+OUTCOMES = ("proved", "not proved", "refused", "not built", "error")
+
+
+def census():
+    """How many classes of transformers came to what, by mode."""
+    found, rows = read("census.json"), []
+    cases = dict.fromkeys((r["mode"], r["tied"]) for r in found["results"])
+    for mode, tied in cases:
+        done = [r for r in found["results"] if (r["mode"], r["tied"]) == (mode, tied)]
+        counts = [sum(r["outcome"] == outcome for r in done) for outcome in OUTCOMES]
+        logits = max((r["logits"] for r in done if r["outcome"] == "proved"), default=0)
+        faults = sum(bool(r.get("check")) for r in done)
+        name = f"{mode}, {'tied' if tied else 'untied'}"
+        rows.append([name, f"{len(done)} of {found['classes']}", *counts, f"{logits:.1g}", faults])
+    heading = ["mode, flag", "classes run", *OUTCOMES, "logits within", "`check` fails"]
+    return table(heading, rows)
+
+
+def _cell(text):
+    return text.replace("/source ", "SOURCE ").replace("|", "\\|")[:160]
+
+
+def census_failures():
+    """Every class that was not proved, or that `check` found fault with, and why."""
+    rows = []
+    for r in read("census.json")["results"]:
+        why = r["why"] if r["outcome"] != "proved" else "; ".join(r["check"])
+        if why:
+            said = f"{r['mode']}, {'tied' if r['tied'] else 'untied'}"
+            rows.append([r["class"], said, r["outcome"], _cell(why)])
+    return table(["class", "mode, flag", "outcome", "why"], sorted(rows))
+
+
 TABLES = {
+    "census": census,
+    "census failures": census_failures,
     "other clients": other_clients,
     "vocabularies": vocabularies,
     "cuts": cuts,

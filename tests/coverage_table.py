@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from models import test_gguf
+from models import test_gguf, test_quantised_tables
 from tokenizer import test_load, test_sentencepiece
-from vocabulary_transfer import test_architectures, test_parents
+from vocabulary_transfer import test_architectures, test_layouts, test_parents
 from vocabulary_transfer import test_vocabulary_choices as choices
 
 FAMILIES = {
@@ -49,12 +49,28 @@ def coverage() -> str:
                 ),
             ),
             "",
+            "## Layouts of sources",
+            "",
+            "Sources with more than an embedding and a head; a run beside the source proves each.",
+            "A benchmark tries every class of transformers: [census.md](census.md).",
+            "",
+            *table(["what", "source", "mode"], layouts()),
+            "",
             "## Other vocabularies, files and PLMs",
             "",
             *table(["what", "source", "PLM", "result"], others()),
             "",
         ]
     )
+
+
+def layouts() -> Iterable[list[str]]:
+    (mark,) = test_layouts.test_a_layout.pytestmark
+    for name, change, mode in mark.args[1]:
+        yield [says(change), name, mode]
+    (mark,) = test_quantised_tables.test_numbers_are_those_of_the_format.pytestmark
+    decoded = "Embedding or head quantised: " + "; ".join(mark.args[1])
+    yield [decoded, "Llama", "any"]
 
 
 def others() -> Iterable[list[str]]:

@@ -190,6 +190,19 @@ def qwen2_vl(rows: int, **ids: Any) -> hf.PreTrainedModel:
     return _distinct(hf.Qwen2VLForConditionalGeneration(config))
 
 
+def qwen3_vl(rows: int, **ids: Any) -> hf.PreTrainedModel:
+    """Another one, whose images also go into the first layers."""
+    text = GROUPED | {"vocab_size": rows, "rope_parameters": ROPE | {"mrope_section": [1, 1, 2]}}
+    vision = {"depth": 1, "hidden_size": HIDDEN, "num_heads": 2, "intermediate_size": 24}
+    vision |= {"out_hidden_size": HIDDEN, "patch_size": 14, "num_position_embeddings": 16}
+    special = {f"{name}_token_id": ids["bos_token_id"] for name in ("image", "video")}
+    special |= {f"vision_{end}_token_id": ids["eos_token_id"] for end in ("start", "end")}
+    config = hf.Qwen3VLConfig(
+        text_config=text | ids, vision_config=vision | {"deepstack_visual_indexes": [0]}, **special
+    )
+    return _distinct(hf.Qwen3VLForConditionalGeneration(config))
+
+
 LAYOUTS: dict[str, Maker] = {
     "Qwen4-Exp": maker("Qwen4ExpForCausalLM", "Qwen4ExpTextConfig", **QWEN4),
     "Gemma 3n": maker("Gemma3nForCausalLM", "Gemma3nTextConfig", **GROUPED, **PER_LAYER),
@@ -202,5 +215,6 @@ LAYOUTS: dict[str, Maker] = {
         cross_attention_layers=[],
     ),
     "Qwen2-VL": qwen2_vl,
+    "Qwen3-VL": qwen3_vl,
 }
 """Sources whose vocabulary is in more than an embedding and a head."""

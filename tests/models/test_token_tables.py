@@ -313,6 +313,13 @@ def test_rows_that_the_head_lacks_are_surplus(tmp_path):
     assert torch.equal(tables.embedding, model.get_input_embeddings().weight)
 
 
+def test_a_table_in_parts_is_refused(llama):
+    edit(llama, embed_tokens__weight=torch.zeros(V // 2, 16))  # Molmo 2 has two
+    expected = r"stored in parts, embed_tokens\.weight and model\.embed_tokens\.weight"
+    with pytest.raises(CheckpointError, match=expected):
+        read(llama)
+
+
 def test_a_layer_as_wide_as_the_vocabulary_hides_nothing(tmp_path):
     """What the class builds decides, not equal numbers."""
     wide = SMALL | {"hidden_size": V, "intermediate_size": V}

@@ -22,7 +22,7 @@ def moved(result):
 
 
 def with_two_tables(source):
-    """One client drops the head of such a checkpoint without a word."""
+    """The flag says tied, the file holds two tables."""
     file = source / "model.safetensors"
     tensors = load_file(file)
     head = tensors["model.embed_tokens.weight"].flip(0).contiguous()
@@ -30,7 +30,7 @@ def with_two_tables(source):
 
 
 def with_further_tokens(source):
-    """DeepSeek-V3, GLM-4.5: a layer that transformers leaves out, with tables of its own."""
+    """A layer that transformers leaves out, with tables of its own (DeepSeek-V3, GLM-4.5)."""
     file = source / "model.safetensors"
     tensors = load_file(file)
     table = tensors["model.embed_tokens.weight"]
@@ -39,17 +39,17 @@ def with_further_tokens(source):
     save_file(tensors | extra, file, {"format": "pt"})
 
 
-def no_change(source):
-    """As it is."""
+def as_it_is(source):
+    """What the class builds: rows for every layer, surplus rows, ids of images."""
 
 
 @pytest.mark.parametrize(
     ("name", "change", "mode"),
     [
-        ("Gemma 3n", no_change, "replace"),
-        ("Llama 3.2 Vision", no_change, "replace"),
-        ("Llama 3.2 Vision", no_change, "extend"),
-        ("Qwen2-VL", no_change, "replace"),
+        ("Gemma 3n", as_it_is, "replace"),
+        ("Llama 3.2 Vision", as_it_is, "replace"),
+        ("Llama 3.2 Vision", as_it_is, "extend"),
+        ("Qwen2-VL", as_it_is, "replace"),
         ("Llama", with_further_tokens, "replace"),
         ("SmolLM2", with_two_tables, "replace"),
     ],
@@ -88,6 +88,45 @@ def test_a_layout(name, change, mode, tokenizers_by_family, tmp_path):
         tokenizer = result.tokenizer
         assert config.image_token_id == tokenizer.token_to_id("<|im_start|>")
         assert config.vision_end_token_id == tokenizer.token_to_id("<|im_end|>")
+
+
+SQUARE = {"pixel_values": torch.linspace(-1, 1, 3 * 28 * 28).reshape(1, 3, 28, 28)}
+PATCHES = {
+    "pixel_values": torch.linspace(-1, 1, 4 * 1176).reshape(4, 1176),
+    "image_grid_thw": torch.tensor([[1, 2, 2]]),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "size", "settings"),
+    [
+        ("Qwen3-VL", PATCHES, 1, {}),
+        ("LLaVA", SQUARE, 4, {"image_token_id": 1}),
+        ("Gemma 3 with vision", SQUARE, 4, {"image_token_id": 1}),
+    ],
+)
+def test_an_image_gives_the_logits_that_it_gave(
+    name, image, size, settings, tokenizers_by_family, tmp_path
+):
+    source, plm = write_pair(tmp_path, tokenizers_by_family, name, **settings)
+    result = transfer(source, plm, tmp_path / "out", prove=False)
+    place, before = moved(result)
+    logits = []
+    for directory, ids in ((source, before), (tmp_path / "out", place)):
+        config = AutoConfig.from_pretrained(directory)
+        marker = getattr(config, "image_token_id", None)
+        text = torch.cat([ids[300:304], torch.full((size,), marker), ids[310:314]]).unsqueeze(0)
+        model = loader_of(config).from_pretrained(directory).eval()
+        types = (text == marker).long()
+        more = {"mm_token_type_ids" if name.startswith("Q") else "token_type_ids": types}
+        more = {} if name == "LLaVA" else more
+        with torch.inference_mode():
+            seen = model(input_ids=text, **image, **more).logits
+            unseen = model(input_ids=ids[300:312].unsqueeze(0)).logits
+        assert seen.shape[1] == 8 + size
+        assert not torch.allclose(seen[0, -1], unseen[0, 7])
+        logits.append(seen[0][:, ids])
+    torch.testing.assert_close(*logits, rtol=1e-5, atol=1e-5)
 
 
 def test_quantised_tables_are_whole_in_the_new_model(tokenizers_by_family, tmp_path):

@@ -69,6 +69,13 @@ def names_by_class(checkpoint: Checkpoint, config: PreTrainedConfig) -> TableNam
             _put_by_words(names, entry, sizes, width)
         elif place in built.grows:
             grown = built.grows[place]
+            parts = [name for name, other in places.items() if other == place]
+            if len(parts) > 1 and entry.shape != grown.shape:
+                raise CheckpointError(
+                    f"{checkpoint.directory} cannot be the SOURCE: one of its tables is stored in"
+                    f" parts, {' and '.join(sorted(parts)[:3])}",
+                    "use a model whose embedding and head are whole tensors",
+                )
             if entry.shape not in (grown.shape, (1, *grown.shape)):
                 raise CheckpointError(
                     f"{entry.name} of {checkpoint.directory} has shape {list(entry.shape)}, but its"

@@ -118,10 +118,11 @@ def _run(
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(0)
         try:
-            logits = model(ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
+            mask = torch.ones_like(ids)
+            logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
         except TypeError:  # some classes take nothing but ids
             received.clear()
-            logits = model(ids).logits
+            logits = model(input_ids=ids).logits
     states = received[0].reshape(len(text), -1) if len(received) == 1 else None
     return _Run(states, logits[0][:, columns].clone())
 
