@@ -5,17 +5,34 @@ EXTRAS := adapt,eval,fasttext,gguf,lora,plot,sentencepiece,text
 LOWEST_TORCH ?= $(shell sed -n 's/^torch==//p' constraints-lowest.txt)
 export HF_HUB_OFFLINE := 1
 
-.PHONY: setup test check test-lowest build smoke demo bench docs clean
+BY_HASH := --quiet --require-hashes --no-deps --no-build-isolation --requirement
+UV ?= uv
+LOCK := $(UV) pip compile --universal --generate-hashes --python-version 3.10 --no-header --no-annotate
+
+.PHONY: setup test check test-lowest build smoke sbom lock demo bench docs clean
 
 setup: .venv/ready
 
-# torch comes first and by its version, so that nothing else chooses another build of it.
-.venv/ready: pyproject.toml constraints.txt
+# What builds packages, pip among it; then all that is locked; then torch by its version, since every
+# index has builds of its own; and last saltlm, for which nothing may be missing by then.
+.venv/ready: pyproject.toml constraints.txt requirements.lock .ci/tools.lock
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install $(BY_HASH) .ci/tools.lock
+	$(BIN)/python -m pip install $(BY_HASH) requirements.lock
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt 'torch==2.13.0'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	$(BIN)/python -m pip install --quiet --no-index --no-build-isolation --editable . --group dev
 	touch $@
+
+# After a change of constraints.txt, with uv at hand and the network.
+lock:
+	sed '/^torch==/d; /^#/d' constraints.txt | $(LOCK) --no-deps --output-file requirements.lock -
+	printf '%s\n' pip==26.3 setuptools wheel hatchling editables | \
+		$(LOCK) --constraint requirements.lock --output-file .ci/tools.lock -
+
+# What is installed is what is locked; dist/sbom.json says what that is, in CycloneDX.
+sbom: .venv/ready
+	mkdir -p dist
+	$(BIN)/python .ci/sbom.py dist/sbom.json
 
 check: .venv/ready
 	$(BIN)/ruff check .
@@ -28,7 +45,7 @@ test: check
 # The lowest versions that pyproject.toml promises, with the newest of what those ask for.
 .venv-lowest/ready: pyproject.toml constraints.txt constraints-lowest.txt
 	$(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	.venv-lowest/bin/python -m pip install $(BY_HASH) .ci/tools.lock
 	sed '/^torch==/d' constraints-lowest.txt > .venv-lowest/constraints.txt
 	.venv-lowest/bin/python -m pip install --quiet --constraint .venv-lowest/constraints.txt \
 		'torch==$(LOWEST_TORCH)' --editable '.[$(EXTRAS)]'
@@ -48,6 +65,7 @@ build: .venv/ready
 smoke: build
 	rm -rf .venv-smoke
 	$(PYTHON) -m venv .venv-smoke
+	.venv-smoke/bin/python -m pip install $(BY_HASH) .ci/tools.lock
 	.venv-smoke/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
 	cd / && $(CURDIR)/.venv-smoke/bin/python $(CURDIR)/.ci/smoke.py
 	rm -rf .venv-smoke
