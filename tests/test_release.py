@@ -5,6 +5,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -51,6 +52,38 @@ def test_what_workflows_run_is_there():
             assert target in targets
         for script in re.findall(r"\.ci/[\w.]+", " ".join(runs)):
             assert (ROOT / script).is_file()
+
+
+def pins(name):
+    """Return name and version of each line, the marker aside."""
+    lines = re.findall(r"^([\w.-]+)==([^;\s]+)", text_of(name), re.MULTILINE)
+    return {(re.sub(r"[-_.]+", "-", package).lower(), version) for package, version in lines}
+
+
+def test_the_lock_is_of_the_constraints():
+    locked, tools = pins("requirements.lock"), pins(".ci/tools.lock")
+    assert locked == {pin for pin in pins("constraints.txt") if pin[0] != "torch"}
+    assert {name for name, _ in tools} >= {"pip", "setuptools", "wheel", "hatchling", "editables"}
+    assert {pin for pin in tools if pin[0] in dict(locked)} <= locked
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", ".ci/tools.lock"])
+def test_every_pin_has_a_hash(name):
+    assert not re.search(r"==[^\\]*$", text_of(name), re.MULTILINE)
+    assert not re.search(r"\\\n(?!    --hash=sha256:[0-9a-f]{64})", text_of(name))
+
+
+def test_what_is_installed_past_the_lock_is_named():
+    sbom = runpy.run_path(str(ROOT / ".ci" / "sbom.py"))
+    lock = sbom["locked"]()
+    assert lock["pyyaml"]["6.0.3"]
+    one = SimpleNamespace(version="6.0.3", metadata={"License": "MIT"})
+    others = [SimpleNamespace(name=name, version="1") for name in ("torch", "nvidia-nccl-cu12")]
+    locked, past = (SimpleNamespace(name=name, **vars(one)) for name in ("PyYAML", "left_pad"))
+    assert sbom["strangers"]([locked, past, *others], lock) == ["left_pad 6.0.3"]
+    made = sbom["component"](locked, ["ab"])
+    assert made["purl"] == "pkg:pypi/pyyaml@6.0.3"
+    assert made["licenses"] == [{"license": {"name": "MIT"}}]
 
 
 def test_ci_runs_the_test_command_of_the_readme():

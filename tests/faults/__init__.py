@@ -1,0 +1,1 @@
+"""Kills and damage, in children that are forked; see docs/reliability.md."""

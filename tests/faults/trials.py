@@ -1,0 +1,248 @@
+"""saltlm's command line in a child of its own: killed at a chosen change, short of disk or memory.
+
+Children are forked from a process that has imported everything and has used no thread, so that one
+takes less than a second and is a real process all the same.
+"""
+
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CHANGES = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link"}
+LOADED = (
+    *(
+        "torch",
+        "transformers.models.llama.modeling_llama",
+        "transformers.models.bert.modeling_bert",
+    ),
+    *("saltlm.cli.transfer", "saltlm.cli.adapt", "saltlm.cli.compare", "saltlm.cli.evaluate"),
+    *("saltlm.cli.render", "saltlm.vocabulary_transfer.transfer", "saltlm.adaptation.adapt"),
+    *("saltlm.comparison.compare", "saltlm.evaluation.evaluate", "saltlm.inspection.check"),
+    *("saltlm.inspection.explain", "saltlm.inspection.pair", "saltlm.auxiliary.vectors"),
+)
+_HANG, _BROKEN = 97, 98
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended.
+
+    Attributes:
+        code: its exit status; minus the signal that killed it.
+        seconds: by the clock.
+        out: what it wrote to stdout.
+        err: likewise stderr.
+        n_changes: of files that Python made, as far as it got.
+        is_hung: it was stopped after its time.
+    """
+
+    code: int
+    seconds: float
+    out: str
+    err: str
+    n_changes: int
+    is_hung: bool
+
+    @property
+    def has_traceback(self) -> bool:
+        """Whether the user saw a traceback, or was told of a mistake of saltlm's."""
+        return "Traceback (most" in self.err or "this should not happen" in self.err
+
+    @property
+    def error(self) -> str:
+        """The message of an error in one line."""
+        lines = [line for line in self.err.splitlines() if line.startswith(("error: ", "hint: "))]
+        return " / ".join(lines)[:400]
+
+
+def preload() -> None:
+    """Import what commands import, so that a fork has it."""
+    for name in LOADED:
+        importlib.import_module(name)
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def trial(
+    *arguments: object,
+    kill_at: int | None = None,
+    memory: int | None = None,
+    file_size: int | None = None,
+    seconds: float = 60,
+    environment: dict[str, str] | None = None,
+) -> Outcome:
+    """Run a command.
+
+    Args:
+        *arguments: of ``saltlm``.
+        kill_at: SIGKILL before this change of a file, counted from 1.
+        memory: bytes of address space beyond what the fork begins with.
+        file_size: bytes of the largest file that can be written.
+        seconds: of processor time, after which it counts as hung.
+        environment: more variables.
+    """
+    with tempfile.TemporaryDirectory(prefix="saltlm-trial-") as folder:
+        places = [Path(folder, name) for name in ("out", "err", "changes")]
+        begun = time.monotonic()
+        child = start(
+            [str(one) for one in arguments],
+            places,
+            kill_at=kill_at,
+            memory=memory,
+            file_size=file_size,
+            environment=environment,
+        )
+        is_hung = not _ends(child, seconds)
+        if is_hung:
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0) if is_hung else (0, _ENDED.pop(child))
+        out, err = (place.read_text(encoding="utf-8", errors="replace") for place in places[:2])
+        return Outcome(
+            code=os.waitstatus_to_exitcode(status),
+            seconds=time.monotonic() - begun,
+            out=out,
+            err=err,
+            n_changes=places[2].stat().st_size,
+            is_hung=is_hung,
+        )
+
+
+_ENDED: dict[int, int] = {}
+
+
+def _ends(child: int, seconds: float) -> bool:
+    """Wait for a child; False if it takes more than its time, or five times that by the clock."""
+    begun = time.monotonic()
+    while time.monotonic() - begun < 5 * seconds:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            _ENDED[child] = status
+            return True
+        time.sleep(0.02)
+        if Path("/proc").is_dir():
+            fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+            if (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") > seconds:
+                return False
+    return False
+
+
+def start(
+    arguments: Sequence[str],
+    places: Sequence[Path],
+    *,
+    kill_at: int | None = None,
+    memory: int | None = None,
+    file_size: int | None = None,
+    environment: dict[str, str] | None = None,
+) -> int:
+    """Fork a command; its streams and a byte for each change go into the three places."""
+    sys.stdout.flush()
+    for place in places:
+        place.touch()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some Pythons warn of forks
+        child = os.fork()
+    if child:
+        return child
+    code = _BROKEN
+    try:
+        os.environ.update({"TQDM_DISABLE": "1", **(environment or {})})
+        for number, place in enumerate(places[:2], 1):
+            os.dup2(os.open(place, os.O_WRONLY), number)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w") for number in (1, 2))
+        _count_changes(os.open(places[2], os.O_WRONLY | os.O_APPEND), kill_at)
+        _limit(memory, file_size)
+        code = _run(arguments)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    import logging
+
+    from saltlm.cli.main import main
+
+    logging.root.handlers = []
+    try:
+        main(list(arguments))
+    except SystemExit as exit:
+        return exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+    return 0
+
+
+def _limit(memory: int | None, file_size: int | None) -> None:
+    if memory is not None:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * os.sysconf("SC_PAGE_SIZE") + memory
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    if file_size is not None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+
+
+def _count_changes(counter: int, kill_at: int | None) -> None:
+    """Write a byte for each change of a file, and die before the one that is chosen."""
+    n = 0
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal n
+        if event not in CHANGES or str(arguments[0]).startswith("/proc"):
+            return
+        if event == "open":
+            writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+            if not (arguments[2] or 0) & writes:
+                return
+        n += 1
+        if n == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.write(counter, b".")
+
+    sys.addaudithook(hook)
+
+
+PASSING = ("second", "peak_memory", "environment", "speed", "per_second", "threads")
+
+
+def lasting(value: Any) -> Any:
+    """Return JSON without what differs between two runs of the same: times, memory, speed."""
+    if isinstance(value, dict):
+        return {
+            key: lasting(item)
+            for key, item in value.items()
+            if not any(word in key for word in PASSING)
+        }
+    return [lasting(item) for item in value] if isinstance(value, list) else value
+
+
+def outcome_of(out: Path) -> dict[str, object]:
+    """Return what a command has made: of JSON what lasts, of other files the bytes."""
+    found: dict[str, object] = {}
+    for file in sorted(path for path in out.rglob("*") if path.is_file()):
+        name = str(file.relative_to(out))
+        if file.suffix == ".json":
+            found[name] = lasting(json.loads(file.read_text(encoding="utf-8")))
+        elif file.suffix == ".jsonl":
+            lines = file.read_text(encoding="utf-8").splitlines()
+            found[name] = [lasting(json.loads(line)) for line in lines]
+        elif file.name not in {"lock", "evaluation.md"}:
+            found[name] = file.read_bytes()
+    return found
