@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from saltlm.comparison.curves import convergence_rows
 from saltlm.comparison.results import ENGLISH, TARGET, Comparison, TextMeasurement
+from saltlm.files.markdown import as_markdown
 
 
 def comparison_rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
@@ -31,7 +32,7 @@ def comparison_rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
 def comparison_markdown(comparison: Comparison) -> str:
     """Return the comparison as a Markdown table."""
     title = f"{comparison.source} with {comparison.plm}; {comparison.auxiliary}"
-    parts = ["# Comparison", title, _table(comparison_rows(comparison))]
+    parts = ["# Comparison", as_markdown(title), _table(comparison_rows(comparison))]
     if comparison.curves:
         what = "Bits per byte after the adaptation, and the tokens (text, time) to reach a value:"
         parts += ["## Adapted", what, _table(convergence_rows(comparison))]
@@ -39,8 +40,8 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 
 def _table(rows: Iterator[tuple[str, ...]]) -> str:
-    heading, *lines = rows
-    rule = ("---",) * len(heading)
+    heading, *lines = ([as_markdown(cell) for cell in row] for row in rows)
+    rule = ["---"] * len(heading)
     return "\n".join("| " + " | ".join(row) + " |" for row in (heading, rule, *lines))
 
 

@@ -22,6 +22,7 @@ from saltlm.comparison.score import score
 from saltlm.errors import OutputError
 from saltlm.evaluation.evaluate import evaluate
 from saltlm.files.atomic import disk_errors, replace_text
+from saltlm.files.json_object import parse_json, read_text
 from saltlm.files.source import fingerprint
 from saltlm.inspection.report.report import report
 from saltlm.pretraining.pretrain import pretrain
@@ -120,8 +121,8 @@ class _Steps:
         file = self.run / "steps" / f"{name}.json"
         key = hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
         recorded: dict[str, Any] = {}
-        with suppress(OSError, ValueError):
-            recorded = json.loads(file.read_text(encoding="utf-8"))
+        with suppress(OSError, ValueError, TypeError):
+            recorded = dict(parse_json(read_text(file)))
         is_same = recorded.get("key") == key
         if not (is_same and "result" in recorded):
             logger.info("saltlm recipe: %s", name)

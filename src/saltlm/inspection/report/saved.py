@@ -3,14 +3,13 @@
 The report reads the files alone: their layouts are numbered, and no stage is imported here.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from saltlm.errors import CheckpointError
-from saltlm.files.json_object import read_json
+from saltlm.files.json_object import parse_json, read_json
 from saltlm.record.manifest import FOLDER, Manifest, read_manifest
 from saltlm.version import __version__
 
@@ -134,6 +133,6 @@ def _lines(file: Path) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
     try:
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
+        return [parse_json(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
     except ValueError as error:
         raise CheckpointError(f"{file} is damaged: {error}", "look at the line named") from error

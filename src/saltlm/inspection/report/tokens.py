@@ -1,7 +1,6 @@
 """Every token with how its row came about: what the search of the report looks into."""
 
 import base64
-import json
 import zlib
 from collections import Counter
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from saltlm.errors import CheckpointError
+from saltlm.files.json_object import parse_json, read_text
 from saltlm.inspection.report.saved import SavedFiles
 from saltlm.record.provenance import Origin, Provenance
 from saltlm.tokenizer.definition import Definition
@@ -54,7 +54,7 @@ def read_token_table(saved: SavedFiles) -> TokenTable:
     """
     file = saved.directory / "tokenizer.json"
     try:
-        definition = Definition(json.loads(file.read_text(encoding="utf-8")))
+        definition = Definition(parse_json(read_text(file)))
     except ValueError as error:
         raise CheckpointError(
             f"{file} is damaged: {error}", f"saltlm check {saved.directory}"
