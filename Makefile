@@ -9,7 +9,7 @@ BY_HASH := --quiet --require-hashes --no-deps --no-build-isolation --requirement
 UV ?= uv
 LOCK := $(UV) pip compile --universal --generate-hashes --python-version 3.10 --no-header --no-annotate
 
-.PHONY: setup test check test-lowest build smoke sbom lock demo bench docs clean
+.PHONY: setup test check browser test-lowest build smoke sbom lock demo bench docs clean
 
 setup: .venv/ready
 
@@ -41,6 +41,10 @@ check: .venv/ready
 
 test: check
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+# The report in a real browser: apt-get install chromium fonts-noto-core.
+browser: .venv/ready
+	$(BIN)/python -m pytest -m browser -rs tests/inspection/report
 
 # The lowest versions that pyproject.toml promises, with the newest of what those ask for.
 .venv-lowest/ready: pyproject.toml constraints.txt constraints-lowest.txt

@@ -4,6 +4,7 @@ import base64
 import itertools
 import json
 import os
+import select
 import shutil
 import subprocess
 from collections import deque
@@ -12,6 +13,7 @@ from pathlib import Path
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 _FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync")
 _QUIET = ("--disable-background-networking", "--disable-component-update", "--hide-scrollbars")
+_PATIENCE = 30  # seconds
 
 
 class Browser:
@@ -110,8 +112,10 @@ class Browser:
         file.write_bytes(base64.b64decode(data))
 
     def wait_for_event(self, method: str):
+        """Wait for an event that has not come since the page was opened or this was asked."""
         while method not in {event["method"] for event in self._events}:
             self._hear()
+        self._events.clear()
 
     def _tell(self, method: str, **parameters):
         number = next(self._numbers)
@@ -127,6 +131,7 @@ class Browser:
 
     def _hear(self) -> dict:
         while b"\0" not in self._left:
+            assert select.select([self._out], [], [], _PATIENCE)[0], "the browser says nothing"
             part = os.read(self._out.fileno(), 1 << 16)
             assert part, "the browser has gone"
             self._left += part
