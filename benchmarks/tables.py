@@ -434,9 +434,26 @@ def census_failures():
     return table(["class", "mode, flag", "outcome", "why"], sorted(rows))
 
 
+def mergekit():
+    """How far a merge is from mergekit's."""
+    found = read("mergekit.json")["differences"]
+    rows = [[name, f"{value:.1e}"] for name, value in found.items()]
+    return table(["method of mergekit", "largest difference"], rows)
+
+
+def word_lists():
+    """Tokens a word of a PLM pruned by a corpus, and by a list of words."""
+    found = read("word_lists.json")["tokens per word"]
+    kinds = list(next(iter(found.values())))
+    rows = [[name, *(f"{values[kind]:.2f}" for kind in kinds)] for name, values in found.items()]
+    return table(["pruned", *kinds], rows)
+
+
 TABLES = {
     "census": census,
     "census failures": census_failures,
+    "mergekit": mergekit,
+    "word lists": word_lists,
     "other clients": other_clients,
     "vocabularies": vocabularies,
     "cuts": cuts,
