@@ -218,12 +218,8 @@ def judged(done: Outcome) -> Verdict:
         return Verdict(kind, f"traceback: {done.error or done.err[-300:]}")
     if done.code not in (0, 1, 2):
         return Verdict("died", f"ended with {done.code}: {done.err[-200:]}")
-    if (
-        done.code
-        and "outcome" not in done.out
-        and "\nhint: " not in done.err
-        and "Usage" not in done.err
-    ):
+    is_told = "outcome" in done.out or "\nhint: " in done.err or "Usage" in done.err
+    if done.code and not is_told:
         return Verdict(kind, f"no next command: {done.err[-300:]}")
     return Verdict(kind)
 

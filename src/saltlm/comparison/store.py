@@ -96,6 +96,6 @@ def try_once(file: Path, make: Callable[[], MethodResult | AdaptedRun]) -> str |
         once(file, make)
     except FAILURES as error:
         reason = error.what if isinstance(error, SaltlmError) else str(error)
-        logger.warning("%s failed: %s", file.stem, reason)
+        logger.warning("%s failed: %s", file.stem, error)  # with its next command
         return reason
     return None
