@@ -163,6 +163,11 @@ TWEAKS: dict[str, dict[str, Any]] = {
     "gemma4_assistant": {"text_config.hidden_size_per_layer_input": 0},
     "molmo2": {"adapter_config.vision_feature_layer": [1, 0]},
 }
+ROPE = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}
+TWEAKS |= dict.fromkeys(
+    ("glm4v", "glm46v", "glm4v_moe", "glm_ocr", "qwen2_vl", "qwen2_5_vl"),
+    {"text_config.rope_parameters": ROPE},
+)
 TWEAKS["qwen4_exp"] = {f"text_config.{key}": v for key, v in TWEAKS["qwen4_exp_text"].items()}
 SECONDS = 120
 KINDS = ("CAUSAL_LM", "IMAGE_TEXT_TO_TEXT", "MULTIMODAL_LM")
@@ -198,6 +203,9 @@ def tiny(cls: Any, tokenizer: Tokenizer, *, tied: bool) -> hf.PreTrainedModel:
         section[key] = value
     if "is_decoder" in values:
         values["is_decoder"] = True
+    for section in (values, *(part for part in values.values() if isinstance(part, dict))):
+        if "kv_lora_rank" in section and "num_key_value_heads" in section:
+            section["num_key_value_heads"] = section["num_attention_heads"]
     for section in (values, *(part for part in values.values() if isinstance(part, dict))):
         if "tie_word_embeddings" in section or section is values:
             section["tie_word_embeddings"] = tied

@@ -13,6 +13,7 @@ from saltlm.models.architecture import (
     pad_moves_positions,
     read_config,
 )
+from tiny_models import GROUPED, PER_LAYER
 
 
 def config_of(directory: Path, config: hf.PreTrainedConfig, *architectures: str) -> Path:
@@ -110,6 +111,7 @@ def test_quantised_weights_are_not_converted(tmp_path):
         (hf.OPTConfig(num_hidden_layers=1), False),
         (hf.LlamaConfig(num_hidden_layers=1, pad_token_id=0), False),
         (hf.Gemma3Config(), False),
+        (hf.Gemma3nTextConfig(vocab_size=900, pad_token_id=0, **GROUPED, **PER_LAYER), False),
         (hf.ViTConfig(pad_token_id=0), False),
     ],
     ids=lambda value: getattr(value, "model_type", value),

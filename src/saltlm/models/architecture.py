@@ -9,6 +9,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from saltlm.errors import CheckpointError
 from saltlm.models.skeleton import build_skeleton, class_of
+from saltlm.models.vocabulary_tensors import built_for
 
 
 def read_config(directory: Path, *, trust_remote_code: bool = False) -> PreTrainedConfig:
@@ -115,7 +116,7 @@ def pad_moves_positions(config: PreTrainedConfig) -> bool:
     """Tell whether ``pad_token_id`` says where positions begin, as in XGLM and RoBERTa.
 
     Such a model would read wrong positions, or none, under the id that pad has in another
-    vocabulary. It is known by modules besides the token embedding that keep a padding index.
+    vocabulary. It is known by modules that keep a padding index and are no table of tokens.
     """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
@@ -123,12 +124,14 @@ def pad_moves_positions(config: PreTrainedConfig) -> bool:
     if getattr(text, "pad_token_id", None) is None or type(text) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         return False
     model = build_skeleton(text, Path())
-    table = model.get_input_embeddings()
-    return any(
-        getattr(module, "padding_idx", None) is not None
-        for module in model.modules()
-        if module is not table and not isinstance(module, PreTrainedModel)
-    )
+    others = {
+        f"{name}.weight"
+        for name, module in model.named_modules()
+        if getattr(module, "padding_idx", None) is not None
+        and not isinstance(module, PreTrainedModel)
+        and module is not model.get_input_embeddings()
+    }
+    return bool(others) and bool(others - built_for(text, Path()).grows.keys())
 
 
 def _runs_without_pad(config: PreTrainedConfig) -> bool:

@@ -118,13 +118,12 @@ def _ends(model: PreTrainedModel, grown: list[str]) -> dict[str, Growth]:
         weight = getattr(module, "weight", None)
         if weight is not None:
             ends[of_parameter.get(id(weight), "")] = kind
-    bias = getattr(modules.get("head"), "bias", None)
-    # A bias may be kept beside the layer as well, as in BERT's head.
-    ends |= {
-        name: "head_bias"
-        for name, value in model.state_dict(keep_vars=True).items()
-        if bias is not None and (value is bias or name.endswith("predictions.bias"))
-    }
+    # A bias may be kept beside the layer as well, as in the heads of BERT and Reformer.
+    heads = [name for name, kind in ends.items() if kind == "head"]
+    for name in grown:
+        block = name.removesuffix("bias")
+        if block != name and any(head.startswith(block) for head in heads):
+            ends[name] = "head_bias"
     return ends
 
 
