@@ -78,6 +78,7 @@ def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> 
         TRAINING,
         WORDS,
         held_out,
+        keep_measurements,
         measure_languages,
         prepare_pair,
         train_briefly,
@@ -118,7 +119,8 @@ def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> 
         "where the curve begins.\nNo English was among the training text; saltlm adapt mixes some "
         f"in with another --data FILE=SHARE. The model is in {adapted}."
     )
-    report_at_end([made, adapted], out / "report.html", is_wanted=is_reported)
+    keep_measurements(seen, models, out / "measured")
+    report_at_end([made, adapted, out / "measured"], out / "report.html", is_wanted=is_reported)
 
 
 def _say(step: str) -> None:

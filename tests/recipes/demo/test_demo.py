@@ -115,6 +115,9 @@ def test_the_demo_runs_through_and_replaces_an_earlier_one(tiny_assets, tmp_path
     for section in ("vocabulary", "explain", "geometry", "training"):
         assert f'<section id="{section}"' in page
     assert len(page.encode()) < 5_000_000
+    assert "evaluated in measured" in page
+    stages = re.findall(r'<th scope="row">(before|transferred, untrained|trained)</th>', page)
+    assert stages == 2 * ["before", "transferred, untrained", "trained"]  # two languages
 
 
 def test_an_out_that_cannot_be_made(tiny_assets, tmp_path):

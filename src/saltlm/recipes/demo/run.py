@@ -1,6 +1,6 @@
 """The steps of the demo: the pair, the method, the training, and what the models are worth."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,9 @@ from saltlm.adaptation.run_folder import RunFolder
 from saltlm.comparison.curves import read_curve
 from saltlm.comparison.results import Point
 from saltlm.evaluation.bits_per_byte import BitsPerByte, bits_per_byte
+from saltlm.evaluation.results import SCHEMA, Evaluation, ModelRecord, Result, ratio
+from saltlm.evaluation.side_by_side import write_summary
+from saltlm.evaluation.task import ENGINE
 from saltlm.files.documents import first
 from saltlm.recipes.demo.assets import E5_SMALL, SMOLLM2, fetch_asset, make_directory
 from saltlm.tokenizer.fertility import Fertility, fertility
@@ -148,3 +151,39 @@ def measure_languages(models: dict[str, Path], languages: list[str]) -> Iterator
                 fertility=fertility(tokenizer, texts),
                 bits=bits_per_byte(model, tokenizer, texts),
             )
+
+
+def keep_measurements(seen: Sequence[Measurement], models: dict[str, Path], out: Path) -> None:
+    """Write what was measured as ``saltlm evaluate`` writes it, so that the report can show it.
+
+    Args:
+        seen: by `measure_languages`.
+        models: name -> directory, as measured.
+        out: the directory of the evaluation.
+    """
+    records = {name: ModelRecord(name=str(path), sha256="") for name, path in models.items()}
+    results = tuple(
+        tuple(_result(one, record) for one in seen if one.model == name)
+        for name, record in records.items()
+    )
+    out.mkdir(exist_ok=True)
+    write_summary(Evaluation(tuple(records.values()), results, ()), out)
+
+
+def _result(one: Measurement, record: ModelRecord) -> Result:
+    return Result(
+        schema=SCHEMA,
+        model=record,
+        task="English text" if one.language == "en" else "target text",
+        version="1",
+        engine=ENGINE,
+        settings={"documents": _DOCUMENTS},
+        data=str(held_out(one.language).name),
+        seed=0,
+        metrics={
+            "bits per byte": ratio(one.bits.bits, one.bits.n_bytes, better="lower", seed=0),
+        },
+        details={},
+        seconds=0.0,
+        environment={},
+    )
