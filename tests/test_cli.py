@@ -190,10 +190,11 @@ def test_transfer_then_explain_then_check(pair, tmp_path, run):
     assert code == 0
     assert "shared rows" in out
     assert "neighbours a token, median" in out
-    assert "r2 on shared rows not shown" in out
+    assert "shared rows not shown (saltlm score takes all)" in out
     assert f"next: saltlm check {out_dir}" in err
-    assert "TransferResult(" in err  # the log
-    assert "TransferResult(" not in out
+    assert "verdict: stop: r2 -" in err
+    assert "TransferResult(" not in out + err
+    assert "sampled rows" not in out  # there are none
     page = out_dir / "saltlm" / "report.html"
     assert f"report: {page}" in err
     assert "source with the vocabulary of plm" in page.read_text()

@@ -13,7 +13,7 @@ from saltlm.evaluation.config import QuickConfig
 from saltlm.inspection.explain import Influence
 from saltlm.inspection.finding import Check, Finding
 
-FUNCTIONS = [verb for verb in VERBS if verb != "demo"]
+FUNCTIONS = [verb for verb in VERBS if verb not in ("demo", "chat", "env")]
 # How the command line shows a result, or that it shows something else; and --set KEY=VALUE, which
 # in Python is the keyword KEY.
 SHOWN = {"json", "top", "list", "set", "launch_config", "no_report"}

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from saltlm.recipes.config import RecipeConfig
     from saltlm.recipes.plan import RecipePlan
     from saltlm.recipes.recipe import RecipeResult, recipe
+    from saltlm.record.upload import Push, push
     from saltlm.tokenizer.special_tokens import LoadedTokenizer
     from saltlm.vocabulary_transfer.result import TransferResult
     from saltlm.vocabulary_transfer.transfer import transfer, transfer_embeddings
@@ -62,6 +63,7 @@ _HOMES = {
     "RecipeConfig": "saltlm.recipes.config",
     "RecipePlan": "saltlm.recipes.plan",
     "RecipeResult": "saltlm.recipes.recipe",
+    "Push": "saltlm.record.upload",
     "RowsConfig": "saltlm.config.transfer",
     "SaltlmError": "saltlm.errors",
     "Scores": "saltlm.comparison.score",
@@ -82,6 +84,7 @@ _HOMES = {
     "pretrain": "saltlm.pretraining.pretrain",
     "report": "saltlm.inspection.report.report",
     "recipe": "saltlm.recipes.recipe",
+    "push": "saltlm.record.upload",
     "score": "saltlm.comparison.score",
     "transfer": "saltlm.vocabulary_transfer.transfer",
     "transfer_embeddings": "saltlm.vocabulary_transfer.transfer",
@@ -105,6 +108,7 @@ __all__ = [
     "MergeResult",
     "PretrainConfig",
     "PretrainResult",
+    "Push",
     "RecipeConfig",
     "RecipePlan",
     "RecipeResult",
@@ -128,6 +132,7 @@ __all__ = [
     "inspect",
     "merge",
     "pretrain",
+    "push",
     "recipe",
     "report",
     "score",

@@ -372,7 +372,9 @@ def test_the_command(tmp_path, text, caplog):
     ]
     outcome = CliRunner().invoke(cli, ["adapt", *arguments], catch_exceptions=False)
     assert outcome.exit_code == 0
-    assert outcome.stdout.startswith(f"{tmp_path / 'out'}: 256 tokens; bits per byte: target ")
+    assert re.search(r"/out: 256 tokens in \d+ s; bits per byte of held-out text\n", outcome.stdout)
+    assert re.search(r"\ntarget +\d\.\d{3} +\d\.\d{3}", outcome.stdout)
+    assert f"evaluate {tmp_path / 'model'} {tmp_path / 'out'} --heldout {text}" in caplog.text
     assert "4 steps of 64 tokens: full to step 4" in caplog.text
     assert "25.0 % from" in caplog.text
     assert re.search(r"step 4 of 4, 0:00:00 left: loss \d.*, target \d.* tokens/s", caplog.text)

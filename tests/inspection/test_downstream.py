@@ -34,6 +34,11 @@ LLAMA_CPP = "vocabulary in llama.cpp"
 NO_TOKENIZER = "llama.cpp has no tokenizer for a"
 
 
+@pytest.fixture(autouse=True)
+def _random_models_may_repeat_themselves(monkeypatch):
+    monkeypatch.setattr("saltlm.inspection.downstream._LEAST_KINDS", 0)
+
+
 @pytest.fixture(scope="module")
 def sound(tokenizers_by_family, tmp_path_factory):
     return make_model(tmp_path_factory.mktemp("sound"), tokenizers_by_family)
@@ -98,6 +103,11 @@ def test_what_a_converter_has_to_know_is_in_the_card(sound, tokenizers_by_family
 def test_a_sound_model_passes(sound):
     assert [f.check for f in findings(sound)] == CHECKS
     assert bad(sound) == {}
+
+
+def test_a_model_that_repeats_itself_is_told(sound, monkeypatch):
+    monkeypatch.setattr("saltlm.inspection.downstream._LEAST_KINDS", 17)
+    assert bad(sound) == {"writes text": ("warning", "it repeats itself: saltlm adapt trains it")}
 
 
 def test_a_base_model_has_no_chat_template(copy):

@@ -82,9 +82,9 @@ def test_a_tied_model_is_refused_with_the_remedy(verb, pair, tmp_path):
 
 
 def test_inspect_says_what_a_head_costs(pair):
-    (note,) = [n for n in inspect(*pair, untie=True).warnings if "no longer the embedding" in n]
+    (note,) = [n for n in inspect(*pair, untie=True).notes if "no longer the embedding" in n]
     assert "MB more on disk" in note
-    assert not any("no longer" in n for n in inspect(*pair).warnings)
+    assert not any("no longer" in n for n in inspect(*pair).notes)
 
 
 def test_objects_in_memory_have_two_sides_too(tokenizers_by_family):

@@ -387,7 +387,7 @@ def test_inspect_counts_the_tokens_of_the_choice(
     assert n_source + found.n_new <= found.n_new_model
     assert found.n_shared < n_source
     assert report.new_on_corpus.tokens_per_word < 0.6 * report.source.on_corpus.tokens_per_word
-    assert any("new tokens and" in warning for warning in report.warnings)
+    assert any("new tokens and" in note for note in report.notes)
 
 
 def test_with_a_corpus_and_no_choice_a_transfer_is_the_best(

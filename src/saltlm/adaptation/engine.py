@@ -194,6 +194,8 @@ def _result(run: Run, saved: Saved) -> AdaptResult:
         n_tokens=saved.step * run.config.batch_tokens,
         seconds=saved.seconds,
         bits_per_byte=measured[-1]["bits_per_byte"] if measured else {},
+        before=measured[0]["bits_per_byte"] if measured and not measured[0]["step"] else {},
+        context=run.config.sequence_length,
     )
 
 

@@ -1,6 +1,6 @@
 """What a run of the training engine ends with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -14,6 +14,8 @@ class AdaptResult:
         n_tokens: tokens read in them.
         seconds: spent in them; measuring and saving are not counted.
         bits_per_byte: of each held-out text at the end.
+        before: the same before the first step.
+        context: tokens in a sequence.
     """
 
     directory: Path
@@ -21,6 +23,8 @@ class AdaptResult:
     n_tokens: int
     seconds: float
     bits_per_byte: dict[str, float]
+    before: dict[str, float] = field(default_factory=dict)
+    context: int = 1024
 
     def __repr__(self) -> str:
         ends = [f"{name} {value:.3f}" for name, value in self.bits_per_byte.items()]

@@ -75,6 +75,12 @@ def command(
 
     if not PartialState().is_main_process:
         return
-    measured = ", ".join(f"{name} {value:.3f}" for name, value in result.bits_per_byte.items())
-    click.echo(f"{result.directory}: {result.n_tokens:,} tokens; bits per byte: {measured or '-'}")
+    from saltlm.adaptation.untouched import untouched_bits
+    from saltlm.cli.ends import end, of_adaptation
+    from saltlm.cli.render import adaptation_table, show
+
+    untouched = untouched_bits(result.directory, options, result.context)
+    show(adaptation_table(result, untouched))
+    verdict, words = of_adaptation(result, untouched, model, out, options.heldout)
     report_at_end([out], out / "saltlm" / "report.html", is_wanted=is_reported)
+    end(verdict, *words)

@@ -31,5 +31,9 @@ def command(directory: Path, trust_remote_code: bool | None, as_json: bool) -> N
         from saltlm.cli.render import finding_table, show
 
         show(finding_table(found.findings))
+    from saltlm.cli.ends import after_check, end, of_check
+
+    if not as_json:
+        end(of_check(found), *(after_check(directory) if found.is_sound else []))
     if not found.is_sound:
         raise SystemExit(1)

@@ -85,6 +85,10 @@ def command(
         from saltlm.cli.render import show_evaluation
 
         show_evaluation(found, out)
+        if len(models) > 1:
+            from saltlm.cli.ends import after_evaluation, end, of_evaluation
+
+            end(of_evaluation(found), *after_evaluation(found, models[-1], flags))
     for failure in found.failures:
         click.echo(failure_text(failure), err=True)
     report_at_end([out, *_made_here(models)], out / "report.html", is_wanted=is_reported)

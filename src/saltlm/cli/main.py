@@ -27,8 +27,11 @@ VERBS = {
     "evaluate": "Measure a new language, English, and what connects the two.",
     "report": "Put what was saved into one page to look at, search and share.",
     "watch": "Show the report of a run while it grows, to this machine alone.",
+    "chat": "Talk to a model in the terminal.",
+    "push": "Put a model directory on the Hugging Face Hub.",
     "export": "Write a model directory in the format of another program.",
     "cache": "List what is kept to save time, or clear it.",
+    "env": "Show versions and hardware, for a report of a fault.",
     "recipe": "Give an LLM a language, from a text to the measured model.",
     "demo": "See it all happen on a small real model.",
 }
@@ -62,8 +65,26 @@ class _Verbs(click.Group):
             raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from error
 
 
+def _print_completion(context: click.Context, _: click.Parameter, shell: str | None) -> None:
+    if shell is not None:
+        from click.shell_completion import get_completion_class
+
+        made = get_completion_class(shell)
+        assert made is not None
+        click.echo(made(cli, {}, "saltlm", "_SALTLM_COMPLETE").source())
+        context.exit()
+
+
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, package_name="saltlm")
+@click.option(
+    "--completion",
+    type=click.Choice(["bash", "zsh", "fish"]),
+    is_eager=True,
+    expose_value=False,
+    callback=_print_completion,
+    help='Print the completion for a shell, and stop: eval "$(saltlm --completion bash)".',
+)
 @click.option("-v", "--verbose", is_flag=True, help="Also show details.")
 @click.option("-q", "--quiet", is_flag=True, help="Show only errors and results; no progress bars.")
 def cli(verbose: bool, quiet: bool) -> None:
@@ -109,10 +130,11 @@ def _advice(error: BaseException) -> str:
 
 
 class _Plain(logging.Formatter):
-    """What a log says of others' files steers no terminal."""
+    """What a log says of others' files steers no terminal; a warning is called one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
+        kind = "warning: " if record.levelno >= logging.WARNING else ""
+        return kind + printable(super().format(record))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Tables in the terminal, made of results."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from saltlm.adaptation.result import AdaptResult
+from saltlm.cli.layout import print_table
 from saltlm.comparison.curves import convergence_rows
 from saltlm.comparison.results import Comparison, Point
 from saltlm.comparison.score import PairScores
@@ -24,31 +27,56 @@ from saltlm.inspection.pair import Inspection
 from saltlm.vocabulary_transfer.result import TransferResult
 
 _MOST_ROWS = 20
-_PIPE_WIDTH = 160
+_NUMBER = re.compile(r"-?[\d,.]+ ?%?|")
+_CHOSEN = ("what, why, and how otherwise",)
 _BAR_WIDTH = 50
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
 
 def show(table: Table) -> None:
-    """Print a table to stdout; plain text where it is not a terminal, and wide enough for it."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_PIPE_WIDTH)
-    title, table.title = table.title, None
-    console.print(Text(f"\n{printable(str(title))}", style="bold"))
-    if table.row_count:
-        console.print(table)
+    """Print a table to stdout; nothing in it is cut, however narrow the terminal is."""
+    print_table(table)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """Return a table; numbers stand right."""
-    made = Table(title=title, box=None, pad_edge=False)
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    prose: Sequence[str] = (),
+    spare: Sequence[str] = (),
+) -> Table:
+    """Return a table; numbers stand right.
+
+    Args:
+        title: above it.
+        columns: their names.
+        rows: of cells.
+        prose: columns of sentences, which may be broken into lines.
+        spare: columns that a narrow terminal can do without, the first one first.
+    """
+    made = Table(title=printable(title), box=None, pad_edge=False)
+    made.caption = " ".join(spare)
     for place, column in enumerate(columns):
-        is_number = all(isinstance(row[place], int | float) for row in rows)
-        made.add_column(Text(column), justify="right" if rows and is_number else "left")
+        is_number = all(_NUMBER.fullmatch(_text(row[place])) for row in rows)
+        made.add_column(
+            Text(column),
+            justify="right" if rows and is_number else "left",
+            no_wrap=column not in prose,
+            overflow="fold",
+        )
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text | Bar) else Text(_text(cell)) for cell in row))
     return made
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 def _text(cell: object) -> str:
@@ -79,13 +107,14 @@ def finding_table(findings: Sequence[Finding]) -> Table:
         (Text(finding.outcome, style=_COLOURS[finding.outcome]), finding.check, finding.detail)
         for finding in findings
     ]
-    return table("check", ("outcome", "check", "seen"), rows)
+    return table("check", ("outcome", "check", "seen"), rows, prose=("check", "seen"))
 
 
 def transfer_table(result: TransferResult) -> Table:
     """Return what a transfer has made."""
     maps = result.provenance
-    rows: list[tuple[str, object]] = [(f"{origin} rows", n) for origin, n in result.counts.items()]
+    counts = result.counts.items()
+    rows: list[tuple[str, object]] = [(f"{origin} rows", n) for origin, n in counts if n]
     if len(maps.new_ids):
         k = maps.neighbours.k
         rows += [
@@ -96,8 +125,24 @@ def transfer_table(result: TransferResult) -> Table:
         ]
     if result.score and result.score.r2:
         r2, low, high = result.score.r2
-        rows.append(("r2 on shared rows not shown", f"{r2:.3f} ({low:.3f} to {high:.3f})"))
+        seen = f"r2 of {result.score.n_tokens:,} shared rows not shown (saltlm score takes all)"
+        rows.append((seen, f"{r2:.3f} ({low:.3f} to {high:.3f})"))
     return table(f"rows; auxiliary space: {result.auxiliary}", ("", ""), rows)
+
+
+def adaptation_table(result: AdaptResult, untouched: Mapping[str, float]) -> Table:
+    """Return what training made of each held-out text."""
+    rows = [
+        (
+            name,
+            *(f"{one[name]:.3f}" if name in one else "" for one in (untouched, result.before)),
+            after,
+        )
+        for name, after in result.bits_per_byte.items()
+    ]
+    title = f"{result.directory}: {result.n_tokens:,} tokens in {duration(result.seconds)}"
+    title += "; bits per byte of held-out text" if rows else "; no --heldout, so nothing measured"
+    return table(title, ("text", "source", "before", "after"), rows)
 
 
 def cache_table(found: Cache) -> Table:
@@ -117,8 +162,16 @@ def cache_table(found: Cache) -> Table:
 
 def special_tokens_table(rows: Sequence[Sequence[object]]) -> Table:
     """Return the special tokens of the new model and where their rows come from."""
-    cells = [tuple("" if cell is None else cell for cell in row) for row in rows]
-    return table("special tokens", ("role", "token", "new id", "source id", "row"), cells)
+    groups: dict[object, list[Sequence[object]]] = {}
+    for row in rows:  # one with a role stands by itself, all others of a kind stand together
+        groups.setdefault(tuple(row) if row[0] else row[-1], []).append(row)
+    cells = []
+    for group in groups.values():
+        cells += [tuple("" if cell is None else cell for cell in row) for row in group[:2]]
+        if len(group) > 2:
+            cells.append(("", f"and {len(group) - 2:,} more", "", "", group[0][-1]))
+    columns = ("role", "token", "new id", "source id", "row")
+    return table("special tokens", columns, cells, prose=("row",))
 
 
 def inspection_tables(inspection: Inspection) -> list[Table]:
@@ -136,7 +189,7 @@ def inspection_tables(inspection: Inspection) -> list[Table]:
     ]
     texts = [(name, side.on_corpus) for name, side in sides if side.on_corpus]
     if texts:
-        columns = ("", "tokens a word", "bytes a token", "documents that survive", "lost")
+        columns = ("", "tokens a word", "bytes a token", "documents that come back", "lost")
         tables.append(
             table(
                 f"on the corpus (shared tokens cover {inspection.coverage:.1%})",
@@ -155,20 +208,21 @@ def inspection_tables(inspection: Inspection) -> list[Table]:
         )
     if inspection.budget:
         tables.append(budget_table(inspection.budget))
-    suspicious = [
-        ("zero rows", len(inspection.zero_rows), _first(inspection.zero_rows)),
-        ("repeated rows", len(inspection.repeated_rows), _first(inspection.repeated_rows)),
-    ]
+    kinds = {"zero rows": inspection.zero_rows, "repeated rows": inspection.repeated_rows}
+    suspicious = [(kind, len(ids), _first(ids)) for kind, ids in kinds.items() if ids]
     cost = [
         ("memory", f"{inspection.memory_bytes / 2**30:.1f} GiB"),
         ("time", f"{inspection.seconds:.0f} s"),
     ]
     if inspection.chosen:
-        tables.append(table("chosen", ("",), [(line,) for line in inspection.chosen]))
+        chosen = [line.partition(": ")[::2] for line in inspection.chosen]
+        tables.append(table("chosen", ("", "what, why, and how otherwise"), chosen, prose=_CHOSEN))
+    if suspicious:
+        what = ("", "count", "ids")
+        tables.append(table("suspicious rows of the source", what, suspicious, prose=("ids",)))
     return [
         *tables,
         special_tokens_table(inspection.roles),
-        table("suspicious rows of the source", ("", "count", "ids"), suspicious),
         table("a transfer takes about", ("", ""), cost),
     ]
 
@@ -194,17 +248,20 @@ def _first(ids: Sequence[int]) -> str:
 
 def score_table(found: PairScores) -> Table:
     """Return what methods are worth on a pair, the best first."""
-    columns = ("method", "r2", "95 % interval", "cosine", "norm ratio", "retrieval", "s")
+    columns = ("method", "r2", "95 % interval", "cosine", "norms", "retrieval", "s")
     rows: list[tuple[object, ...]] = []
     for score in sorted(found.scores, key=lambda score: -(score.r2.value if score.r2 else -9.0)):
         if score.error or not (score.r2 and score.cosine and score.norm_ratio and score.retrieval):
-            rows.append((score.method, score.error or "", "", "", "", "", ""))
+            rows.append((score.method, *[""] * 6, score.error or ""))
             continue
         interval = f"{score.r2.low:.3f} to {score.r2.high:.3f}"
-        cells = (score.cosine.value, score.norm_ratio.value, score.retrieval.value, score.seconds)
-        rows.append((score.method, score.r2.value, interval, *cells))
+        numbers = (score.cosine.value, score.norm_ratio.value, score.retrieval.value)
+        cells = (*(f"{value:.3f}" for value in numbers), f"{score.seconds:.1f}", "")
+        rows.append((score.method, f"{score.r2.value:.3f}", interval, *cells))
     title = f"{found.plm}: {found.n_shared:,} shared tokens; {found.auxiliary}"
-    return table(title, columns, rows)
+    if any(row[-1] for row in rows):
+        return table(title, (*columns, "why not"), rows, prose=("why not",), spare=columns[:2:-1])
+    return table(title, columns, [row[:-1] for row in rows], spare=columns[:2:-1])
 
 
 def curve_table(curve: Sequence[Point], untouched: float) -> Table:

@@ -71,7 +71,7 @@ def command(
     options = load_recommended(config, assignments, **flags)
     from saltlm.comparison.score import score
 
-    found = score(
+    scores = score(
         models[0],
         models[1:],
         method=method,
@@ -79,16 +79,24 @@ def command(
         folds=folds,
         repeats=repeats,
         config=options,
-    ).pairs
+    )
     if as_json:
-        click.echo(json.dumps([scores.to_json() for scores in found], indent=2))
+        click.echo(json.dumps([pair.to_json() for pair in scores.pairs], indent=2))
         return
     from saltlm.cli.render import plm_table, score_table, show
 
-    for scores in found:
-        show(score_table(scores))
-    if len(found) > 1:
-        show(plm_table(found))
+    for pair in scores.pairs:
+        show(score_table(pair))
+    if len(scores.pairs) > 1:
+        show(plm_table(scores.pairs))
+    from saltlm.cli.ends import end, flags_again, free_name, of_scores
+    from saltlm.config.transfer import PRESETS
+
+    best_plm, best = scores.best
+    chosen = [] if options.preset in PRESETS else ["--method", best]
+    again = flags_again(config, assignments, flags)
+    out = free_name(models[0], "transferred")
+    end(of_scores(scores), "transfer", models[0], best_plm, *chosen, *again, "--out", out)
 
 
 def _list_methods() -> None:

@@ -1,6 +1,5 @@
 """``saltlm transfer``."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +65,10 @@ def command(
 
     show(special_tokens_table(role_table(result.target)))
     show(transfer_table(result))
-    logger = logging.getLogger(__name__)
-    for note in result.notes:
-        logger.info("note: %s", note)
+    from saltlm.cli.ends import end, notes
+    from saltlm.record.manifest import read_manifest
+    from saltlm.record.verdicts import of_transfer
+
+    notes(result.notes)
     report_at_end([out], out / "saltlm" / "report.html", is_wanted=is_reported)
-    logger.info("next: saltlm check %s", out)
+    end(of_transfer(read_manifest(out)), "check", out)

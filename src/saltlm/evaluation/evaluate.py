@@ -184,6 +184,23 @@ def _load_first(directory: Path, device: str, trust_remote_code: bool) -> Subjec
     return Subject(*loaded)
 
 
+def load_subject(
+    name: str, device: str | None = None, *, trust_remote_code: bool = False
+) -> Subject:
+    """Return a model in evaluation mode, with its tokenizer.
+
+    Args:
+        name: Hub id or directory.
+        device: where it runs; by default the first GPU, or else the CPU.
+        trust_remote_code: run code that the model brings along.
+
+    Raises:
+        CheckpointError: it is not there, or does not load.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return _load_first(resolve_model(name), device, trust_remote_code)
+
+
 def _try_to_load(
     directory: Path, device: str, trust_remote_code: bool
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase] | CheckpointError:

@@ -22,6 +22,8 @@ from saltlm.tokenizer.llama_cpp import llama_cpp_vocabulary
 from saltlm.tokenizer.load import open_tokenizer
 
 _MARKER = re.compile(r"<[|｜][^|｜\s]+[|｜]>|<(?:start|end)_of_\w+>|</?s>")  # noqa: RUF001
+_N_NEW = 16  # tokens that are generated
+_LEAST_KINDS = 5  # of them are different in text; a few words over and over have fewer
 _QUESTION = "How are you?"
 
 
@@ -44,7 +46,7 @@ def handover_findings(
     yield from _setting_findings(tokenizer, model)
     if tokenizer.chat_template is not None:
         yield from _chat_findings(tokenizer)
-    yield _generation_finding(tokenizer, model)
+    yield from _generation_findings(tokenizer, model)
     yield _llama_cpp_finding(directory)
     checkpoint = open_checkpoint(directory)
     free = shutil.disk_usage(tempfile.gettempdir()).free
@@ -144,15 +146,20 @@ def _chat_findings(tokenizer: Any) -> Iterator[Finding]:
     yield advice("each chat marker is one token", not split, seen)
 
 
-def _generation_finding(tokenizer: Any, model: Any) -> Finding:
-    """A few tokens, greedily; each of them is one of the tokenizer's."""
+def _generation_findings(tokenizer: Any, model: Any) -> Iterator[Finding]:
+    """A few tokens, greedily; each of them is one of the tokenizer's, and they are not all alike.
+
+    A model that was only transferred repeats itself: that is no fault, but no text either.
+    """
     batch = tokenizer(_QUESTION, return_tensors="pt", return_token_type_ids=False)
     with torch.inference_mode():
-        ids = model.eval().generate(**batch, max_new_tokens=8, do_sample=False)[0].tolist()
+        ids = model.eval().generate(**batch, max_new_tokens=_N_NEW, do_sample=False)[0].tolist()
     new = ids[batch["input_ids"].shape[1] :]
     beyond = [id for id in new if id >= len(tokenizer)]
     detail = f"ids without a token: {beyond}" if beyond else repr(tokenizer.decode(new))
-    return verdict("generates", bool(new) and not beyond, detail)
+    yield verdict("generates", bool(new) and not beyond, detail)
+    if len(new) == _N_NEW and len(set(new)) < _LEAST_KINDS:
+        yield advice("writes text", False, "it repeats itself: saltlm adapt trains it")
 
 
 def _weight_findings(old: Checkpoint, new: Checkpoint) -> Iterator[Finding]:

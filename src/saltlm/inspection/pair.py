@@ -19,6 +19,7 @@ from saltlm.config.transfer import TransferConfig
 from saltlm.files.documents import first
 from saltlm.models.token_tables import Tables
 from saltlm.tokenizer.fertility import Fertility
+from saltlm.tokenizer.fit import is_loud
 from saltlm.tokenizer.kinds import script_of, token_kind
 from saltlm.tokenizer.losses import in_words, new_losses
 from saltlm.tokenizer.target import role_table
@@ -100,8 +101,11 @@ class Inspection:
         repeated_rows: source ids whose row equals that of a lower id.
         memory_bytes: expected peak of a transfer.
         seconds: expected duration on this machine.
-        warnings: what to know before going on.
+        warnings: what to mend before going on, if it can be.
+        notes: what else to know.
         chosen: what a preset chose, why, and how to have it otherwise, a line each.
+        seen: how often a new token occurs in one pass over the text that was looked at, or in the
+            budget, on average; None without a text or without new tokens.
         budget: how many new tokens a budget of training can teach, and what they save, as in the
             manifest; None unless ``vocabulary=auto``.
     """
@@ -117,7 +121,9 @@ class Inspection:
     memory_bytes: int
     seconds: float
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     chosen: tuple[str, ...] = ()
+    seen: float | None = None
     budget: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -165,7 +171,8 @@ def inspect(
     left, right, alignment = pair.source, pair.plm, pair.alignment
     tables, plm_tables = pair.tables, pair.plm_tables
     zero, repeated = suspicious_rows(tables.embedding[: len(alignment.source)])
-    vocabularies = _overlap(alignment)
+    vocabularies, used = _overlap(alignment), _counts(alignment, texts)
+    coverage = _coverage(alignment, used)
     tokenizers = (left.tokenizer, right.tokenizer, alignment.target.tokenizer)
     on_text = [_on_text(tokenizer, texts) for tokenizer in tokenizers]
     return Inspection(
@@ -173,12 +180,14 @@ def inspect(
         plm=_report(right, alignment.plm, plm_tables, on_text[1]),
         vocabularies=vocabularies,
         new_on_corpus=on_text[2],
-        coverage=_coverage(alignment, texts),
+        coverage=coverage,
         roles=tuple(map(tuple, role_table(alignment.target))),
         zero_rows=tuple(zero.tolist()),
         repeated_rows=tuple(repeated.tolist()),
         memory_bytes=_memory(pair, config, vocabularies.n_new_model),
         seconds=_seconds(left, vocabularies, plm_tables, len(alignment.further.names)),
+        notes=tuple(note for note in alignment.target.notes if not is_loud(note)),
+        seen=_seen(vocabularies, coverage, config.budget or used.total()),
         warnings=tuple(_warnings(alignment, config, vocabularies, on_text[2], zero)),
         chosen=tuple(in_one_line_each(config)),
         budget=alignment.record.get("budget"),
@@ -265,14 +274,26 @@ def _by_size(tally: dict[str, list[int]]) -> dict[str, tuple[int, int]]:
     }
 
 
-def _coverage(alignment: Alignment, texts: Sequence[str]) -> float | None:
-    """Return the share of the corpus' tokens that copy a row."""
+def _counts(alignment: Alignment, texts: Sequence[str]) -> Counter[int]:
+    """Return how often the new tokenizer makes each token of some texts."""
     used: Counter[int] = Counter()
     for encoding in alignment.target.tokenizer.encode_batch(list(texts), add_special_tokens=False):
         used.update(encoding.ids)
+    return used
+
+
+def _coverage(alignment: Alignment, used: Counter[int]) -> float | None:
+    """Return the share of the corpus' tokens that copy a row."""
     copied = set((alignment.match.source_ids >= 0).nonzero().flatten().tolist())
     total = used.total()
     return sum(count for id, count in used.items() if id in copied) / total if total else None
+
+
+def _seen(vocabularies: Vocabularies, coverage: float | None, n_tokens: int) -> float | None:
+    """Return how often a new token occurs in so many tokens, on average."""
+    if coverage is None or not vocabularies.n_new:
+        return None
+    return (1 - coverage) * n_tokens / vocabularies.n_new
 
 
 def _memory(pair: Pair, config: TransferConfig, n_new_model: int) -> int:
@@ -310,7 +331,7 @@ def _warnings(
     on_text: OnText | None,
     zero: Tensor,
 ) -> list[str]:
-    found = list(alignment.target.notes)
+    found = [note for note in alignment.target.notes if is_loud(note)]
     n_anchors = vocabularies.n_shared + len(alignment.further.names)
     if n_anchors < config.min_shared:
         found.append(f"only {n_anchors} shared tokens: a transfer needs {config.min_shared}")

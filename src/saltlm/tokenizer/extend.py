@@ -144,7 +144,7 @@ def extend_tokenizer(
         sample_tokens=sum(map(len, before)),
         sample_changed=sum(old != new for old, new in zip(before, after, strict=True)),
     )
-    logger.info("extended vocabulary: %s", extension.record())
+    logger.debug("extended vocabulary: %s", extension.record())
     return extension
 
 

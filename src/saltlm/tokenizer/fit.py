@@ -44,6 +44,11 @@ def _round(n: int) -> int:
     return max(1000, -(-n // 1000) * 1000)
 
 
+def is_loud(note: str) -> bool:
+    """Whether a note is a warning: then it begins in capitals."""
+    return note.partition(" ")[0].isupper() and note[:8].isupper()
+
+
 def preparation_notes(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[str]:
     """Say how a PLM's text was prepared before its tokenizer saw it, if its pieces show it.
 

@@ -117,7 +117,7 @@ def swap_tokenizer(
             expected_cost=cost / max(1, total),
         ),
     )
-    logger.info("swapped vocabulary: %s", result.record())
+    logger.debug("swapped vocabulary: %s", result.record())
     return result
 
 

@@ -188,7 +188,8 @@ def transfer(
         }
         manifest["peak_memory_bytes"] = peak_memory_bytes()
         finish_model(directory, Path(out).resolve().name, manifest)
-    logger.info("%s: %r", out, result)
+    words = repr(result).removeprefix("TransferResult(").removesuffix(")")
+    logger.info("%s: %s", out, words)
     return replace(result, proof=proof)
 
 

@@ -1,0 +1,32 @@
+"""``saltlm push``."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("push")
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("repo", metavar="REPO")
+@click.option("--public", is_flag=True, help="Let everybody see it.  [default: only you]")
+@click.option("--dry-run", is_flag=True, help="Only list what would be put there.")
+def command(directory: Path, repo: str, public: bool, dry_run: bool) -> None:
+    """Put a model directory on the Hugging Face Hub.
+
+    REPO is owner/name, made if it is not there, and private unless you say --public. Checkpoints of
+    training stay here.
+
+    \b
+      saltlm push llama-german-adapted me/llama-german --dry-run
+      saltlm push llama-german-adapted me/llama-german
+    """
+    from saltlm.cli.render import show, table
+    from saltlm.record.upload import push
+
+    found = push(directory, repo, public=public, dry_run=dry_run)
+    rows = [(name, f"{size / 1e6:,.1f}") for name, size in found.files.items()]
+    show(table(repr(found).removeprefix("Push(").removesuffix(")"), ("file", "MB"), rows))
+    if found.licence is None:
+        click.echo("warning: the card states no licence: look up those of both parents", err=True)
+    if found.url:
+        click.echo(found.url)
