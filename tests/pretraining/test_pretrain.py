@@ -69,7 +69,7 @@ def whole(text, tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", ["bert", "t5"])  # a gpt is trained as `adapt` trains
 def test_a_killed_run_ends_with_the_same_bytes(tmp_path, text, whole, monkeypatch, arch):
     """Also in the tokenizer, which the second run trains anew."""
     given = options(text, arch=arch, heldout=text, eval_documents=2)
@@ -125,8 +125,9 @@ def test_a_continued_tokenizer_leaves_no_token_out_of_reach(tmp_path, text):
 def test_what_cannot_be_continued_is_said(tmp_path, text):
     out = tmp_path / "out"
     pretrain(out, **options(text, arch="gpt", steps=1))
-    with pytest.raises(TrainingError, match="holds a run with other settings: seed was 0, is 1"):
-        pretrain(out, **options(text, arch="gpt", steps=1, seed=1))
+    for other, said in (({"seed": 1}, "seed was 0, is 1"), ({"hidden_share": 0.5}, "was 0.2")):
+        with pytest.raises(TrainingError, match=f"holds a run with other settings: .*{said}"):
+            pretrain(out, **options(text, arch="gpt", steps=1, **other))
     again = pretrain(out, resume="never", **options(text, arch="gpt", steps=1, vocab_size=450))
     assert again.n_tokens == 450
     (tmp_path / "taken").mkdir()

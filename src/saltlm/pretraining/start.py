@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 _CHARACTERS = 64_000_000  # of a corpus, from its beginning, that a tokenizer is trained on
 _DECIDE = (
     *("arch", "size", "vocab_size", "tokenizer", "continue_tokenizer", "budget", "seed"),
-    *("min_occurrences", "sequence_length"),
+    *("min_occurrences", "sequence_length", "hidden_share"),
 )
 
 
