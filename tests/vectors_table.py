@@ -22,10 +22,11 @@ share all their rows.
 floret's and spaCy's formats need `pip install 'saltlm[vectors]'`, zstd before Python 3.14
 `'saltlm[text]'`.
 
-`saltlm vectors` writes such files: `train` of words or of a tokenizer's tokens, in 1.1 times fastText's
-own time and, since only n-grams that occur are kept, a tenth of its size
-(`benchmarks/results/vectors_speed.json`, a megabyte of German); `convert` of any file here, cut to the
-words of a corpus or the tokens of a tokenizer. A `.bin` so cut is read by saltlm, not by fastText.
+`saltlm vectors` writes such files: `train` of words or of a tokenizer's tokens, in 1.1 times
+fastText's own time and, since only n-grams that occur are kept, a tenth of its size
+(`benchmarks/results/vectors_speed.json`, a megabyte of German); `convert` of any file here, cut to
+the words of a corpus or the tokens of a tokenizer. A `.bin` so cut is read by saltlm, not by
+fastText.
 """
 TAIL = """\
 - A token is looked up by its text without word marker. Case counts, but for Numberbatch, which has
