@@ -31,10 +31,10 @@ GOALS |= {"writers": 20, "determinism": 4}
 SHOWN = 10
 
 
-def cases(room, campaign):
+def cases(room, campaign, verbs):
     """Yield the names of a campaign's cases for ever, or as many as there are."""
     if campaign == "kills":
-        every = list(campaigns.every_kill(room, VERBS))
+        every = list(campaigns.every_kill(room, verbs))
         random.Random(0).shuffle(every)
         yield from (f"{verb} {change} {turn}" for turn in range(99) for verb, change in every)
     names = {
@@ -97,6 +97,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--hours", type=float, default=8)
     parser.add_argument("--only", nargs="+", choices=GOALS, default=list(GOALS))
+    parser.add_argument("--verbs", nargs="+", choices=VERBS, default=VERBS, help="to be killed")
     asked = parser.parse_args()
     asked.work.mkdir(parents=True, exist_ok=True)
     preload()
@@ -105,7 +106,7 @@ def main():
     rows = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
     done = {(row["campaign"], row["case"]): row for row in rows if row["seed"] == asked.seed}
     end = time.monotonic() + 3600 * asked.hours
-    todo = {name: cases(room, name) for name in asked.only}
+    todo = {name: cases(room, name, asked.verbs) for name in asked.only}
     while todo and time.monotonic() < end:
         for name in list(todo):  # in turn, so that each has a share of the time
             ours = [key for key in done if key[0] == name]

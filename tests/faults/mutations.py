@@ -9,7 +9,7 @@ from typing import Any
 
 STRANGE: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 2**31, 2**63, -(2**64), 0.5, 1e308, float("nan")),
-    *("", "x", "\x00", "\x1b[31m", "‮", "a" * 100_000, "<|endoftext|>", "../../x", "9" * 5000),
+    *("", "x", "\x00", "\x1b[31m", "\u202e", "a" * 100_000, "<|endoftext|>", "../../x", "9" * 5000),
     *([], {}, [[]], [None], {"": None}, ["a", 1], {"type": "Sequence"}, {"content": 5}),
 )
 
