@@ -119,4 +119,4 @@ def _largest(provenance: Provenance) -> tuple[Int64[Tensor, " shown"], Tensor]:
 
 
 def _packed(data: bytes) -> str:
-    return base64.b64encode(zlib.compress(data, 9)).decode("ascii")
+    return base64.b64encode(zlib.compress(data, 6)).decode("ascii")
