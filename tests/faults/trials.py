@@ -30,7 +30,8 @@ LOADED = (
     *("saltlm.comparison.compare", "saltlm.evaluation.evaluate", "saltlm.inspection.check"),
     *("saltlm.inspection.explain", "saltlm.inspection.pair", "saltlm.auxiliary.vectors"),
 )
-_HANG, _BROKEN = 97, 98
+_BROKEN = 98
+_PATIENCE = 30  # a machine may be busy, or stop what is nice to others
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,9 @@ _ENDED: dict[int, int] = {}
 
 
 def _ends(child: int, seconds: float) -> bool:
-    """Wait for a child; False if it takes more than its time, or five times that by the clock."""
+    """Wait for a child; False if it takes more than its time, or 30 times that by the clock."""
     begun = time.monotonic()
-    while time.monotonic() - begun < 5 * seconds:
+    while time.monotonic() - begun < _PATIENCE * seconds:
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
             _ENDED[child] = status
