@@ -187,6 +187,21 @@ def test_bert_keeps_its_bias_under_two_names(tmp_path):
     }
 
 
+def test_a_second_bias_that_differs_is_a_table_of_its_own(tmp_path):
+    model = hf.BertLMHeadModel(hf.BertConfig(**SMALL, is_decoder=True, tie_word_embeddings=False))
+    torch.nn.init.normal_(model.cls.predictions.bias)
+    save(model, tmp_path)
+    tables = read(tmp_path)
+    assert torch.equal(tables.head_bias, model.get_output_embeddings().bias)
+    assert tables.names["head_bias"] == ("cls.predictions.decoder.bias",)
+    (further,) = tables.further
+    assert (further.names, further.is_input) == (("cls.predictions.bias",), False)
+    assert torch.equal(further.table.squeeze(1), model.cls.predictions.bias)
+    new = torch.zeros(7, 16), torch.ones(7, 16), torch.ones(7), [torch.full((7, 1), 2.0)]
+    replaced = replacements(open_checkpoint(tmp_path), tables, *new)
+    assert replaced["cls.predictions.bias"].tolist() == [2.0] * 7
+
+
 def test_a_tied_model_may_store_its_head_only(tied_llama):
     table = load_file(tied_llama / "model.safetensors")["model.embed_tokens.weight"]
     edit(tied_llama, model__embed_tokens__weight=None, lm_head__weight=table)

@@ -83,6 +83,9 @@ def names_by_class(checkpoint: Checkpoint, config: PreTrainedConfig) -> TableNam
                     "put the number of rows of the embedding there as vocab_size",
                 )
             names.of(grown.kind).append(entry.name)
+    if not names.head_bias:  # one that is stored beside the layer only
+        names.head_bias = [n for n in names.further_head if len(checkpoint.tensors[n].shape) == 1]
+        names.further_head = [n for n in names.further_head if n not in names.head_bias]
     return names
 
 

@@ -57,7 +57,7 @@ class Tables:
     """
 
     embedding: Float[Tensor, "v h"]
-    head: Float[Tensor, "v_out h"] | None
+    head: Float[Tensor, "v_out h_out"] | None
     head_bias: Float[Tensor, " v_out"] | None
     names: dict[str, tuple[str, ...]]
     is_tied: bool
@@ -145,7 +145,7 @@ def read_tables(
         names=kept,
         is_tied="head" not in tables,
         further=tuple(
-            FurtherTable(same, is_input, _read_finite(checkpoint, same[0]))
+            FurtherTable(same, is_input, _as_matrix(_read_finite(checkpoint, same[0])))
             for same, is_input in further
         ),
     )
@@ -176,7 +176,7 @@ def replacements(
     checkpoint: Checkpoint,
     tables: Tables,
     embedding: Float[Tensor, "v h"],
-    head: Float[Tensor, "v_out h"] | None,
+    head: Float[Tensor, "v_out h_out"] | None,
     head_bias: Float[Tensor, " v_out"] | None,
     further: Sequence[Float[Tensor, "..."]] = (),
 ) -> dict[str, Tensor]:
@@ -200,10 +200,22 @@ def replacements(
     named = [(tables.names[role], table) for role, table in present.items()]
     named += [(old.names, table) for old, table in zip(tables.further, further, strict=True)]
     return {
-        name: table.reshape(1, -1) if checkpoint.tensors[name].shape[0] == 1 else table
+        name: _shaped_as(checkpoint.tensors[name], table)
         for names, table in named
         for name in names
     }
+
+
+def _as_matrix(table: Tensor) -> Float[Tensor, "rows w"]:
+    """Return a bias, of any shape, as a column."""
+    return table if table.ndim == 2 and len(table) > 1 else table.reshape(-1, 1)
+
+
+def _shaped_as(old: TensorEntry, table: Tensor) -> Tensor:
+    """Return a new table in the shape of the old one; a bias may be a row."""
+    if old.shape[0] == 1:
+        return table.reshape(1, -1)
+    return table.reshape(-1) if len(old.shape) == 1 else table
 
 
 def _count_rows(checkpoint: Checkpoint, config: PreTrainedConfig, embedding: str | None) -> int:
@@ -267,15 +279,18 @@ def _settle_further(
     One that is a copy of the embedding or the head goes to their names.
     """
     settled = []
-    for kind, main in (("further_input", "embedding"), ("further_head", "head")):
+    for kind, mains in (
+        ("further_input", ("embedding",)),
+        ("further_head", ("embedding", "head", "head_bias")),
+    ):
         same: dict[str, list[str]] = {}
-        for role in ("embedding", main) if names.of(kind) else ():
+        for role in mains if names.of(kind) else ():
             for name in names.of(role)[:1]:
                 same.setdefault(checkpoint.sha256(name), names.of(role))
         known = len(same)
         for name in names.of(kind):
             same.setdefault(checkpoint.sha256(name), []).append(name)
-        settled += [(tuple(found), main == "embedding") for found in list(same.values())[known:]]
+        settled += [(tuple(found), len(mains) == 1) for found in list(same.values())[known:]]
     return settled
 
 

@@ -118,12 +118,14 @@ def _ends(model: PreTrainedModel, grown: list[str]) -> dict[str, Growth]:
         weight = getattr(module, "weight", None)
         if weight is not None:
             ends[of_parameter.get(id(weight), "")] = kind
-    # A bias may be kept beside the layer as well, as in the heads of BERT and Reformer.
+    # A bias may be kept beside the layer, as in Reformer, or there as well, as in BERT.
     heads = [name for name, kind in ends.items() if kind == "head"]
+    own = {name.removesuffix("weight") + "bias" for name in heads}
     for name in grown:
         block = name.removesuffix("bias")
         if block != name and any(head.startswith(block) for head in heads):
-            ends[name] = "head_bias"
+            is_main = name in own or own.isdisjoint(grown)
+            ends[name] = "head_bias" if is_main else "further_head"
     return ends
 
 

@@ -43,7 +43,7 @@ class TransferResult:
 
     target: TargetTokenizer
     embedding: Float[Tensor, "v h_s"]
-    head: Float[Tensor, "v_out h_s"] | None
+    head: Float[Tensor, "v_out h_out"] | None
     head_bias: Float[Tensor, " v_out"] | None
     auxiliary: str
     provenance: Provenance
@@ -159,6 +159,7 @@ def solve(problem: Problem, method: Choice) -> TransferResult:
                 fitted if other.is_input else of_head,
                 is_input=other.is_input,
                 makes_logits=not other.is_input,
+                is_bias=other.table.shape[1] == 1,
             )
             for other in tables.further
         ),
