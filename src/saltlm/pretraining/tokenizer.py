@@ -91,13 +91,11 @@ def train_tokenizer(
         VocabularyError: the corpus has fewer pieces than asked for, or a text does not come back.
     """
     special = [*_ROLES[arch].values(), *(SENTINELS if arch == "t5" else ())]
+    trained = None
     if size is None:
-        counted = _trained(_byte_pairs(special, MOST_TOKENS, min_frequency), texts())
-        size = counted.get_vocab_size()
-        trained = counted if kind == "bpe" else None
-    else:
-        trained = None
-    if trained is None:
+        trained = _trained(_byte_pairs(special, MOST_TOKENS, min_frequency), texts())
+        size = trained.get_vocab_size()
+    if trained is None or kind != "bpe":
         trained = _TRAIN[kind](special, size, texts)
     found = trained.get_vocab_size()
     if found < size:
@@ -155,6 +153,11 @@ def _shown(texts: Iterable[str]) -> Iterator[str]:
     yield from progress(texts, desc="train tokenizer", unit=" documents")
 
 
+def _unknown(special: list[str]) -> str | None:
+    """Return what stands for letters that are not known, although there are none."""
+    return next((token for token in special if token in ("[UNK]", "<unk>")), None)
+
+
 def _settings(special: list[str], size: int) -> dict[str, Any]:
     return {
         "vocab_size": size,
@@ -175,7 +178,7 @@ def _bpe(special: list[str], size: int, texts: Callable[[], Iterable[str]]) -> T
 
 def _wordpiece(special: list[str], size: int, texts: Callable[[], Iterable[str]]) -> Tokenizer:
     model = models.WordPiece(
-        unk_token=_ROLES["bert"]["unk"], max_input_chars_per_word=_MOST_LETTERS
+        unk_token=_unknown(special) or "[UNK]", max_input_chars_per_word=_MOST_LETTERS
     )
     # Words begin with their space, so that what goes on needs no mark of its own.
     trainer = trainers.WordPieceTrainer(
@@ -212,7 +215,8 @@ def _unigram_of(definition: Definition, special: list[str], counts: dict[str, in
     scores = {p: round(math.log(max(count, 0.1) / total), 6) for p, count in counts.items()}
     ordered = sorted(scores, key=lambda piece: (-scores[piece], piece))
     vocab = [*([token, 0.0] for token in special), *([piece, scores[piece]] for piece in ordered)]
-    unk = special.index(_ROLES["t5"]["unk"])
+    unknown = _unknown(special)
+    unk = None if unknown is None else special.index(unknown)
     model = {"type": "Unigram", "unk_id": unk, "vocab": vocab, "byte_fallback": False}
     return definition.replace(model=model)
 
