@@ -32,6 +32,7 @@ ARMS = {
     "plain_replay": (None, REPLAY),
     "best_replay": (BEST, REPLAY),
 }
+METRICS = ("bits per byte", "instructions followed", "answers that end")  # that are kept
 TEXTS, PROBES = 20, 6  # of each kind of text; instructions of each language
 
 
@@ -82,7 +83,7 @@ def make(arm, given):
 
 def measure(models, given):
     """Measure all models side by side, and return it as one evaluation."""
-    kinds = [f"german={given.work}/german.txt", f"prose={given.work}/prose.txt"]
+    kinds = [f"German={given.work}/german.txt", f"prose={given.work}/prose.txt"]
     kinds += [f"messages={given.work}/messages.txt", f"code={given.work}/code.jsonl"]
     texts = [word for kind in kinds for word in ("--english", kind)]
     both = []
@@ -95,13 +96,18 @@ def measure(models, given):
     return joined(*both)
 
 
-def joined(one, other):
-    """Return two evaluations of the same models as one, the models under short names."""
-    names = {model["name"]: Path(model["name"]).name for model in one["models"]}
-    for found in (one, other):
-        for part in (*found["models"], *(result["model"] for result in found["results"])):
-            part["name"] = names.get(part["name"], part["name"])
-    return {key: one[key] if key == "models" else [*one[key], *other[key]] for key in one}
+def joined(*found):
+    """Return evaluations of the same models as one, the models under short names."""
+    names = {model["name"]: Path(model["name"]).name for model in found[0]["models"]}
+    models = [{**model, "name": names[model["name"]]} for model in found[0]["models"]]
+    results = [
+        {**result, "model": {**result["model"], "name": names[result["model"]["name"]]}}
+        for one in found
+        for result in one["results"]
+    ]
+    places = [row for one in found for row in one["places"] if row["metric"] in METRICS]
+    failures = [failure for one in found for failure in one["failures"]]
+    return {"models": models, "results": results, "places": places, "failures": failures}
 
 
 def main():

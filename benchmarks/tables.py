@@ -470,6 +470,7 @@ TABLES = {
     "calibrations ar": partial(spaces_and_calibrations, "ar"),
     "quick de": partial(evaluated, "quick_de.json"),
     "quick vi": partial(evaluated, "quick_vi.json"),
+    "kept de": partial(evaluated, "kept_de.json"),
     "peers": peers,
     "adapt speed": adapt_speed,
     "before adaptation de": partial(before_adaptation, "de"),
