@@ -3,8 +3,12 @@
 from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 
 from saltlm.tokenizer import counts
+from saltlm.tokenizer.blanks import cuts_at_blanks
 from saltlm.tokenizer.counts import count_tokens
 
 
@@ -43,3 +47,61 @@ def test_one_batch_is_held_at_a_time(tokenizers_by_family, corpus, monkeypatch):
     monkeypatch.setattr(counts, "encode_texts", watched)
     count_tokens(tokenizers_by_family["bytelevel"], texts())
     assert encoded == corpus * 3
+
+
+# Blanks of every kind, marks behind letters, blanks and nothing, and letters that change alone.
+LETTERS = "aßz0 \n\t\r\u00a0.,!»„-_ä\u0308\u0301ạ\u0323\u200d\u200b\u3000中ำกิᄒ\u1161①ﬁ😀¨€▸\u2028"
+TEXTS = st.text(st.sampled_from(LETTERS), max_size=40)
+
+
+@pytest.mark.parametrize("family", ["unigram", "wordpiece"])
+@given(texts=st.lists(TEXTS, max_size=4))
+def test_a_word_is_cut_once_and_counted_as_often_as_it_stands(tokenizers_by_family, family, texts):
+    tokenizer = tokenizers_by_family[family]
+    assert cuts_at_blanks(tokenizer)
+    expected = Counter(
+        id for text in texts for id in tokenizer.encode(text, add_special_tokens=False).ids
+    )
+    found = count_tokens(tokenizer, texts)
+    assert {id: n for id, n in enumerate(found.tolist()) if n} == expected
+
+
+def test_words_are_few_at_a_time(tokenizers_by_family, corpus, monkeypatch):
+    tokenizer = tokenizers_by_family["unigram"]
+    expected = count_tokens(tokenizer, corpus)
+    monkeypatch.setattr(counts, "_DOCUMENTS", 3)
+    monkeypatch.setattr(counts, "_WORDS", 5)
+    assert count_tokens(tokenizer, corpus).equal(expected)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pre_tokenizer": pre_tokenizers.Metaspace()},
+        {"pre_tokenizer": pre_tokenizers.ByteLevel()},
+        {
+            "pre_tokenizer": pre_tokenizers.Sequence(
+                [
+                    pre_tokenizers.WhitespaceSplit(),
+                    pre_tokenizers.Metaspace(prepend_scheme="first"),
+                ]
+            )
+        },
+        {"normalizer": normalizers.Prepend("a")},
+        {"normalizer": normalizers.Replace(" a", "b")},
+        {"normalizer": normalizers.Replace(Regex("^a"), "b")},
+        {"normalizer": normalizers.Replace("a", "\u0301")},
+    ],
+    ids=str,
+)
+def test_what_may_cut_a_word_by_its_neighbours_reads_whole_texts(tokenizers_by_family, change):
+    tokenizer = Tokenizer.from_str(tokenizers_by_family["unigram"].to_str())
+    for part, value in change.items():
+        setattr(tokenizer, part, value)
+    assert not cuts_at_blanks(tokenizer)
+
+
+def test_an_added_token_with_a_blank_reads_whole_texts(tokenizers_by_family):
+    tokenizer = Tokenizer.from_str(tokenizers_by_family["unigram"].to_str())
+    tokenizer.add_tokens(["to be"])
+    assert not cuts_at_blanks(tokenizer)

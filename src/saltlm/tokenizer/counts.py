@@ -1,6 +1,8 @@
 """How often each token occurs in text."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 import torch
 from jaxtyping import Int64
@@ -8,11 +10,13 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from saltlm.files.progress import progress
+from saltlm.tokenizer.blanks import cuts_at_blanks, words
 
 # What is encoded together: a few documents, and no more text than this, so that memory does not
 # grow with the corpus, nor with the length of a document's lines.
 _DOCUMENTS = 512
 _CHARACTERS = 1 << 20
+_WORDS = 1 << 19  # different words that are held at most, give or take a batch
 
 
 def count_tokens(
@@ -20,7 +24,7 @@ def count_tokens(
 ) -> Int64[Tensor, " rows"]:
     """Return how often each id occurs in the texts, special tokens around them aside.
 
-    Holds one batch of texts at a time.
+    Holds one batch of texts at a time. A tokenizer that cuts at blanks sees each word once.
 
     Args:
         tokenizer: cuts the texts.
@@ -29,10 +33,44 @@ def count_tokens(
     """
     size = 1 + max(tokenizer.get_vocab().values(), default=-1) if n_rows is None else n_rows
     counts = torch.zeros(size, dtype=torch.int64)
+    found: Counter[str] = Counter()
+    by_words = cuts_at_blanks(tokenizer)
     for batch in batches(texts, "count tokens"):
-        ids = [id for document in encode_texts(tokenizer, batch) for id in document]
-        counts += torch.bincount(torch.tensor(ids, dtype=torch.int64), minlength=size)
-    return counts
+        whole = []
+        for text in batch:
+            if by_words and (parts := words(text)) is not None:
+                found.update(parts)
+            else:
+                whole.append(text)
+        counts += _count(tokenizer, whole, [1] * len(whole), size)
+        if len(found) >= _WORDS:
+            counts += _count(tokenizer, *_one_text_a_count(found), size)
+            found.clear()
+    return counts + _count(tokenizer, *_one_text_a_count(found), size)
+
+
+def _one_text_a_count(found: Counter[str]) -> tuple[list[str], list[int]]:
+    """Return texts of the words that occur equally often, and how often: fewer texts to cut."""
+    alike: dict[int, list[str]] = {}
+    for word, times in found.items():
+        alike.setdefault(times, []).append(word)
+    parts = [
+        (" ".join(group[first : first + _DOCUMENTS]), times)
+        for times, group in alike.items()
+        for first in range(0, len(group), _DOCUMENTS)
+    ]
+    return [text for text, _ in parts], [times for _, times in parts]
+
+
+def _count(
+    tokenizer: Tokenizer, texts: list[str], times: list[int], size: int
+) -> Int64[Tensor, " rows"]:
+    """Return how often each id occurs in texts that occur so many times."""
+    cut = encode_texts(tokenizer, texts)
+    lengths = torch.tensor([len(ids) for ids in cut], dtype=torch.int64)
+    ids = torch.tensor(list(chain.from_iterable(cut)), dtype=torch.int64)
+    weights = torch.tensor(times, dtype=torch.int64).repeat_interleave(lengths)
+    return torch.zeros(size, dtype=torch.int64).index_add_(0, ids, weights)
 
 
 def batches(texts: Iterable[str], what: str) -> Iterator[list[str]]:
