@@ -33,10 +33,17 @@ def test_wsd_rises_stays_and_falls():
 
 
 def test_every_stage_warms_up_and_only_the_run_decays():
-    rates = factors(Stage("full", 50, 100), 100, warmup=0.1, decay=0.2)
-    assert rates[:5] == pytest.approx([(i + 1) / 6 for i in range(5)])
-    assert rates[5:30] == [1.0] * 25
+    rates = factors(Stage("full", 50, 100), 100, warmup=0.3, decay=0.2)
+    assert rates[:15] == pytest.approx([(i + 1) / 16 for i in range(15)])
+    assert rates[15:30] == [1.0] * 15
     assert factors(Stage("embeddings", 0, 50), 100, warmup=0.0, decay=0.2) == [1.0] * 50
+
+
+def test_a_warm_up_has_ten_steps_where_there_are_forty():
+    rates = factors(Stage("full", 50, 100), 100, warmup=0.02, decay=0.0)
+    assert rates[:11] == pytest.approx([(i + 1) / 11 for i in range(11)])
+    assert factors(Stage("full", 0, 39), 39, warmup=0.01, decay=0.0) == [1.0] * 39
+    assert factors(Stage("full", 0, 99), 99, warmup=0.0, decay=0.0) == [1.0] * 99
 
 
 def test_cosine_is_half_way_down_in_the_middle():

@@ -64,7 +64,17 @@ def results(out):
     return {file: file.read_bytes() for file in sorted(out.glob("*/*.json"))}
 
 
-TASKS = ["target text", "English text", "generation", "retrieval, 1 of 6", "ranking, 1 of 4"]
+TASKS = ["target text", "English text", "retrieval, 1 of 6", "generation", "ranking, 1 of 4"]
+
+
+def test_some_tasks_can_be_chosen(models, files):
+    shown = invoke(models[0], *flags(files), "--tasks", "English", "--tasks", "retrieval")
+    assert shown.exit_code == 0, shown.stderr
+    names = {json.loads(text)["task"] for text in results(files / "out").values()}
+    assert names == {"English text", "retrieval, 1 of 6"}
+    shown = invoke(models[0], *flags(files), "--tasks", "german")
+    assert shown.exit_code == 1
+    assert "there is no task 'german' here" in str(shown.exception)
 
 
 def test_all_of_quick_and_what_is_done_is_not_done_again(models, files, monkeypatch):

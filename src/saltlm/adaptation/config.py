@@ -92,8 +92,27 @@ class LoraConfig(Section):
     alpha: int = Field(32, ge=1, description="scale of each adapter, divided by its rank")
 
 
+ADAPT_PRESETS: dict[str, dict[str, Any]] = {
+    "laptop": {
+        "micro_batch": 2,
+        "loss_chunk": 2**24,
+        "eval_every": 50,
+        "eval_documents": 50,
+        "save_every": 100,
+        "keep": 1,
+    },
+}
+"""What fits a machine without a GPU: less memory, shorter measurements, one checkpoint."""
+
+
 class AdaptConfig(Section):
     """Options of ``saltlm adapt``; the defaults are those of the Python API too."""
+
+    preset: Literal["laptop"] | None = Field(
+        None,
+        description="options under one name, which others win over: laptop (less memory, shorter"
+        " measurements, one checkpoint)",
+    )
 
     data: Annotated[
         dict[str, Annotated[float, Field(ge=0, le=1)] | None], BeforeValidator(_read_shares)
@@ -182,6 +201,13 @@ class AdaptConfig(Section):
     keep: int = Field(2, ge=1, description="number of checkpoints to keep")
     trackers: tuple[Tracker, ...] = Field((), description="also report to: trackio, wandb, ...")
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_preset(cls, values: Any) -> Any:
+        """Put the options of the preset under those that were given."""
+        preset = ADAPT_PRESETS.get(str(values.get("preset"))) if isinstance(values, dict) else None
+        return values if preset is None else preset | values
 
     @model_validator(mode="after")
     def _fits(self) -> "AdaptConfig":

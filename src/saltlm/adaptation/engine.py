@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ from saltlm.adaptation.write_model import write_adapted
 from saltlm.files.atomic import disk_errors
 from saltlm.files.progress import progress
 from saltlm.record.manifest import environment
+
+_SPEED_STEPS = 3  # steps until speed is told; the first ones are slower
 
 logger = logging.getLogger(__name__)
 
@@ -133,12 +135,24 @@ def _run_stage(run: Run, number: int, saved: Saved | None) -> Saved:
                 left = timedelta(seconds=round(seconds / done * (run.n_steps - done)))
                 told = (done, run.n_steps, left, summary(row))
                 logger.info("step %d of %d, %s left: %s", *told)
+            if done == min(first + _SPEED_STEPS, stage.last) and not hidden:
+                _tell_speed(run, row, done)
             if is_saved:
                 check_untouched(untouched, frozen_hash(training.tables), done)
                 saved = _save(run, training, number, row)
     run.accelerator.free_memory()
     assert saved is not None  # a stage has a step, and its last one is saved
     return saved
+
+
+def _tell_speed(run: Run, row: dict[str, Any], done: int) -> None:
+    """Say how fast it goes and when it ends, measurements and checkpoints not counted."""
+    speed = row["tokens_per_second"]
+    left = timedelta(seconds=round((run.n_steps - done) * run.config.batch_tokens / speed))
+    end = datetime.now() + left
+    logger.info(
+        "%s tokens a second: %s left, until about %s", f"{speed:,.0f}", left, f"{end:%H:%M}"
+    )
 
 
 def _save(run: Run, training: Training, number: int, row: dict[str, Any]) -> Saved:

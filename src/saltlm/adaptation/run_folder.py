@@ -29,6 +29,7 @@ from saltlm.record.manifest import FOLDER
 
 # What may change from one start of a run to the next without changing what was done so far.
 _FREE = (
+    "preset",
     "tokens",
     "steps",
     "epochs",

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from saltlm.adaptation.config import AdaptConfig, StageConfig, StageKind
 from saltlm.errors import ConfigError
 
+_LEAST_WARM = 10  # steps; with fewer, a new optimiser's first steps can undo what was learnt
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -54,11 +56,15 @@ def plan_stages(stages: Sequence[StageConfig], n_steps: int) -> tuple[Stage, ...
 def learning_rate_factor(step: int, stage: Stage, n_steps: int, config: AdaptConfig) -> float:
     """Return what the peak learning rates are multiplied with at a step: above 0, at most 1.
 
-    Every stage warms up linearly, for its optimiser is new. What follows is that of the whole run:
-    ``wsd`` (warm-up, stable, decay) stays at the peak and falls linearly at the end, where the two
-    overlap by both factors; ``cosine`` falls from the end of the first warm-up on.
+    Every stage warms up linearly, for its optimiser is new: over its share of the steps, and at
+    least over ten of them if it has forty. What follows is that of the whole run: ``wsd`` (warm-up,
+    stable, decay) stays at the peak and falls linearly at the end, where the two overlap by both
+    factors; ``cosine`` falls from the end of the first warm-up on.
     """
-    n_warm = round(config.warmup * (stage.last - stage.first))
+    n = stage.last - stage.first
+    n_warm = round(config.warmup * n)
+    if n_warm < _LEAST_WARM <= n // 4 and config.warmup:
+        n_warm = _LEAST_WARM
     rise = min(1.0, (step - stage.first + 1) / (n_warm + 1))
     if config.schedule == "wsd":
         height = min(1.0, (n_steps - step) / (round(config.decay * n_steps) + 1))

@@ -26,7 +26,7 @@ def _print_launch_config(context: click.Context, _: click.Parameter, name: str |
     type=click.Path(path_type=Path),
     help="Write the adapted model into this directory.",
 )
-@options("adapt", "heldout", "tokens", "steps", "epochs", "keep")
+@options("adapt", "heldout", "tokens", "steps", "epochs", "preset", "keep")
 @click.option(
     "--resume",
     default="auto",

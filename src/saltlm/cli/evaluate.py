@@ -27,7 +27,7 @@ from saltlm.cli.report import report_at_end
     help="Keep results in this directory.  [required]",
 )
 @options("evaluate", "heldout", "english", "parallel", "chat", "instructions", "answers")
-@options("evaluate", "code", "functions", "limit", "seed")
+@options("evaluate", "code", "functions", "tasks", "limit", "seed")
 @click.option("--device", help="Run models on cpu, cuda, cuda:1 ...  [default: a GPU if any]")
 @options("transfer", "trust_remote_code")
 @click.option("--card", is_flag=True, help="Also put the table into the cards of saltlm's models.")

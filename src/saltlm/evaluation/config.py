@@ -96,6 +96,11 @@ class SuiteConfig(Section):
     limit: int | None = Field(
         None, ge=1, description="measure at most so many documents, pairs or questions of each task"
     )
+    tasks: tuple[str, ...] = Field(
+        (),
+        description="measure only tasks whose name begins so, as target, English, generation,"
+        " retrieval or ranking; default: all",
+    )
     seed: int = Field(0, ge=0, description="seed of wrong answers, intervals and examples")
     batch: int = Field(8, ge=1, description="questions at once; changes no result")
     quick: QuickConfig = QuickConfig()

@@ -40,6 +40,8 @@ from saltlm.models.hub import resolve_model
 from saltlm.models.skeleton import loader_of
 from saltlm.record.manifest import environment
 
+_SLOW = ("generation", "ranking", "chat", "code")  # names begin so
+
 logger = logging.getLogger(__name__)
 
 
@@ -108,7 +110,7 @@ def _measure_each(
     device: str | None,
     trust_remote_code: bool,
 ) -> Evaluation:
-    plan = plan_tasks(suite)
+    plan = _chosen(plan_tasks(suite), suite.tasks)
     directories = [resolve_model(model) for model in models]
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     _make(out)
@@ -130,6 +132,24 @@ def _measure_each(
     return Evaluation(tuple(records), tuple(results), tuple(failures))
 
 
+def _chosen(plan: list[Task | Failure], names: Sequence[str]) -> list[Task | Failure]:
+    """Return the tasks that are wanted, the slow ones last.
+
+    Raises:
+        ConfigError: a name is that of none.
+    """
+
+    def name_of(item: Task | Failure) -> str:
+        return item.name if isinstance(item, Task) else item.task
+
+    there = [name_of(item) for item in plan]
+    for name in names:
+        if not any(one.startswith(name) for one in there):
+            raise ConfigError(f"there is no task {name!r} here", f"there are: {', '.join(there)}")
+    wanted = [item for item in plan if not names or name_of(item).startswith(tuple(names))]
+    return sorted(wanted, key=lambda item: name_of(item).startswith(_SLOW))
+
+
 def _evaluate_one(
     record: ModelRecord,
     directory: Path,
@@ -141,7 +161,7 @@ def _evaluate_one(
     """Return the results that are there; make and keep the others, and name what fails."""
     done: list[Result | Failure] = []
     loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase] | CheckpointError | None = None
-    for task in tasks:
+    for number, task in enumerate(tasks, 1):
         file = result_file(out, record, task, device)
         if file.is_file():
             logger.info("%s of %s: already there", task.name, record["name"])
@@ -153,6 +173,7 @@ def _evaluate_one(
             done.append(Failure(task.name, loaded.what, record["name"]))
             continue
         file.parent.mkdir(parents=True, exist_ok=True)
+        logger.info("task %d of %d: %s of %s", number, len(tasks), task.name, record["name"])
         result = attempt(task, record, Subject(*loaded, cache=file.with_suffix(".answers")))
         if not isinstance(result, Failure):
             write_result(file, result)
@@ -219,7 +240,6 @@ def _try_to_load(
 
 def attempt(task: Task, record: ModelRecord, subject: Subject) -> Result | Failure:
     """Return the result of a task, or why there is none: hours of others are not lost to one."""
-    logger.info("%s of %s", task.name, record["name"])
     try:
         return _measure(task, record, subject)
     except Exception as error:

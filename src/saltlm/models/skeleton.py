@@ -39,9 +39,14 @@ def class_of(config: PreTrainedConfig) -> Any:
 
 
 def loader_of(config: PreTrainedConfig) -> Any:
-    """Return the class whose ``from_pretrained`` opens a language model, also one with code."""
-    from transformers import AutoModelForCausalLM
+    """Return the class whose ``from_pretrained`` opens a language model, also one with code.
 
+    It shows no bar of transformers' own.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     return class_of(config) or AutoModelForCausalLM
 
 
