@@ -31,11 +31,10 @@ def save_model(
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64}
     config = LlamaConfig(
-        vocab_size=N_ROWS,
         tie_word_embeddings=is_tied,
         bos_token_id=0,
         eos_token_id=0,
-        **{**sizes, **heads, **options},
+        **{"vocab_size": N_ROWS, **sizes, **heads, **options},
     )
     LlamaForCausalLM(config).to(dtype).save_pretrained(directory)
     TOKENIZER.save(str(directory / "tokenizer.json"))

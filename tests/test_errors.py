@@ -51,6 +51,7 @@ def test_an_error_without_a_hint_is_found():
 def test_a_parser_of_others_texts_has_bounds():
     """json and yaml of others go through `parse_json` and `parse_yaml`, and nothing is pickled."""
     own = {"json_object.py", "yaml_text.py", "paper.py", "options.py", "definition.py"}
+    own.add("blanks.py")  # what tokenizers says of its own parts
     for file in {file for file in PACKAGE.rglob("*.py") if file.name not in own}:
         text = file.read_text(encoding="utf-8")
         assert "yaml.safe_load" not in text, file

@@ -190,17 +190,23 @@ def test_inputs_that_do_not_fit(tmp_path, model, monkeypatch, options, kind, mes
     assert not (tmp_path / "out" / "config.json").exists()
 
 
-def test_a_tokenizer_beyond_the_embedding_is_refused(tmp_path, model):
-    config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps({**config, "vocab_size": 800}))
+def test_a_tokenizer_beyond_the_embedding_is_refused(tmp_path):
+    model = save_model(tmp_path / "small", vocab_size=800)
     with pytest.raises(CheckpointError, match="has 900 tokens, but the embedding 800 rows"):
         adapt(model, tmp_path / "out", config=tiny_config(tmp_path))
 
 
 def test_damaged_models_are_named(tmp_path, model):
-    (model / "model.safetensors").write_bytes(b"nothing")
-    with pytest.raises(CheckpointError, match=r"model does not load: .*Error"):
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "vocab_size": 800}))
+    with pytest.raises(CheckpointError, match="is 912 x 16, not 800 x 16"):
         adapt(model, tmp_path / "out", config=tiny_config(tmp_path))
+    (model / "config.json").write_text(json.dumps(config))
+    weights = (model / "model.safetensors").read_bytes()
+    (model / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match=r"model.safetensors .* is corrupt or truncated"):
+        adapt(model, tmp_path / "out", config=tiny_config(tmp_path))
+    (model / "model.safetensors").write_bytes(weights)
     (model / "tokenizer.json").write_text("{")
     with pytest.raises(CheckpointError, match="the tokenizer of .*model does not load"):
         adapt(model, tmp_path / "out", config=tiny_config(tmp_path))

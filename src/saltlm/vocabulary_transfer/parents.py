@@ -93,10 +93,10 @@ def read_parents(source: str, plm: str, config: TransferConfig) -> Pair:
     check_source_fits(left.checkpoint, left.config)
     if config.plm_vectors is None:
         check_plm_fits(right.checkpoint, right.config)
-    _check_begins(left)
     if config.dtype is not None:
         check_not_quantised(left.config, left.directory)
     left = replace(left, checkpoint=with_decoded_tables(left.checkpoint, left.config))
+    _check_begins(left)
     _, decoded_note = settings_of_decoded(
         read_json(left.directory / "config.json"), left.checkpoint
     )
