@@ -45,7 +45,7 @@ install_import_hook(WITH_SHAPES, f"beartype.beartype(conf=beartype.BeartypeConf(
 # Model libraries hold millions of objects, which the collector would go through again and again.
 gc.set_threshold(200_000, 50, 50)
 
-settings.register_profile("suite", max_examples=50)
+settings.register_profile("suite", max_examples=30)
 settings.load_profile("suite")
 
 CORPUS = [
