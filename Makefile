@@ -1,7 +1,7 @@
 # Everything runs in a virtual environment that the first target makes. PYTHON chooses another base.
 PYTHON ?= python3
 BIN := .venv/bin
-EXTRAS := adapt,eval,fasttext,gguf,lora,plot,sentencepiece,text,vectors
+EXTRAS := adapt,eval,export,fasttext,gguf,lora,plot,sentencepiece,text,vectors
 LOWEST_TORCH ?= $(shell sed -n 's/^torch==//p' constraints-lowest.txt)
 export HF_HUB_OFFLINE := 1
 

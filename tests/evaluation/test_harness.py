@@ -182,6 +182,7 @@ def test_a_data_set_that_is_a_program_is_named_with_what_to_do(monkeypatch):
     manager = TaskManager(include_defaults=False, include_path=TASKS / "mlqa")
     monkeypatch.setattr("lm_eval.tasks.TaskManager", lambda **_: manager)
     monkeypatch.setattr(harness, "_load", lambda *_: 1 / 0)
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "4.0.0")  # of datasets
     (failure,) = harness_tasks([HarnessConfig(task="mlqa_de_de")], limit=None, seed=0, batch=1)
     assert failure.reason == (
         "its data set is a program, which is not run; give its own files as questions of a suite:"

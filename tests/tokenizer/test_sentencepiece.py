@@ -212,7 +212,8 @@ def test_one_other_score_is_noticed_and_another_copy_helps(tmp_path, train):
         check_conversion(edited(converted, spoil), original, file)
     assert caught.value.hint == "give a copy of the model that has a tokenizer.json"
     converted.save(str(tmp_path / "tokenizer.json"))
-    assert read_tokenizer(tmp_path).tokenizer.to_str() == converted.to_str()
+    reread = Tokenizer.from_str(converted.to_str())  # scores may move to their neighbours, once
+    assert read_tokenizer(tmp_path).tokenizer.to_str() == reread.to_str()
 
 
 def test_other_letters_are_refused_with_their_number(tmp_path, train):
