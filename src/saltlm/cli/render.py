@@ -21,6 +21,7 @@ from saltlm.errors import printable
 from saltlm.evaluation.results import Evaluation
 from saltlm.evaluation.side_by_side import evaluation_rows, labels_of, notes_of, text_of
 from saltlm.files.caches import Cache
+from saltlm.files.progress import duration
 from saltlm.inspection.explain import Explanation
 from saltlm.inspection.finding import Finding
 from saltlm.inspection.pair import Inspection
@@ -68,15 +69,6 @@ def table(
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text | Bar) else Text(_text(cell)) for cell in row))
     return made
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def _text(cell: object) -> str:
@@ -212,7 +204,7 @@ def inspection_tables(inspection: Inspection) -> list[Table]:
     suspicious = [(kind, len(ids), _first(ids)) for kind, ids in kinds.items() if ids]
     cost = [
         ("memory", f"{inspection.memory_bytes / 2**30:.1f} GiB"),
-        ("time", f"{inspection.seconds:.0f} s"),
+        ("time", duration(inspection.seconds)),
     ]
     if inspection.chosen:
         chosen = [line.partition(": ")[::2] for line in inspection.chosen]

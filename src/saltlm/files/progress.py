@@ -12,3 +12,12 @@ def progress(work: Iterable[Any] | None = None, *, is_hidden: bool = False, **se
     is_quiet = os.environ.get("TQDM_DISABLE", "") not in ("", "0")
     usual = {"delay": 1, "leave": False}
     return tqdm(work, disable=is_quiet or is_hidden or None, **usual | settings)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

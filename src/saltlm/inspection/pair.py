@@ -1,6 +1,5 @@
 """What a pair of models promises, before anything is spent on it."""
 
-import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -24,16 +23,13 @@ from saltlm.tokenizer.kinds import script_of, token_kind
 from saltlm.tokenizer.losses import in_words, new_losses
 from saltlm.tokenizer.target import role_table
 from saltlm.tokenizer.vocabulary import SPECIAL, Vocabulary
-from saltlm.vocabulary_transfer.parents import Pair, Parent
+from saltlm.vocabulary_transfer.estimate import expected_memory, expected_seconds
+from saltlm.vocabulary_transfer.parents import Parent
 from saltlm.vocabulary_transfer.prepare import read_pair
 
 _MAX_DOCUMENTS = 5000  # of the corpus are looked at
 _BLOCK = 8192  # rows looked at together
-_FLOAT32_BYTES = 4
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # of a number, by its size in bytes
-_OVERHEAD_BYTES = 1200 * 2**20  # libraries and working blocks beside the tables
-_WRITE_BYTES_PER_SECOND = 200 * 2**20
-_COSINE_MULTIPLE = 4  # all of the maps take about as long as so many cosine products
 
 
 @dataclass(frozen=True)
@@ -100,7 +96,7 @@ class Inspection:
         zero_rows: source ids whose row is zero.
         repeated_rows: source ids whose row equals that of a lower id.
         memory_bytes: expected peak of a transfer.
-        seconds: expected duration on this machine.
+        seconds: expected duration on this machine when it is idle, reading included.
         warnings: what to mend before going on, if it can be.
         notes: what else to know.
         chosen: what a preset chose, why, and how to have it otherwise, a line each.
@@ -166,7 +162,9 @@ def inspect(
         SaltlmError: the pair cannot be transferred, for the reason given.
     """
     config = load_recommended(config, **options)
+    begun = time.perf_counter()
     pair = read_pair(source, plm, config)
+    read_seconds = time.perf_counter() - begun
     texts = first(config.corpus, _MAX_DOCUMENTS) if config.corpus else []
     left, right, alignment = pair.source, pair.plm, pair.alignment
     tables, plm_tables = pair.tables, pair.plm_tables
@@ -184,8 +182,8 @@ def inspect(
         roles=tuple(map(tuple, role_table(alignment.target))),
         zero_rows=tuple(zero.tolist()),
         repeated_rows=tuple(repeated.tolist()),
-        memory_bytes=_memory(pair, config, vocabularies.n_new_model),
-        seconds=_seconds(left, vocabularies, plm_tables, len(alignment.further.names)),
+        memory_bytes=expected_memory(pair, config),
+        seconds=read_seconds + expected_seconds(pair, config, texts),
         notes=tuple(note for note in alignment.target.notes if not is_loud(note)),
         seen=_seen(vocabularies, coverage, config.budget or used.total()),
         warnings=tuple(_warnings(alignment, config, vocabularies, on_text[2], zero)),
@@ -294,34 +292,6 @@ def _seen(vocabularies: Vocabularies, coverage: float | None, n_tokens: int) -> 
     if coverage is None or not vocabularies.n_new:
         return None
     return (1 - coverage) * n_tokens / vocabularies.n_new
-
-
-def _memory(pair: Pair, config: TransferConfig, n_new_model: int) -> int:
-    tables = pair.tables
-    held = {id(table): table for table in (tables.embedding, tables.head) if table is not None}
-    n_new_tables = 1 if tables.head is None else 2
-    row = tables.embedding.element_size() * tables.embedding.shape[1]
-    size = sum(table.nbytes for table in held.values()) + pair.plm_tables.embedding.nbytes
-    size += n_new_tables * n_new_model * row + _OVERHEAD_BYTES
-    if config.fits.input or config.fits.head:  # the whole source, in float32
-        entries = pair.source.checkpoint.tensors.values()
-        size += sum(_FLOAT32_BYTES * math.prod(entry.shape) for entry in entries)
-    return size
-
-
-def _seconds(
-    source: Parent, vocabularies: Vocabularies, plm_tables: Tables, n_further: int
-) -> float:
-    """Return the expected duration: cosines at the speed measured now, and the writing."""
-    side = 1024
-    probe = torch.ones(side, side)
-    begun = time.perf_counter()
-    probe @ probe
-    per_product = (time.perf_counter() - begun) / side**3
-    n_anchors = vocabularies.n_shared + n_further
-    products = vocabularies.n_new * n_anchors * plm_tables.embedding.shape[1]
-    written = sum(entry.nbytes for entry in source.checkpoint.tensors.values())
-    return _COSINE_MULTIPLE * products * per_product + 2 * written / _WRITE_BYTES_PER_SECOND
 
 
 def _warnings(

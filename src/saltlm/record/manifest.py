@@ -149,6 +149,16 @@ def environment() -> dict[str, Any]:
     }
 
 
+def free_memory_bytes() -> int | None:
+    """Return the memory that is free for a process; None where the system does not say."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as opened:
+            lines = dict(line.split(":", 1) for line in opened)
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+
+
 def peak_memory_bytes() -> int:
     """Return the most memory that this process has held so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

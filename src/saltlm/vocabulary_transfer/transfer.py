@@ -25,14 +25,17 @@ from saltlm.config.recommended import in_one_line_each, load_recommended
 from saltlm.config.transfer import RowsConfig, TransferConfig
 from saltlm.errors import ConfigError, OutputError
 from saltlm.files.atomic import check_place, new_directory
+from saltlm.files.documents import first
+from saltlm.files.progress import duration
 from saltlm.files.source import paths_of
 from saltlm.methods.registry import parse_method
 from saltlm.models.token_tables import Tables
-from saltlm.record.manifest import peak_memory_bytes
+from saltlm.record.manifest import free_memory_bytes, peak_memory_bytes
 from saltlm.scoring.holdout import score_briefly
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.load import check_ids
 from saltlm.tokenizer.special_tokens import LoadedTokenizer, special_tokens_of
+from saltlm.vocabulary_transfer.estimate import expected_memory, expected_seconds
 from saltlm.vocabulary_transfer.fits import make_tables
 from saltlm.vocabulary_transfer.parents import Pair, read_parents
 from saltlm.vocabulary_transfer.prepare import check_inputs, input_files, pose_pair
@@ -44,6 +47,8 @@ from saltlm.vocabulary_transfer.write_model import (
     finish_model,
     write_model,
 )
+
+_SOME = 500  # documents of the corpus that are looked at for an estimate
 
 logger = logging.getLogger(__name__)
 
@@ -163,6 +168,7 @@ def transfer(
     check_sides(pair.tables, method, fits_head=config.fits.head)
     _check_new_tokens(pair, config)
     laps.append(("read", time.perf_counter()))
+    _tell_cost(pair, config)
     size = expected_bytes(pair, config)
     with new_directory(Path(out), force=force, expected_bytes=size) as directory:
         problem = pose_pair(pair, config)
@@ -191,6 +197,20 @@ def transfer(
     words = repr(result).removeprefix("TransferResult(").removesuffix(")")
     logger.info("%s: %s", out, words)
     return replace(result, proof=proof)
+
+
+def _tell_cost(pair: Pair, config: TransferConfig) -> None:
+    """Say how long it will take and how much memory, before anything long begins."""
+    texts = first(config.corpus, _SOME) if config.corpus else []
+    seconds, memory = expected_seconds(pair, config, texts), expected_memory(pair, config)
+    logger.info("this takes about %s and %.1f GiB of memory", duration(seconds), memory / 2**30)
+    free = free_memory_bytes()
+    if free is not None and memory > free:
+        logger.warning(
+            "only %.1f GiB of memory are free; without the fits it takes less: --set"
+            " fits.input=false --set fits.head=false",
+            free / 2**30,
+        )
 
 
 def _check_new_tokens(pair: Pair, config: TransferConfig) -> None:

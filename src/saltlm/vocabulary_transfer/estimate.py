@@ -1,0 +1,95 @@
+"""What a transfer will cost on this machine: memory by its tables, time from a short probe.
+
+The time is that of an idle machine, and rough: nobody knows before what the machine does beside it,
+or how many steps the regression of the head's fit takes.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+
+import torch
+
+from saltlm.config.transfer import TransferConfig
+from saltlm.vocabulary_transfer.parents import Pair
+
+_FLOAT32_BYTES = 4
+_OVERHEAD_BYTES = 1200 * 2**20  # libraries and working blocks beside the tables
+_WRITE_BYTES_PER_SECOND = 200 * 2**20
+_COSINE_MULTIPLE = 4  # all of the maps take about as long as so many cosine products
+_LAYER_SECONDS = 1.5e-3  # of a layer's operations, however short the text
+_PASSES = 4  # of a fitted text through the layers: the teacher, the student, and backward twice
+_SLOWER = 3.0  # products inside a model, of few rows each, beside one large one
+_PARTITIONS = 2  # products with all rows of the head that its fit comes to
+
+
+def expected_memory(pair: Pair, config: TransferConfig) -> int:
+    """Return the most bytes that a transfer is expected to hold."""
+    tables = pair.tables
+    held = {id(table): table for table in (tables.embedding, tables.head) if table is not None}
+    n_new_tables = 1 if tables.head is None else 2
+    row = tables.embedding.element_size() * tables.embedding.shape[1]
+    size = sum(table.nbytes for table in held.values()) + pair.plm_tables.embedding.nbytes
+    size += n_new_tables * len(pair.alignment.match.plm_ids) * row + _OVERHEAD_BYTES
+    if config.fits.input or config.fits.head:  # the whole source, in float32
+        entries = pair.source.checkpoint.tensors.values()
+        size += sum(_FLOAT32_BYTES * math.prod(entry.shape) for entry in entries)
+    return size
+
+
+def expected_seconds(pair: Pair, config: TransferConfig, texts: Sequence[str]) -> float:
+    """Return how long a transfer is expected to take once its models are read.
+
+    Args:
+        pair: the models.
+        config: options of the transfer.
+        texts: documents of the corpus, at least some; empty without a corpus.
+    """
+    per_product = _probe()
+    match = pair.alignment.match
+    n_new = int(((match.plm_ids >= 0) & (match.source_ids < 0)).sum())
+    n_shared = int(((match.plm_ids >= 0) & (match.source_ids >= 0)).sum())
+    n_anchors = n_shared + len(pair.alignment.further.names)
+    products = _COSINE_MULTIPLE * n_new * n_anchors * pair.plm_tables.embedding.shape[1]
+    written = sum(entry.nbytes for entry in pair.source.checkpoint.tensors.values())
+    seconds = products * per_product + 2 * written / _WRITE_BYTES_PER_SECOND
+    if texts and (config.fits.input or config.fits.head):
+        seconds += _fit_seconds(pair, config, texts, per_product)
+    return seconds
+
+
+def _probe() -> float:
+    """Return the seconds of one multiplication with its addition, in a large product."""
+    side = 1024
+    probe = torch.ones(side, side)
+    probe @ probe  # the first product of a process also starts its threads
+    begun = time.perf_counter()
+    probe @ probe
+    return (time.perf_counter() - begun) / side**3
+
+
+def _fit_seconds(
+    pair: Pair, config: TransferConfig, texts: Sequence[str], per_product: float
+) -> float:
+    """Return how long the fits are expected to take."""
+    fits, source = config.fits, pair.source
+    n_layers = int(getattr(source.config.get_text_config(), "num_hidden_layers", 1))
+    tables = pair.tables.all_names
+    entries = source.checkpoint.tensors
+    body = sum(math.prod(one.shape) for name, one in entries.items() if name not in tables)
+    encoded = source.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    lengths = [min(len(encoding.ids), fits.context) for encoding in encoded]
+    n_tokens = max(1.0, sum(lengths) / len(lengths))  # of a document
+
+    def through(n_documents: float, layers: float) -> float:
+        products = _SLOWER * n_tokens * body / n_layers * per_product
+        return n_documents * layers * (_LAYER_SECONDS + products)
+
+    seconds = 0.0
+    if fits.input:
+        seconds += _PASSES * through(fits.steps * fits.documents, fits.layer or n_layers / 3)
+    if fits.head:
+        seconds += through(fits.positions / n_tokens, n_layers)
+        rows, width = pair.tables.embedding.shape
+        seconds += _PARTITIONS * fits.positions * rows * width * per_product
+    return seconds
