@@ -251,6 +251,12 @@ class TransferConfig(RowsConfig):
         description="largest size of a weight file, such as 5GB; default: as the source's",
         json_schema_extra={"metavar": "SIZE"},
     )
+    language: str | None = Field(
+        None,
+        pattern=r"^[a-z]{2,3}(-[\w-]+)?$",
+        description="code of the new language, such as de, for the card; default: what the PLM's"
+        " card says, if it says one",
+    )
     trust_remote_code: bool = Field(False, description="run Python code that comes with a model")
     prove: bool | None = Field(
         None,

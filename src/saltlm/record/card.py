@@ -1,5 +1,6 @@
 """The model card of a new model: ``README.md`` with both parents and their licences."""
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from saltlm.errors import shown
 from saltlm.files.markdown import as_markdown
 from saltlm.methods.registry import METHODS
 from saltlm.record.manifest import Manifest
+from saltlm.record.verdicts import of_transfer
 
 _TEMPLATE = """\
 ---
@@ -26,7 +28,7 @@ Method: {{ method }}, {{ methods[method].description }}
 [SALT](https://arxiv.org/abs/2505.10945) and the documents of saltlm.
 
 {% for run in adaptations -%}
-Adapted on {{ "{:,}".format(run.tokens) }} tokens of {{ run.options.data | join(", ") }}
+Adapted on {{ "{:,}".format(run.tokens) }} tokens of {{ run.texts | join(", ") }}
 {%- for name, bits in run.bits_per_byte.items() %}
 {{- "; bits per byte at the end: " if loop.first else ", " }}{{ name }} {{ "%.3f" | format(bits) }}
 {%- endfor %}.
@@ -34,6 +36,16 @@ Adapted on {{ "{:,}".format(run.tokens) }} tokens of {{ run.options.data | join(
 **This model has not been adapted yet.** Its new rows are initial values: continue pre-training on
 text of the target language before use.
 {% endfor %}
+{%- if verdict %}
+Verdict before training ({{ verdict.level }}): {{ verdict.reason }}.
+{% endif %}
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained({{ place }})
+model = AutoModelForCausalLM.from_pretrained({{ place }}, dtype="auto")
+```
+
 {%- for merge in merges %}
 {{ merge }}
 {% endfor %}
@@ -94,22 +106,55 @@ _ORIGINS = {
 }
 _NEVER_FOLDED = 10**9  # so that no part of a value begins a line, and ends the block
 _LONGEST_HEAD = 2**22  # bytes of a card in which its front matter ends; with tables of results too
+_CODE = re.compile(r"[a-z]{2,3}(-[\w-]+)?")  # of a language
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?\n)---\s*$", re.DOTALL | re.MULTILINE)
 
 
 def licence_of(directory: Path) -> str | None:
     """Return the licence that a model directory's card states, None if it states none."""
+    licence = _metadata_of(directory).get("license")
+    return shown(str(licence)) if licence else None
+
+
+def languages_of(directory: Path) -> list[str]:
+    """Return the codes of the languages that a model directory's card states."""
+    stated = _metadata_of(directory).get("language") or []
+    codes = [stated] if isinstance(stated, str) else stated
+    return [code for code in codes if isinstance(code, str) and _CODE.fullmatch(code)]
+
+
+def _metadata_of(directory: Path) -> dict[str, Any]:
     card = directory / "README.md"
     if not card.is_file():
-        return None
+        return {}
     with card.open("rb") as opened:
         front = _FRONT_MATTER.match(opened.read(_LONGEST_HEAD).decode("utf-8", errors="replace"))
     try:
         metadata = parse_yaml(front[1]) if front else None
     except ValueError:
-        return None
-    licence = metadata.get("license") if isinstance(metadata, dict) else None
-    return shown(str(licence)) if licence else None
+        return {}
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def _named(parent: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a parent as others may see it: by its Hub id, or by its name without the folders."""
+    name, is_local = parent["name"], parent.get("revision", "") is None
+    is_id = _HUB_ID.fullmatch(name) is not None and not is_local
+    return {**parent, "name": name if is_id else Path(name).name}
+
+
+def _without_folders(text: str) -> str:
+    """Return the name of a file of somebody's disk; the Hub's name of a dataset as it is."""
+    return Path(text).name if text.startswith(("/", ".", "~")) else text
+
+
+def _languages(manifest: Manifest) -> list[str]:
+    """Return the codes of the model's languages: the source's, and the new one if it is known."""
+    given = manifest["options"].get("language")
+    of_plm = manifest["plm"].get("languages", [])
+    new = [given] if given else of_plm if len(of_plm) == 1 else []
+    return list(dict.fromkeys([*manifest["source"].get("languages", []), *new])) if new else []
 
 
 def model_card(name: str, manifest: Manifest) -> str:
@@ -121,15 +166,19 @@ def model_card(name: str, manifest: Manifest) -> str:
     """
     vocabulary = manifest["vocabulary"]
     tokenizer = vocabulary["tokenizer"]
-    owner = (tokenizer or manifest["plm"])["name"]
     taken = "the vocabulary" if vocabulary["mode"] == "replace" else "new tokens"
-    parents = [manifest["source"], manifest["plm"], *([tokenizer] if tokenizer else [])]
+    source, plm = _named(manifest["source"]), _named(manifest["plm"])
+    tokenizer = _named(tokenizer) if tokenizer else None
+    owner = (tokenizer or plm)["name"]
+    parents = [source, plm, *([tokenizer] if tokenizer else [])]
     metadata = {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         "base_model": [parent["name"] for parent in parents[:2]],
         "tags": ["saltlm", "embedding-transfer"],
     }
+    if languages := _languages(manifest):
+        metadata["language"] = languages
     licences = {parent["licence"] for parent in parents}
     if len(licences) == 1 and None not in licences:
         metadata["license"] = licences.pop()
@@ -139,8 +188,10 @@ def model_card(name: str, manifest: Manifest) -> str:
     return environment.from_string(_TEMPLATE).render(
         name=name,
         metadata=yaml.safe_dump(metadata, sort_keys=False),
-        source=manifest["source"],
-        plm=manifest["plm"],
+        source=source,
+        plm=plm,
+        place=json.dumps(name, ensure_ascii=False),
+        verdict=of_transfer(manifest) if manifest.get("yardstick") else None,
         choice=f"{taken} of {owner}",
         tokenizer=tokenizer,
         notes=manifest.get("notes", ()),
@@ -154,7 +205,10 @@ def model_card(name: str, manifest: Manifest) -> str:
         method=manifest["method"]["name"],
         output=(manifest["output"] or {}).get("name"),
         methods=METHODS,
-        adaptations=manifest.get("adaptations", ()),
+        adaptations=[
+            {**run, "texts": list(map(_without_folders, run["options"]["data"]))}
+            for run in manifest.get("adaptations", ())
+        ],
         merges=list(map(merge_text, manifest.get("merges", ()))),
         options=yaml.safe_dump(manifest["options"], sort_keys=False, width=_NEVER_FOLDED),
     )

@@ -27,6 +27,7 @@ class ParentRecord(TypedDict):
         name: as the user typed it.
         revision: commit of the Hub repository; None for a local directory.
         licence: that its card states.
+        languages: codes that its card states.
         dequantised_from: the GGUF file that it was read from, and the types in it.
         files: name -> SHA-256 of its settings and tokenizer.
         tables: role -> tensors and SHA-256 of each per-token table.
@@ -36,6 +37,7 @@ class ParentRecord(TypedDict):
     name: str
     revision: str | None
     licence: str | None
+    languages: list[str]
     dequantised_from: dict[str, Any] | None
     files: dict[str, str]
     tables: dict[str, dict[str, Any]]

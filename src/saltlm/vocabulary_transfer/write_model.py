@@ -32,7 +32,7 @@ from saltlm.models.quantised_tables import settings_of_decoded
 from saltlm.models.shards import planned_bytes
 from saltlm.models.token_tables import Tables, replacements
 from saltlm.models.write import write_checkpoint
-from saltlm.record.card import licence_of, model_card
+from saltlm.record.card import languages_of, licence_of, model_card
 from saltlm.record.manifest import Manifest, ParentRecord, environment, write_manifest
 from saltlm.record.on_text import MOST_DOCUMENTS, text_record
 from saltlm.scoring.holdout import Score
@@ -182,6 +182,7 @@ def _describe(parent: Parent, tables: Tables) -> ParentRecord:
         "name": parent.name,
         "revision": parent.revision,
         "licence": licence_of(parent.directory),
+        "languages": languages_of(parent.directory),
         "dequantised_from": getattr(parent.config, "dequantised_from", None),
         "files": _hashes(parent.directory),
         "tables": {
