@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from saltlm.record.card import licence_of, model_card, with_section
+from saltlm.record.card import languages_of, licence_of, model_card, with_section
 
 
 def manifest(**changes):
@@ -146,3 +146,41 @@ def test_an_evaluation_stands_once_and_nothing_else_changes():
     twice = with_section(more, "saltlm evaluate", "## Evaluation\n\n| 2 |")
     assert twice == more.replace("| 1 |", "| 2 |")
     assert with_section("", "a", "x") == "<!-- a -->\nx\n<!-- /a -->\n"
+
+
+def test_no_folder_of_this_machine_is_in_the_card():
+    parents = {
+        "source": {"name": "/home/me/llm", "revision": None, "licence": "mit"},
+        "plm": {"name": "models/plm", "revision": None, "licence": "mit"},
+    }
+    run = {"tokens": 9, "bits_per_byte": {}}
+    runs = [{**run, "options": {"data": {"/home/me/german.txt": None, "owner/texts": None}}}]
+    card = model_card("m", manifest(**parents, adaptations=runs))
+    assert front_matter(card)["base_model"] == ["llm", "plm"]
+    assert "Adapted on 9 tokens of german.txt, owner/texts." in card
+    assert "home" not in card
+
+
+def test_languages_are_those_of_the_source_and_the_new_one(tmp_path):
+    (tmp_path / "README.md").write_text("---\nlanguage: [en, de-AT, 7, Klingon]\n---\n")
+    assert languages_of(tmp_path) == ["en", "de-AT"]
+    (tmp_path / "README.md").write_text("---\nlanguage: de\n---\n")
+    assert languages_of(tmp_path) == ["de"]
+    assert languages_of(tmp_path / "none") == []
+    source = {"name": "a/b", "licence": None, "languages": ["en"]}
+    plm = {"name": "c/d", "licence": None, "languages": ["de"]}
+    both = {"source": source, "plm": plm}
+    assert front_matter(model_card("m", manifest(**both)))["language"] == ["en", "de"]
+    plm["languages"] = ["de", "fr"]
+    assert "language" not in front_matter(model_card("m", manifest(**both)))
+    card = model_card("m", manifest(**both, options={"language": "fr"}))
+    assert front_matter(card)["language"] == ["en", "fr"]
+
+
+def test_the_card_shows_how_to_load_the_model_and_the_verdict():
+    value = {"value": 0.3, "low": 0.1, "high": 0.4}
+    measures = ("r2", "cosine", "norm_ratio", "retrieval")
+    score = {"n_tokens": 1234, **dict.fromkeys(measures, value)}
+    card = model_card("My model", manifest(yardstick=score))
+    assert "\nVerdict before training (good): r2 0.30.\n" in card
+    assert 'AutoTokenizer.from_pretrained("My model")' in card

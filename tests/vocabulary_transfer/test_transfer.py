@@ -220,6 +220,7 @@ def test_auxiliary_vectors_in_memory_decide_what_is_near(tokenizers_by_family):
         ({"fasttext": {"epochs": 9}}, "fasttext"),
         ({"fits": {"head": True}}, "fits"),
         ({"preset": "paper"}, "preset, aux"),
+        ({"language": "de"}, "language"),
         ({"prove": True}, "prove"),
         ({"calibration": {"unigrams": ["english.txt"]}}, "calibration.unigrams"),
     ],
@@ -240,7 +241,7 @@ def test_options_of_files_are_refused_in_memory(options, named, tokenizers_by_fa
 
 def test_every_option_of_files_is_refused_in_memory():
     cases = {"aux", "trust_remote_code", "plm_vectors", "target_tokenizer", "max_shard_size"}
-    cases |= {"tensors", "fasttext", "fits", "preset", "prove"}
+    cases |= {"tensors", "fasttext", "fits", "preset", "language", "prove"}
     assert cases == TransferConfig.model_fields.keys() - RowsConfig.model_fields.keys()
 
 
