@@ -61,11 +61,13 @@ def test_ids_that_are_left_to_the_class_are_written_out():
     file = {"bos_token_id": 5, "text_config": {"eos_token_id": None}}
     loaded = {"bos_token_id": 1, "pad_token_id": 0, "sep_token_id": None, "vocab_size": 9}
     loaded |= {"text_config": {"eos_token_id": 2, "pad_token_id": 3}, "boi_token_index": 4}
+    file["id2label"] = loaded["id2label"] = {0: "LABEL_0"}  # as transformers loads its keys
     assert with_default_ids(file, loaded) == {
         "bos_token_id": 5,
         "pad_token_id": 0,
         "boi_token_index": 4,
         "text_config": {"eos_token_id": None, "pad_token_id": 3},
+        "id2label": {0: "LABEL_0"},
     }
 
 

@@ -157,7 +157,7 @@ def with_default_ids(values: dict[str, Any], loaded: dict[str, Any]) -> dict[str
     complete = copy.deepcopy(values)
     for key, default in loaded.items():
         if isinstance(default, dict) and isinstance(complete.get(key), dict):
-            if "map" not in key:
+            if "map" not in key and all(isinstance(name, str) for name in default):  # no labels
                 complete[key] = with_default_ids(complete[key], default)
         elif _ID_KEY.fullmatch(key) and _ids_of(default):
             complete.setdefault(key, default)
