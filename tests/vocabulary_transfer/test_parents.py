@@ -199,3 +199,24 @@ def test_a_source_that_marks_where_words_end_is_refused(source, tmp_path):
     )
     with pytest.raises(VocabularyError, match=r"gpt marks where words end \('</w>'\)"):
         transfer(tmp_path / "gpt", source, tmp_path / "out")
+
+
+@pytest.mark.parametrize("mode", ["replace", "extend", "swap"])
+def test_a_pad_token_that_the_source_has_no_row_for_is_left_out(
+    source, tmp_path, mode, tokenizers_by_family, save_tokenizer_dir, roles_by_family, corpus
+):
+    family = tokenizers_by_family["unigram"]
+    plm = save_tokenizer_dir(family, tmp_path / "plm", **roles_by_family["unigram"])
+    PLMS["BERT"](family.get_vocab_size() + 3).save_pretrained(plm)
+    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
+    tokenizer.add_special_tokens(["[PAD]"])
+    save_tokenizer_dir(tokenizer, source, **roles_by_family["bytelevel"], pad_token="[PAD]")
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(corpus), encoding="utf-8")
+    result = transfer(source, plm, tmp_path / "out", mode=mode, method="salt", corpus=[text])
+    assert result.tokenizer.token_to_id("[PAD]") is None
+    made = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert made.pad_token is None
+    assert len(made) == len(result.provenance.origin)
+    (note,) = [note for note in result.notes if "no row" in note]
+    assert note.endswith("has no row for its '[PAD]': left out, as they are no text")

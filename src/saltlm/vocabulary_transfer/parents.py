@@ -109,6 +109,7 @@ def read_parents(source: str, plm: str, config: TransferConfig) -> Pair:
         embedding=names.source_embedding,
         head=names.source_head,
     )
+    left = _without_rowless(left, len(tables.embedding))
     check_ids(left.name, left.tokenizer, len(tables.embedding))
     if config.untie:
         checkpoint, tables = untie(left.checkpoint, left.config, tables)
@@ -169,17 +170,16 @@ def _check_begins(source: Parent) -> None:
         )
 
 
-def _without_rowless(plm: Parent, n_rows: int) -> Parent:
-    """Return the PLM without the special tokens that it has no row for."""
-    definition, rowless = without_rowless(plm.definition, n_rows)
+def _without_rowless(parent: Parent, n_rows: int) -> Parent:
+    """Return a model without the special tokens that it has no row for."""
+    definition, rowless = without_rowless(parent.definition, n_rows)
     if not rowless:
-        return plm
+        return parent
     tokenizer = definition.tokenizer
     names = ", ".join(map(repr, rowless))
-    note = f"{plm.name} has no row for its {names}: left out, as they are no text"
-    tokenizer = definition.tokenizer
-    special = read_special_tokens(plm.directory, tokenizer)
-    return replace(plm, tokenizer=tokenizer, special=special, notes=(*plm.notes, note))
+    note = f"{parent.name} has no row for its {names}: left out, as they are no text"
+    special = read_special_tokens(parent.directory, tokenizer)
+    return replace(parent, tokenizer=tokenizer, special=special, notes=(*parent.notes, note))
 
 
 def with_between(
