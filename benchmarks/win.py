@@ -131,6 +131,7 @@ def run(arm, given, results):
     """Return the result of an arm; None if it waits for another."""
     flags, training = ARMS[arm.name]
     tokens, work = arm.tokens, given.work / arm.key.replace(", ", "_").replace(" ", "-")
+    work.mkdir(exist_ok=True)
     corpus = given.texts / f"{arm.language}.txt.gz"
     if arm.name == COMPUTE:
         pair = [results.get(arm._replace(name=name).key) for name in ("plain", "best")]
