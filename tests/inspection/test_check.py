@@ -14,7 +14,7 @@ from tiny_pairs import make_model
 PASSED = [
     "embedding rows finite and not zero",
     "transformers loads this tokenizer",
-    "text survives the tokenizer",
+    "text comes back from the tokenizer",
     "every weight in its place",
     "loaded embedding equals the file",
     "loaded head equals the file",
@@ -195,7 +195,7 @@ def test_a_lossy_tokenizer_is_a_warning(copy):
     tokenizer = Tokenizer.from_file(str(copy / "tokenizer.json"))
     tokenizer.normalizer = normalizers.Replace("e", "")
     tokenizer.save(str(copy / "tokenizer.json"))
-    assert {*bad(copy)} == {"text survives the tokenizer"}
+    assert {*bad(copy)} == {"text comes back from the tokenizer"}
     assert check(copy).is_sound
 
 
@@ -205,11 +205,11 @@ def test_what_white_space_is_lost_is_said(copy):
     tokenizer.normalizer = normalizers.Sequence([tabs, tokenizer.normalizer])
     tokenizer.save(str(copy / "tokenizer.json"))
     said = r"tabs: 'name\tvalue\n\tinde' comes back as 'name value\n inde'"
-    assert bad(copy)["text survives the tokenizer"] == said
+    assert bad(copy)["text comes back from the tokenizer"] == said
     manifest = json.loads((copy / "saltlm/manifest.json").read_text())
     manifest["vocabulary"]["source_loses"] = ["tabs"]
     (copy / "saltlm/manifest.json").write_text(json.dumps(manifest))
-    assert "text survives the tokenizer" not in bad(copy)
+    assert "text comes back from the tokenizer" not in bad(copy)
 
 
 @pytest.mark.parametrize(

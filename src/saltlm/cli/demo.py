@@ -86,18 +86,19 @@ def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> 
     from saltlm.vocabulary_transfer.transfer import transfer
 
     pair = prepare_pair(language, out, cache or cache_folder("demo"))
-    _say(f"saltlm inspect {pair.source} {pair.plm} --corpus {pair.corpus}")
-    for part in inspection_tables(inspect(pair.source, pair.plm, corpus=[pair.corpus])):
+    how: dict[str, Any] = {"mode": "replace", "corpus": pair.corpus}
+    _say(f"saltlm inspect {pair.source} {pair.plm} --mode replace --corpus {pair.corpus}")
+    for part in inspection_tables(inspect(pair.source, pair.plm, **how)):
         show(part)
     _say(" --method ".join([f"saltlm score {pair.source} {pair.plm}", *CANDIDATES]))
     (scores,) = (found := score(pair.source, pair.plm, method=CANDIDATES)).pairs
     show(score_table(scores))
     _, method = found.best
     made, adapted = (out / f"{pair.source.name}-{language}{end}" for end in ("", "-adapted"))
-    flags = f"--method {method} --out {made} --corpus {pair.corpus}"
+    flags = f"--method {method} --out {made} --mode replace --corpus {pair.corpus}"
     _say(f"saltlm transfer {pair.source} {pair.plm} {flags}")
-    how: dict[str, Any] = {"method": method, "corpus": pair.corpus}
-    show(transfer_table(transfer(pair.source, pair.plm, made, force=True, **how)))
+    made_of = transfer(pair.source, pair.plm, made, force=True, method=method, **how)
+    show(transfer_table(made_of))
     _say(f"saltlm check {made}")
     show(finding_table(check(made).findings))
     _say(f"saltlm explain {made} {' '.join(WORDS[language])}")
@@ -117,7 +118,9 @@ def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> 
     click.echo(
         "\nThe new vocabulary makes the text shorter, but the layers have not met its rows: hence "
         "where the curve begins.\nNo English was among the training text; saltlm adapt mixes some "
-        f"in with another --data FILE=SHARE. The model is in {adapted}."
+        f"in with --english FILE. The model is in {adapted}.\nThe demo replaces the vocabulary, "
+        "which is quick to see. With --corpus alone, saltlm transfer keeps it and adds what your "
+        "text can teach (docs/two_sides.md)."
     )
     keep_measurements(seen, models, out / "measured")
     report_at_end([made, adapted, out / "measured"], out / "report.html", is_wanted=is_reported)

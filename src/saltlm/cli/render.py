@@ -119,7 +119,7 @@ def transfer_table(result: TransferResult) -> Table:
         r2, low, high = result.score.r2
         seen = f"r2 of {result.score.n_tokens:,} shared rows not shown (saltlm score takes all)"
         rows.append((seen, f"{r2:.3f} ({low:.3f} to {high:.3f})"))
-    return table(f"rows; auxiliary space: {result.auxiliary}", ("", ""), rows)
+    return table(f"rows; auxiliary space: {result.auxiliary}", ("", ""), rows, prose=("",))
 
 
 def adaptation_table(result: AdaptResult, untouched: Mapping[str, float]) -> Table:

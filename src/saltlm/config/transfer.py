@@ -149,8 +149,8 @@ class RowsConfig(Section):
     prune_to: int | None = Field(
         None,
         ge=1,
-        description="take so many tokens: those that the corpus needs most, and where it needs "
-        "fewer, the PLM's most frequent ones that look like them",
+        description="take this many of the PLM's tokens: those that the corpus needs most; if it"
+        " needs fewer, also the PLM's most frequent ones that look like them",
     )
     keep: Files = Field(
         (),

@@ -68,6 +68,9 @@ def _character_texts(path: Path, file: Unpacked, source: Source) -> Iterator[str
         yield from line_texts(found)
 
 
+_OWN = Path(__file__).parents[1]  # texts that come with saltlm need no word
+
+
 def _tell(path: Path, file: Unpacked, what: str, text: Characters | None = None) -> None:
     """Say once how a file is read, where that is not plain to see."""
     packed = f", packed by {file.packing}" if file.packing else ""
@@ -78,5 +81,5 @@ def _tell(path: Path, file: Unpacked, what: str, text: Characters | None = None)
         level = logging.WARNING if text.encoding == "cp1252" else level
     if text is not None and text.end == "\r":
         said += ", with the line ends of old Macs"
-    if said != "text, one document a line":
+    if said != "text, one document a line" and not path.is_relative_to(_OWN):
         say_once(f"{path} is read as {said}", level)

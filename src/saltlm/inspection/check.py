@@ -124,7 +124,7 @@ def _table_findings(tables: Tables) -> Iterator[Finding]:
 
 
 def _tokenizer_findings(directory: Path, tokenizer: Any) -> Iterator[Finding]:
-    """What transformers loads is the tokenizer of the file, and text survives it."""
+    """What transformers loads is the tokenizer of the file, and text comes back from it."""
     plain = open_tokenizer(directory / "tokenizer.json")
     text = _sample_text(plain)
     ids = plain.encode(text, add_special_tokens=False).ids
@@ -142,7 +142,7 @@ def _loss_finding(tokenizer: Tokenizer, texts: Mapping[str, str], directory: Pat
     already = _record(directory, "vocabulary").get("source_loses", ())
     found = [loss for loss in losses(tokenizer, {**texts, **PROBES}) if loss.kind not in already]
     detail = in_words(found) if found else f"{len(texts) + len(PROBES)} kinds of text"
-    return advice("text survives the tokenizer", not found, detail)
+    return advice("text comes back from the tokenizer", not found, detail)
 
 
 def _rendered_chat(tokenizer: Any) -> dict[str, str]:
