@@ -49,6 +49,7 @@ def run(source, plm, out, aux, corpus, texts, language):
     """Transfer in a process of its own, so that time and memory are its own."""
     command = [sys.executable, "-m", "saltlm.cli.main", "transfer", str(source), str(plm)]
     command += ["--out", str(out), "--force", "--aux", aux, "--corpus", str(corpus)]
+    command += ["--method", "salt", "--mode", "replace"]
     begun = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     wall = time.perf_counter() - begun
