@@ -58,7 +58,7 @@ def make(given):
         for name, (plm, *flags) in options.items():
             if not models[name].exists():
                 command = [sys.executable, "-m", "saltlm.cli.main", "transfer", given.source, plm]
-                command += ["--out", models[name], *flags]
+                command += ["--out", models[name], "--method", "salt", *flags]
                 subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
     return models
 
