@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from adapt_models import read_model
 from recipes.test_corpus import sentences
-from saltlm.errors import ConfigError, OutputError
+from saltlm.errors import OutputError, SaltlmError
 from saltlm.pretraining.sizes import SIZES, Size
 from saltlm.recipes import plan as planning
 from saltlm.recipes import recipe as recipes
@@ -78,6 +78,14 @@ def test_a_recipe_is_done_once_and_again_from_its_file(given, tmp_path, monkeypa
     assert changed == {"budget", "adapt", "evaluate", "report"}
     assert read_model(run / "adapted") != weights
 
+    for name in ("score", "transfer", "adapt"):
+        monkeypatch.setattr(recipes, f"_{name}", lambda *_, name=name: {"said": name})
+    before = stamps(run)
+    (tmp_path / "text.txt").write_text("\n".join(sentences(130)))
+    recipe(config=run / "edited.yaml")
+    changed = {name for name, time in stamps(run).items() if time != before[name]}
+    assert changed == {"corpus", "score", "transfer", "adapt", "evaluate", "report"}
+
 
 def test_a_killed_step_goes_on_and_those_before_it_stay(given, monkeypatch, tmp_path):
     out = tmp_path / "run"
@@ -139,10 +147,15 @@ def test_budgets():
         ({"corpus": []}, "there is no text of the language; give --corpus FILE"),
         ({"source": None}, "there is no LLM to give the language to; give --source SOURCE"),
         ({"budget": "soon"}, "the budget is 'soon'; write tokens"),
+        ({"transfer": {"methd": "mean"}}, "methd"),
+        ({"adapt": {"lrr": 1}}, "lrr"),
+        ({"plm": "no/where/at/all"}, "no/where/at/all"),
+        ({"english": ["gone.txt"]}, "gone.txt"),
     ],
 )
-def test_options_that_do_not_fit(given, more, message):
-    with pytest.raises(ConfigError, match=message):
+def test_options_that_do_not_fit_are_told_before_any_work(given, more, message, monkeypatch):
+    monkeypatch.setattr(planning, "_speed", None)
+    with pytest.raises(SaltlmError, match=message):
         recipe(**{"language": "german", **given, **more})
 
 

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 import torch
 from transformers import AutoModelForCausalLM
 
+from saltlm.adaptation.config import load_adapt_config
+from saltlm.auxiliary.fasttext_training import check_training
 from saltlm.config.reading import read_count
+from saltlm.config.recommended import load_recommended
+from saltlm.config.transfer import FasttextConfig
+from saltlm.files.documents import check_corpus
 from saltlm.models.architecture import read_config
 from saltlm.models.hub import resolve_model
 from saltlm.pretraining.config import load_pretrain_config
@@ -64,10 +69,11 @@ def plan_recipe(config: RecipeConfig) -> RecipePlan:
     """Return what a recipe would do; the times are of this machine, good to a factor of two.
 
     Raises:
-        SaltlmError: a text or the source cannot be read.
+        SaltlmError: a text or a model cannot be read, or an option of a later step is unknown.
     """
-    speed = _USE * _speed()
     directory = resolve_model(str(config.source), with_weights=False)
+    _check_later_steps(config)
+    speed = _USE * _speed()
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(read_config(directory))
     n_source = sum(weight.numel() for weight in model.parameters())
@@ -107,6 +113,18 @@ def plan_recipe(config: RecipeConfig) -> RecipePlan:
         PlannedStep("evaluate", "three models side by side", 1e12 * n_source / 1e8 / speed, size),
     ]
     return RecipePlan(tuple(steps), n_tokens)
+
+
+def _check_later_steps(config: RecipeConfig) -> None:
+    """Look at what later steps are given, before hours of the steps before them."""
+    if config.plm is not None:
+        resolve_model(config.plm, with_weights=False)
+    if config.english:
+        check_corpus(config.english, "--english")
+    if config.vectors:
+        check_training(FasttextConfig())
+    load_recommended(None, **{"corpus": config.corpus, **config.transfer})
+    load_adapt_config(None, **{"data": config.corpus, **config.adapt})
 
 
 def tokens_of(budget: str, tokens_per_second: float) -> int:

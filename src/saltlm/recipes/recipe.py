@@ -156,7 +156,8 @@ def _do(config: RecipeConfig, planned: RecipePlan, steps: _Steps) -> None:
     text, heldout = (str(run / "corpus" / f"{name}.jsonl") for name in ("train", "heldout"))
     plm: dict[str, Any] = {"plm": config.plm, "key": config.plm}
     if config.plm is None:
-        of = {"corpus": corpus["key"], "arch": config.arch, "seed": config.seed, **config.pretrain}
+        of = {"corpus": corpus["key"], "arch": config.arch, "seed": config.seed}
+        of |= {"options": config.pretrain}
         plm = steps.do("pretrain", of, lambda resume: _pretrain(config, run, text, heldout, resume))
     aux: dict[str, Any] = {}
     if config.vectors:
@@ -167,12 +168,15 @@ def _do(config: RecipeConfig, planned: RecipePlan, steps: _Steps) -> None:
     steps.do("score", of, lambda _: _score(source, plm["plm"], config, aux))
     given = {"corpus": text, "seed": config.seed, **aux, **config.transfer}
     made = steps.do(
-        "transfer", of | given, lambda _: _transfer(source, plm["plm"], run / "transferred", given)
+        "transfer",
+        of | {"options": given},
+        lambda _: _transfer(source, plm["plm"], run / "transferred", given),
     )
-    of = {"model": made["key"], "tokens": budget["tokens"], "english": config.english}
+    of = {"model": made["key"], "tokens": budget["tokens"]}
+    of |= {"english": [fingerprint(text) for text in config.english]}
     adapted = steps.do(
         "adapt",
-        of | config.adapt,
+        of | {"options": config.adapt},
         lambda resume: _adapt(config, run, text, heldout, budget["tokens"], resume),
     )
     steps.do("evaluate", {"model": adapted["key"]}, lambda _: _evaluate(source, run, heldout))
