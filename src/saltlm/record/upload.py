@@ -8,7 +8,7 @@ from saltlm.models.hub import local_directory
 from saltlm.record.card import licence_of
 from saltlm.record.manifest import FOLDER
 
-_STAYS = ("checkpoints", "lock", "run.json", "report.html")  # in the record folder
+_STAYS = ("checkpoints", "start", "lock", "run.json", "report.html")  # in the record folder
 
 
 @dataclass(frozen=True, repr=False)
@@ -82,6 +82,6 @@ def push(directory: str | Path, repo: str, *, public: bool = False, dry_run: boo
 
 
 def _goes(path: Path) -> bool:
-    if path.parts[0] != FOLDER:
-        return not path.parts[0].startswith(".")
-    return path.parts[1] not in _STAYS
+    if any(part.startswith(".") for part in path.parts):
+        return False
+    return path.parts[0] != FOLDER or path.parts[1] not in _STAYS
