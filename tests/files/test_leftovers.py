@@ -49,6 +49,8 @@ def test_one_without_a_lock_is_left_alone_for_a_minute(tmp_path):
     young = tmp_path / ".saltlm-partial-young"
     young.mkdir()
     assert left_in(tmp_path) == []
+    (young / LOCK).touch()  # just being taken
+    assert left_in(tmp_path) == []
     os.utime(young, (0, 0))
     assert left_in(tmp_path) == [young]
 
@@ -62,6 +64,23 @@ def test_a_lock_says_whose_it_is(tmp_path):
     os.close(lock)
     assert not is_held(tmp_path / LOCK)
     assert not is_held(tmp_path / "no")
+
+
+def test_who_only_looks_keeps_nobody_from_a_lock(tmp_path, monkeypatch):
+    looking = take(tmp_path / LOCK)
+    monkeypatch.setattr(locks.time, "sleep", lambda _: os.close(looking))
+    os.close(take(tmp_path / LOCK))
+
+
+def test_a_lock_that_cannot_say_whose_it_is_is_let_go(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(OSError, match="No space"):
+            take(tmp_path / LOCK)
+    assert not is_held(tmp_path / LOCK)
 
 
 @pytest.mark.parametrize(

@@ -10,3 +10,4 @@ def test_marks_are_text():
         "*", r"\*"
     ).replace("\\x", r"\\x")
     assert as_markdown(" ordinary name_of-a.model ") == " ordinary name_of-a.model "
+    assert as_markdown("__init__ _a_ ~~b~~") == r"\_\_init\_\_ \_a\_ \~\~b\~\~"

@@ -71,9 +71,9 @@ def size_of(path: Path) -> int:
 
 def _is_dead(path: Path) -> bool:
     lock = path / LOCK
-    if lock.exists():
-        return not is_held(lock)
     try:
+        if lock.exists() and lock.stat().st_size:  # an empty one is just being taken
+            return not is_held(lock)
         return time.time() - path.stat().st_mtime > _YOUNG
     except OSError:
         return False

@@ -3,8 +3,10 @@
 import fcntl
 import logging
 import os
+import time
 from pathlib import Path
 
+_LOOK = 0.05  # seconds, longer than `is_held` has a lock
 _LOG = logging.getLogger(__name__)
 
 
@@ -17,15 +19,27 @@ def take(path: Path) -> int:
     """
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        _lock(lock, path)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()} {_boot()}\n".encode(), 0)
+    except BaseException:
         os.close(lock)
         raise
-    except OSError as error:  # some network file systems have no locks
-        _LOG.warning("%s cannot be locked (%s): do not start a second run into it", path, error)
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()} {_boot()}\n".encode(), 0)
     return lock
+
+
+def _lock(lock: int, path: Path) -> None:
+    for is_last in (False, True):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if is_last:
+                raise
+            time.sleep(_LOOK)  # somebody may only have looked whether it is held
+        except OSError as error:  # some network file systems have no locks
+            _LOG.warning("%s cannot be locked (%s): do not start a second run into it", path, error)
+            return
 
 
 def is_held(path: Path) -> bool:

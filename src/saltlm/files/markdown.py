@@ -5,7 +5,7 @@ import re
 from saltlm.errors import printable
 
 _BREAK = re.compile(r"\s*[\n\r]\s*")
-_MARKS = re.compile(r"([\\`*\[\]<>|&])")
+_MARKS = re.compile(r"([\\`*~\[\]<>|&]|(?<![^\W_])_|_(?![^\W_]))")  # no _ inside a word
 
 
 def as_markdown(text: str) -> str:
