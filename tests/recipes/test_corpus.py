@@ -103,3 +103,13 @@ def test_what_shares_much_with_the_training_text_is_not_held_out(split):
 def test_too_little_text(split):
     with pytest.raises(DataError, match="of 3 documents 3 are left, too few to hold any out"):
         split(sentences(3))
+
+
+def test_text_without_spaces_is_compared_by_its_characters(split):
+    draw = random.Random(0)
+    letters = "ひらがなのもじカタカナー漢字日本語東京学校水火木金土"
+    rows = ["".join(draw.choices(letters, k=60)) + "。" for _ in range(100)]
+    found, train, heldout = split([*rows, "…" + rows[3]])
+    assert found.script == "CJK"
+    assert {name: count for name, count in found.dropped.items() if count} == {"near-duplicates": 1}
+    assert sorted(train + heldout) == sorted(rows)

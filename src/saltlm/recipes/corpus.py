@@ -1,23 +1,29 @@
 """A corpus looked at and cleaned: duplicates, boilerplate, other scripts, English; held-out text.
 
-Documents are compared by their runs of five words: one most of whose runs have been seen is a
-near-duplicate. What is held out shares hardly any with what is trained on. The runs are kept in
-memory as hashes, of a large corpus only a part of them.
+Documents are compared by their runs of five words, or of twelve characters where there are no
+spaces between words: one most of whose runs have been seen is a near-duplicate. What is held out
+shares hardly any with what is trained on. The runs are kept in memory as hashes, of a large corpus
+only a part of them.
 """
 
 import hashlib
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from saltlm.errors import DataError
 from saltlm.files.atomic import replace_text
 from saltlm.files.documents import Text, check_corpus, documents
 
+_Parts = TypeVar("_Parts", str, list[str])
+
 _RUN = 5  # words
+_RUN_UNSPACED = 12  # characters
+_LONGEST_WORD = 15  # characters on average, beyond which a text has no spaces between words
 _WHOLE = 50_000_000  # bytes of a corpus up to which all runs are kept, about a gigabyte
 _SAME = 0.5  # share of runs that were seen before, from which a document is a near-duplicate
 _LEAK = 0.2  # share of runs that are also in the training text, from which none is held out
@@ -28,6 +34,9 @@ _ENGLISH_SHARE = 0.2  # share of words, from which a document is English
 _ENGLISH_WORDS = frozenset(
     ("the", "of", "and", "to", "in", "is", "that", "it", "for", "was", "on", "are", "with", "as")
 )
+_WITH_KANA = dict.fromkeys(
+    ("CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "IDEOGRAPHIC"), "CJK"
+)  # Japanese writes all of them
 _MOST_HELD_OUT = 0.1  # share of all documents
 
 
@@ -227,7 +236,8 @@ def _scripts(text: str) -> Counter[str]:
     found: Counter[str] = Counter()
     for char, count in counts.items():
         if char.isalpha():
-            found[unicodedata.name(char, "UNNAMED").split()[0].capitalize()] += count
+            word = unicodedata.name(char, "UNNAMED").split()[0]
+            found[_WITH_KANA.get(word, word.capitalize())] += count
     return found
 
 
@@ -236,15 +246,19 @@ def _normal(text: str) -> str:
 
 
 def _runs(text: str, one_of: int) -> set[int]:
-    """Return the hashes of a document's runs of words; of a short one, all of it."""
-    words = _normal(text).split()
-    hashes = {_hash(" ".join(run)) for run in _windows(words)}
+    """Return the hashes of a document's runs of words or characters; of a short one, all of it."""
+    normal = _normal(text)
+    words = normal.split()
+    if len(normal) > _LONGEST_WORD * len(words):
+        hashes = {_hash(run) for run in _windows(normal, _RUN_UNSPACED)}
+    else:
+        hashes = {_hash(" ".join(run)) for run in _windows(words, _RUN)}
     return {value for value in hashes if value % one_of == 0} or hashes
 
 
-def _windows(words: Sequence[str]) -> Iterator[Iterable[str]]:
-    for first in range(max(1, len(words) - _RUN + 1)):
-        yield words[first : first + _RUN]
+def _windows(parts: _Parts, length: int) -> Iterator[_Parts]:
+    for first in range(max(1, len(parts) - length + 1)):
+        yield parts[first : first + length]
 
 
 def _hash(text: str) -> int:
