@@ -13,7 +13,7 @@ import pytest
 import saltlm
 from report_files import write_comparison, write_evaluation, write_run
 from saltlm.errors import CheckpointError, OutputError
-from saltlm.inspection.report.markdown import escaped
+from saltlm.files.markdown import as_markdown
 from saltlm.inspection.report.page import direction_of, joined
 from saltlm.inspection.report.report import report
 
@@ -132,12 +132,14 @@ def test_markdown_shows_the_same_with_plots_beside_it(whole, hostile, tmp_path):
     for file in made.plots:
         assert ET.fromstring(file.read_text()).find("{http://www.w3.org/2000/svg}style") is not None
     text = report(hostile, tmp_path / "hostile.md").file.read_text()
-    assert escaped(HOSTILE) in text
+    assert as_markdown(HOSTILE) in text
     assert "<b>" not in text
 
 
-def test_an_escaped_text_has_no_markup():
-    assert escaped("a|b <i> `c` *d*\n") == r"a\|b &lt;i&gt; \`c\` \*d\* "
+def test_what_a_damaged_file_lacks_is_told(tmp_path):
+    (tmp_path / "evaluation.json").write_text('{"schema": 1}')
+    with pytest.raises(CheckpointError, match=f"{tmp_path} is damaged: KeyError: '\\w+'"):
+        report(tmp_path, tmp_path / "r.html")
 
 
 def test_sentences_run_in_their_own_direction():

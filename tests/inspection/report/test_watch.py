@@ -54,3 +54,8 @@ def test_a_taken_port_is_told(served):
     port = served[2]
     with pytest.raises(OutputError, match=f"port {port} cannot be .*\nhint: choose another --port"):
         watch("x", port=port)
+
+
+def test_what_is_no_port_is_told():
+    with pytest.raises(OutputError, match="port 70000 cannot be .*: it is not one of 0 to 65535"):
+        watch("x", port=70_000)

@@ -19,7 +19,7 @@ from saltlm.inspection.report.glance import (
     warnings_of,
 )
 from saltlm.inspection.report.plots import Histogram, LineChart
-from saltlm.inspection.report.saved import SavedFiles
+from saltlm.inspection.report.saved import SavedFiles, last_part
 from saltlm.inspection.report.tokens import columns_of, read_token_table, scripts_of
 from saltlm.record.manifest import Manifest
 
@@ -124,7 +124,7 @@ def _title(saved: Sequence[SavedFiles], manifest: Manifest | None) -> str:
 
 def _short(name: str) -> str:
     """Return a model's name without the folders before it; a Hub id as it is."""
-    return name.rstrip("/").rpartition("/")[2] if name.count("/") > 1 else name
+    return last_part(name) if name.count("/") > 1 else name
 
 
 def _yardsticks(saved: Sequence[SavedFiles]) -> list[tuple[str, float, float, float]]:

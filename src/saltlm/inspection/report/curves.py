@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from saltlm.inspection.report.plots import LineChart, Series
-from saltlm.inspection.report.saved import SavedFiles
+from saltlm.inspection.report.saved import SavedFiles, last_part
 
 _Rows = Sequence[Mapping[str, Any]]
 
@@ -149,6 +149,6 @@ def layer_charts(saved: Sequence[SavedFiles]) -> list[LineChart]:
         for result in one.results:
             for way, values in result.get("details", {}).get("layers", {}).items():
                 points = tuple((float(layer), float(v)) for layer, v in enumerate(values))
-                name = str(result["model"]["name"]).rstrip("/").rpartition("/")[2]
+                name = last_part(result["model"]["name"])
                 by_way.setdefault(f"{result['task']}: {way}", []).append(Series(name, (points,)))
     return [LineChart(way, "layer", tuple(series)) for way, series in by_way.items()]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from saltlm.inspection.report.saved import SavedFiles
+from saltlm.inspection.report.saved import SavedFiles, last_part
 from saltlm.record.manifest import Manifest
 
 _FEW_ANCHORS = 1000
@@ -125,7 +125,7 @@ def _of_evaluation(one: SavedFiles, saved: Sequence[SavedFiles]) -> list[TextMar
         metric = result["metrics"].get("bits per byte")
         stage = stages.get(_place(result["model"]["name"]))
         if stage and metric and result["task"] in found:
-            note = str(result["model"]["name"]).rstrip("/").rpartition("/")[2]
+            note = last_part(result["model"]["name"])
             found[result["task"]].append(Mark(stage, metric["value"], note))
     return [
         TextMarks(

@@ -1,12 +1,12 @@
 """The report as Markdown with SVG files beside it, for a card."""
 
-import html
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from markupsafe import Markup
 
+from saltlm.files.markdown import as_markdown
 from saltlm.inspection.report.content import Content
 from saltlm.inspection.report.page import template_text
 from saltlm.inspection.report.plots import draw_histogram, draw_intervals, draw_lines
@@ -18,7 +18,6 @@ from saltlm.inspection.report.tables import (
 )
 
 _EARNERS = 10
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-!|~])")
 
 
 def markdown_of(content: Content, out: Path) -> dict[Path, str]:
@@ -32,18 +31,13 @@ def markdown_of(content: Content, out: Path) -> dict[Path, str]:
         out.with_name(f"{out.stem}-{_file_name(name)}.svg"): (name, _alone(drawn))
         for name, drawn in _plots(content)
     }
-    parts = [f"# {escaped(content.title)}"]
+    parts = [f"# {as_markdown(content.title)}"]
     if content.warnings:
-        parts.append("\n".join(f"- **{escaped(warning)}**" for warning in content.warnings))
-    parts += [f"## {escaped(table.title)}\n\n{_markdown(table)}" for table in _tables(content)]
-    parts += [f"![{escaped(name)}]({file.name})" for file, (name, _) in plots.items()]
+        parts.append("\n".join(f"- **{as_markdown(warning)}**" for warning in content.warnings))
+    parts += [f"## {as_markdown(table.title)}\n\n{_markdown(table)}" for table in _tables(content)]
+    parts += [f"![{as_markdown(name)}]({file.name})" for file, (name, _) in plots.items()]
     text = "\n\n".join(parts) + "\n"
     return {out: text, **{file: svg for file, (_, svg) in plots.items()}}
-
-
-def escaped(text: str) -> str:
-    """Return text that Markdown shows as it stands."""
-    return _SPECIAL.sub(r"\\\1", html.escape(text.replace("\n", " "), quote=False))
 
 
 def _tables(content: Content) -> Iterator[NumberTable]:
@@ -81,13 +75,13 @@ def _plots(content: Content) -> Iterator[tuple[str, Markup]]:
 def _markdown(table: NumberTable) -> str:
     cells = [
         tuple(
-            f"**{escaped(cell)}**" if (row, column) in table.best else escaped(cell)
+            f"**{as_markdown(cell)}**" if (row, column) in table.best else as_markdown(cell)
             for column, cell in enumerate(line)
         )
         for row, line in enumerate(table.rows)
     ]
     rule = ("---",) * len(table.heads)
-    lines: Sequence[tuple[str, ...]] = [tuple(map(escaped, table.heads)), rule, *cells]
+    lines: Sequence[tuple[str, ...]] = [tuple(map(as_markdown, table.heads)), rule, *cells]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

@@ -19,6 +19,7 @@ from saltlm.inspection.report.plots import (
     draw_map,
     short,
 )
+from saltlm.inspection.report.saved import last_part
 from saltlm.inspection.report.tables import (
     chart_numbers,
     earner_table,
@@ -116,7 +117,7 @@ def _facts(manifest: Mapping[str, Any]) -> Iterator[str]:
         yield f"trained on {short(run['tokens'])} tokens"
     for side in ("source", "plm"):
         if parent := manifest.get(side):
-            yield f"licence of {_last(parent['name'])}: {parent['licence'] or 'not stated'}"
+            yield f"licence of {last_part(parent['name'])}: {parent['licence'] or 'not stated'}"
 
 
 def _recorded(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -131,10 +132,6 @@ def _recorded(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for title, part in parts.items():
         if part:
             yield title, yaml.safe_dump(part, sort_keys=False)
-
-
-def _last(name: str) -> str:
-    return name.rstrip("/").rpartition("/")[2]
 
 
 def _samples(text: Mapping[str, Any], origins: Sequence[str]) -> Iterator[dict[str, Any]]:

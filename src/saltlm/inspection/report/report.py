@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from saltlm.errors import OutputError
+from saltlm.errors import CheckpointError, OutputError
 from saltlm.files.atomic import replace_text
+from saltlm.files.damage import reading
 from saltlm.inspection.report.content import content_of
 from saltlm.inspection.report.markdown import markdown_of
 from saltlm.inspection.report.page import page_of
@@ -47,8 +48,10 @@ def report(
     if out.suffix not in (".html", ".md"):
         raise OutputError(f"--out {out} is neither .html nor .md", "saltlm report DIR --out r.html")
     several = [directories] if isinstance(directories, str | Path) else directories
-    content = content_of(read_saved_files([Path(one) for one in several]))
-    files = {out: page_of(content)} if out.suffix == ".html" else markdown_of(content, out)
+    names = ", ".join(map(str, several))
+    with reading(names, CheckpointError, "give the command again that wrote there"):
+        content = content_of(read_saved_files([Path(one) for one in several]))
+        files = {out: page_of(content)} if out.suffix == ".html" else markdown_of(content, out)
     try:
         for file, text in files.items():
             replace_text(file, text)

@@ -50,6 +50,11 @@ class SavedFiles:
         return self.manifest is not None and all((self.directory / f).is_file() for f in files)
 
 
+def last_part(name: str) -> str:
+    """Return the last part of a model's name: of a path, or of a Hub id."""
+    return name.rstrip("/").rpartition("/")[2]
+
+
 def read_saved_files(directories: Sequence[Path]) -> list[SavedFiles]:
     """Return what directories hold; of a comparison, its models as well.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from saltlm.inspection.report.curves import shown_method
 from saltlm.inspection.report.plots import Histogram, LineChart, short
-from saltlm.inspection.report.saved import SavedFiles
+from saltlm.inspection.report.saved import SavedFiles, last_part
 
 _MOST_ROWS = 60  # of the numbers behind a chart
 
@@ -71,8 +71,7 @@ def evaluation_tables(saved: Sequence[SavedFiles]) -> Iterator[NumberTable]:
             ]
             rows.append((task, metric, n, *cells))
             best |= {(number, 3 + p) for p, place in enumerate(row["places"]) if place == "best"}
-        short_names = [str(name).rstrip("/").rpartition("/")[2] for name in names]
-        heads = ("task", "metric", "n", *short_names)
+        heads = ("task", "metric", "n", *map(last_part, names))
         yield NumberTable(f"Side by side, in {one.name}", heads, tuple(rows), frozenset(best))
 
 

@@ -80,7 +80,7 @@ def scripts_of(table: TokenTable) -> dict[str, Counter[str]]:
 
 
 def columns_of(table: TokenTable) -> dict[str, str]:
-    """Return the table as columns of bytes, deflated and in base64; see ``page/script.js``.
+    """Return the table as columns of bytes, deflated and in base64; see ``templates/script.js``.
 
     ``names`` are lines of UTF-8, the others numbers with the low byte first: a byte or an int32 an
     id (``origins``, ``sources``), a number a MADE token in the order of ids (``neighbours``,

@@ -9,7 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from saltlm.errors import OutputError, SaltlmError
+from saltlm.errors import CheckpointError, OutputError, SaltlmError
+from saltlm.files.damage import reading
 from saltlm.inspection.report.content import content_of
 from saltlm.inspection.report.page import page_of
 from saltlm.inspection.report.saved import read_saved_files
@@ -68,9 +69,10 @@ def watch(directories: str | Path | Sequence[str | Path], *, port: int = 8765) -
     pages = _Pages([Path(one) for one in several])
     try:
         server = ThreadingHTTPServer((_HERE, port), _handler(pages))
-    except OSError as error:
+    except (OSError, OverflowError) as error:  # 70000 is no port at all
+        reason = getattr(error, "strerror", None) or "it is not one of 0 to 65535"
         raise OutputError(
-            f"port {port} cannot be listened on: {error.strerror}", "choose another --port"
+            f"port {port} cannot be listened on: {reason}", "choose another --port"
         ) from error
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
@@ -107,12 +109,14 @@ class _Pages:
             return self._made[1]
 
     def _make(self) -> str:
+        title = ", ".join(str(one) for one in self._directories)
         try:
-            content = content_of(read_saved_files(self._directories))
+            with reading(title, CheckpointError, "what is being written is whole in a moment"):
+                content = content_of(read_saved_files(self._directories))
+                return page_of(content, reloads=True)
         except SaltlmError as error:
-            title = ", ".join(str(one) for one in self._directories)
             content = replace(content_of([]), title=title, warnings=[f"Waiting: {error.what}."])
-        return page_of(content, reloads=True)
+            return page_of(content, reloads=True)
 
 
 def _handler(pages: _Pages) -> type[BaseHTTPRequestHandler]:
