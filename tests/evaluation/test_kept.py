@@ -1,5 +1,7 @@
 """Chat, answers and code on a tiny model, and what a model's program may do."""
 
+import os
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -14,8 +16,10 @@ from saltlm.evaluation.config import QuickConfig
 from saltlm.evaluation.instructions import Instruction
 from saltlm.evaluation.quick import quick_tasks
 from saltlm.evaluation.results import Failure
+from saltlm.evaluation.talk import reply
 from saltlm.evaluation.task import Subject
 from saltlm.evaluation.written import Written, write_after
+from saltlm.files.locks import take
 from saltlm.files.parallel import SentencePair
 
 TEMPLATE = (
@@ -61,6 +65,19 @@ def test_an_answer_is_greedy_and_ends_where_the_model_ends_it(subject, monkeypat
     ids, is_ended = naive(subject, text, 6, ids[2])
     assert found == Written(subject.tokenizer.decode(ids), is_ended)
     assert is_ended
+
+
+def test_a_turn_is_answered_as_a_chat_or_the_text_is_gone_on_with(subject, monkeypatch):
+    model, tokenizer = subject.model, subject.tokenizer
+    turns = [{"role": "user", "content": "Wer?"}]
+    wanted = write_after(model, tokenizer, chat.rendered(subject, "Wer?"), most=4, is_chat=True)
+    assert reply(model, tokenizer, turns, n_new=4) == wanted.text
+    torch.manual_seed(0)
+    drawn = {reply(model, tokenizer, turns, n_new=4, temperature=5.0) for _ in range(4)}
+    assert len(drawn) > 1
+    monkeypatch.setattr(tokenizer, "chat_template", None)
+    wanted = write_after(model, tokenizer, "Wer?", most=4)
+    assert reply(model, tokenizer, turns, n_new=4) == wanted.text
 
 
 def test_instructions_are_put_into_the_template_and_judged(subject, monkeypatch):
@@ -131,6 +148,17 @@ def test_a_program_passes_or_not_and_has_limits(monkeypatch, tmp_path):
     file = tmp_path / "written"
     assert not passes(f"import pathlib; pathlib.Path({str(file)!r}).write_text('x')", "")
     assert file.read_text() == ""
+
+
+def test_what_a_program_has_started_ends_with_it(tmp_path):
+    file = tmp_path / "lock"
+    file.touch()
+    program = (
+        f"import fcntl, subprocess\nheld = open({str(file)!r})\nfcntl.flock(held, fcntl.LOCK_EX)\n"
+        "subprocess.Popen(['/bin/sleep', '5'], pass_fds=[held.fileno()])"
+    )
+    assert passes(program, "")
+    os.close(take(file))
 
 
 def test_code_is_run_only_if_it_is_asked_for_and_its_passes_are_counted(subject, monkeypatch):

@@ -1,15 +1,19 @@
 """Code: short functions that a model completes, run in a process of their own with limits.
 
-The limits are on time, memory, processes and files' sizes; they are no wall. What the model writes
-can read files and reach the network as the user can, so nothing runs unless it is asked for.
+The limits are on time, memory and files' sizes; they are no wall. What the model writes can read
+files, start processes and reach the network as the user can, so nothing runs unless it is asked
+for.
 """
 
+import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import Field
@@ -77,20 +81,26 @@ def passes(code: str, test: str) -> bool:
     """Tell whether a program ends well, in a process of its own, within its limits."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            done = subprocess.run(
+            program = subprocess.Popen(
                 [sys.executable, "-I", "-c", f"{code}\n{test}\n"],
                 cwd=folder,
                 env={},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                timeout=2 * _SECONDS,
-                check=False,
                 preexec_fn=_limit,
+                start_new_session=True,
             )
-        except (subprocess.TimeoutExpired, ValueError):  # a null byte is no program
+        except ValueError:  # a null byte is no program
             return False
-    return done.returncode == 0
+        try:
+            return program.wait(2 * _SECONDS) == 0
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(program.pid, signal.SIGKILL)  # and what it has started
+            program.wait()
 
 
 def _limit() -> None:

@@ -1,5 +1,6 @@
-"""What a model writes, greedily, until it ends by itself or has written enough."""
+"""What a model writes until it ends by itself or has written enough."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,6 @@ class Written:
     is_ended: bool
 
 
-@torch.no_grad()
 def write_after(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -41,21 +41,45 @@ def write_after(
         most: tokens to write.
         is_chat: the text is a rendered chat, which says itself what stands at its beginning.
     """
-    ends = text_ends(model, tokenizer)
     start = [] if is_chat else [document_start(model, tokenizer)]
-    ids = torch.tensor([[*start, *encode_documents(tokenizer, [text])[0]]], device=model.device)
+    ids = [*start, *encode_documents(tokenizer, [text])[0]]
+    new = continued(model, tokenizer, ids, most=most)
+    is_ended = bool(new) and new[-1] in text_ends(model, tokenizer)
+    return Written(tokenizer.decode(new, skip_special_tokens=True), is_ended)
+
+
+@torch.no_grad()
+def continued(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    ids: Sequence[int],
+    *,
+    most: int,
+    temperature: float = 0.0,
+) -> list[int]:
+    """Return the ids that a model writes after others, until it ends by itself.
+
+    Args:
+        model: a causal language model, in evaluation mode.
+        tokenizer: of it.
+        ids: what it goes on with.
+        most: tokens to write.
+        temperature: of the draws; 0 takes the likeliest token each time.
+    """
+    given = torch.tensor([ids], device=model.device)
+    draws = {"temperature": temperature} if temperature else {}
     settings = GenerationConfig(
-        do_sample=False,
+        do_sample=bool(temperature),
         max_new_tokens=most,
-        eos_token_id=sorted(ends) or None,
+        eos_token_id=sorted(text_ends(model, tokenizer)) or None,
         pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0,
+        **draws,
     )
     made: Any = model.generate(
-        input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings
+        input_ids=given, attention_mask=torch.ones_like(given), generation_config=settings
     )
-    new = made[0, ids.shape[1] :].tolist()
-    is_ended = bool(new) and new[-1] in ends
-    return Written(tokenizer.decode(new, skip_special_tokens=True), is_ended)
+    new: list[int] = made[0, len(ids) :].tolist()
+    return new
 
 
 def text_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
