@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from adapt_models import save_model
 from saltlm.adaptation.run_folder import RunFolder
-from saltlm.adaptation.write_model import write_adapted
+from saltlm.adaptation.write_model import copy_settings, write_adapted
 
 BESIDE = {
     "additional_chat_templates/tool_use.jinja": "{{ messages }} {# tools #}\r\n",
@@ -38,3 +38,16 @@ def test_all_that_lies_beside_the_weights_comes_along(tmp_path, has_two_tables):
     assert torch.equal(loaded.lm_head.weight, model.lm_head.weight)
     if not has_two_tables:
         assert (out / "config.json").read_bytes() == (source / "config.json").read_bytes()
+
+
+@pytest.mark.parametrize("with_code", [False, True])
+def test_all_but_weights_is_copied_and_code_if_it_is_trusted(tmp_path, with_code):
+    source, out = tmp_path / "source", tmp_path / "out"
+    out.mkdir()
+    template = "additional_chat_templates/tool.jinja"
+    for name in ("config.json", "model.safetensors", "modeling.py", template):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(name)
+    copy_settings(source, out, with_code=with_code)
+    found = {str(file.relative_to(out)) for file in out.rglob("*") if file.is_file()}
+    assert found == {"config.json", template} | ({"modeling.py"} if with_code else set())

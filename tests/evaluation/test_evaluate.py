@@ -68,13 +68,21 @@ TASKS = ["target text", "English text", "retrieval, 1 of 6", "generation", "rank
 
 
 def test_some_tasks_can_be_chosen(models, files):
-    shown = invoke(models[0], *flags(files), "--tasks", "English", "--tasks", "retrieval")
+    shown = invoke(*models, *flags(files), "--tasks", "English", "--tasks", "retrieval")
     assert shown.exit_code == 0, shown.stderr
     names = {json.loads(text)["task"] for text in results(files / "out").values()}
     assert names == {"English text", "retrieval, 1 of 6"}
     shown = invoke(models[0], *flags(files), "--tasks", "german")
     assert shown.exit_code == 1
     assert "there is no task 'german' here" in str(shown.exception)
+    assert "speed in turns" not in str(shown.exception)
+
+
+def test_a_device_that_is_not_here_is_told_first(files):
+    with pytest.raises(
+        ConfigError, match="there is no device nowhere here: .*\nhint: --device cpu"
+    ):
+        evaluate("no/model", files / "out", device="nowhere", heldout=files / "de.txt")
 
 
 def test_all_of_quick_and_what_is_done_is_not_done_again(models, files, monkeypatch):

@@ -21,12 +21,13 @@ from saltlm.adaptation.merge_parts import (
     match_rows,
     read_model,
     replacements_of,
-    settings_files,
 )
 from saltlm.adaptation.merge_select import WEIGHTS, Curve, HeldOut, best_weight, measure_candidate
+from saltlm.adaptation.write_model import copy_settings
 from saltlm.config.merge import MERGE_METHODS, SHARED_ROWS, SPECIAL_ROWS
 from saltlm.config.reading import in_a_row
 from saltlm.errors import ConfigError
+from saltlm.evaluation.device import chosen_device
 from saltlm.evaluation.results import model_hash
 from saltlm.files.atomic import check_place, left_by_killed_run, new_directory
 from saltlm.files.documents import first
@@ -114,7 +115,7 @@ def merge(
     recipe = _recipe(method, weight, ends, special, shared, pretrained, select)
     texts = _texts(select, in_a_row(heldout), in_a_row(english), documents)
     if texts is not None:
-        texts = replace(texts, device=device, trust_remote_code=trust_remote_code)
+        texts = replace(texts, device=chosen_device(device), trust_remote_code=trust_remote_code)
     check_place(Path(out), force=force)
     names = [str(base), *([] if pretrained is None else [str(pretrained)])]
     own = read_model(str(adapted), trust_remote_code=trust_remote_code)
@@ -151,8 +152,7 @@ class Merging:
             self.adapted, self.others, self.rows, self.body, recipe
         )
         write_checkpoint(self.adapted.parent.checkpoint, directory, new, earlier=earlier)
-        for file in settings_files(self.adapted.parent.directory, with_code=self.trust_remote_code):
-            shutil.copyfile(file, directory / file.name)
+        copy_settings(self.adapted.parent.directory, directory, with_code=self.trust_remote_code)
         if recipe.method == "chat-vector":
             take_chat_settings(directory, self.adapted.parent, self.others[0].parent)
 

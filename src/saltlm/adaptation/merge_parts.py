@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -235,16 +234,3 @@ def _reader(model: Model, name: str) -> Callable[[], Tensor]:
 def _merged(reads: list[Callable[[], Tensor]], recipe: Recipe, weight: float) -> Tensor:
     adapted, *others = (read() for read in reads)
     return recipe.merge(adapted, others, weight)
-
-
-def settings_files(directory: Path, *, with_code: bool) -> list[Path]:
-    """Return the files of a model directory beside its weights, and code only if it is trusted."""
-    left_out = {".safetensors", ".bin", ".h5", ".msgpack", ".gguf", ".pt", ".pth", ".onnx"}
-    left_out |= set() if with_code else {".py"}
-    return [
-        file
-        for file in sorted(directory.iterdir())
-        if file.is_file()
-        and file.suffix not in left_out
-        and not file.name.endswith((".safetensors.index.json", ".bin.index.json"))
-    ]

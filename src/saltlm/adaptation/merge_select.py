@@ -5,7 +5,6 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from saltlm.evaluation.bits_per_byte import bits_per_byte
@@ -27,7 +26,7 @@ class HeldOut:
 
     texts: dict[str, list[str]]
     files: dict[str, dict[str, str]]
-    device: str | None = None
+    device: str = "cpu"
     trust_remote_code: bool = False
 
     @property
@@ -38,11 +37,10 @@ class HeldOut:
 
 def measure_candidate(directory: Path, texts: HeldOut) -> dict[str, float]:
     """Return the bits per byte of a model directory on each text."""
-    device = texts.device or ("cuda" if torch.cuda.is_available() else "cpu")
     options = {"local_files_only": True, "trust_remote_code": texts.trust_remote_code}
     tokenizer = AutoTokenizer.from_pretrained(directory, **options)
     model = AutoModelForCausalLM.from_pretrained(directory, dtype="auto", **options)
-    model = model.to(device).eval()
+    model = model.to(texts.device).eval()
     found = {
         name: bits_per_byte(model, tokenizer, documents).value
         for name, documents in texts.texts.items()

@@ -38,11 +38,6 @@ class Mixture:
     source: Int64[np.ndarray, " n"]
     rank: Int64[np.ndarray, " n"]
 
-    @property
-    def epoch_sequences(self) -> int:
-        """Sequences that the sources have together."""
-        return sum(text.n_sequences(self.length) for text in self.packed)
-
 
 @dataclass(frozen=True)
 class Batch:

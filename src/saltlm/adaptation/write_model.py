@@ -64,18 +64,22 @@ def write_adapted(
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         model.save_pretrained(aside)
-        left_out = _WEIGHT_FILES if trust_remote_code else (*_WEIGHT_FILES, "*.py")
-        for file in sorted(source.iterdir()):
-            is_left = any(file.match(pattern) for pattern in left_out)
-            if file.is_file() and not is_left:
-                shutil.copyfile(file, aside / file.name)
-        if (source / _TEMPLATES).is_dir():
-            shutil.copytree(source / _TEMPLATES, aside / _TEMPLATES)
+        copy_settings(source, aside, with_code=trust_remote_code)
         _say_tied(model, aside)
         _check_same(model, aside, auto_class, trust_remote_code)
         _write_record(source, aside, folder.out, adaptation)
         sync(aside)
         _publish(aside, folder.out)
+
+
+def copy_settings(source: Path, out: Path, *, with_code: bool) -> None:
+    """Copy what stands in a model directory beside its weights, and code only if it is trusted."""
+    left_out = _WEIGHT_FILES if with_code else (*_WEIGHT_FILES, "*.py")
+    for file in sorted(source.iterdir()):
+        if file.is_file() and not any(file.match(pattern) for pattern in left_out):
+            shutil.copyfile(file, out / file.name)
+    if (source / _TEMPLATES).is_dir():
+        shutil.copytree(source / _TEMPLATES, out / _TEMPLATES)
 
 
 def _say_tied(model: PreTrainedModel, directory: Path) -> None:

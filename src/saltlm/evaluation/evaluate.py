@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import (
     AutoTokenizer,
     PreTrainedModel,
@@ -19,6 +18,7 @@ from transformers import (
 
 from saltlm.errors import CheckpointError, ConfigError, OutputError, SaltlmError
 from saltlm.evaluation.config import HarnessConfig, SuiteConfig, suite_named, with_options
+from saltlm.evaluation.device import chosen_device
 from saltlm.evaluation.modern import modern_tasks
 from saltlm.evaluation.quick import LIMIT, quick_tasks
 from saltlm.evaluation.results import (
@@ -32,7 +32,7 @@ from saltlm.evaluation.results import (
     write_result,
 )
 from saltlm.evaluation.side_by_side import own_directories, write_cards, write_summary
-from saltlm.evaluation.speed import speed_task
+from saltlm.evaluation.speed import SPEED, speed_task
 from saltlm.evaluation.task import Subject, Task, planned, result_file
 from saltlm.files.documents import first
 from saltlm.models.architecture import read_config
@@ -110,9 +110,10 @@ def _measure_each(
     device: str | None,
     trust_remote_code: bool,
 ) -> Evaluation:
-    plan = _chosen(plan_tasks(suite), suite.tasks)
+    device = chosen_device(device)
+    further = [SPEED] if len(models) > 1 else []
+    plan = _chosen(plan_tasks(suite), suite.tasks, further)
     directories = [resolve_model(model) for model in models]
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     _make(out)
     records = [
         ModelRecord(name=model, sha256=model_hash(directory))
@@ -132,8 +133,15 @@ def _measure_each(
     return Evaluation(tuple(records), tuple(results), tuple(failures))
 
 
-def _chosen(plan: list[Task | Failure], names: Sequence[str]) -> list[Task | Failure]:
+def _chosen(
+    plan: list[Task | Failure], names: Sequence[str], further: Sequence[str]
+) -> list[Task | Failure]:
     """Return the tasks that are wanted, the slow ones last.
+
+    Args:
+        plan: the tasks.
+        names: beginnings of those that are wanted; none stands for all.
+        further: names of tasks that are planned later.
 
     Raises:
         ConfigError: a name is that of none.
@@ -142,7 +150,7 @@ def _chosen(plan: list[Task | Failure], names: Sequence[str]) -> list[Task | Fai
     def name_of(item: Task | Failure) -> str:
         return item.name if isinstance(item, Task) else item.task
 
-    there = [name_of(item) for item in plan]
+    there = [*map(name_of, plan), *further]
     for name in names:
         if not any(one.startswith(name) for one in there):
             raise ConfigError(f"there is no task {name!r} here", f"there are: {', '.join(there)}")
@@ -184,7 +192,9 @@ def _evaluate_one(
 
 
 def _speed_tasks(suite: SuiteConfig, first_model: ModelRecord, load: Any) -> Iterator[Task]:
-    """Yield the task that needs two models at once, if there is text to go on with."""
+    """Yield the task that needs two models at once, if it is wanted and there is text for it."""
+    if suite.tasks and not SPEED.startswith(suite.tasks):
+        return
     try:
         texts = first(suite.quick.heldout, suite.limit or LIMIT) if suite.quick.heldout else []
     except SaltlmError:  # it is told already, as a failure of the target text
@@ -217,8 +227,9 @@ def load_subject(
 
     Raises:
         CheckpointError: it is not there, or does not load.
+        ConfigError: there is no such device.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = chosen_device(device)
     return _load_first(resolve_model(name), device, trust_remote_code)
 
 

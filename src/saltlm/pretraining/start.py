@@ -100,7 +100,8 @@ def make_start(directory: Path, config: PretrainConfig, planned: StartPlan) -> N
             "parameters": n_parameters,
             "tokens": n_tokens,
         }
-        (fresh / "README.md").write_text(_card(config, [*planned.reasons, reason]))
+        card = _card(config, [*planned.reasons, reason])
+        (fresh / "README.md").write_text(card, encoding="utf-8")
         write_manifest(
             fresh, {"kind": "pretrained", "pretraining": record, "environment": environment()}
         )
