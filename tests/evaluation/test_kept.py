@@ -164,6 +164,8 @@ def test_what_a_program_has_started_ends_with_it(tmp_path):
 def test_code_is_run_only_if_it_is_asked_for_and_its_passes_are_counted(subject, monkeypatch):
     names = [task.name for task in quick_tasks(QuickConfig(chat=True), limit=2, seed=0)]
     assert names == ["chat, en"]
+    with pytest.raises(ValueError, match="add --code"):
+        QuickConfig(functions="own.yaml")
     (task,) = quick_tasks(QuickConfig(code=True), limit=2, seed=0)
     monkeypatch.setattr(code, "write_after", lambda *_, **__: Written("\n    return a + b\n", True))
     metric = task.measure(subject).metrics["functions that pass"]

@@ -5,9 +5,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
 from saltlm.evaluation.bits_per_byte import bits_per_byte
+from saltlm.evaluation.evaluate import load_subject
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 Curve = dict[float, dict[str, float]]  # weight -> text -> bits per byte
@@ -36,16 +35,17 @@ class HeldOut:
 
 
 def measure_candidate(directory: Path, texts: HeldOut) -> dict[str, float]:
-    """Return the bits per byte of a model directory on each text."""
-    options = {"local_files_only": True, "trust_remote_code": texts.trust_remote_code}
-    tokenizer = AutoTokenizer.from_pretrained(directory, **options)
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype="auto", **options)
-    model = model.to(texts.device).eval()
+    """Return the bits per byte of a model directory on each text.
+
+    Raises:
+        CheckpointError: it does not load.
+    """
+    subject = load_subject(str(directory), texts.device, trust_remote_code=texts.trust_remote_code)
     found = {
-        name: bits_per_byte(model, tokenizer, documents).value
+        name: bits_per_byte(subject.model, subject.tokenizer, documents).value
         for name, documents in texts.texts.items()
     }
-    del model
+    del subject
     gc.collect()
     return found
 

@@ -3,15 +3,11 @@
 import logging
 from pathlib import Path
 
-from transformers import AutoTokenizer
-
 from saltlm.adaptation.config import AdaptConfig
 from saltlm.errors import SaltlmError
 from saltlm.evaluation.bits_per_byte import bits_per_byte
+from saltlm.evaluation.evaluate import load_subject
 from saltlm.files.documents import first
-from saltlm.models.architecture import read_config
-from saltlm.models.hub import resolve_model
-from saltlm.models.skeleton import loader_of
 from saltlm.record.manifest import read_manifest
 
 logger = logging.getLogger(__name__)
@@ -29,17 +25,14 @@ def untouched_bits(directory: Path, config: AdaptConfig, context: int) -> dict[s
         return {}
     try:
         source = read_manifest(directory)["source"]["name"]
-        place = resolve_model(source)
-        loader = loader_of(read_config(place))
+        subject = load_subject(source)
     except (KeyError, SaltlmError):  # not made by a transfer, or the source is not here any more
         return {}
     logger.info("measuring %s on the held-out text, to compare", source)
-    model = loader.from_pretrained(place, dtype="auto", local_files_only=True).eval()
-    tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
     return {
         name: bits_per_byte(
-            model,
-            tokenizer,
+            subject.model,
+            subject.tokenizer,
             first([file], config.eval_documents, "--heldout"),
             context=context,
             stride=max(1, context // 2),

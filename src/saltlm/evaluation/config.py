@@ -6,7 +6,7 @@ Every field's description is its help text.
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from saltlm.config.reading import Files, Section, given, read_yaml, validated
 from saltlm.errors import ConfigError
@@ -57,6 +57,12 @@ class QuickConfig(Section):
     )
     prompts: int = Field(8, ge=1, description="beginnings of the held-out text to go on with")
     distractors: int = Field(3, ge=1, description="wrong translations beside the right one")
+
+    @model_validator(mode="after")
+    def _runs_code_if_asked(self) -> "QuickConfig":
+        if self.functions is not None and not self.code:
+            raise ValueError("functions are run only if that is asked for: add --code")
+        return self
 
 
 class QuestionsConfig(Section):

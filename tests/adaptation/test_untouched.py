@@ -1,0 +1,27 @@
+"""The source of an adapted model, measured beside it."""
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from adapt_models import save_model
+from conftest import CORPUS
+from saltlm.adaptation import untouched
+from saltlm.adaptation.config import AdaptConfig
+from saltlm.evaluation.bits_per_byte import bits_per_byte
+
+
+def test_the_source_is_measured_if_it_is_there_and_loads(tmp_path, monkeypatch):
+    source, text = save_model(tmp_path / "model"), tmp_path / "de.txt"
+    text.write_text("\n".join(CORPUS[:3]))
+    config = AdaptConfig(data={str(text): None}, heldout={"target": text})
+    manifest = {"source": {"name": str(source)}}
+    monkeypatch.setattr(untouched, "read_manifest", lambda _: manifest)
+    model = AutoModelForCausalLM.from_pretrained(source).eval()
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    expected = bits_per_byte(model, tokenizer, CORPUS[:3], context=16, stride=8).value
+    found = untouched.untouched_bits(tmp_path, config, 16)
+    assert found == {"target": pytest.approx(expected)}
+    (source / "model.safetensors").write_bytes(b"cut off")
+    assert untouched.untouched_bits(tmp_path, config, 16) == {}
+    manifest.clear()
+    assert untouched.untouched_bits(tmp_path, config, 16) == {}
