@@ -196,6 +196,20 @@ def test_a_missing_extra_is_named(monkeypatch, tmp_path, module, name, data):
         list(documents([name]))
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("b.txt.gz", []),
+        ("b.txt", ["one document a line, packed by gzip"]),
+    ],
+)
+def test_a_packing_is_told_where_the_name_does_not(tmp_path, caplog, name, said):
+    caplog.set_level("INFO")
+    (tmp_path / name).write_bytes(gzip.compress(b"ein Haus\n"))
+    assert list(documents([tmp_path / name])) == ["ein Haus"]
+    assert [line.partition(", ")[2] for line in caplog.messages] == said
+
+
 WESTERN = [
     "Größe und Straße: „schön“, „Öl“",
     "Où est la nouvelle maison ? Ça va très bien, à bientôt !",

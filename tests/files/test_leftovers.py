@@ -39,10 +39,12 @@ def test_what_nobody_goes_on_with_is_removed(tmp_path, caplog):
 
 def test_what_the_same_command_goes_on_with_is_named(tmp_path, caplog):
     left = dead(tmp_path, ".other.saltlm-partial")
-    with new_directory(tmp_path / "out", force=False, expected_bytes=0):
-        pass
+    for name in ("out", "again"):
+        with new_directory(tmp_path / name, force=False, expected_bytes=0):
+            pass
     assert left.exists()
-    assert f"has left {left} (0.0 MB): the same command goes on from it" in caplog.text
+    said = f"has left {left} (0.0 MB): the same command takes it over"
+    assert caplog.text.count(said) == 1
 
 
 def test_one_without_a_lock_is_left_alone_for_a_minute(tmp_path):

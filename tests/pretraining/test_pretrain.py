@@ -8,6 +8,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer
+from transformers.utils.logging import enable_progress_bar
 
 from adapt_models import read_model, save_model, save_text
 from saltlm.adaptation import training
@@ -70,8 +71,9 @@ def whole(text, tmp_path_factory):
 
 
 @pytest.mark.parametrize("arch", ["bert", "t5"])  # a gpt is trained as `adapt` trains
-def test_a_killed_run_ends_with_the_same_bytes(tmp_path, text, whole, monkeypatch, arch):
-    """Also in the tokenizer, which the second run trains anew."""
+def test_a_killed_run_ends_with_the_same_bytes(tmp_path, text, whole, monkeypatch, capfd, arch):
+    """Also in the tokenizer, which the second run trains anew; no bar of transformers is shown."""
+    enable_progress_bar()
     given = options(text, arch=arch, heldout=text, eval_documents=2)
     with monkeypatch.context() as patch:
         patch.setattr(training, "learning_rate_factor", lambda step, *_: 1.0 if step < 7 else 1 / 0)
@@ -79,6 +81,8 @@ def test_a_killed_run_ends_with_the_same_bytes(tmp_path, text, whole, monkeypatc
             pretrain(tmp_path / "broken", **given)
     again = pretrain(tmp_path / "broken", **given)
     assert read_model(tmp_path / "broken") == read_model(whole(arch).directory)
+    assert "Writing model" not in (shown := capfd.readouterr().err)
+    assert "Loading weights" not in shown
     assert again.bits_per_byte == whole(arch).bits_per_byte
     assert again.n_tokens == 480
     rows = read_metrics(whole(arch).directory / "saltlm" / "metrics.jsonl")
@@ -162,7 +166,7 @@ def test_the_size_is_the_largest_that_is_fed(monkeypatch):
     assert size.name == "mini"
     assert reason == (
         "size mini, the smallest there is, though 20 tokens a parameter would be better: its layers"
-        " have 0.8M parameters, and about 1.0M tokens are read, 1.3 for each"
+        " have 0.8M parameters, and about 1,000,000 tokens are read, 1.3 for each"
     )
 
 

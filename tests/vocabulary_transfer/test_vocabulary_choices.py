@@ -1,6 +1,7 @@
 """Another vocabulary than the PLM's own, through the whole transfer and back into transformers."""
 
 import json
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -387,7 +388,8 @@ def test_inspect_counts_the_tokens_of_the_choice(
     assert n_source + found.n_new <= found.n_new_model
     assert found.n_shared < n_source
     assert report.new_on_corpus.tokens_per_word < 0.6 * report.source.on_corpus.tokens_per_word
-    assert any("new tokens and" in note for note in report.notes)
+    assert any(re.match(r"\d+ new tokens; \d+ more of which", note) for note in report.notes)
+    assert not any("; 0 " in note for note in report.notes)
 
 
 def test_with_a_corpus_and_no_choice_a_transfer_is_the_best(

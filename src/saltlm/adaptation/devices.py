@@ -9,11 +9,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch.distributed.fsdp import MixedPrecisionPolicy
-from transformers.utils.logging import disable_progress_bar
 
 from saltlm.adaptation.config import AdaptConfig
 from saltlm.adaptation.run_folder import RunFolder
 from saltlm.errors import ConfigError
+from saltlm.models.skeleton import hide_bars
 
 
 def _has_bfloat16() -> bool:
@@ -60,7 +60,7 @@ def start_accelerator(config: AdaptConfig, folder: RunFolder) -> Accelerator:
     if shards is not None and uses_bfloat16:
         # accelerate's own would round the loss to bfloat16, and sum gradients in it.
         shards.mixed_precision_policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32)
+    hide_bars()
     if not accelerator.is_main_process:  # one of them speaks for all
         logging.getLogger("saltlm").setLevel(logging.ERROR)
-        disable_progress_bar()
     return accelerator

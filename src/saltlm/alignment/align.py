@@ -38,6 +38,11 @@ from saltlm.tokenizer.tokens import Tokens, read_tokens
 from saltlm.tokenizer.vocabulary import TEXT, Form, Vocabulary
 
 _ENGLISH = Path(__file__).with_name("english.txt.gz")
+_OF_EXTENSION = {
+    "n_intermediate": "more of which they are put together",
+    "n_out_of_reach": "are left out: the source's tokenizer cannot make them",
+    "n_protected": "are left out: they turn up in text of the source's own language",
+}
 _MAX_DOCUMENTS = 5000  # of the corpus are read to say what pruning loses
 
 
@@ -311,11 +316,11 @@ def _notes(record: Mapping[str, Any]) -> Iterator[str]:
         )
     if "extension" in record:
         counts = record["extension"]
-        yield (
-            f"{counts['n_new']:,} new tokens and {counts['n_intermediate']:,} that lead to them; "
-            f"left out are {counts['n_out_of_reach']:,} that the source's tokenizer cannot make "
-            f"and {counts['n_protected']:,} that turn up in text of its own language"
-        )
+        said = [f"{counts['n_new']:,} new tokens"]
+        for key, what in _OF_EXTENSION.items():
+            if counts[key]:
+                said.append(f"{counts[key]:,} {what}")
+        yield "; ".join(said)
         if counts["sample_changed"]:
             yield f"{counts['sample_changed']} documents of that text are cut differently"
     if "swap" in record:

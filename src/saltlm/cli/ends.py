@@ -1,6 +1,7 @@
 """How a command ends: one line of judgement, and the command that comes next, to be pasted."""
 
 import logging
+import os
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -55,8 +56,17 @@ def flags_again(
 
 
 def free_name(source: str, ending: str) -> str:
-    """Return a new directory for what is made of a model: beside it, or here if it is the Hub's."""
-    name = f"{source if Path(source).exists() else Path(source).name}-{ending}"
+    """Return a new directory for what is made of a model: beside it, or here.
+
+    Here, if it is the Hub's or stands where nothing may be written.
+    """
+    place = Path(source)
+    if place.name in ("", ".."):
+        place = place.resolve()
+    if place.is_file():  # GGUF
+        place = place.with_suffix("")
+    is_beside = Path(source).exists() and os.access(place.parent, os.W_OK)
+    name = f"{place if is_beside else place.name}-{ending}"
     found, number = name, 2
     while Path(found).exists():
         found, number = f"{name}-{number}", number + 1

@@ -14,7 +14,7 @@ from saltlm.files.json_rows import is_json_array, is_json_lines, json_array, jso
 from saltlm.files.markup import tmx_texts, wikipedia_texts, xml_root
 from saltlm.files.plain_text import has_paragraphs, line_texts, paragraph_texts
 from saltlm.files.said import say_once
-from saltlm.files.source import JSON_SUFFIXES, Source, suffix_of
+from saltlm.files.source import JSON_SUFFIXES, PACKED_SUFFIXES, Source, suffix_of
 from saltlm.files.tables import read_table, table_texts, text_column
 
 
@@ -73,7 +73,8 @@ _OWN = Path(__file__).parents[1]  # texts that come with saltlm need no word
 
 def _tell(path: Path, file: Unpacked, what: str, text: Characters | None = None) -> None:
     """Say once how a file is read, where that is not plain to see."""
-    packed = f", packed by {file.packing}" if file.packing else ""
+    is_named = path.suffix.lower() in PACKED_SUFFIXES
+    packed = f", packed by {file.packing}" if file.packing and not is_named else ""
     said = f"{what}{packed}"
     level = logging.INFO
     if text is not None and text.encoding != "utf-8":

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from saltlm.files.locks import is_held, take
+from saltlm.files.said import say_once
 
 LOCK = "lock"
 _NAMELESS = ".saltlm-partial-"  # begins what nobody can go on with
@@ -50,11 +51,10 @@ def remove_dead(parent: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
             _LOG.info("%s is removed: a run that was killed had left it", path)
         else:
-            _LOG.warning(
-                "a run that was killed has left %s (%.1f MB): the same command goes on from it;"
-                " rm -r frees its room",
-                path,
-                size_of(path) / 1e6,
+            say_once(
+                f"a run that was killed has left {path} ({size_of(path) / 1e6:.1f} MB): the same"
+                " command takes it over; rm -r frees its room",
+                logging.WARNING,
             )
 
 

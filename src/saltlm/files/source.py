@@ -146,7 +146,7 @@ class Source:
 def suffix_of(path: Path) -> str:
     """Return the suffix that says what is in a file, packed or not."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    while suffixes and suffixes[-1] in _PACKED:
+    while suffixes and suffixes[-1] in PACKED_SUFFIXES:
         suffixes.pop()
     return suffixes[-1] if suffixes else ""
 
@@ -161,7 +161,7 @@ def paths_of(text: str | Path) -> list[Path]:
     return [] if source.hub is not None else list(source.files())
 
 
-_PACKED = frozenset((".gz", ".xz", ".bz2", ".zst"))
+PACKED_SUFFIXES = frozenset((".gz", ".xz", ".bz2", ".zst"))
 JSON_SUFFIXES = frozenset((".json", ".jsonl", ".ndjson"))
 TABLE_SUFFIXES = frozenset((".csv", ".tsv"))
 _SUFFIXES = frozenset(  # no dataset's name ends so

@@ -23,6 +23,7 @@ from saltlm.files.atomic import new_directory
 from saltlm.files.caches import cache_folder
 from saltlm.files.hashes import sha256
 from saltlm.files.markdown import as_markdown
+from saltlm.models.skeleton import hide_bars
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.save import save_tokenizer
 from saltlm.tokenizer.special_tokens import LoadedTokenizer, special_tokens_of
@@ -127,6 +128,7 @@ def dequantise_gguf(
     loaded = _load_tokenizer(gguf, header.strings, tokenizer)
     expected_bytes = header.n_weights * getattr(torch, dtype).itemsize
     with new_directory(out, force=force, expected_bytes=expected_bytes) as directory:
+        hide_bars()
         model = _load_model(gguf, getattr(torch, dtype))
         model.config.dequantised_from = {
             "file": gguf.name,

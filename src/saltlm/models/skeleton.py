@@ -38,15 +38,21 @@ def class_of(config: PreTrainedConfig) -> Any:
     return None
 
 
+def hide_bars() -> None:
+    """Let transformers show no bars of its own, for as long as this process runs."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
 def loader_of(config: PreTrainedConfig) -> Any:
     """Return the class whose ``from_pretrained`` opens a language model, also one with code.
 
     It shows no bar of transformers' own.
     """
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    hide_bars()
     return class_of(config) or AutoModelForCausalLM
 
 

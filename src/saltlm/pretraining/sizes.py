@@ -60,5 +60,5 @@ def choose_size(asked: SizeName | None, n_read: int) -> tuple[Size, str]:
         why = f"the smallest there is, though {_WANTED} tokens a parameter would be better"
     return size, (
         f"size {size.name}, {why}: its layers have {size.n_parameters / 1e6:.1f}M parameters, and"
-        f" about {n_read / 1e6:.1f}M tokens are read, {n_read / size.n_parameters:.1f} for each"
+        f" about {n_read:,} tokens are read, {n_read / size.n_parameters:.1f} for each"
     )

@@ -16,6 +16,7 @@ from saltlm.errors import TrainingError
 from saltlm.files.atomic import new_directory
 from saltlm.files.documents import check_corpus, documents
 from saltlm.files.source import fingerprint
+from saltlm.models.skeleton import hide_bars
 from saltlm.pretraining.config import DEFAULT_TOKENIZER, PretrainConfig
 from saltlm.pretraining.continued import continue_tokenizer
 from saltlm.pretraining.models import new_model
@@ -92,6 +93,7 @@ def make_start(directory: Path, config: PretrainConfig, planned: StartPlan) -> N
     )
     n_parameters = sum(weight.numel() for weight in model.parameters())
     with new_directory(directory, force=False, expected_bytes=4 * n_parameters) as fresh:
+        hide_bars()
         model.save_pretrained(fresh)
         save_tokenizer(_as_target(trained), fresh, model_type=model.config.model_type)
         record = {

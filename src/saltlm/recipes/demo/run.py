@@ -16,6 +16,7 @@ from saltlm.evaluation.results import SCHEMA, Evaluation, ModelRecord, Result, r
 from saltlm.evaluation.side_by_side import write_summary
 from saltlm.evaluation.task import ENGINE
 from saltlm.files.documents import first
+from saltlm.models.skeleton import hide_bars
 from saltlm.recipes.demo.assets import E5_SMALL, SMOLLM2, fetch_asset, make_directory
 from saltlm.tokenizer.fertility import Fertility, fertility
 from saltlm.vocabulary_transfer.prune_model import prune_model
@@ -140,6 +141,7 @@ def measure_languages(models: dict[str, Path], languages: list[str]) -> Iterator
         models: name -> directory.
         languages: of the text.
     """
+    hide_bars()
     for name, directory in models.items():
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(directory, dtype="auto", local_files_only=True)
