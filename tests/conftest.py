@@ -16,7 +16,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 from beartype import BeartypeConf
 from beartype.claw import beartype_package
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 from tokenizers import (
     AddedToken,
@@ -45,7 +45,10 @@ install_import_hook(WITH_SHAPES, f"beartype.beartype(conf=beartype.BeartypeConf(
 # Model libraries hold millions of objects, which the collector would go through again and again.
 gc.set_threshold(200_000, 50, 50)
 
-settings.register_profile("suite", max_examples=30)
+# A busy machine makes input slowly.
+settings.register_profile(
+    "suite", max_examples=30, suppress_health_check=[HealthCheck.too_slow], deadline=None
+)
 settings.load_profile("suite")
 
 CORPUS = [
