@@ -252,7 +252,7 @@ def test_a_file_as_source(write_gguf, plm, tmp_path, monkeypatch, caplog):
     assert source["dequantised_from"] == mark
     assert json.loads((tmp_path / "of-file/config.json").read_text())["dequantised_from"] == mark
     card = (tmp_path / "of-file/README.md").read_text()
-    assert f"{file} was read **dequantised**, from `tiny.gguf` (9 Q4_1, 3 F32 tensors)" in card
+    assert f"{file.name} was read **dequantised**, from `tiny.gguf` (9 Q4_1, 3 F32 tensors)" in card
 
 
 def test_a_file_is_dequantised_once(write_gguf, tmp_path, monkeypatch):
