@@ -6,10 +6,12 @@ import os
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from transformers import AutoModelForCausalLM
 
 from adapt_models import read_model
 from recipes.test_corpus import sentences
+from saltlm.cli.main import cli
 from saltlm.errors import OutputError, SaltlmError
 from saltlm.pretraining.sizes import SIZES, Size
 from saltlm.recipes import plan as planning
@@ -85,6 +87,12 @@ def test_a_recipe_is_done_once_and_again_from_its_file(given, tmp_path, monkeypa
     recipe(config=run / "edited.yaml")
     changed = {name for name, time in stamps(run).items() if time != before[name]}
     assert changed == {"corpus", "score", "transfer", "adapt", "evaluate", "report"}
+
+    (run / "report.html").unlink()
+    (run / "steps" / "report.json").unlink(missing_ok=True)
+    command = ["recipe", "--config", str(run / "edited.yaml"), "--no-report"]
+    CliRunner().invoke(cli, command, catch_exceptions=False)
+    assert not (run / "report.html").exists()
 
 
 def test_a_killed_step_goes_on_and_those_before_it_stay(given, monkeypatch, tmp_path):

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from saltlm.cli.options import options, settings
+from saltlm.cli.options import options, report_flag, settings
 
 
 @click.command("recipe")
@@ -22,11 +22,13 @@ from saltlm.cli.options import options, settings
     is_flag=True,
     help="Only say what would be done, how long it takes, and how much memory.",
 )
+@report_flag
 @settings
 def command(
     language: str | None,
     out: Path | None,
     plan: bool,
+    is_reported: bool,
     config: Path | None,
     assignments: tuple[str, ...],
     **flags: Any,
@@ -45,6 +47,8 @@ def command(
     """
     from saltlm.recipes.config import load_recipe_config
 
+    if not is_reported:
+        flags["report"] = False
     options = load_recipe_config(config, assignments, language=language, **flags)
     from saltlm.recipes.recipe import recipe
 

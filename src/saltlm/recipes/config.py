@@ -48,6 +48,7 @@ class RecipeConfig(Section):
     vectors: bool = Field(
         False, description="train fastText vectors on the corpus, and seek neighbours in them"
     )
+    report: bool = Field(True, description="end with the page that saltlm report makes")
     heldout_documents: int = Field(200, ge=1, description="documents that nothing is trained on")
     seed: int = Field(0, ge=0, description="seed of all that is random")
     pretrain: dict[str, Any] = Field(

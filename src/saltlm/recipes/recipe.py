@@ -180,7 +180,8 @@ def _do(config: RecipeConfig, planned: RecipePlan, steps: _Steps) -> None:
         lambda resume: _adapt(config, run, text, heldout, budget["tokens"], resume),
     )
     steps.do("evaluate", {"model": adapted["key"]}, lambda _: _evaluate(source, run, heldout))
-    steps.do("report", {"model": adapted["key"]}, lambda _: _report(run))
+    if config.report:
+        steps.do("report", {"model": adapted["key"]}, lambda _: _report(run))
 
 
 def _split(config: RecipeConfig, folder: Path) -> dict[str, Any]:
