@@ -28,6 +28,7 @@ DOCUMENTS = {"target": 200, "English": 100}
 EXTEND = ["--mode", "extend", "--vocabulary", "auto"]
 REPLACE = ["--prune-to", "16000"]
 COMPUTE = "plain, compute of best"
+PLACES = {"data", "english", "heldout", "cache"}  # options that name files of one machine
 
 # Arm -> flags of the transfer, None for none; and options of the training.
 ARMS = {
@@ -163,7 +164,11 @@ def run(arm, given, results):
     result = {
         "tokens": tokens,
         "processor seconds": {**rounded(seconds), "all": round(sum(seconds.values()))},
-        "options": record["adaptations"][-1]["options"],
+        "options": {
+            name: value
+            for name, value in record["adaptations"][-1]["options"].items()
+            if name not in PLACES
+        },
         "vocabulary": record.get("vocabulary", {}).get("budget", {}),
         "before": before,
         "after": measure(work / "adapted", given.texts, arm.language),
