@@ -54,7 +54,7 @@ browser: .venv/ready
 	.venv-lowest/bin/python -m pip install --quiet --constraint .venv-lowest/constraints.txt \
 		'torch==$(LOWEST_TORCH)' --editable '.[$(EXTRAS)]'
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints.txt \
-		beartype hypothesis pytest pytest-socket pytest-xdist
+		beartype fasttext-modern hypothesis pytest pytest-socket pytest-xdist
 	touch $@
 
 test-lowest: .venv-lowest/ready

@@ -10,9 +10,10 @@ import argparse
 import json
 import resource
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
-import fasttext_pybind
+import fasttext
 
 from saltlm import FasttextConfig, vectors
 from saltlm.auxiliary import fasttext_training
@@ -34,6 +35,20 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/vectors_speed.json"))
     args = parser.parse_args()
     settings = FasttextConfig(dimension=100)
+    options = {
+        "dim": settings.dimension,
+        "epoch": settings.epochs,
+        "model": settings.model,
+        "minCount": settings.min_count,
+        "minn": settings.minn,
+        "maxn": settings.maxn,
+        "bucket": settings.bucket,
+        "neg": settings.negatives,
+        "lr": settings.learning_rate,
+        "label": " ",
+        "thread": 1,
+        "verbose": 0,
+    }
     rounds = []
     with tempfile.TemporaryDirectory() as folder:
         text, words, plain, own = (Path(folder) / name for name in ("t.txt", "w", "p.bin", "o.bin"))
@@ -46,18 +61,16 @@ def main():
         fasttext_training._write_words([text], words, fasttext_training.words_of)
         for _ in range(ROUNDS):
             began = seconds()
-            model = fasttext_pybind.fasttext()
-            fasttext_pybind.train(
-                model, fasttext_training._arguments(fasttext_pybind, words, settings, 0)
-            )
-            model.saveModel(str(plain))
+            model = fasttext.train_unsupervised(str(words), **options)
+            model.save_model(str(plain))
             between = seconds()
             vectors("train", corpus=text, out=own, config=settings, force=True)
             rounds.append({"fastText": between - began, "saltlm": seconds() - between})
         sizes = {"fastText": plain.stat().st_size, "saltlm": own.stat().st_size}
     ratios = sorted(one["saltlm"] / one["fastText"] for one in rounds)
     found = {
-        "binding": fasttext_training.binding_version(),
+        "fastText": f"fasttext-modern {version('fasttext-modern')}",
+        "saltlm": fasttext_training.binding_version(),
         "settings": settings.model_dump(),
         "rounds": rounds,
         "ratio": ratios[ROUNDS // 2],

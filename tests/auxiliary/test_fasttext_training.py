@@ -1,20 +1,24 @@
 """Training fastText: what is trained on, and that it can be repeated."""
 
 import gzip
+import hashlib
 import importlib.util
+import os
+import subprocess
+import sys
 
-import fasttext_pybind
+import floret_pybind
 import numpy as np
 import pytest
 
 from saltlm.auxiliary.fasttext_format import read_fasttext
-from saltlm.auxiliary.fasttext_training import binding_version, check_training, train_fasttext
+from saltlm.auxiliary.fasttext_training import binding_version, train_fasttext
 from saltlm.auxiliary.subwords import token_vectors
 from saltlm.config.transfer import FasttextConfig
-from saltlm.errors import AuxiliaryVectorsError, ConfigError, MissingExtraError
+from saltlm.errors import AuxiliaryVectorsError, MissingExtraError
 
 TEXT = "Der Hund läuft, die Katze schläft.\n__label__x </s> المُدرِّس می‌خواهم हिन्दी 3.14\n" * 40
-SMALL = FasttextConfig(dimension=16, bucket=2**19, min_count=2, epochs=1)
+SMALL = FasttextConfig(dimension=16, bucket=2**12, min_count=2, epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +48,19 @@ def test_the_same_text_gives_the_same_bytes(model, corpus, tmp_path):
     assert again.matrix.tobytes() == model.matrix.tobytes()
 
 
+def test_what_memory_held_before_does_not_count(model, corpus):
+    program = (
+        "import hashlib; from pathlib import Path; from saltlm import FasttextConfig\n"
+        "from saltlm.auxiliary.fasttext_training import train_fasttext\n"
+        f"settings = FasttextConfig(**{SMALL.model_dump()})\n"
+        f"model = train_fasttext([Path({str(corpus)!r})], settings, seed=0)\n"
+        "print(hashlib.sha256(model.matrix.tobytes()).hexdigest())"
+    )
+    filled = {**os.environ, "MALLOC_PERTURB_": "90"}  # glibc puts this byte into every new block
+    run = subprocess.run([sys.executable, "-c", program], env=filled, capture_output=True)
+    assert run.stdout.decode().strip() == hashlib.sha256(model.matrix.tobytes()).hexdigest()
+
+
 def test_neighbouring_seeds_differ(model, corpus):
     for seed in (1, 2**31 - 2 + 1):
         other = train_fasttext([corpus], SMALL, seed=seed)
@@ -59,13 +76,13 @@ def test_vectors_outlive_the_binding_and_equal_those_of_its_file(model, tmp_path
 
 def test_settings_reach_fasttext(corpus):
     settings = FasttextConfig(
-        dimension=20, epochs=2, model="cbow", min_count=3, minn=2, maxn=4, bucket=500_000,
+        dimension=20, epochs=2, model="cbow", min_count=3, minn=2, maxn=4, bucket=5_000,
         learning_rate=0.01, negatives=7,
     )  # fmt: skip
     arguments = train_fasttext([corpus], settings, seed=5).owner.getArgs()
     assert (arguments.dim, arguments.epoch, arguments.minCount) == (20, 2, 3)
-    assert arguments.model == fasttext_pybind.model_name.cbow
-    assert (arguments.minn, arguments.maxn, arguments.bucket) == (2, 4, 500_000)
+    assert arguments.model == floret_pybind.model_name.cbow
+    assert (arguments.minn, arguments.maxn, arguments.bucket) == (2, 4, 5_000)
     assert (arguments.lr, arguments.thread, arguments.seed) == (0.01, 1, 6)
     assert arguments.neg == 7
 
@@ -79,8 +96,6 @@ def test_refusals(corpus, tmp_path, monkeypatch):
         AuxiliaryVectorsError, match=r"no word .* occurs 999 times \(760 words in all"
     ):
         train_fasttext([corpus], small(min_count=999), seed=0)
-    with pytest.raises(ConfigError, match=r"bucket=9 with .*below 32 MiB.*\n.*bucket=524288"):
-        check_training(small(bucket=9))
     with pytest.raises(AuxiliaryVectorsError, match=r"diverged .* rate 1e\+38\n.*rate=5e\+37"):
         train_fasttext([corpus], small(learning_rate=1e38), seed=0)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -89,4 +104,4 @@ def test_refusals(corpus, tmp_path, monkeypatch):
 
 
 def test_version_names_the_distribution():
-    assert binding_version().startswith("fasttext-")
+    assert binding_version().startswith("floret ")

@@ -12,7 +12,7 @@ from saltlm.auxiliary.vectors import read_vectors
 from saltlm.config.transfer import FasttextConfig
 from saltlm.errors import AuxiliaryVectorsError, ConfigError, OutputError
 
-SMALL = FasttextConfig(dimension=16, bucket=2**19, min_count=2, epochs=1)
+SMALL = FasttextConfig(dimension=16, bucket=2**12, min_count=2, epochs=1)
 TEXT = "Der Hund läuft, die Katze schläft. Das Haus und der Fluss.\n" * 40
 
 

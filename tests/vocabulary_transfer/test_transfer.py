@@ -509,7 +509,7 @@ def test_focus_as_published_knows_the_tokens_of_the_corpus_only(
         corpus=[text],
         fasttext={
             **{"units": "tokens", "compose": False, "min_count": 2, "epochs": 1},
-            **{"dimension": 16, "bucket": 2**19},
+            **{"dimension": 16, "bucket": 2**12},
         },
     )
     assert f"trained on the tokens of {text.name}" in result.auxiliary

@@ -98,7 +98,7 @@ def vectors(
             raise ConfigError(
                 f"vectors are trained on text, not on {file}", f"--corpus {file}, if it is text"
             )
-        check_training(settings)
+        check_training()
         check_corpus(texts)
         model = train_fasttext(
             [Path(text) for text in texts],

@@ -76,19 +76,17 @@ def parse_auxiliary_spec(spec: str) -> tuple[str, Path | None]:
     raise ConfigError(f"unknown auxiliary vectors {spec!r}", hint)
 
 
-def check_auxiliary_spec(
-    spec: str, corpus: Sequence[Path] = (), settings: FasttextConfig | None = None
-) -> None:
+def check_auxiliary_spec(spec: str, corpus: Sequence[Path] = ()) -> None:
     """Check what `--aux` names, in seconds at most, before anything else is spent.
 
     Raises:
-        ConfigError: an unknown choice, no corpus text to train on, or settings that cannot be.
+        ConfigError: an unknown choice, or no corpus text to train on.
         AuxiliaryVectorsError: the file is missing, damaged or of another format.
         MissingExtraError: `train` without the extra.
     """
     origin, file = parse_auxiliary_spec(spec)
     if origin == "train":
-        check_training(settings or FasttextConfig())
+        check_training()
         check_corpus(corpus)
     elif file:
         check_vector_file(file)
@@ -213,11 +211,11 @@ def train_auxiliary(
         cache_dir: `~/.cache/saltlm/auxiliary` (or below `XDG_CACHE_HOME`) if not given.
 
     Raises:
-        ConfigError: settings that cannot be, or a corpus without text.
+        ConfigError: a corpus without text.
         MissingExtraError: the fasttext extra is not installed.
         AuxiliaryVectorsError: training fails, or represents none of the tokens.
     """
-    check_training(settings)
+    check_training()
     check_corpus(corpus)
     key = _key(corpus, strings, settings, seed, tokenizer)
     file = (cache_dir or cache_folder("auxiliary")) / f"{key}.safetensors"

@@ -10,7 +10,6 @@ from saltlm.adaptation.config import load_adapt_config
 from saltlm.auxiliary.fasttext_training import check_training
 from saltlm.config.reading import read_count
 from saltlm.config.recommended import load_recommended
-from saltlm.config.transfer import FasttextConfig
 from saltlm.files.documents import check_corpus
 from saltlm.models.architecture import read_config
 from saltlm.models.hub import resolve_model
@@ -122,7 +121,7 @@ def _check_later_steps(config: RecipeConfig) -> None:
     if config.english:
         check_corpus(config.english, "--english")
     if config.vectors:
-        check_training(FasttextConfig())
+        check_training()
     load_recommended(None, **{"corpus": config.corpus, **config.transfer})
     load_adapt_config(None, **{"data": config.corpus, **config.adapt})
 

@@ -91,7 +91,7 @@ def check_inputs(config: TransferConfig, choices: Sequence[Choice]) -> None:
     Raises:
         SaltlmError: it is not, or cannot be what the option wants.
     """
-    check_auxiliary_spec(config.aux, config.corpus, config.fasttext)
+    check_auxiliary_spec(config.aux, config.corpus)
     if config.plm_vectors is not None:
         check_auxiliary_spec(config.plm_vectors)
     unigrams = config.calibration.unigrams
