@@ -23,9 +23,10 @@ def resampled_sums(
     parts = []
     step = max(1, _AT_ONCE // max(1, n))
     for first in range(0, samples, step):
-        drawn = (generator.integers(n, size=n) for _ in range(min(step, samples - first)))
-        weights = np.stack([np.bincount(places, minlength=n) for places in drawn], 1)
-        parts.append(values @ weights.astype(np.float64))
+        count = min(step, samples - first)
+        drawn = generator.integers(n, size=(count, n)) + n * np.arange(count)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n)
+        parts.append(values @ weights.T.astype(np.float64))
     return np.concatenate(parts, axis=-1)
 
 

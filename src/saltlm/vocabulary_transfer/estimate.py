@@ -4,6 +4,7 @@ The time is that of an idle machine, and rough: nobody knows before what the mac
 or how many steps the regression of the head's fit takes.
 """
 
+import functools
 import math
 import time
 from collections.abc import Sequence
@@ -58,6 +59,7 @@ def expected_seconds(pair: Pair, config: TransferConfig, texts: Sequence[str]) -
     return seconds
 
 
+@functools.cache
 def _probe() -> float:
     """Return the seconds of one multiplication with its addition, in a large product."""
     side = 1024
