@@ -162,8 +162,12 @@ def count_words(
     counts: Counter[tuple[str, ...]] = Counter()
     n_words = n_read = 0
     for batch in batches(texts, "count words"):
+        stretches: Counter[tuple[int, ...]] = Counter()
         for encoding in definition.tokenizer.encode_batch(batch, add_special_tokens=False):
-            counts.update(_words(definition, encoding.ids, encoding.word_ids))
+            stretches.update(_stretches(encoding.ids, encoding.word_ids))
+        for stretch, count in stretches.items():
+            for word in _words(definition, stretch):
+                counts[word] += count
         n_words += sum(len(text.split()) for text in batch)
         n_read += sum(map(len, batch))
         if most_characters is not None and n_read >= most_characters:
@@ -171,22 +175,27 @@ def count_words(
     return Words(counts, n_words)
 
 
-def _words(
-    definition: Definition, ids: list[int], numbers: list[int | None]
-) -> Iterable[tuple[str, ...]]:
-    """Yield the stretches of a document as pieces."""
-    pieces, mark = definition.pieces, definition.mark
-    begun = 0
+def _stretches(ids: list[int], numbers: list[int | None]) -> Iterator[tuple[int, ...]]:
+    """Yield the ids of a document, cut where the pre-tokenizer splits."""
+    place = 0
+    for _, same in groupby(numbers):
+        first, place = place, place + sum(1 for _ in same)
+        yield tuple(ids[first:place])
 
-    def key(place: int) -> tuple[int | None, int, bool]:
-        nonlocal begun
-        piece = pieces.get(ids[place])
-        begun += piece is not None and bool(mark) and piece.startswith(mark)
-        return numbers[place], begun, piece is not None and ids[place] != definition.unknown_id
 
-    for (_, _, is_known), places in groupby(range(len(ids)), key):
-        if is_known:
-            yield tuple(pieces[ids[place]] for place in places)
+def _words(definition: Definition, stretch: tuple[int, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield a stretch as pieces, cut further where one begins a word and at unknown ones."""
+    pieces, mark, unknown = definition.pieces, definition.mark, definition.unknown_id
+    word: list[str] = []
+    for id in stretch:
+        piece = "" if id == unknown else pieces.get(id, "")
+        if word and (not piece or (mark and piece.startswith(mark))):
+            yield tuple(word)
+            word = []
+        if piece:
+            word.append(piece)
+    if word:
+        yield tuple(word)
 
 
 def _is_allowed(source: Definition) -> Callable[[str, str], bool]:
