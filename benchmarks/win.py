@@ -113,14 +113,14 @@ def untie(source, out):
     from transformers import AutoModelForCausalLM
 
     from saltlm.files.json_object import read_json
-    from saltlm.models.config_json import set_untied
+    from saltlm.models.config_json import set_tied
 
     shutil.copytree(source, out, dirs_exist_ok=True)
     model = AutoModelForCausalLM.from_pretrained(source, dtype="auto")
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     for file in out.glob("*.safetensors"):
         file.unlink()
-    (out / "config.json").write_text(json.dumps(set_untied(read_json(source / "config.json"))))
+    (out / "config.json").write_text(json.dumps(set_tied(read_json(source / "config.json"), False)))
     other = AutoModelForCausalLM.from_config(
         type(model.config).from_pretrained(out), dtype=model.dtype
     )

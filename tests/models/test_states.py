@@ -23,10 +23,13 @@ def test_states_are_those_of_the_whole_model(name, tmp_path):
     with torch.no_grad():
         with short_head(output_head(body.model)) as received:
             whole = body.model(input_ids=IDS[None], output_hidden_states=True, use_cache=False)
-        assert torch.equal(body.received_by_head(table[used], ids), received[0][0])
+        assert torch.equal(body.received_by_head(table[used], ids[None]), received[0])
+        filled = torch.stack([ids, torch.cat([ids[:3], torch.zeros(5, dtype=torch.int64)])])
+        _, short = body.received_by_head(table[used], filled)
+        torch.testing.assert_close(short[:3], received[0][0, :3], rtol=1e-4, atol=1e-5)
     rows = table[used].clone().requires_grad_(True)
-    states = body.behind_layer(1, rows, ids)
-    torch.testing.assert_close(states, whole.hidden_states[1][0], rtol=0, atol=0)
+    states = body.behind_layer(1, rows, ids[None])
+    torch.testing.assert_close(states, whole.hidden_states[1], rtol=0, atol=0)
     states.square().sum().backward()
     assert (rows.grad != 0).any(1).all()
     assert all(weight.grad is None for weight in body.model.parameters())
@@ -38,9 +41,9 @@ def test_layers_behind_are_not_run(tmp_path):
     ran = []
     for number, layer in enumerate(body.layers(), 1):
         layer.register_forward_hook(lambda *_, number=number: ran.append(number))
-    body.behind_layer(2, torch.randn(2, 16), torch.tensor([0, 1, 0]))
+    body.behind_layer(2, torch.randn(2, 16), torch.tensor([[0, 1, 0]]))
     assert ran == [1, 2]
-    body.received_by_head(torch.randn(2, 16), torch.tensor([0, 1, 0]))
+    body.received_by_head(torch.randn(2, 16), torch.tensor([[0, 1, 0]]))
     assert ran == [1, 2, 1, 2, 3]
 
 
@@ -53,7 +56,7 @@ def test_a_model_without_a_list_of_layers_is_refused(tmp_path):
     assert "fits.input=false" in caught.value.hint
     body.model.vision = nn.ModuleList(nn.Identity() for _ in range(7))
     with pytest.raises(CheckpointError, match="did not run the layer 3 that was found"):
-        body.behind_layer(3, torch.randn(2, 16), torch.tensor([0, 1]))
+        body.behind_layer(3, torch.randn(2, 16), torch.tensor([[0, 1]]))
 
 
 def test_a_model_that_does_not_load_is_told(tmp_path):

@@ -1,4 +1,8 @@
-"""Hidden states of a model that reads tokens by rows which are given to it."""
+"""Hidden states of a model that reads tokens by rows which are given to it.
+
+Documents of different lengths are read at once, filled up at their ends: no model here looks ahead,
+so what stands behind a document changes none of its states.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,27 +40,27 @@ class Body:
     table: str
 
     def received_by_head(
-        self, rows: Float[Tensor, "u h"], ids: Int64[Tensor, " t"]
-    ) -> Float[Tensor, "t h_s"]:
-        """Return what the head receives at each token of one document.
+        self, rows: Float[Tensor, "u h"], ids: Int64[Tensor, "n t"]
+    ) -> Float[Tensor, "n t h_s"]:
+        """Return what the head receives at each token of n documents.
 
         Args:
-            rows: the input rows of the document's tokens.
-            ids: which of them each token has.
+            rows: the input rows of the documents' tokens.
+            ids: which of them each token has; any behind the end of a document.
         """
         with short_head(output_head(self.model)) as received:
             self._run(rows, ids)
-        return received[0][0]
+        return received[0]
 
     def behind_layer(
-        self, number: int, rows: Float[Tensor, "u h"], ids: Int64[Tensor, " t"]
-    ) -> Float[Tensor, "t h_s"]:
+        self, number: int, rows: Float[Tensor, "u h"], ids: Int64[Tensor, "n t"]
+    ) -> Float[Tensor, "n t h_s"]:
         """Return the states behind a layer, differentiable; the layers after it are not run.
 
         Args:
             number: of the layer, from 1.
-            rows: the input rows of the document's tokens.
-            ids: which of them each token has.
+            rows: the input rows of the documents' tokens.
+            ids: which of them each token has; any behind the end of a document.
 
         Raises:
             CheckpointError: the model has no list of layers, or does not use it.
@@ -66,7 +70,7 @@ class Body:
             try:
                 self._run(rows, ids)
             except _Reached:
-                return states[0][0]
+                return states[0]
         raise CheckpointError(
             f"{type(self.model).__name__} did not run the layer {number} that was found, so its"
             " states are not known",
@@ -79,7 +83,7 @@ class Body:
 
     def _run(self, rows: Tensor, ids: Tensor) -> None:
         device = self.model.device
-        inputs = {"input_ids": ids.unsqueeze(0).to(device), "use_cache": False}
+        inputs = {"input_ids": ids.to(device), "use_cache": False}
         functional_call(self.model, {self.table: rows.to(device)}, (), inputs)
 
 

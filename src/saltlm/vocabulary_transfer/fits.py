@@ -65,17 +65,17 @@ class CutText:
 
 @dataclass(frozen=True)
 class Reading:
-    """The input rows of a document, and which of them learn.
+    """The input rows of documents that are read at once, and which of them learn.
 
     Attributes:
         rows: the row before the first token, then those of the tokens that occur.
-        ids: which of them each token has, the first is 0.
+        ids: which of them each token has, a document a row; 0 first, and behind its end.
         places: of the rows that learn.
         learning: which of the learning rows those are.
     """
 
     rows: Float[Tensor, "u h"]
-    ids: Int64[Tensor, " t"]
+    ids: Int64[Tensor, "n t"]
     places: Int64[Tensor, " f"]
     learning: Int64[Tensor, " f"]
 
@@ -159,10 +159,13 @@ def fit_input_rows(
 
     def parts(batch: list[int]) -> Iterator[partial[Float[Tensor, ""]]]:
         total = max(1, sum(places[i] for i in batch))
-        for i in batch:
-            if places[i]:
-                student = _reading(reader.start, result.embedding, texts[i].new, learning)
-                yield partial(_loss, reader, layer, texts[i], student, total)
+        seen = [texts[i] for i in batch if places[i]]
+        lengths = [max(len(text.old), len(text.new)) for text in seen]
+        for numbers in together(lengths, config.context):
+            at_once = [seen[number] for number in numbers]
+            cuts = [text.new for text in at_once]
+            student = _reading(reader.start, result.embedding, cuts, learning)
+            yield partial(_loss, reader, layer, at_once, student, total)
         bar.update()
 
     with progress(total=config.steps, desc="fit input rows") as bar:
@@ -246,34 +249,58 @@ def _states(
 ) -> tuple[Float[Tensor, "p h_s"], Int64[Tensor, " p"]]:
     """Return what the head receives before each token of the texts, and those tokens."""
     wanted = reader.config.positions
-    hidden, tokens, n = [], [], 0
-    with progress(total=wanted, desc="read text", unit=" tokens") as bar:
-        for text in texts:
-            reading = _reading(reader.start, result.embedding, text.new[:-1], None)
-            hidden.append(reader.body.received_by_head(reading.rows, reading.ids).cpu())
-            tokens.append(torch.tensor(text.new))
-            n += len(text.new)
-            bar.update(len(text.new))
-            if n >= wanted:
-                break
-    return torch.cat(hidden)[:wanted], torch.cat(tokens)[:wanted]
+    cuts, n = [], 0
+    for text in texts:
+        cuts.append(text.new)
+        n += len(text.new)
+        if n >= wanted:
+            break
+    lengths = [len(cut) for cut in cuts]
+    hidden: dict[int, Tensor] = {}
+    with progress(total=n, desc="read text", unit=" tokens") as bar:
+        for numbers in together(lengths, reader.config.context):
+            before = [cuts[number][:-1] for number in numbers]
+            reading = _reading(reader.start, result.embedding, before, None)
+            states = reader.body.received_by_head(reading.rows, reading.ids).cpu()
+            for number, of_document in zip(numbers, states, strict=True):
+                hidden[number] = of_document[: lengths[number]]
+                bar.update(lengths[number])
+    tokens = torch.tensor([token for cut in cuts for token in cut])
+    return torch.cat([hidden[number] for number in range(len(cuts))])[:wanted], tokens[:wanted]
+
+
+def together(lengths: Sequence[int], most: int) -> list[list[int]]:
+    """Return which documents are read at once: alike in length, and filled up no more than most.
+
+    A document alone costs nearly as much as several: the weights are read for each pass.
+    """
+    passes: list[list[int]] = []
+    for number in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if passes and (len(passes[-1]) + 1) * lengths[number] <= most:
+            passes[-1].append(number)
+        else:
+            passes.append([number])
+    return passes
 
 
 def _loss(
     reader: Reader,
     layer: int,
-    text: CutText,
+    texts: Sequence[CutText],
     student: Reading,
     n_places: int,
     learnt: Float[Tensor, "m h"],
 ) -> Float[Tensor, ""]:
-    """Return a document's part of the loss of a step with so many places."""
-    old, new = _ends(text)
-    teacher = _reading(reader.start, reader.embedding, text.old, None)
+    """Return some documents' part of the loss of a step with so many places."""
+    ends = [_ends(text) for text in texts]
+    row = [number for number, (old, _) in enumerate(ends) for _ in old]
+    old = torch.tensor([1 + place for places, _ in ends for place in places])
+    new = torch.tensor([1 + place for _, places in ends for place in places])
+    teacher = _reading(reader.start, reader.embedding, [text.old for text in texts], None)
     body = reader.body
     with torch.no_grad():
-        wanted = body.behind_layer(layer, teacher.rows, teacher.ids)[1:][old]
-    found = body.behind_layer(layer, student.with_rows(learnt), student.ids)[1:][new]
+        wanted = body.behind_layer(layer, teacher.rows, teacher.ids)[row, old]
+    found = body.behind_layer(layer, student.with_rows(learnt), student.ids)[row, new]
     return distillation_loss(found, wanted) / n_places
 
 
@@ -284,16 +311,21 @@ def _ends(text: CutText) -> tuple[list[int], list[int]]:
 def _reading(
     start: Float[Tensor, " h"],
     table: Float[Tensor, "v h"],
-    tokens: list[int],
+    cuts: Sequence[list[int]],
     learning: Int64[Tensor, " v"] | None,
 ) -> Reading:
-    """Return the rows of a document; ``learning`` says which of those that learn a token has."""
-    used, ids = torch.tensor(tokens, dtype=torch.int64).unique(return_inverse=True)
+    """Return the rows of documents; ``learning`` says which of those that learn a token has."""
+    lengths = [len(cut) for cut in cuts]
+    tokens = torch.tensor([token for cut in cuts for token in cut], dtype=torch.int64)
+    used, places_of = tokens.unique(return_inverse=True)
+    ids = torch.zeros(len(cuts), 1 + max(lengths), dtype=torch.int64)
+    for row, part in zip(ids, places_of.split(lengths), strict=True):
+        row[1 : 1 + len(part)] = part + 1
     which = torch.full_like(used, -1) if learning is None else learning[used]
     places = (which >= 0).nonzero().squeeze(1)
     return Reading(
         rows=torch.cat([start.unsqueeze(0), table[used].float()]),
-        ids=torch.cat([torch.zeros(1, dtype=torch.int64), ids + 1]),
+        ids=ids,
         places=places + 1,
         learning=which[places],
     )
