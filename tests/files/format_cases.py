@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import lzma
+import pickle
 import tarfile
 import zipfile
 from typing import NamedTuple
@@ -115,6 +116,13 @@ EXTRACTED = "".join(f'<doc id="1">\n{text}\n</doc>\n' for text in LINES)
 CONLLU = "".join(f"# text = {text}\n1{TAB * 9}\n\n" for text in LINES)
 BOMB = '<?xml version="1.0"?><!DOCTYPE tmx [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><tmx>&b;</tmx>'
 SHOWN = json.dumps({"data": LINES}, indent=1)
+ONE = json.dumps({"id": 1, "text": "Das\nHaus"}, indent=1)
+SUBTITLES = "".join(
+    f"{at}\r\n00:00:0{at},000 --> 00:00:0{at},900\r\n{line}\r\n\r\n"
+    for at, line in enumerate(LINES)
+)
+MESSAGES = "".join(f'#: a.c:1\nmsgid "x"\nmsgstr "{line}"\n\n' for line in LINES)
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"
 
 CASES = [
     Case("text, one document a line", "a.txt", lines(LINES).encode(), LINES),
@@ -168,6 +176,9 @@ CASES = [
         "no field that is known to hold text; it has id, prosa, lang",
         TEXTS,
     ),
+    Case(
+        "JSON, a list for a text", "a", b'{"id": "x", "text": ["a"]}', r"text \(an array\)", LINES
+    ),
     Case("JSON without text", "a.jsonl", b'{"chat": [{"a": "b"}]}', "no field with text", LINES),
     Case(
         "JSON, an array of objects",
@@ -176,9 +187,30 @@ CASES = [
         TEXTS,
     ),
     Case("JSON, an array of texts", "a.json", json.dumps(TEXTS, indent=2).encode(), TEXTS),
-    Case("JSON, one object", "a.json", SHOWN.encode(), "is one JSON object with data", LINES),
+    Case(
+        "JSON, one object with rows", "a.json", SHOWN.encode(), "one JSON object with data", LINES
+    ),
+    Case(
+        "JSON, one object with a text",
+        "a.json",
+        ONE.encode(),
+        "object with id, text",
+        ["Das\nHaus"],
+    ),
+    Case(
+        "JSON, objects over several lines",
+        "a.jsonl",
+        (ONE + "\n" + ONE).encode(),
+        ["Das\nHaus"] * 2,
+    ),
+    Case("JSON, objects without line breaks", "a", b'{"text": "a"}{"text": "b"}', ["a", "b"]),
+    Case("JSON in name alone", "a.jsonl", lines(LINES).encode(), "rows .4 not JSON.", LINES),
     Case("Parquet", "a.parquet", table(TEXTS), TEXTS),
     Case("Parquet with `content`", "a", table(TEXTS, "content"), TEXTS),
+    Case("Parquet that calls text bytes", "a", table([t.encode() for t in TEXTS]), TEXTS),
+    Case(
+        "Arrow without text", "a", arrow([TEXTS], pyarrow.ipc.new_file), "no column of text", TEXTS
+    ),
     Case("Arrow, as datasets writes it", "a.arrow", arrow(TEXTS, pyarrow.ipc.new_stream), TEXTS),
     Case("Arrow, as Feather", "a.feather", arrow(TEXTS, pyarrow.ipc.new_file), TEXTS),
     Case("CSV", "a.csv", b'id,text\n1,"a\nb"\n2,"c ""d"", e"\n3,f\n', ["a\nb", 'c "d", e', "f"]),
@@ -188,6 +220,9 @@ CASES = [
         b'id,text\n1,"a\n2,b\n3,c\n',
         "unexpected end of data",
         ["id,text", '1,"a', "2,b", "3,c"],
+    ),
+    Case(
+        "CSV with upright lines", "a.csv", "id|text\n1|a, b\n2|Größe\n".encode(), ["a, b", "Größe"]
     ),
     Case("CSV with semicolons", "a.csv", "id;text\n1;a, b\n2;Größe\n".encode(), ["a, b", "Größe"]),
     Case(
@@ -220,6 +255,8 @@ CASES = [
     Case("Wikipedia dump", "w.xml.bz2", bz2.compress(wikipedia(WIKITEXT)), PLAIN),
     Case("WikiExtractor's output", "wiki_00", EXTRACTED.encode(), "output of WikiExtractor", LINES),
     Case("CoNLL-U", "a.conllu", CONLLU.encode(), "treebank in CoNLL-U", LINES),
+    Case("subtitles", "a.srt", SUBTITLES.encode(), "is a file of subtitles", LINES),
+    Case("messages of a program (gettext)", "a.po", MESSAGES.encode(), "gettext", LINES),
     Case("HTML", "a.html", b"<!DOCTYPE html><html><p>a</p></html>", "is an HTML page", LINES),
     Case("WARC, WET", "a.wet.gz", gzip.compress(b"WARC/1.0\r\n\r\nText\r\n"), "WARC or WET", LINES),
     Case(
@@ -234,6 +271,8 @@ CASES = [
         LINES,
     ),
     Case("Word, Excel, EPUB", "a.docx", zipped({"word/document.xml": "x"}), "Word document", LINES),
+    Case("a Python pickle", "a.pkl", pickle.dumps(LINES), "is a Python pickle", LINES),
+    Case("a Git LFS pointer", "a.txt", POINTER.encode(), "is a Git LFS pointer", LINES),
     Case("PDF", "a.pdf", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "PDF document", LINES),
     Case(
         "unknown bytes",

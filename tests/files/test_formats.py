@@ -41,7 +41,7 @@ def follow(hint, path, remedy):
         subprocess.run(command[1], shell=True, check=True, cwd=path.parent, env=SHELL)
         made = command[1].split()[-1]
         return made
-    assert re.search("write|save|unpack it once|give --corpus", hint), hint
+    assert re.search("write|save|unpack it once|give --corpus|git -C", hint), hint
     mended = path.with_name("mended.jsonl")
     mended.write_text("".join(json.dumps(text) + "\n" for text in remedy), encoding="utf-8")
     return mended
@@ -210,6 +210,23 @@ def test_what_does_not_fit_into_memory_is_refused(tmp_path, monkeypatch, data, m
     (tmp_path / "a").write_bytes(data)
     with pytest.raises(DataError, match=message.replace("64", r"[\d,]+")):
         list(documents([tmp_path / "a"]))
+
+
+def test_a_named_field_that_is_not_there(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "id": "b"}\n')
+    with pytest.raises(DataError, match="has no field 'body'; it has text, id") as caught:
+        list(documents([f"{tmp_path}/a.jsonl#body"]))
+    assert list(documents([caught.value.hint.rpartition(" ")[2]])) == ["a"]
+
+
+def test_a_file_of_a_folder_that_is_no_text(tmp_path):
+    (tmp_path / "a.txt").write_text("a\n")
+    (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n")
+    with pytest.raises(DataError, match=r"b\.png is a PNG image") as caught:
+        list(documents([tmp_path]))
+    assert caught.value.hint.endswith(f"; or take b.png out of {tmp_path}")
+    (tmp_path / "b.png").unlink()
+    assert list(documents([tmp_path])) == ["a"]
 
 
 def test_a_cut_array_gives_what_it_has_and_is_told(tmp_path):

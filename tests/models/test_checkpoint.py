@@ -174,9 +174,9 @@ def test_a_file_that_shrinks_after_it_was_opened_is_noticed(tmp_path):
 def test_a_git_lfs_pointer_says_so(tmp_path):
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"
     (tmp_path / "model.safetensors").write_text(pointer)
-    with pytest.raises(CheckpointError, match="is a git-lfs pointer of 65 bytes") as caught:
+    with pytest.raises(CheckpointError, match="is a Git LFS pointer, not the file") as caught:
         open_checkpoint(tmp_path)
-    assert caught.value.hint == "git lfs pull"
+    assert caught.value.hint == f"fetch the file itself: git -C {tmp_path} lfs pull"
 
 
 def test_an_unknown_dtype_can_be_copied_but_not_read(tmp_path):

@@ -279,7 +279,7 @@ def test_a_cache_that_cannot_be_made(write_gguf, tmp_path, monkeypatch):
     [
         (None, "broken.gguf does not exist", "check the path"),
         (b"\x80\x02X\n", r"is not a GGUF file: it begins with b'\\x80", "fetch the file again"),
-        (b"version https://git-lfs", "is not a GGUF file: it begins with b'vers'", "git lfs pull"),
+        (b"version https://git-lfs.github.com/spec/v1", "gguf is a Git LFS pointer", "lfs pull"),
         (b"GGUF\x63\0\0\0" + bytes(64), "broken.gguf cannot be read as GGUF", "fetch the file"),
     ],
 )

@@ -198,16 +198,18 @@ def test_without_tokenizer_json_settings_say_what_stands_around_a_text(tmp_path)
     assert read_tokenizer(tmp_path).tokenizer.encode("a").tokens == ["<s>", "▁a"]
 
 
-def test_herbert_without_tokenizer_json(tmp_path):
-    made = Tokenizer.from_str(hf.HerbertTokenizer().backend_tokenizer.to_str())
+@pytest.mark.parametrize("class_name", ["HerbertTokenizer", "OpenAIGPTTokenizer"])
+def test_ends_of_words_without_tokenizer_json(tmp_path, class_name):
+    made = Tokenizer.from_str(getattr(hf, class_name)().backend_tokenizer.to_str())
     vocabulary = ["<s>", "</s>", "<pad>", "<unk>", "<mask>", "d", "o", "m", "m</w>", "om</w>"]
     vocabulary += ["dom</w>", ".</w>"]
     (tmp_path / "vocab.json").write_text(json.dumps({t: i for i, t in enumerate(vocabulary)}))
     (tmp_path / "merges.txt").write_text("#version: 0.2\no m</w>\nd om</w>\n")
-    write(tmp_path, BERT, {"tokenizer_class": "HerbertTokenizer"})
+    write(tmp_path, BERT, {"tokenizer_class": class_name})
     read = read_tokenizer(tmp_path).tokenizer
     assert cut(read, "dom dom.") == ["dom</w>", "dom</w>", ".</w>"]
-    assert json.loads(made.to_str())["normalizer"] == json.loads(read.to_str())["normalizer"]
+    for text in PROBES.values():
+        assert read.normalizer.normalize_str(text) == made.normalizer.normalize_str(text)
 
 
 def test_a_class_with_words_of_its_own_and_the_way_out(tmp_path):
@@ -251,7 +253,7 @@ def test_pieces_of_an_unknown_spelling(tmp_path):
     (tmp_path / "merges.txt").write_text("#version: 0.2\n")
     with pytest.raises(VocabularyError, match="but how a CtrlTokenizer cuts text") as caught:
         read_tokenizer(write(tmp_path, {}, {"tokenizer_class": "CtrlTokenizer"}))
-    assert caught.value.hint == "give a copy of the model that has a tokenizer.json"
+    assert caught.value.hint.startswith("give a copy of the model that has a tokenizer.json, or ta")
 
 
 def test_merges_of_another_vocabulary(tmp_path):
@@ -270,6 +272,8 @@ def test_merges_of_another_vocabulary(tmp_path):
         ("marian", "MarianTokenizer", "has one SentencePiece model to read with and another"),
         ("flaubert", "FlaubertTokenizer", "cuts words with the rules of Moses"),
         ("xlm", "XLMTokenizer", "cuts words with the rules of Moses"),
+        ("fsmt", "FSMTTokenizer", "has one vocabulary to read with and another"),
+        ("gpt_neox_japanese", "GPTNeoXJapaneseTokenizer", "rewrites emoji and variants"),
     ],
 )
 def test_programs_are_refused_by_name(tmp_path, model_type, class_name, reason):
@@ -282,6 +286,37 @@ def test_programs_are_refused_by_name(tmp_path, model_type, class_name, reason):
     # The same class with a tokenizer.json is no refusal.
     TRAINERS["unigram"]().save(str(tmp_path / "tokenizer.json"))
     assert read_tokenizer(tmp_path).tokenizer.get_vocab_size() > 100
+
+
+def test_a_vocab_txt_of_sentencepiece_is_no_wordpiece(tmp_path):
+    """KoBERT's, whose model lies beside it under a name of its own."""
+    made = TRAINERS["unigram"]()
+    pieces = ["[UNK]", "[PAD]", *sorted(made.get_vocab(), key=made.token_to_id)]
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces))
+    with pytest.raises(VocabularyError, match="lists the pieces of a SentencePiece model") as e:
+        read_tokenizer(write(tmp_path, BERT))
+    assert "--prune-to N --corpus FILE" in e.value.hint
+    made.save(str(tmp_path / "tokenizer.json"))
+    assert cut(read_tokenizer(tmp_path).tokenizer, "Das")[0].startswith("▁D")
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "merges.txt", "tokenizer.json", "spiece.model"])
+def test_files_that_were_not_fetched(tmp_path, name):
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\nsize 12\n")
+    with pytest.raises(VocabularyError, match=rf"{name} is a Git LFS pointer, not the") as caught:
+        read_tokenizer(write(tmp_path, BERT))
+    assert caught.value.hint == f"fetch the file itself: git -C {tmp_path} lfs pull"
+
+
+def test_a_vocabulary_in_another_encoding(tmp_path):
+    vocab_txt(tmp_path, TRAINERS["wordpiece"](), {"do_lower_case": False})
+    plain = read_tokenizer(tmp_path).tokenizer.get_vocab()
+    whole = (tmp_path / "vocab.txt").read_bytes()
+    (tmp_path / "vocab.txt").write_bytes(b"\xef\xbb\xbf" + whole)
+    assert read_tokenizer(tmp_path).tokenizer.get_vocab() == plain
+    (tmp_path / "vocab.txt").write_bytes(whole.decode().encode("utf-16"))
+    with pytest.raises(VocabularyError, match=r"vocab\.txt is damaged: UnicodeDecodeError"):
+        read_tokenizer(tmp_path)
 
 
 def test_marian_is_known_by_its_files(tmp_path):

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from saltlm.alignment import align as alignment
+from saltlm.cli.main import cli
 from saltlm.cli.render import budget_table, explanation_table
 from saltlm.config.recommended import in_one_line_each, load_recommended
 from saltlm.config.transfer import load_config
@@ -432,3 +434,23 @@ def test_a_vocabulary_for_a_budget(write_case, tmp_path, corpus, german_file, mo
     if mode == "extend":
         new = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
         check_new_rows(source, new, plm, result)
+
+
+def test_a_tokenizer_that_is_a_program_and_what_to_take_instead(write_case, tmp_path, german_file):
+    """FlauBERT's cut needs Moses; the flags of the hint give a model with another PLM."""
+    write_case(Case("SmolLM2", "bytelevel", "BERT", "wordpiece", is_tied=True))
+    flaubert = tmp_path / "flaubert"
+    flaubert.mkdir()
+    (flaubert / "vocab.json").write_text('{"<unk>": 0, "d": 1, "as</w>": 2}')
+    (flaubert / "merges.txt").write_text("a s</w>\n")
+    (flaubert / "config.json").write_text('{"model_type": "flaubert"}')
+    source, out = str(tmp_path / "source"), tmp_path / "out"
+    with pytest.raises(VocabularyError, match="rules of Moses and its lists of abb") as caught:
+        inspect(source, flaubert)
+    flags = re.search(r"--prune-to N --corpus FILE", caught.value.hint)[0]
+    given = flags.replace("N", "500").replace("FILE", str(german_file)).split()
+    done = CliRunner().invoke(
+        cli, ["transfer", source, f"{tmp_path}/plm", "--out", str(out), *given]
+    )
+    assert done.exit_code == 0, done.output
+    assert not faults(out)

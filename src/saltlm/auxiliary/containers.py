@@ -11,6 +11,7 @@ from typing import cast
 
 from saltlm.errors import AuxiliaryVectorsError, DataError
 from saltlm.files.compression import packing_of, unpacked
+from saltlm.files.damage import check_fetched
 
 _TO_STDOUT = {"gzip": "gzip -dc", "bzip2": "bzip2 -dc", "xz": "xz -dc", "zstd": "zstd -dc"}
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # with files, and empty
@@ -29,10 +30,12 @@ def opened_vectors(path: Path) -> Iterator[io.BufferedIOBase]:
     """Open a file for reading: as it is, or what gzip, bzip2, xz, zstd or zip packed into it.
 
     Raises:
-        AuxiliaryVectorsError: it cannot be read, is damaged, or is an archive of several files.
+        AuxiliaryVectorsError: it cannot be read, is damaged, a Git LFS pointer, or an archive of
+            several files.
         MissingExtraError: nothing installed unpacks zstd.
     """
     try:
+        check_fetched(path, AuxiliaryVectorsError)
         start = _start(path)
         _refuse_unread(path, start)
         if start.startswith(_ZIP):

@@ -16,6 +16,10 @@ _JUDGED_AFTER = 10_000  # rows after which too many bad ones stop the reading ea
 Good = TypeVar("Good")
 
 
+NOT_JSON = "not JSON"
+"""Why a line is none of the values that the others are."""
+
+
 class BadRow(NamedTuple):
     """A row that holds no document: where it is, and why."""
 
@@ -76,8 +80,10 @@ def _judge(source: Source, n_rows: int, reasons: Counter[str], named: list[BadRo
     if reasons.total() > source.bad * n_rows:
         enough = min(1.0, float(f"{1.1 * reasons.total() / n_rows:.2g}"))
         way = f"put up with them: {source.with_options(bad=enough)}"
-        if reasons.total() == n_rows:
-            way = f"name the field that holds the text: {source.with_options(field='NAME')}"
+        if set(reasons) == {NOT_JSON}:
+            way = f"if it is plain text: {source.with_options(layout='lines')}"
+        elif reasons.total() == n_rows:
+            way = 'write its texts as {"text": ...}, one a line, into a .jsonl file'
         raise DataError(
             f"{source.name} has too many bad rows: {_describe(n_rows, reasons, named)}",
             f"mend the file, or {way}",

@@ -26,6 +26,8 @@ _KINDS = {
     b"GGUF": "a GGUF model",
     b"Obj\x01": "an Avro file",
     b"ORC": "an ORC file",
+    b"\x1f\x9d": "packed by compress",
+    **dict.fromkeys((b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5"), "a Python pickle"),
 }
 _INSIDE = {  # of a zip
     "word/document.xml": "a Word document",
@@ -86,7 +88,7 @@ def refuse_markup(path: Path, head: str) -> None:
     """Refuse text that is the packaging of text.
 
     Raises:
-        DataError: it is HTML, WARC, CoNLL-U or XML of an unknown kind.
+        DataError: it is HTML, WARC, CoNLL-U, or a file of subtitles or of a program's messages.
     """
     head = head[:4096].lstrip()
     quoted = shlex.quote(str(path))
@@ -108,6 +110,16 @@ def refuse_markup(path: Path, head: str) -> None:
         raise DataError(
             f"{path} is a treebank in CoNLL-U",
             f"take its sentences: sed -n 's/^# text = //p' {quoted} > {quoted}.txt",
+        )
+    if len(re.findall(r"^(?:\d+:)?\d\d:\d\d[,.]\d{3} +--> ", head, re.MULTILINE)) > 1:
+        raise DataError(
+            f"{path} is a file of subtitles",
+            f"take its lines: sed -E '/^([0-9]*\\r?$|WEBVTT|.*-->)/d' {quoted} > {quoted}.txt",
+        )
+    if all(re.search(rf'^{word} "', head, re.MULTILINE) for word in ("msgid", "msgstr")):
+        raise DataError(
+            f"{path} holds a program's messages and their translations (gettext)",
+            'write the texts behind msgstr as {"text": ...}, one a line, into a .jsonl file',
         )
 
 

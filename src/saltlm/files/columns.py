@@ -11,7 +11,8 @@ from typing import Any
 from saltlm.errors import DataError, MissingExtraError
 from saltlm.files.bad_rows import BadRow, checked
 from saltlm.files.compression import Unpacked, unreadable
-from saltlm.files.fields import choose_field, field_texts
+from saltlm.files.fields import choose_field, field_texts, hides_text, is_text_field
+from saltlm.files.json_rows import WRITE_ROWS
 from saltlm.files.source import HubName, Source
 
 _BATCH = 512  # rows
@@ -27,7 +28,7 @@ def parquet_texts(path: Path, opened: Unpacked, source: Source) -> Iterator[str 
     pyarrow = _pyarrow(path)
     with _on_disk(opened) as file, _arrow_errors(pyarrow, path):
         table = pyarrow.parquet.ParquetFile(file)
-        field = choose_field(_text_names(pyarrow, table.schema_arrow), source, path)
+        field = choose_field(_text_names(pyarrow, table.schema_arrow, path), source, path)
         yield from _texts(table.iter_batches(_BATCH, columns=[field]), field)
 
 
@@ -46,7 +47,7 @@ def arrow_texts(path: Path, opened: Unpacked, source: Source) -> Iterator[str | 
         else:
             table = pyarrow.ipc.open_stream(file)
             batches = iter(table)
-        field = choose_field(_text_names(pyarrow, table.schema), source, path)
+        field = choose_field(_text_names(pyarrow, table.schema, path), source, path)
         yield from _texts((batch.select([field]) for batch in batches), field)
 
 
@@ -97,20 +98,22 @@ def _texts(batches: Iterable[Any], field: str) -> Iterator[str | BadRow]:
     for batch in batches:
         for text in batch.column(0).to_pylist():
             number += 1
+            if isinstance(text, bytes):  # older programs do not say that it is text
+                text = text.decode("utf-8", "replace")
             yield checked(f"row {number}", text, field)
 
 
-def _text_names(pyarrow: Any, schema: Any) -> list[str]:
-    """Return the columns that hold strings; where there is none, all of them, for the message."""
-    types = pyarrow.types
-    names = [
-        field.name
-        for field in schema
-        if "string" in str(field.type)
-        and not types.is_nested(field.type)
-        and not types.is_list(field.type)
-    ]
-    return names or list(schema.names)
+def _text_names(pyarrow: Any, schema: Any, path: Path) -> list[str]:
+    """Return the columns that hold strings, and those of bytes that are called as texts are."""
+    flat = [field for field in schema if not pyarrow.types.is_nested(field.type)]
+    strings, as_bytes = (
+        [field.name for field in flat if kind in str(field.type)] for kind in ("string", "binary")
+    )
+    found = [*strings, *filter(is_text_field, as_bytes)] or as_bytes
+    if found and not hides_text(found, schema.names):
+        return found
+    shown = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
+    raise DataError(f"{path} has no column of text; its columns are {shown}", WRITE_ROWS)
 
 
 @contextmanager

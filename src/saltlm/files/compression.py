@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from saltlm.errors import DataError, MissingExtraError
+from saltlm.files.damage import check_fetched
 
 HEAD = 1 << 18  # bytes that decide how a file is read
 _MAGIC = {
@@ -42,10 +43,12 @@ def unpacked(path: Path) -> Iterator[Unpacked]:
     """Open a file, unpacked if it is packed, whatever its name is.
 
     Raises:
-        DataError: it cannot be read, or ends too early; also while it is read.
+        DataError: it is not there but as a Git LFS pointer, cannot be read, or ends too early;
+            also while it is read.
         MissingExtraError: nothing installed unpacks zstd.
     """
     try:
+        check_fetched(path, DataError)
         with path.open("rb") as file:
             packing = packing_of(file.read(10))
             file.seek(0)

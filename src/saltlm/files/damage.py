@@ -1,9 +1,32 @@
 """What others wrote may be damaged in any way; the reader names the file, and what to do."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from saltlm.errors import SaltlmError
+
+_POINTER = b"version https://git-lfs.github.com/spec/"
+
+
+def check_fetched(file: Path, kind: type[SaltlmError]) -> None:
+    """Refuse what Git LFS leaves in the place of a file that it has not fetched.
+
+    Args:
+        file: where it is.
+        kind: of the error.
+
+    Raises:
+        SaltlmError: of this kind.
+        OSError: the file cannot be read.
+    """
+    with file.open("rb") as opened:
+        if opened.read(len(_POINTER)) == _POINTER:
+            raise kind(
+                f"{file} is a Git LFS pointer, not the file itself",
+                f"fetch the file itself: git -C {shlex.quote(str(file.parent))} lfs pull",
+            )
 
 
 def is_panic(error: BaseException) -> bool:

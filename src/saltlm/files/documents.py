@@ -94,7 +94,13 @@ def _rows(source: Source) -> Iterator[str | BadRow]:
         return
     files = list(source.files())
     for file in files:
-        for row in file_texts(file, source):
-            if isinstance(row, BadRow) and len(files) > 1:
-                row = BadRow(f"{file.name} {row.place}", row.reason)
-            yield row
+        try:
+            for row in file_texts(file, source):
+                if isinstance(row, BadRow) and len(files) > 1:
+                    row = BadRow(f"{file.name} {row.place}", row.reason)
+                yield row
+        except DataError as error:
+            if len(files) == 1:
+                raise
+            way = f"or take {file.name} out of {file.parent}"
+            raise DataError(error.what, f"{error.hint}; {way}") from error

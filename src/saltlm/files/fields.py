@@ -8,6 +8,7 @@ from typing import Any
 
 from saltlm.errors import DataError
 from saltlm.files.bad_rows import BadRow, checked
+from saltlm.files.json_rows import WRITE_ROWS
 from saltlm.files.said import say_once
 from saltlm.files.source import Source
 
@@ -33,7 +34,7 @@ def field_texts(
     """
     rows = iter(rows)
     first = list(islice(rows, _LOOKED_AT))
-    field = source.field or _found_in(first, source, path)
+    field = _found_in(first, source, path)
     if field not in (source.field, TEXT_FIELDS[0]):
         say_once(f"{path} has its text in the field {field!r}")
     for row in chain(first, rows):
@@ -47,6 +48,17 @@ def field_texts(
             yield checked(place, content.get(field), field)
         else:
             yield BadRow(place, f"no text in the field {field!r}")
+
+
+def is_text_field(name: str) -> bool:
+    """Whether corpora call a field so that holds the text."""
+    return name.lower() in TEXT_FIELDS
+
+
+def hides_text(with_text: Iterable[str], names: Iterable[str]) -> bool:
+    """Whether the field that is called as texts are holds something else, in each of its kinds."""
+    known = set(filter(is_text_field, names))
+    return bool(known) and known.isdisjoint(with_text)
 
 
 def choose_field(
@@ -87,10 +99,24 @@ def _found_in(rows: Sequence[tuple[str, Any] | BadRow], source: Source, path: Pa
         sizes.update({name: len(text) for name, text in content.items() if isinstance(text, str)})
     if not sizes and (not mappings or len(mappings) < len(contents)):
         return TEXT_FIELDS[0]
-    if not sizes:
+    if source.field is not None and any(source.field in mapping for mapping in mappings):
+        return source.field
+    if not sizes or hides_text(sizes, mappings[0]):
+        shown = ", ".join(f"{name} ({_kind(value)})" for name, value in mappings[0].items())
         raise DataError(
-            f"{path} has no field with text; its fields are {', '.join(mappings[0]) or 'none'}",
-            'write the text of each row as {"text": ...}, one a line, into a .jsonl file',
+            f"{path} has no field with text; its fields are {shown or 'none'}", WRITE_ROWS
         )
     likely = max(sizes, key=lambda name: sizes[name], default=None)
     return choose_field(list(sizes), source, path, likely)
+
+
+def _kind(value: Any) -> str:
+    """Return what JSON calls a value."""
+    kinds = {
+        dict: "an object",
+        str: "text",
+        list: "an array",
+        bool: "true or false",
+        type(None): "null",
+    }
+    return kinds.get(type(value), "a number")

@@ -10,7 +10,7 @@ from saltlm.files.characters import Characters, characters
 from saltlm.files.columns import arrow_texts, parquet_texts
 from saltlm.files.compression import Unpacked, unpacked
 from saltlm.files.fields import field_texts
-from saltlm.files.json_rows import is_json_array, is_json_lines, json_array, json_lines
+from saltlm.files.json_rows import LINES, json_lines, json_rows
 from saltlm.files.markup import tmx_texts, wikipedia_texts, xml_root
 from saltlm.files.plain_text import has_paragraphs, line_texts, paragraph_texts
 from saltlm.files.said import say_once
@@ -50,12 +50,10 @@ def _character_texts(path: Path, file: Unpacked, source: Source) -> Iterator[str
     found = characters(path, file, source)
     refuse_markup(path, found.head)
     suffix = suffix_of(path)
-    if source.layout is None and is_json_array(found.head):
-        _tell(path, file, "a JSON array", found)
-        yield from field_texts(json_array(found), source, path)
-    elif source.layout is None and (suffix in JSON_SUFFIXES or is_json_lines(found.head)):
-        _tell(path, file, "JSON, one value a line", found)
-        yield from field_texts(json_lines(found), source, path)
+    named = (LINES, json_lines(found)) if suffix in JSON_SUFFIXES else None
+    if source.layout is None and (rows := json_rows(found) or named):
+        _tell(path, file, rows[0], found)
+        yield from field_texts(rows[1], source, path)
     elif source.layout is None and (table := read_table(found, suffix)):
         column, table = text_column(found, table, source)
         _tell(path, file, f"a table of {table.width} columns, text in {table.name(column)}", found)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from saltlm.errors import CheckpointError
+from saltlm.files.damage import check_fetched
 
 LARGEST_TEXT = 2**29
 """Bytes of a file that is read whole; the largest ``tokenizer.json`` in use have 40 million."""
@@ -38,12 +39,13 @@ def read_json(file: Path) -> dict[str, Any]:
     """Return the JSON object of a file; empty if there is no such file.
 
     Raises:
-        CheckpointError: the file holds something else.
+        CheckpointError: the file holds something else, or Git LFS has not fetched it.
     """
     if not file.is_file():
         return {}
     hint = f"fetch or make {file.name} again; python -m json.tool {file} says where it breaks off"
     try:
+        check_fetched(file, CheckpointError)
         value = parse_json(read_text(file))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} cannot be read as JSON: {error}", hint) from error

@@ -15,7 +15,7 @@ from saltlm.files.binary import refuse_binary, refuse_markup, refuse_xml
 from saltlm.files.characters import Characters, characters
 from saltlm.files.columns import parquet_rows
 from saltlm.files.compression import unpacked
-from saltlm.files.json_rows import is_json_array, is_json_lines, json_array, json_lines
+from saltlm.files.json_rows import json_rows
 from saltlm.files.markup import tmx_units, xml_root
 from saltlm.files.said import say_once
 from saltlm.files.source import Source, suffix_of
@@ -105,9 +105,8 @@ def _rows_of(path: Path, source: Source) -> Iterator[_Row | BadRow]:
         refuse_xml(path, root)
         text = characters(path, file, source)
         refuse_markup(path, text.head)
-        if is_json_array(text.head) or is_json_lines(text.head):
-            rows = json_array(text) if is_json_array(text.head) else json_lines(text)
-            yield from _fields(rows, source, path)
+        if (rows := json_rows(text)) is not None:
+            yield from _fields(rows[1], source, path)
             return
         yield from _table_rows(text, source)
 

@@ -73,7 +73,7 @@ def read_table(characters: Characters, suffix: str) -> TextTable | None:
         return _table(lines, "\t", False) if is_table else None
     ways = [("\t", False), ("\t", True)]
     if suffix == ".csv":
-        ways = [(",", True), (";", True), *ways]
+        ways = [(",", True), (";", True), ("|", True), *ways]
     tried = [_table(lines, delimiter, is_quoted) for delimiter, is_quoted in ways]
     found = [table for table in tried if table is not None and table.width > 1]
     return max(found, key=_fit, default=None) or _table(lines, _ONE_COLUMN, True)

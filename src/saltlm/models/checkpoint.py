@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from saltlm.errors import CheckpointError
+from saltlm.files.damage import check_fetched
 from saltlm.files.json_object import parse_json, read_text
 
 CHUNK_BYTES = 8 * 2**20
@@ -299,10 +300,8 @@ def _safetensors_entries(file: Path) -> tuple[list[TensorEntry], dict[str, str]]
 
 
 def _explain_corrupt(file: Path, error: Exception) -> tuple[str, str]:
+    check_fetched(file, CheckpointError)
     size = file.stat().st_size
-    with file.open("rb") as raw:
-        if raw.read(20) == b"version https://git-":
-            return f"{file} is a git-lfs pointer of {size} bytes, not the weights", "git lfs pull"
     reason = str(error).partition("\n")[0] or type(error).__name__
     return f"{file} ({size} bytes) is corrupt or truncated: {reason}", "fetch the file again"
 

@@ -21,6 +21,7 @@ from saltlm.config.transfer import Dtype
 from saltlm.errors import CheckpointError, MissingExtraError, OutputError
 from saltlm.files.atomic import new_directory
 from saltlm.files.caches import cache_folder
+from saltlm.files.damage import check_fetched
 from saltlm.files.hashes import sha256
 from saltlm.files.markdown import as_markdown
 from saltlm.models.skeleton import hide_bars
@@ -148,13 +149,13 @@ def _check_file(gguf: Path) -> None:
     """Refuse what is no GGUF file before anything is loaded."""
     if not gguf.is_file():
         raise CheckpointError(f"{gguf} does not exist", "check the path")
+    check_fetched(gguf, CheckpointError)
     with gguf.open("rb") as opened:
         magic = opened.read(4)
     if magic != b"GGUF":
-        hint = "fetch the file again"
-        if magic == b"vers":  # the first word of a pointer that Git LFS leaves in its place
-            hint = "it is a Git LFS pointer; fetch the file itself: git lfs pull"
-        raise CheckpointError(f"{gguf} is not a GGUF file: it begins with {magic!r}", hint)
+        raise CheckpointError(
+            f"{gguf} is not a GGUF file: it begins with {magic!r}", "fetch the file again"
+        )
 
 
 def _read_header(gguf: Path) -> _Header:

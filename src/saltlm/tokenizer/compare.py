@@ -32,11 +32,12 @@ def load_with_transformers(directory: Path, *, trust_remote_code: bool = False) 
         loaded = AutoTokenizer.from_pretrained(
             directory, local_files_only=True, trust_remote_code=trust_remote_code
         )
+        backend = getattr(loaded, "backend_tokenizer", None)
+        if not isinstance(backend, Tokenizer):
+            return f"its {type(loaded).__name__} is written in Python alone"
+        backend.encode_batch([*PROBES.values()])  # a WordPiece without its unknown piece gives up
     except Exception as error:  # tokenizers raises plain Exception on a broken file
         return str(error).strip().partition("\n")[0] or type(error).__name__
-    backend = getattr(loaded, "backend_tokenizer", None)
-    if not isinstance(backend, Tokenizer):
-        return f"its {type(loaded).__name__} is written in Python alone"
     backend.no_truncation()
     backend.no_padding()
     return backend

@@ -8,7 +8,9 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
-from saltlm.files.json_object import read_json
+from saltlm.errors import VocabularyError
+from saltlm.files.damage import reading
+from saltlm.files.json_object import read_json, read_text
 
 _ROLE_KEYS = tuple(f"{role}_token" for role in ("bos", "eos", "pad", "unk", "sep", "cls", "mask"))
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
@@ -39,6 +41,16 @@ class Declared:
     def token(self, role: str, default: str) -> str:
         """Return the token of a role, such as "unk"; the default if none is named."""
         return self.roles.get(f"{role}_token", default)
+
+    def text(self, name: str) -> str:
+        """Return what a file of the directory holds, without a byte order mark.
+
+        Raises:
+            VocabularyError: it is not UTF-8.
+        """
+        hint = f"fetch {name} anew, or give a copy of the model that has a tokenizer.json"
+        with reading(self.directory / name, VocabularyError, hint):
+            return read_text(self.directory / name).removeprefix("\ufeff")
 
 
 def token_string(token: Any) -> str | None:

@@ -4,7 +4,6 @@ They write ``ngh@@ iêng``: a piece that goes on ends in ``@@``. Here the same p
 one that ends a word is ``iêng</w>``, as the codes themselves spell it.
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -49,12 +48,12 @@ def tokenizer_of_continuation(declared: Declared) -> FastBPE:
         )
     special = [declared.token(role, default) for role, default in _FIRST]
     mask = declared.token("mask", "<mask>")
-    words = [line.rpartition(" ")[0] for line in _lines(directory / "vocab.txt")]
+    words = [line.rpartition(" ")[0] for line in _lines(declared, "vocab.txt")]
     ids = {token: id for id, token in enumerate(dict.fromkeys(special))}
     for word in words:
         ids[_spelled(word)] = len(ids)
     ids.setdefault(mask, len(ids))
-    merges = [(a, b) for a, b, *_ in (line.split() for line in _lines(directory / "bpe.codes"))]
+    merges = [(a, b) for a, b, *_ in (line.split() for line in _lines(declared, "bpe.codes"))]
     rows = read_json(directory / "config.json").get("vocab_size", 0)
     between = _complete(ids, merges, max(len(ids), rows), ids[special[3]])
     tokenizer = Tokenizer(models.BPE(ids, merges, unk_token=special[3], end_of_word_suffix=_ENDS))
@@ -71,12 +70,12 @@ def tokenizer_of_continuation(declared: Declared) -> FastBPE:
     return FastBPE(tokenizer, between)
 
 
-def _lines(file: Path) -> list[str]:
-    lines = [line.strip() for line in file.read_text(encoding="utf-8").split("\n")]
+def _lines(declared: Declared, name: str) -> list[str]:
+    lines = [line.strip() for line in declared.text(name).split("\n")]
     lines = [line for line in lines if line]
-    if any(" " not in line for line in lines):
+    if strange := [line for line in lines if " " not in line]:
         raise VocabularyError(
-            f"{file} is not of fastBPE: a line is {next(x for x in lines if ' ' not in x)!r}",
+            f"{declared.directory / name} is not of fastBPE: a line is {strange[0]!r}",
             "fetch the file anew, or give a copy of the model that has a tokenizer.json",
         )
     return lines

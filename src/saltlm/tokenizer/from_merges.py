@@ -1,11 +1,11 @@
-"""A tokenizer of which there are only vocab.json and merges.txt: byte-level BPE, as in GPT-2."""
+"""A tokenizer of which there are only vocab.json and merges.txt: BPE, as in GPT-2 or HerBERT."""
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from saltlm.errors import VocabularyError
 from saltlm.files.json_object import read_json
 from saltlm.tokenizer.declared import Declared
-from saltlm.tokenizer.unconvertible import resave_command
+from saltlm.tokenizer.unconvertible import MULTILINGUAL, resave_command
 
 _SUFFIX = "</w>"
 _SPACE = "\u0120"  # a space in the byte alphabet
@@ -19,7 +19,7 @@ def tokenizer_of_merges(declared: Declared) -> tuple[Tokenizer, tuple[str, ...]]
     """Return the BPE tokenizer of a directory's vocab.json and merges.txt, and notes on it.
 
     Pieces in the byte alphabet are cut as GPT-2 cuts; pieces that end words with ``</w>``, as
-    HerBERT cuts.
+    HerBERT and the first GPT cut, in words of BERT.
 
     Raises:
         VocabularyError: the pieces are of another kind, or the files do not fit together.
@@ -36,12 +36,15 @@ def tokenizer_of_merges(declared: Declared) -> tuple[Tokenizer, tuple[str, ...]]
         tokenizer.decoder = decoders.ByteLevel()
         tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
         return tokenizer, ()
-    if suffixed and declared.kind == "herbert":
+    if suffixed and declared.kind in ("herbert", "openaigpt"):
         unknown = declared.token("unk", "<unk>")
         tokenizer = Tokenizer(
             _model(declared, vocabulary, unk_token=unknown, end_of_word_suffix=_SUFFIX)
         )
-        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
+        is_lower = declared.kind == "openaigpt"
+        tokenizer.normalizer = normalizers.BertNormalizer(
+            lowercase=is_lower, strip_accents=is_lower
+        )
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = decoders.BPEDecoder(suffix=_SUFFIX)
         return tokenizer, ()
@@ -51,13 +54,13 @@ def tokenizer_of_merges(declared: Declared) -> tuple[Tokenizer, tuple[str, ...]]
         " stands in neither",
         f"let transformers write a tokenizer.json, if it knows: {resave_command(str(directory))}"
         if is_byte_level
-        else "give a copy of the model that has a tokenizer.json",
+        else f"give a copy of the model that has a tokenizer.json, or {MULTILINGUAL}",
     )
 
 
 def _model(declared: Declared, vocabulary: dict[str, int], **settings: str) -> models.BPE:
     file = declared.directory / "merges.txt"
-    lines = file.read_text(encoding="utf-8").split("\n")
+    lines = declared.text(file.name).split("\n")
     merges = [
         (parts[0], parts[1])
         for number, line in enumerate(lines)

@@ -7,7 +7,6 @@ what it does to a text before SentencePiece sees it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
@@ -71,7 +70,7 @@ def layout_of(proto: Any, declared: Declared) -> Layout:
     if kind == "m2m100" and (listed := read_json(directory / "vocab.json")):
         strings = sorted(listed, key=listed.__getitem__)
     elif kind in ("bartpho", "mbart") and (directory / "dict.txt").is_file():
-        strings = [*_FAIRSEQ, *_first_words(directory / "dict.txt"), "<mask>"]
+        strings = [*_FAIRSEQ, *_first_words(declared.text("dict.txt")), "<mask>"]
     elif kind in (
         "xlmroberta",
         "xlmrobertaxl",
@@ -117,8 +116,8 @@ def _check_pad(pieces: Sequence[tuple[str, float]], declared: Declared) -> None:
         )
 
 
-def _first_words(file: Path) -> list[str]:
-    lines = file.read_text(encoding="utf-8").splitlines()
+def _first_words(text: str) -> list[str]:
+    lines = text.splitlines()
     return list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
 
 

@@ -1,12 +1,17 @@
 """A tokenizer of which there is only vocab.txt: WordPiece, as BERT has it."""
 
+from pathlib import Path
+
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 
 from saltlm.errors import VocabularyError
 from saltlm.tokenizer.declared import Declared
+from saltlm.tokenizer.unconvertible import MULTILINGUAL
 
 _DEFAULTS = {"unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "pad": "[PAD]", "mask": "[MASK]"}
+_MARK = "\u2581"
+_FEW_MARKED = 0.1  # of the pieces; BERT's own has the mark as a letter
 _FEW_CAPITALS = 0.01  # of the pieces; a vocabulary of lower-cased text has hardly any
 
 
@@ -17,11 +22,12 @@ def tokenizer_of_vocab_txt(declared: Declared) -> tuple[Tokenizer, tuple[str, ..
     do: a vocabulary with capitals was not made of lower-cased text.
 
     Raises:
-        VocabularyError: the vocabulary has no piece for unknown words.
+        VocabularyError: the vocabulary has no piece for unknown words, or is SentencePiece's.
     """
     file = declared.directory / "vocab.txt"
-    lines = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    lines = declared.text("vocab.txt").removesuffix("\n").split("\n")
     vocabulary = {line.rstrip("\r"): id for id, line in enumerate(lines)}
+    _check_no_sentencepiece(file, vocabulary)
     tokens = {role: declared.token(role, default) for role, default in _DEFAULTS.items()}
     if tokens["unk"] not in vocabulary:
         raise VocabularyError(
@@ -51,6 +57,16 @@ def tokenizer_of_vocab_txt(declared: Declared) -> tuple[Tokenizer, tuple[str, ..
             special_tokens=ends,
         )
     return tokenizer, notes
+
+
+def _check_no_sentencepiece(file: Path, vocabulary: dict[str, int]) -> None:
+    marked = sum(piece.startswith(_MARK) for piece in vocabulary)
+    if marked > _FEW_MARKED * len(vocabulary):
+        raise VocabularyError(
+            f"{file} lists the pieces of a SentencePiece model: {marked} of {len(vocabulary)} begin"
+            f" with {_MARK!r}; how they cut a text stands in the model alone",
+            f"give a copy of the model that has a tokenizer.json, or {MULTILINGUAL}",
+        )
 
 
 def _lowercase(declared: Declared, vocabulary: dict[str, int]) -> tuple[bool, tuple[str, ...]]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tokenizers import Tokenizer
 
 from saltlm.errors import VocabularyError
-from saltlm.files.damage import is_panic
+from saltlm.files.damage import check_fetched, is_panic
 from saltlm.files.json_object import read_text
 from saltlm.tokenizer.compare import differences, load_with_transformers, take_framing
 from saltlm.tokenizer.declared import Declared, add_declared, read_declared
@@ -65,10 +65,14 @@ def read_tokenizer(directory: Path, *, trust_remote_code: bool = False) -> ReadT
         trust_remote_code: lets transformers, whose tokenizer is compared, run the directory's code.
 
     Raises:
-        VocabularyError: there is none, or it cannot be read or converted without loss.
+        VocabularyError: there is none, it cannot be read or converted without loss, or Git LFS has
+            not fetched it.
         MissingExtraError: there is only a SentencePiece model, and no package to read it.
     """
     declared = read_declared(directory)
+    for name in TOKENIZER_FILES:
+        if (directory / name).is_file():
+            check_fetched(directory / name, VocabularyError)
     file = directory / "tokenizer.json"
     read = ReadTokenizer(open_tokenizer(file)) if file.is_file() else _converted(declared)
     add_declared(read.tokenizer, declared)

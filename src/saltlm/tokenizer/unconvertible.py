@@ -3,21 +3,27 @@
 from saltlm.errors import VocabularyError
 from saltlm.tokenizer.declared import Declared
 
-_MULTILINGUAL = (
+MULTILINGUAL = (
     "take a PLM whose tokenizer is written as a vocabulary; a multilingual one such as"
     " intfloat/multilingual-e5-small, cut to the language with --prune-to N --corpus FILE, will do"
 )
+"""What to take instead of a tokenizer that cannot be converted."""
+
+_BYTES = "reads single bytes, so the model has no rows of words to give"
+_JIEBA = "cuts words with jieba, a program beside the vocabulary"
+_MOSES = (
+    "cuts words with the rules of Moses and its lists of abbreviations, a program beside the"
+    " vocabulary"
+)
 _REASONS = {
     "bertjapanese": "cuts words with MeCab and its dictionary, a program beside the vocabulary",
-    "byt5": "reads single bytes, so the model has no rows of words to give",
-    "perceiver": "reads single bytes, so the model has no rows of words to give",
+    **dict.fromkeys(("byt5", "myt5", "perceiver"), _BYTES),
     "canine": "reads single characters by hash, so the model has no rows of words to give",
     "marian": "has one SentencePiece model to read with and another to write with",
-    "flaubert": "cuts words with the rules of Moses, a program beside the vocabulary",
-    "xlm": "cuts words with the rules of Moses, a program beside the vocabulary",
-    "cpmant": "cuts words with jieba, a program beside the vocabulary",
-    "roformer": "cuts words with jieba, a program beside the vocabulary",
-    "cpm": "cuts words with jieba, a program beside the vocabulary",
+    "fsmt": "has one vocabulary to read with and another to write with",
+    "gptneoxjapanese": "rewrites emoji and variants of letters with a list beside the vocabulary",
+    **dict.fromkeys(("flaubert", "xlm", "biogpt"), _MOSES),
+    **dict.fromkeys(("cpmant", "roformer", "cpm"), _JIEBA),
 }
 """Kind of tokenizer -> why its cut cannot be reproduced."""
 
@@ -34,7 +40,7 @@ def check_convertible(declared: Declared) -> None:
         reason = _REASONS["marian"]
     if reason is not None:
         name = declared.class_name or f"tokenizer ({declared.kind or 'source.spm'})"
-        raise VocabularyError(f"the {name} of {directory} {reason}", _MULTILINGUAL)
+        raise VocabularyError(f"the {name} of {directory} {reason}", MULTILINGUAL)
     if (directory / "tekken.json").is_file():
         raise VocabularyError(
             f"{directory} has a tekken.json alone, which saltlm does not read",
