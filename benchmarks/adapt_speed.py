@@ -90,14 +90,14 @@ def train_with_trainer(case: Case, model: Path, folder: Path) -> dict[str, Any]:
     )
 
     from saltlm.adaptation.mixture import mix, read_batch
-    from saltlm.adaptation.packing import frame_of, prepare
+    from saltlm.adaptation.packing import frame_of, pack_text
     from saltlm.files.source import fingerprint
 
     loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(model)
     config = options(case, folder / "cache")
     frame = frame_of(loaded, tokenizer)
-    text = prepare(CORPUS, fingerprint(CORPUS), tokenizer, frame, cache=config.cache)
+    text = pack_text(CORPUS, fingerprint(CORPUS), tokenizer, frame, cache=config.cache)
     count = case.steps * config.batch_sequences
     mixture = mix([text], config.data, n_sequences=count, length=case.sequence_length, seed=0)
     batch = read_batch(mixture, 0, count)

@@ -6,6 +6,7 @@ breaks it.
 
 import ast
 import graphlib
+import importlib
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -225,6 +226,19 @@ def test_an_import_of_a_higher_room_is_found(house, source):
     assert upward(graph) == ["saltlm.files.atomic imports saltlm.models.hub"]
     graph = imports(read(house(models__hub=source, files__atomic="")))
     assert upward(graph) == []
+
+
+def test_benchmarks_import_what_there_is():
+    missing = [
+        f"{file.name}: {module}.{name.name}"
+        for file in sorted((ROOT / "benchmarks").rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom) and (module := node.module or "").startswith("saltlm")
+        for name in node.names
+        if not hasattr(importlib.import_module(module), name.name)
+        and not PACKAGE.parent.joinpath(*module.split("."), f"{name.name}.py").is_file()
+    ]
+    assert missing == []
 
 
 def test_the_root_is_above_every_room(house):

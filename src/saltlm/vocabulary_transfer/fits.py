@@ -161,7 +161,7 @@ def fit_input_rows(
         total = max(1, sum(places[i] for i in batch))
         seen = [texts[i] for i in batch if places[i]]
         lengths = [max(len(text.old), len(text.new)) for text in seen]
-        for numbers in together(lengths, config.context):
+        for numbers in _together(lengths, config.context):
             at_once = [seen[number] for number in numbers]
             cuts = [text.new for text in at_once]
             student = _reading(reader.start, result.embedding, cuts, learning)
@@ -258,7 +258,7 @@ def _states(
     lengths = [len(cut) for cut in cuts]
     hidden: dict[int, Tensor] = {}
     with progress(total=n, desc="read text", unit=" tokens") as bar:
-        for numbers in together(lengths, reader.config.context):
+        for numbers in _together(lengths, reader.config.context):
             before = [cuts[number][:-1] for number in numbers]
             reading = _reading(reader.start, result.embedding, before, None)
             states = reader.body.received_by_head(reading.rows, reading.ids).cpu()
@@ -269,7 +269,7 @@ def _states(
     return torch.cat([hidden[number] for number in range(len(cuts))])[:wanted], tokens[:wanted]
 
 
-def together(lengths: Sequence[int], most: int) -> list[list[int]]:
+def _together(lengths: Sequence[int], most: int) -> list[list[int]]:
     """Return which documents are read at once: alike in length, and filled up no more than most.
 
     A document alone costs nearly as much as several: the weights are read for each pass.
