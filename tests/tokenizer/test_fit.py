@@ -51,15 +51,17 @@ def test_a_vocabulary_that_hardly_occurs(spare, n, is_said):
     ],
 )
 def test_prepared_text_is_said_unless_the_corpus_is_prepared_alike(pieces, plain, prepared, tool):
-    tokenizer = wordpiece(*pieces)
-    (loud,) = preparation_notes(tokenizer, [plain])
-    size = tokenizer.get_vocab_size()
+    vocabulary = wordpiece(*pieces).get_vocab()
+    (loud,) = preparation_notes(vocabulary, [plain])
+    size = len(vocabulary)
     assert f"TRAINED ON PREPARED TEXT: {len(pieces)} of its {size} pieces have" in loud
     assert f"as {tool} writes" in loud
-    assert list(preparation_notes(tokenizer, [])) == [loud]
-    assert list(preparation_notes(tokenizer, [prepared])) == []
-    assert list(preparation_notes(wordpiece(*pieces[1:]), [])) == []
+    assert list(preparation_notes(vocabulary, [])) == [loud]
+    assert list(preparation_notes(vocabulary, [prepared])) == []
+    assert list(preparation_notes(wordpiece(*pieces[1:]).get_vocab(), [])) == []
 
 
 def test_code_is_no_prepared_text():
-    assert list(preparation_notes(wordpiece("my_name", "_", "__", "c++", "+1"), [])) == []
+    assert (
+        list(preparation_notes(wordpiece("my_name", "_", "__", "c++", "+1").get_vocab(), [])) == []
+    )

@@ -10,6 +10,13 @@ from tokenizers import Tokenizer, pre_tokenizers
 
 from conftest import TRAINERS
 from saltlm.errors import CheckpointError, VocabularyError
+from saltlm.tokenizer import load
+from saltlm.tokenizer.compare import (
+    differing_probes,
+    is_taken_as_it_stands,
+    load_with_transformers,
+)
+from saltlm.tokenizer.declared import FLAGS, read_declared
 from saltlm.tokenizer.load import read_tokenizer
 from saltlm.tokenizer.probes import PROBES, WHITE_SPACE
 
@@ -66,6 +73,46 @@ def test_tokenizer_json_is_the_truth(tmp_path, config, settings, tokenizer, name
 def test_nothing_is_said_where_all_agree(tmp_path, family):
     write(tmp_path, {}, {"tokenizer_class": "PreTrainedTokenizerFast"}, TRAINERS[family]())
     assert read_tokenizer(tmp_path).notes == ()
+
+
+PLAIN = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 512}
+
+
+@pytest.mark.parametrize("model_type", ["llama", "bert", "xlm-roberta", "no_such_type"])
+def test_what_transformers_takes_as_it_stands_is_read_once(tmp_path, monkeypatch, model_type):
+    made = TRAINERS["wordpiece"]()
+    token = made.get_added_tokens_decoder()[0]
+    flags = {flag: getattr(token, flag) for flag in FLAGS}
+    listed = {"0": {"content": token.content, **flags}}
+    settings = {**PLAIN, "unk_token": token.content, "added_tokens_decoder": listed}
+    write(tmp_path, {"model_type": model_type}, settings, made)
+    loaded = load_with_transformers(tmp_path)
+    assert differing_probes(made, loaded) == []
+    monkeypatch.setattr(load, "load_with_transformers", None)
+    read, notes, _ = read_tokenizer(tmp_path)
+    assert read.to_str() == made.to_str()
+    assert notes == ()
+
+
+@pytest.mark.parametrize(
+    ("config", "settings"),
+    [
+        (BERT, None),
+        (BERT, {"tokenizer_class": "BertTokenizerFast"}),
+        (BERT, {**PLAIN, "add_prefix_space": True}),
+        (BERT, {**PLAIN, "add_bos_token": False}),
+        (BERT, {**PLAIN, "unk_token": "<other>"}),
+        (BERT, {**PLAIN, "extra_special_tokens": ["<other>"]}),
+        (BERT, {**PLAIN, "auto_map": {"AutoTokenizer": [None, "code.Class"]}}),
+        (BERT, {**PLAIN, "added_tokens_decoder": {"0": {"content": "[UNK]", "lstrip": True}}}),
+        ({"model_type": "qwen2"}, PLAIN),
+        ({"model_type": "mistral"}, PLAIN),
+    ],
+)
+def test_where_a_rule_of_transformers_may_apply_both_are_compared(tmp_path, config, settings):
+    made = TRAINERS["wordpiece"]()
+    declared = read_declared(write(tmp_path, config, settings, made))
+    assert not is_taken_as_it_stands(declared, made)
 
 
 def test_a_directory_that_transformers_does_not_load_is_said(tmp_path):

@@ -189,11 +189,19 @@ def _prune(
     Before and after are compared on documents from all over the corpus.
     """
     check_corpus(corpus)
-    counts = count_tokens(wanted.definition.tokenizer, documents(corpus))
+    n_documents = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal n_documents
+        for text in documents(corpus):
+            n_documents += 1
+            yield text
+
+    counts = count_tokens(wanted.definition.tokenizer, counted())
     pruned = prune_tokenizer(wanted.definition, counts, size=size, special=wanted.special.tokens)
-    step = 1 + sum(1 for _ in documents(corpus)) // _MAX_DOCUMENTS
-    texts = islice(documents(corpus), 0, None, step)
-    loss = pruning_loss(wanted.definition, pruned.definition, texts)
+    step = 1 + n_documents // _MAX_DOCUMENTS
+    sample = islice(documents(corpus), 0, None, step)
+    loss = pruning_loss(wanted.definition, pruned.definition, sample)
     record |= {
         "wanted_tokens": size,
         "kept_tokens": len(pruned.kept),

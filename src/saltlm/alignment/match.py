@@ -1,7 +1,7 @@
 """Which source row each token of the new vocabulary shares, by canonical form."""
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -185,16 +185,19 @@ def same_tokens(
     """
     loosen = {"exact": None, "symbols": _without_place, "casefold": _without_case}[mode]
     n_rows = len(other) if n_rows is None else n_rows
-    exact = _index_forms(other, n_rows, lambda form: form)
     loose = _index_forms(other, n_rows, loosen) if loosen else {}
-    found = []
-    for id in ids.tolist():
-        form = vocabulary.forms[id] if id >= 0 else None
-        candidates = exact.get(form) if form is not None else None
-        if candidates is None and form is not None and loosen and (loosened := loosen(form)):
-            candidates = loose.get(loosened)
-        found.append(_closest(candidates, vocabulary, id, other) if candidates else -1)
-    return torch.tensor(found, dtype=torch.int64)
+    found = torch.full_like(ids, -1)
+    asked = (ids >= 0).nonzero().squeeze(1)
+    for place, id in zip(asked.tolist(), ids[asked].tolist(), strict=True):
+        form = vocabulary.forms[id]
+        if form is None:
+            continue
+        candidates: Sequence[int] = [same for same in other.ids_of(form) if same < n_rows]
+        if not candidates and loosen and (loosened := loosen(form)):
+            candidates = loose.get(loosened, ())
+        if candidates:
+            found[place] = _closest(candidates, vocabulary, id, other)
+    return found
 
 
 def _index_forms(other: Vocabulary, n_rows: int, key_of: Callable[[Form], Form | None]) -> _Index:
@@ -205,7 +208,7 @@ def _index_forms(other: Vocabulary, n_rows: int, key_of: Callable[[Form], Form |
     return index
 
 
-def _closest(candidates: list[int], vocabulary: Vocabulary, id: int, other: Vocabulary) -> int:
+def _closest(candidates: Sequence[int], vocabulary: Vocabulary, id: int, other: Vocabulary) -> int:
     if len(candidates) == 1:
         return candidates[0]
     kind, string = vocabulary.kinds[id], vocabulary.strings[id]

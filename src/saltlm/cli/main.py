@@ -1,5 +1,6 @@
 """``saltlm``: the group of verbs, and the edge where errors become messages."""
 
+import gc
 import importlib
 import logging
 import os
@@ -35,6 +36,10 @@ VERBS = {
     "recipe": "Give an LLM a language, from a text to the measured model.",
     "demo": "See it all happen on a small real model.",
 }
+
+
+_COLLECTED_AFTER = (50_000, 20, 20)
+"""Objects between two searches for cycles: modules and vocabularies are many objects that stay."""
 
 
 class _Verbs(click.Group):
@@ -106,6 +111,7 @@ def cli(verbose: bool, quiet: bool) -> None:
 
 def main(args: Sequence[str] | None = None) -> Any:
     """Run the command line; an error becomes one message and exit code 1, never a traceback."""
+    gc.set_threshold(*_COLLECTED_AFTER)
     try:
         return cli.main(args=args, prog_name="saltlm", standalone_mode=True)
     except BaseException as error:

@@ -13,7 +13,7 @@ from torch import Tensor
 from saltlm.record.provenance import Origin
 from saltlm.tokenizer.counts import count_tokens, encode_texts
 from saltlm.tokenizer.kinds import script_of
-from saltlm.tokenizer.shown import shown_tokens
+from saltlm.tokenizer.shown import shown_token
 from saltlm.tokenizer.vocabulary import Vocabulary, spoken_text
 
 MOST_DOCUMENTS = 1000
@@ -134,19 +134,18 @@ def _earners(
     counts: Int64[Tensor, " v"], source: Tokenizer, vocabulary: Vocabulary
 ) -> list[EarnerRecord]:
     """Return the tokens that save most; halves of characters are nobody's word."""
-    shown = shown_tokens(vocabulary)
     spelled = [
         (id, text)
         for id in counts.nonzero().flatten().tolist()
         if (form := vocabulary.forms[id]) and (text := spoken_text(form))
     ]
     pieces = encode_texts(source, [text for _, text in spelled])
-    found = [
-        EarnerRecord(id=id, token=shown[id], count=int(counts[id]), pieces=len(ids))
-        for (id, _), ids in zip(spelled, pieces, strict=True)
+    found = [(id, int(counts[id]), len(ids)) for (id, _), ids in zip(spelled, pieces, strict=True)]
+    found.sort(key=lambda one: (-one[1] * (one[2] - 1), one[0]))
+    return [
+        EarnerRecord(id=id, token=shown_token(vocabulary, id), count=count, pieces=n)
+        for id, count, n in found[:_EARNERS]
     ]
-    found.sort(key=lambda one: (-one["count"] * (one["pieces"] - 1), one["id"]))
-    return found[:_EARNERS]
 
 
 def _samples(
@@ -156,13 +155,12 @@ def _samples(
     found = [match[0].strip() for text in texts if (match := _SENTENCE.search(text))]
     places = torch.linspace(0, len(found) - 1, min(_SAMPLES, len(found))).round().long().tolist()
     chosen = list(dict.fromkeys(found[place] for place in places))
-    left, right = (shown_tokens(vocabulary) for _, vocabulary in (source, new))
     cut = [encode_texts(tokenizer, chosen) for tokenizer, _ in (source, new)]
     return [
         SampleRecord(
             text=text,
-            source=[left[id] for id in source_ids],
-            new=[right[id] for id in ids],
+            source=[shown_token(source[1], id) for id in source_ids],
+            new=[shown_token(new[1], id) for id in ids],
             ids=ids,
         )
         for text, source_ids, ids in zip(chosen, *cut, strict=True)

@@ -8,10 +8,20 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from saltlm.tokenizer.declared import FLAGS, Declared, token_string
 from saltlm.tokenizer.probes import PROBES
 from saltlm.tokenizer.special_tokens import SEQUENCE_A, SEQUENCE_B, read_framing
 
 _MOST_NAMED = 4
+_WITHOUT_RULES = ("PreTrainedTokenizerFast", "TokenizersBackend")
+_LISTS_OF_TOKENS = ("additional_special_tokens", "extra_special_tokens")
+_PATCHED = ("mistral", "ministral", "pixtral", "voxtral")  # models whose cutting is mended
+_NO_RULES = {
+    *("tokenizer_class", "backend", "is_local", "local_files_only", "name_or_path"),
+    *("model_max_length", "model_input_names", "padding_side", "truncation_side"),
+    *("clean_up_tokenization_spaces", "chat_template", "added_tokens_decoder"),
+}
+"""Settings on which nothing hangs that cuts text."""
 
 
 def differing_probes(one: Tokenizer, other: Tokenizer) -> list[str]:
@@ -41,6 +51,39 @@ def load_with_transformers(directory: Path, *, trust_remote_code: bool = False) 
     backend.no_truncation()
     backend.no_padding()
     return backend
+
+
+def is_taken_as_it_stands(declared: Declared, tokenizer: Tokenizer) -> bool:
+    """Tell whether transformers changes nothing of a ``tokenizer.json``, by what it would look at.
+
+    So it is where the directory names a class that has no rules of its own, its type of model none
+    that goes before, and every setting is one that no rule hangs on.
+
+    Args:
+        declared: what the directory says.
+        tokenizer: of the file alone.
+    """
+    from transformers.models.auto import tokenization_auto as auto
+
+    known = {
+        token.content: tuple(getattr(token, flag) for flag in FLAGS)
+        for token in tokenizer.get_added_tokens_decoder().values()
+    }
+    named = {key: value for key, value in declared.settings.items() if key.endswith("_token")}
+    lists = [declared.settings.get(key) or () for key in _LISTS_OF_TOKENS]
+    tokens = [*named.values(), *(token for tokens in lists for token in tokens)]
+    return (
+        declared.class_name in _WITHOUT_RULES
+        and declared.model_type not in auto.MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS
+        and not any(name in declared.model_type for name in _PATCHED)
+        and declared.settings.keys() <= {*named, *_LISTS_OF_TOKENS, *_NO_RULES}
+        and all(token is None or token_string(token) in known for token in tokens)
+        and all(
+            known.get(token["content"]) == tuple(token.get(flag) for flag in FLAGS)
+            for token in declared.added.values()
+        )
+        and not (declared.directory / "special_tokens_map.json").exists()
+    )
 
 
 def take_framing(tokenizer: Tokenizer, loaded: Tokenizer) -> None:

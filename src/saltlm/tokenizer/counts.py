@@ -11,6 +11,7 @@ from torch import Tensor
 
 from saltlm.files.progress import progress
 from saltlm.tokenizer.blanks import cuts_at_blanks, words
+from saltlm.tokenizer.definition import highest_id
 
 # What is encoded together: a few documents, and no more text than this, so that memory does not
 # grow with the corpus, nor with the length of a document's lines.
@@ -31,7 +32,7 @@ def count_tokens(
         texts: a document each.
         n_rows: length of the result, for tables with more rows than tokens; by default the tokens.
     """
-    size = 1 + max(tokenizer.get_vocab().values(), default=-1) if n_rows is None else n_rows
+    size = 1 + highest_id(tokenizer) if n_rows is None else n_rows
     counts = torch.zeros(size, dtype=torch.int64)
     found: Counter[str] = Counter()
     by_words = cuts_at_blanks(tokenizer)

@@ -13,7 +13,7 @@ from saltlm.files.damage import reading
 from saltlm.files.json_object import read_json, read_text
 
 _ROLE_KEYS = tuple(f"{role}_token" for role in ("bos", "eos", "pad", "unk", "sep", "cls", "mask"))
-_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 _GENERIC = ("pretrained", "tokenizersbackend", "pythonbackend", "")
 
 
@@ -24,6 +24,7 @@ class Declared:
     Attributes:
         directory: where they are.
         class_name: the class of transformers they name; "" if they name none.
+        model_type: of config.json; "" if it says none.
         kind: that class, in lower case and without "Tokenizer": "bert", "xlmroberta"; where it says
             nothing, the type of the model.
         settings: of tokenizer_config.json.
@@ -33,6 +34,7 @@ class Declared:
 
     directory: Path
     class_name: str
+    model_type: str
     kind: str
     settings: dict[str, Any]
     roles: dict[str, str]
@@ -70,9 +72,10 @@ def read_declared(directory: Path) -> Declared:
     config = read_json(directory / "config.json")
     named = read_json(directory / "special_tokens_map.json") | settings
     class_name = settings.get("tokenizer_class") or config.get("tokenizer_class") or ""
+    model_type = str(config.get("model_type", ""))
     kind = _plain(class_name.removesuffix("Fast").removesuffix("Tokenizer"))
     if kind in _GENERIC:
-        kind = _plain(str(config.get("model_type", "")))
+        kind = _plain(model_type)
     roles = {key: token for key in _ROLE_KEYS if (token := token_string(named.get(key)))}
     added = {
         int(id): dict(token)
@@ -81,7 +84,7 @@ def read_declared(directory: Path) -> Declared:
     }
     for token, id in read_json(directory / "added_tokens.json").items():
         added.setdefault(id, {"content": token})
-    return Declared(directory, class_name, kind, settings, roles, added)
+    return Declared(directory, class_name, model_type, kind, settings, roles, added)
 
 
 def _plain(name: str) -> str:
@@ -99,7 +102,7 @@ def add_declared(tokenizer: Tokenizer, declared: Declared) -> None:
         place = tokenizer.token_to_id(content)
         if content in known or id != (tokenizer.get_vocab_size() if place is None else place):
             continue
-        flags = {flag: bool(token[flag]) for flag in _FLAGS if flag in token}
+        flags = {flag: bool(token[flag]) for flag in FLAGS if flag in token}
         tokenizer.add_tokens([AddedToken(content, **flags)])
         known.add(content)
     for content in declared.roles.values():

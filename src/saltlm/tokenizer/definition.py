@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from tokenizers import Tokenizer
+from tokenizers.models import Unigram
 from tokenizers.pre_tokenizers import ByteLevel
 
 Step = Mapping[str, Any]
@@ -178,6 +179,16 @@ class Definition:
         letters = ByteLevel.alphabet() if self.is_byte_level else BYTE_FALLBACK
         is_spelled = self.is_byte_level or self.has_byte_fallback
         return is_spelled and all(letter in self.model["vocab"] for letter in letters)
+
+
+def highest_id(tokenizer: Tokenizer) -> int:
+    """Return the highest id of a tokenizer, -1 if it has none.
+
+    Those of a Unigram have no gaps; of other models, all have to be listed.
+    """
+    if isinstance(tokenizer.model, Unigram):
+        return tokenizer.get_vocab_size() - 1
+    return max(tokenizer.get_vocab().values(), default=-1)
 
 
 def _steps(node: Step | None) -> Iterator[Step]:

@@ -1,9 +1,11 @@
 """Whether a vocabulary fits the text that it is for: said loudly before anything is spent."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from tokenizers import Tokenizer
+
+from saltlm.tokenizer.counts import count_tokens
 
 _ENOUGH_TOKENS = 20_000  # of the corpus, to say of a vocabulary that it hardly occurs
 _HARDLY = 0.1  # of the vocabulary
@@ -22,17 +24,14 @@ def fit_warnings(source: Tokenizer, new: Tokenizer, texts: Sequence[str]) -> Ite
         new: the tokenizer that the new model would have.
         texts: documents of the target language.
     """
-    by_source, by_new = (
-        [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
-        for tokenizer in (source, new)
-    )
-    n_source, n_new = (sum(map(len, ids)) for ids in (by_source, by_new))
+    by_source, by_new = (count_tokens(tokenizer, texts) for tokenizer in (source, new))
+    n_source, n_new = int(by_source.sum()), int(by_new.sum())
     if n_new > n_source:
         yield (
             f"THE NEW VOCABULARY CUTS THE CORPUS WORSE THAN THE SOURCE'S: {n_new:,} tokens for"
             f" {n_source:,}; take a PLM of the corpus' language, or stay with the source"
         )
-    used, size = len({id for ids in by_new for id in ids}), new.get_vocab_size()
+    used, size = int((by_new > 0).sum()), new.get_vocab_size()
     if n_new >= _ENOUGH_TOKENS and used < _HARDLY * size:
         yield (
             f"THE NEW VOCABULARY HARDLY OCCURS IN THE CORPUS: {used:,} of {size:,} tokens do, in"
@@ -49,27 +48,33 @@ def is_loud(note: str) -> bool:
     return note.partition(" ")[0].isupper() and note[:8].isupper()
 
 
-def preparation_notes(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[str]:
+def _count(pattern: re.Pattern[str], mark: str, strings: Iterable[str]) -> int:
+    """Return how many strings hold a pattern, which has a mark in it."""
+    return sum(mark in string and bool(pattern.search(string)) for string in strings)
+
+
+def preparation_notes(pieces: Collection[str], texts: Sequence[str]) -> Iterator[str]:
     """Say how a PLM's text was prepared before its tokenizer saw it, if its pieces show it.
 
     Args:
-        tokenizer: of the PLM.
+        pieces: of the PLM, added tokens too.
         texts: of the corpus; nothing is said if they are prepared alike.
     """
-    pieces = list(tokenizer.get_vocab())
-    words = [word for text in texts for word in text.split()]
-    for pattern, least, how, example in (
+    for pattern, mark, least, how, example in (
         (
             _JOINED,
+            "_",
             _MANY_JOINED * len(pieces),
             "words of several syllables joined by _",
             "VnCoreNLP",
         ),
-        (_CUT_OFF, _MANY_CUT_OFF, "clitics cut off with +", "Farasa"),
+        (_CUT_OFF, "+", _MANY_CUT_OFF, "clitics cut off with +", "Farasa"),
     ):
-        number = sum(bool(pattern.search(piece)) for piece in pieces)
-        in_corpus = sum(bool(pattern.search(word)) for word in words)
-        if number >= least and number and in_corpus <= _AS_IN_CORPUS * len(words):
+        number = _count(pattern, mark, pieces)
+        if not number or number < least:
+            continue
+        words = [word for text in texts for word in text.split()]
+        if _count(pattern, mark, words) <= _AS_IN_CORPUS * len(words):
             yield (
                 f"THE PLM WAS TRAINED ON PREPARED TEXT: {number:,} of its {len(pieces):,} pieces"
                 f" have {how}, as {example} writes; other text is cut into other, rarer pieces, so"

@@ -12,9 +12,14 @@ from tokenizers import Tokenizer
 from saltlm.errors import VocabularyError
 from saltlm.files.damage import check_fetched, is_panic
 from saltlm.files.json_object import read_text
-from saltlm.tokenizer.compare import differences, load_with_transformers, take_framing
+from saltlm.tokenizer.compare import (
+    differences,
+    is_taken_as_it_stands,
+    load_with_transformers,
+    take_framing,
+)
 from saltlm.tokenizer.declared import Declared, add_declared, read_declared
-from saltlm.tokenizer.definition import Definition
+from saltlm.tokenizer.definition import Definition, highest_id
 from saltlm.tokenizer.from_continuation import tokenizer_of_continuation
 from saltlm.tokenizer.from_merges import tokenizer_of_merges
 from saltlm.tokenizer.from_vocab_txt import tokenizer_of_vocab_txt
@@ -75,7 +80,10 @@ def read_tokenizer(directory: Path, *, trust_remote_code: bool = False) -> ReadT
             check_fetched(directory / name, VocabularyError)
     file = directory / "tokenizer.json"
     read = ReadTokenizer(open_tokenizer(file)) if file.is_file() else _converted(declared)
+    is_taken = file.is_file() and is_taken_as_it_stands(declared, read.tokenizer)
     add_declared(read.tokenizer, declared)
+    if is_taken:
+        return read
     loaded = load_with_transformers(directory, trust_remote_code=trust_remote_code)
     if not file.is_file() and isinstance(loaded, Tokenizer):
         take_framing(read.tokenizer, loaded)
@@ -102,10 +110,10 @@ def open_tokenizer(file: Path) -> Tokenizer:
             f"the tokenizer in {file} cannot be loaded: {reason}",
             "fetch the file anew, or give a copy of the model whose tokenizer.json is whole",
         ) from error
-    ids = tokenizer.get_vocab().values()
-    if max(ids, default=0) >= _MOST_IDS_A_TOKEN * len(ids) + _FEW_IDS:
+    size, highest = tokenizer.get_vocab_size(), highest_id(tokenizer)
+    if highest >= _MOST_IDS_A_TOKEN * size + _FEW_IDS:
         raise VocabularyError(
-            f"the tokenizer in {file} has {len(ids):,} tokens, but the id {max(ids):,}",
+            f"the tokenizer in {file} has {size:,} tokens, but the id {highest:,}",
             "give a copy of the model whose tokenizer.json is whole",
         )
     tokenizer.no_truncation()  # some files ask for it, and texts would be counted cut off or padded
@@ -163,8 +171,8 @@ def check_ids(name: str, tokenizer: Tokenizer, n_rows: int) -> None:
     Raises:
         VocabularyError: the tokenizer gives ids beyond the embedding.
     """
-    beyond = sorted((id, token) for token, id in tokenizer.get_vocab().items() if id >= n_rows)
-    if beyond:
+    if highest_id(tokenizer) >= n_rows:
+        beyond = sorted((id, token) for token, id in tokenizer.get_vocab().items() if id >= n_rows)
         first = ", ".join(f"{token!r} ({id})" for id, token in beyond[:3])
         raise VocabularyError(
             f"{len(beyond)} tokens of {name} lie beyond the {n_rows} rows of its embedding: "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tokenizers import Tokenizer
 
-from saltlm.tokenizer.counts import batches
+from saltlm.tokenizer.counts import batches, encode_texts
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.vocabulary import TEXT, read_vocabulary
 
@@ -41,19 +41,21 @@ def pruning_loss(whole: Definition, pruned: Definition, texts: Iterable[str]) ->
     n_documents = n_changed = resegmented = 0
     both = (whole, pruned)
     tokens, unknown = [0, 0], [0, 0]
+    new_ids = {id: pruned.ids.get(token, -1) for token, id in whole.ids.items()}
     for batch in batches(texts, "compare tokenizers"):
-        decoded, places = [], []
+        cut = [encode_texts(definition.tokenizer, batch) for definition in both]
         for i, definition in enumerate(both):
-            tokenizer = definition.tokenizer
-            encodings = tokenizer.encode_batch(batch, add_special_tokens=False)
-            ids = [encoding.ids for encoding in encodings]
-            tokens[i] += sum(map(len, ids))
-            unknown[i] += sum(document.count(definition.unknown_id) for document in ids)
-            decoded.append(tokenizer.decode_batch(ids))
-            places.append([Counter(zip(e.tokens, e.offsets, strict=True)) for e in encodings])
+            tokens[i] += sum(map(len, cut[i]))
+            unknown[i] += sum(document.count(definition.unknown_id) for document in cut[i])
         n_documents += len(batch)
-        n_changed += sum(before != after for before, after in zip(*decoded, strict=True))
-        resegmented += sum((old - new).total() for old, new in zip(*places, strict=True))
+        differing = [
+            text
+            for text, before, after in zip(batch, *cut, strict=True)
+            if [new_ids[id] for id in before] != after
+        ]
+        changed, elsewhere = _differences(both, differing)
+        n_changed += changed
+        resegmented += elsewhere
     return PruningLoss(
         n_documents=n_documents,
         n_changed=n_changed,
@@ -63,6 +65,19 @@ def pruning_loss(whole: Definition, pruned: Definition, texts: Iterable[str]) ->
         unknown_before=unknown[0],
         unknown=unknown[1],
         unreachable=tuple(unreachable_pieces(whole, pruned)),
+    )
+
+
+def _differences(both: tuple[Definition, Definition], texts: list[str]) -> tuple[int, int]:
+    """Return how many texts do not come back alike, and how many tokens are cut differently."""
+    decoded, places = [], []
+    for definition in both:
+        encodings = definition.tokenizer.encode_batch(texts, add_special_tokens=False)
+        decoded.append(definition.tokenizer.decode_batch([encoding.ids for encoding in encodings]))
+        places.append([Counter(zip(e.tokens, e.offsets, strict=True)) for e in encodings])
+    return (
+        sum(before != after for before, after in zip(*decoded, strict=True)),
+        sum((old - new).total() for old, new in zip(*places, strict=True)),
     )
 
 

@@ -40,9 +40,12 @@ def shown_form(form: Form) -> str:
     return SPACE * form.begins_word + "⟨" + form.text.hex(" ").upper() + "⟩"
 
 
+def shown_token(vocabulary: Vocabulary, id: int) -> str:
+    """Return a token as people can see it; a special token as it is written."""
+    form = vocabulary.forms[id]
+    return visible(vocabulary.strings[id]) if form is None else shown_form(form)
+
+
 def shown_tokens(vocabulary: Vocabulary) -> list[str]:
-    """Return every token as people can see it, by id; special tokens as they are written."""
-    return [
-        visible(string) if form is None else shown_form(form)
-        for form, string in zip(vocabulary.forms, vocabulary.strings, strict=True)
-    ]
+    """Return every token as people can see it, by id."""
+    return [shown_token(vocabulary, id) for id in range(len(vocabulary))]

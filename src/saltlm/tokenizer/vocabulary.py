@@ -9,6 +9,7 @@ its strings.
 import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from tokenizers import Tokenizer
@@ -50,6 +51,20 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.strings)
+
+    @cached_property
+    def first_ids(self) -> dict[Form | None, int]:
+        """The lowest id of each form."""
+        ids = range(len(self.forms) - 1, -1, -1)
+        return dict(zip(reversed(self.forms), ids, strict=True))
+
+    def ids_of(self, form: Form) -> tuple[int, ...]:
+        """Return the ids of a form in ascending order; none if it is not there."""
+        several = self.duplicates.get(form)
+        if several is not None:
+            return several
+        id = self.first_ids.get(form)
+        return () if id is None else (id,)
 
 
 def read_vocabulary(definition: Definition, *, special: Collection[str] = ()) -> Vocabulary:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -51,15 +50,15 @@ class Parent:
     revision: str | None
     config: PreTrainedConfig
     checkpoint: Checkpoint
-    tokenizer: Tokenizer
+    definition: Definition
     special: SpecialTokens
     notes: tuple[str, ...]
     between: tuple[tuple[int, int, int], ...]
 
-    @cached_property
-    def definition(self) -> Definition:
-        """The tokenizer's definition, parsed once."""
-        return Definition.of(self.tokenizer)
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Its tokenizer; treat it as read-only."""
+        return self.definition.tokenizer
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ def read_parents(source: str, plm: str, config: TransferConfig) -> Pair:
     notes = (
         *(*left.notes, *right.notes, *other_notes),
         *([decoded_note] if decoded_note else []),
-        *preparation_notes(right.tokenizer, texts),
+        *preparation_notes(right.definition.ids, texts),
         *(fit_warnings(left.tokenizer, alignment.target.tokenizer, texts) if is_other else ()),
         *alignment.target.notes,
         *_untied_notes(tables, len(alignment.match.plm_ids), config),
@@ -175,11 +174,10 @@ def _without_rowless(parent: Parent, n_rows: int) -> Parent:
     definition, rowless = without_rowless(parent.definition, n_rows)
     if not rowless:
         return parent
-    tokenizer = definition.tokenizer
     names = ", ".join(map(repr, rowless))
     note = f"{parent.name} has no row for its {names}: left out, as they are no text"
-    special = read_special_tokens(parent.directory, tokenizer)
-    return replace(parent, tokenizer=tokenizer, special=special, notes=(*parent.notes, note))
+    special = read_special_tokens(parent.directory, definition.tokenizer)
+    return replace(parent, definition=definition, special=special, notes=(*parent.notes, note))
 
 
 def with_between(
@@ -232,7 +230,7 @@ def load_parent(ref: str, *, trust_remote_code: bool = False) -> Parent:
             revision=revision_of(directory),
             config=config,
             checkpoint=open_checkpoint(directory),
-            tokenizer=read.tokenizer,
+            definition=Definition.of(read.tokenizer),
             special=read_special_tokens(directory, read.tokenizer),
             notes=read.notes,
             between=read.between,
@@ -260,7 +258,7 @@ def load_tokenizer_parent(ref: str, *, trust_remote_code: bool = False) -> Paren
             revision=revision_of(directory),
             config=PreTrainedConfig(),
             checkpoint=Checkpoint(directory, {}, (), {}),
-            tokenizer=read.tokenizer,
+            definition=Definition.of(read.tokenizer),
             special=read_special_tokens(directory, read.tokenizer),
             notes=read.notes,
             between=read.between,
