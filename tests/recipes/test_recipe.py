@@ -13,6 +13,7 @@ from adapt_models import read_model
 from recipes.test_corpus import sentences
 from saltlm.cli.main import cli
 from saltlm.errors import OutputError, SaltlmError
+from saltlm.evaluation.results import Evaluation
 from saltlm.pretraining.sizes import SIZES, Size
 from saltlm.recipes import plan as planning
 from saltlm.recipes import recipe as recipes
@@ -74,7 +75,7 @@ def test_a_recipe_is_done_once_and_again_from_its_file(given, tmp_path, monkeypa
     values = yaml.safe_load((run / "recipe.yaml").read_text())
     values["budget"] = "260"
     (run / "edited.yaml").write_text(yaml.safe_dump(values))
-    monkeypatch.setattr(recipes, "evaluate", lambda *_, **__: "measured again")
+    monkeypatch.setattr(recipes, "evaluate", lambda *_, **__: Evaluation((), (), ()))
     recipe(config=run / "edited.yaml")
     changed = {name for name, time in stamps(run).items() if time != before[name]}
     assert changed == {"budget", "adapt", "evaluate", "report"}

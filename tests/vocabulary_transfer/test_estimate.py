@@ -16,7 +16,7 @@ def pair(tmp_path_factory, tokenizers_by_family):
 
 
 def test_fits_and_their_length_are_in_the_estimate(pair, tmp_path, monkeypatch):
-    monkeypatch.setattr(estimate, "_probe", lambda: 1e-9)
+    monkeypatch.setattr(estimate, "seconds_a_product", lambda: 1e-9)
     (tmp_path / "de.txt").write_text("Das Haus am Fluss\n")
     given = {"corpus": tmp_path / "de.txt", "mode": "replace", "untie": True}
     plain = load_config(**given)
@@ -29,7 +29,7 @@ def test_fits_and_their_length_are_in_the_estimate(pair, tmp_path, monkeypatch):
     without = estimate.expected_seconds(read, plain, texts)
     once, twice = (seconds(input=True, steps=steps) - without for steps in (40, 80))
     assert twice == pytest.approx(2 * once)
-    assert once > 40 * 12 * estimate._LAYER_SECONDS
+    assert once > 40 * 12 * estimate.LAYER_SECONDS
     assert seconds(head=True) > without
     assert estimate.expected_seconds(read, load_config(**given, fits={"head": True}), []) == without
 

@@ -111,7 +111,13 @@ def command(
         from saltlm.cli.render import show_comparison
 
         show_comparison(found, out)
+        for failure in found.failures:
+            click.echo(f"failed: {failure}", err=True)
     evaluated = [out / "evaluation"] if found.evaluation else []
     report_at_end([out, *evaluated], out / "report.html", is_wanted=is_reported)
+    if not as_json:
+        from saltlm.cli.ends import after_comparison, end, of_comparison
+
+        end(of_comparison(found), *after_comparison(found, out, heldout, english, options.corpus))
     if found.failures:
         raise SystemExit(1)

@@ -3,21 +3,27 @@
 import logging
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from saltlm.adaptation.merge import MergeResult
 from saltlm.adaptation.result import AdaptResult
+from saltlm.comparison.results import TARGET, UNTOUCHED, Comparison
 from saltlm.comparison.score import Scores
 from saltlm.errors import CheckpointError
 from saltlm.evaluation.results import Evaluation
+from saltlm.evaluation.side_by_side import of_evaluation
 from saltlm.inspection.finding import Check
 from saltlm.inspection.pair import Inspection
+from saltlm.models.gguf_export import Export
+from saltlm.pretraining.pretrain import PretrainResult
 from saltlm.record.manifest import read_manifest
 from saltlm.record.verdicts import (
+    Grade,
     Verdict,
     of_english,
+    of_feeding,
     of_occurrences,
     of_r2,
     of_saving,
@@ -33,7 +39,12 @@ def end(verdict: Verdict, *words: object) -> None:
     """Say a verdict, and the next command if there is one."""
     logger.info("verdict: %s", verdict)
     if words:
-        logger.info("next: %s", shlex.join(["saltlm", *map(str, words)]))
+        next_line(*words)
+
+
+def next_line(*words: object) -> None:
+    """Say the command that comes next."""
+    logger.info("next: %s", shlex.join(["saltlm", *map(str, words)]))
 
 
 def flags_again(
@@ -55,8 +66,8 @@ def flags_again(
         yield from ("--set", assignment)
 
 
-def free_name(source: str, ending: str) -> str:
-    """Return a new directory for what is made of a model: beside it, or here.
+def free_name(source: str, ending: str, suffix: str = "") -> str:
+    """Return a new name for what is made of a model: beside it, or here.
 
     Here, if it is the Hub's or stands where nothing may be written.
     """
@@ -67,9 +78,9 @@ def free_name(source: str, ending: str) -> str:
         place = place.with_suffix("")
     is_beside = Path(source).exists() and os.access(place.parent, os.W_OK)
     name = f"{place if is_beside else place.name}-{ending}"
-    found, number = name, 2
+    found, number = name + suffix, 2
     while Path(found).exists():
-        found, number = f"{name}-{number}", number + 1
+        found, number = f"{name}-{number}{suffix}", number + 1
     return found
 
 
@@ -166,28 +177,8 @@ def after_check(directory: Path) -> list[str]:
     corpus = manifest.get("options", {}).get("corpus", ())
     if manifest.get("adaptations") or not corpus:
         return ["chat", str(directory)]
-    data = [word for file in corpus for word in ("--data", file)]
+    data = _repeated("--data", corpus)
     return ["adapt", str(directory), *data, "--out", free_name(str(directory), "adapted")]
-
-
-def of_evaluation(found: Evaluation) -> Verdict:
-    """Judge the last model beside the first, which is taken for the source."""
-    first, last = (
-        {result["task"]: result["metrics"] for result in results}
-        for results in (found.results[0], found.results[-1])
-    )
-    verdicts = []
-    for task in first.keys() & last.keys():
-        before, after = (one[task].get("bits per byte") for one in (first, last))
-        if before is None or after is None or len(found.models) < 2:
-            continue
-        if task == "target text":
-            verdicts.append(of_training(before["value"], None, after["value"]))
-        elif task.startswith("English text"):
-            verdicts.append(of_english(before["value"], after["value"]))
-    if found.failures:
-        verdicts.append(Verdict("weak", f"{len(found.failures)} tasks could not be measured"))
-    return together(verdicts)
 
 
 def after_evaluation(found: Evaluation, model: str, flags: Mapping[str, Any]) -> list[str]:
@@ -198,8 +189,77 @@ def after_evaluation(found: Evaluation, model: str, flags: Mapping[str, Any]) ->
         return ["chat", model]
     words = ["merge", source, model, "--select"]
     for flag, files in zip(("--heldout", "--english"), texts, strict=True):
-        words += [word for file in files for word in (flag, str(file))]
+        words += _repeated(flag, files)
     return [*words, "--out", free_name(model, "merged")]
+
+
+def of_comparison(found: Comparison) -> Verdict:
+    """Judge the best method: beside plain training, or before training by its r2."""
+    failed = [Verdict("weak", f"{len(found.failures)} failed, as said above")] * bool(
+        found.failures
+    )
+    best, rival = found.best, found.results[UNTOUCHED]
+    if best is None:
+        return Verdict("stop", "no method gave a model")
+    text = f"{best.method} leads with {best.last:.3f} bits per byte"
+    if not best.curves:
+        r2 = best.yardstick.r2 if best.yardstick else None
+        judged = of_r2(r2.value) if r2 else Verdict("weak", "no r2: too few shared tokens")
+        reason = f"{text} before training (source {rival.last:.3f}); {judged.reason}"
+        return together([judged._replace(reason=reason), *failed])
+    if rival.curves:
+        level: Grade = "good" if best.last < rival.last else "weak"
+        judged = Verdict(level, f"{text} after training (plain training {rival.last:.3f})")
+    else:
+        before = best.texts[TARGET].bits_per_byte
+        judged = of_training(rival.last, before, best.last)
+        judged = judged._replace(reason=f"{best.method} leads: {judged.reason}")
+    return together([judged, *failed])
+
+
+def after_comparison(
+    found: Comparison,
+    out: Path,
+    heldout: Sequence[Path],
+    english: Sequence[Path],
+    corpus: Sequence[Path],
+) -> list[str]:
+    """Return what comes next for the best model: training, a measurement, or a chat."""
+    best = found.best
+    if best is None or best.directory is None:
+        return ["score", found.source, found.plm]
+    adapted = [run.directory for run in best.adapted if run.directory]
+    model = str(out / (adapted[0] if adapted else best.directory))
+    if not adapted and corpus:
+        words = [model, *_repeated("--data", corpus), "--heldout", str(heldout[0])]
+        return ["adapt", *words, "--out", free_name(model, "adapted")]
+    if not adapted or found.evaluation:
+        return ["chat" if adapted else "check", model]
+    texts = [*_repeated("--heldout", heldout), *_repeated("--english", english)]
+    return ["evaluate", found.source, model, *texts, "--out", free_name(model, "evaluation")]
+
+
+def _repeated(flag: str, files: Iterable[str | Path]) -> list[str]:
+    return [word for file in files for word in (flag, str(file))]
+
+
+def of_pretraining(result: PretrainResult) -> Verdict:
+    """Judge a PLM by what it has read, and by held-out text that it did not read."""
+    verdicts = [of_feeding(result.n_read, result.n_layers)]
+    verdicts += [
+        of_training(None, result.before.get(name), after)
+        for name, after in result.bits_per_byte.items()
+    ]
+    return together(verdicts)
+
+
+def of_export(written: Export) -> Verdict:
+    """Judge a file by whose tokenizer was compared, and what differs."""
+    if written.differing:
+        return Verdict("weak", f"llama.cpp reads otherwise: {', '.join(written.differing)}")
+    if written.checked_with == "fields":
+        return Verdict("weak", "llama.cpp's own tokenizer was not asked: pip install xllamacpp")
+    return Verdict("good", "llama.cpp's tokenizer gives the same ids")
 
 
 def of_merge(result: MergeResult) -> Verdict:

@@ -86,7 +86,8 @@ def command(
 
         show_evaluation(found, out)
         if len(models) > 1:
-            from saltlm.cli.ends import after_evaluation, end, of_evaluation
+            from saltlm.cli.ends import after_evaluation, end
+            from saltlm.evaluation.side_by_side import of_evaluation
 
             end(of_evaluation(found), *after_evaluation(found, models[-1], flags))
     for failure in found.failures:

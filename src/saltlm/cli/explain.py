@@ -35,3 +35,8 @@ def command(directory: Path, tokens: tuple[str, ...], top: int, as_json: bool) -
 
     for explanation in explanations:
         show(explanation_table(explanation, top))
+    from saltlm.cli.ends import end, free_name
+    from saltlm.record.verdicts import of_rows
+
+    page = free_name(str(directory), "report", ".html")
+    end(of_rows([one.origin for one in explanations]), "report", directory, "--out", page)

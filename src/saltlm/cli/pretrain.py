@@ -7,6 +7,8 @@ import click
 
 from saltlm.cli.options import options, settings
 
+EXAMPLE_SOURCE = "HuggingFaceTB/SmolLM2-135M-Instruct"  # the README's
+
 
 @click.command("pretrain")
 @options("pretrain", "corpus", "arch")
@@ -50,5 +52,11 @@ def command(
     result = pretrain(out, resume=resume, config=options)
     from saltlm.adaptation.engine import is_main_process
 
-    if is_main_process():
-        click.echo(str(result))
+    if not is_main_process():
+        return
+    click.echo(str(result))
+    from saltlm.cli.ends import end, of_pretraining
+
+    source = options.continue_tokenizer or EXAMPLE_SOURCE
+    corpus = [word for file in options.corpus for word in ("--corpus", file)]
+    end(of_pretraining(result), "score", source, out, *corpus)

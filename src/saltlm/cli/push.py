@@ -30,3 +30,7 @@ def command(directory: Path, repo: str, public: bool, dry_run: bool) -> None:
         click.echo("warning: the card states no licence: look up those of both parents", err=True)
     if found.url:
         click.echo(found.url)
+    else:
+        from saltlm.cli.ends import next_line
+
+        next_line("push", directory, repo, *["--public"] * public)

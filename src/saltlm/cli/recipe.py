@@ -47,9 +47,19 @@ def command(
     """
     from saltlm.recipes.config import load_recipe_config
 
-    if not is_reported:
-        flags["report"] = False
-    options = load_recipe_config(config, assignments, language=language, **flags)
+    report = {} if is_reported else {"report": False}
+    options = load_recipe_config(config, assignments, language=language, **flags, **report)
+    from saltlm.recipes.plan import RecipePlan
     from saltlm.recipes.recipe import recipe
 
-    click.echo(str(recipe(out=out, plan=plan, config=options)))
+    found = recipe(out=out, plan=plan, config=options)
+    click.echo(str(found))
+    from saltlm.cli.ends import end, flags_again, next_line
+    from saltlm.record.verdicts import Verdict
+
+    if isinstance(found, RecipePlan):
+        given = [*([language] if language else []), *flags_again(config, assignments, flags)]
+        given += [] if is_reported else ["--no-report"]
+        next_line("recipe", *given, *(["--out", out] if out else []))
+    elif judged := found.steps["evaluate"].get("verdict"):
+        end(Verdict(*judged), "chat", found.directory)

@@ -109,6 +109,12 @@ class MethodResult:
         """The curve of each adaptation that did not fail."""
         return [run.curve for run in self.adapted if run.curve]
 
+    @property
+    def last(self) -> float:
+        """Bits per byte of the target text: after training, the mean of all runs; else before."""
+        ends = [curve[-1].bits_per_byte[TARGET] for curve in self.curves]
+        return sum(ends) / len(ends) if ends else self.texts[TARGET].bits_per_byte
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data; each text stands under its name."""
         data = _without_none(asdict(replace(self, yardstick=None, adapted=())))
@@ -186,6 +192,13 @@ class Comparison:
     def curves(self) -> dict[str, list[tuple[Point, ...]]]:
         """The curves of each method that has some, one per seed."""
         return {name: result.curves for name, result in self.results.items() if result.curves}
+
+    @property
+    def best(self) -> MethodResult | None:
+        """The method with the fewest bits per byte, of those adapted if there are some."""
+        made = [one for name, one in self.results.items() if name != UNTOUCHED and not one.error]
+        trained = [one for one in made if one.curves]
+        return min(trained or made, key=lambda one: one.last, default=None)
 
     @property
     def failures(self) -> list[str]:

@@ -1,5 +1,6 @@
 """The yardstick on real pairs: which method, with which options, and which PLM."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,15 +11,18 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from saltlm.config.recommended import load_recommended
-from saltlm.config.transfer import TransferConfig
+from saltlm.config.transfer import FitsConfig, TransferConfig
 from saltlm.errors import ConfigError
 from saltlm.files.documents import documents
 from saltlm.methods.registry import METHODS, Choice, parse_method
 from saltlm.scoring.holdout import Score, score_methods
 from saltlm.scoring.search import select_options
 from saltlm.tokenizer.counts import count_tokens
+from saltlm.vocabulary_transfer.estimate import expected_memory
 from saltlm.vocabulary_transfer.parents import Pair
 from saltlm.vocabulary_transfer.prepare import prepare
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -141,8 +145,16 @@ def _score_pair(
     counts = corpus_counts(pair, config.corpus)
     if select:
         names = dict.fromkeys(choice.name for choice in choices)
+        memory = expected_memory(pair, config.model_copy(update={"fits": FitsConfig()}))
+        logger.info("this takes about %.1f GiB of memory", memory / 2**30)
         selected = select_options(
-            inputs, table, names, calibration=calibration, counts=counts, seed=config.seed
+            inputs,
+            table,
+            names,
+            calibration=calibration,
+            counts=counts,
+            n_further=folds * repeats,
+            seed=config.seed,
         )
         choices = list({str(choice): choice for choice in (*choices, *selected)}.values())
     scores = score_methods(

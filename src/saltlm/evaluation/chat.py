@@ -6,7 +6,7 @@ from saltlm.errors import CheckpointError
 from saltlm.evaluation.bits_per_byte import bits_per_byte
 from saltlm.evaluation.instructions import Instruction
 from saltlm.evaluation.results import Metric, hash_of, ratio
-from saltlm.evaluation.task import ENGINE, Measured, Subject, Task
+from saltlm.evaluation.task import ENGINE, Measured, Subject, Task, Work
 from saltlm.evaluation.written import write_after
 from saltlm.files.parallel import SentencePair
 from saltlm.tokenizer.chat import render_chat
@@ -49,7 +49,8 @@ def instructions_task(language: str, probes: Sequence[Instruction], seed: int) -
 
     data = hash_of([probe.model_dump(mode="json") for probe in probes])
     settings = {"most tokens": LONGEST_ANSWER}
-    return Task(f"chat, {language}", "1", ENGINE, settings, data, seed, measure)
+    work = Work([probe.ask for probe in probes], n_written=LONGEST_ANSWER * len(probes))
+    return Task(f"chat, {language}", "1", ENGINE, settings, data, seed, measure, work)
 
 
 def answers_task(pairs: Sequence[SentencePair], seed: int) -> Task:
@@ -70,7 +71,8 @@ def answers_task(pairs: Sequence[SentencePair], seed: int) -> Task:
         metric = ratio(found.bits, found.n_bytes, better="lower", seed=seed)
         return Measured({"bits per byte": metric}, {"chat template": has_template})
 
-    return Task("answers", "1", ENGINE, {}, hash_of([list(pair) for pair in pairs]), seed, measure)
+    data, work = hash_of([list(pair) for pair in pairs]), Work([" ".join(pair) for pair in pairs])
+    return Task("answers", "1", ENGINE, {}, data, seed, measure, work)
 
 
 def rendered(subject: Subject, question: str) -> str:

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from saltlm.config.reading import Section, read_yaml, validated
 from saltlm.evaluation.results import hash_of, ratio
-from saltlm.evaluation.task import ENGINE, Measured, Subject, Task
+from saltlm.evaluation.task import ENGINE, Measured, Subject, Task, Work
 from saltlm.evaluation.written import write_after
 
 _OWN = Path(__file__).with_name("functions.yaml")
@@ -67,7 +67,8 @@ def code_task(functions: Sequence[Function], seed: int) -> Task:
         )
 
     data = hash_of([function.model_dump() for function in functions])
-    return Task("code", "1", ENGINE, {"most tokens": _LONGEST}, data, seed, measure)
+    work = Work([function.begin for function in functions], n_written=_LONGEST * len(functions))
+    return Task("code", "1", ENGINE, {"most tokens": _LONGEST}, data, seed, measure, work)
 
 
 def completed(subject: Subject, begin: str) -> str:

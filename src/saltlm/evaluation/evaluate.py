@@ -19,6 +19,7 @@ from transformers import (
 from saltlm.errors import CheckpointError, ConfigError, OutputError, SaltlmError
 from saltlm.evaluation.config import HarnessConfig, SuiteConfig, suite_named, with_options
 from saltlm.evaluation.device import chosen_device
+from saltlm.evaluation.estimate import memory_of_models, seconds_of_tasks
 from saltlm.evaluation.modern import modern_tasks
 from saltlm.evaluation.quick import LIMIT, quick_tasks
 from saltlm.evaluation.results import (
@@ -35,10 +36,12 @@ from saltlm.evaluation.side_by_side import own_directories, write_cards, write_s
 from saltlm.evaluation.speed import SPEED, speed_task
 from saltlm.evaluation.task import Subject, Task, planned, result_file
 from saltlm.files.documents import first
+from saltlm.files.progress import duration
 from saltlm.models.architecture import read_config
+from saltlm.models.cost import seconds_a_product
 from saltlm.models.hub import resolve_model
 from saltlm.models.skeleton import loader_of
-from saltlm.record.manifest import environment
+from saltlm.record.manifest import environment, free_memory_bytes
 
 _SLOW = ("generation", "ranking", "chat", "code")  # names begin so
 
@@ -125,12 +128,43 @@ def _measure_each(
     tasks = [item for item in plan if isinstance(item, Task)]
     results = []
     load = partial(_load_first, directories[0], device, trust_remote_code)
-    for place, (record, directory) in enumerate(zip(records, directories, strict=True)):
-        own = [*tasks, *_speed_tasks(suite, records[0], load)] if place else tasks
+    with_speed = [*tasks, *_speed_tasks(suite, records[0], load)] if further else tasks
+    owns = [tasks, *[with_speed] * (len(models) - 1)]
+    missing = [
+        [task for task in own if not result_file(out, record, task, device).is_file()]
+        for record, own in zip(records, owns, strict=True)
+    ]
+    _tell_cost(directories, missing, device)
+    for record, directory, own in zip(records, directories, owns, strict=True):
         done = _evaluate_one(record, directory, own, out, device, trust_remote_code)
         results.append(tuple(item for item in done if not isinstance(item, Failure)))
         failures += [item for item in done if isinstance(item, Failure)]
     return Evaluation(tuple(records), tuple(results), tuple(failures))
+
+
+def _tell_cost(directories: Sequence[Path], tasks: Sequence[Sequence[Task]], device: str) -> None:
+    """Say how long it will take and how much memory, before the first model is loaded."""
+    there = [(place, own) for place, own in zip(directories, tasks, strict=True) if own]
+    if not there:
+        return
+    is_two = any(task.name == SPEED for own in tasks for task in own)
+    try:
+        per_product = seconds_a_product(device)
+        seconds = sum(seconds_of_tasks(place, own, per_product) for place, own in there)
+        places = directories if is_two else [place for place, _ in there]
+        memory = memory_of_models(places, is_two=is_two)
+    except SaltlmError:  # it is told when the model is loaded
+        return
+    n_tasks = sum(len(own) for own in tasks)
+    is_known = all(task.work is not None for own in tasks for task in own)
+    rest = "" if is_known else "; how long the harness takes is not known"
+    logger.info(
+        "%d task%s: about %s and %.1f GiB of memory%s",
+        *(n_tasks, "" if n_tasks == 1 else "s", duration(seconds), memory / 2**30, rest),
+    )
+    free = free_memory_bytes()
+    if device == "cpu" and free is not None and memory > free:
+        logger.warning("only %.1f GiB of memory are free", free / 2**30)
 
 
 def _chosen(

@@ -18,7 +18,7 @@ from saltlm.evaluation.instructions import read_instructions
 from saltlm.evaluation.ranking import draw_candidates, rank_translations
 from saltlm.evaluation.results import BUSY, Failure, hash_of, ratio
 from saltlm.evaluation.retrieval import retrieved, sentence_vectors
-from saltlm.evaluation.task import ENGINE, Measured, Subject, Task, planned
+from saltlm.evaluation.task import ENGINE, Measured, Subject, Task, Work, planned
 from saltlm.files.documents import first
 from saltlm.files.parallel import SentencePair, first_pairs
 from saltlm.tokenizer.fertility import fertility
@@ -105,7 +105,7 @@ def text_task(name: str, texts: Sequence[str], seed: int) -> Task:
             }
         )
 
-    return Task(name, "1", ENGINE, {}, hash_of(list(texts)), seed, measure)
+    return Task(name, "1", ENGINE, {}, hash_of(list(texts)), seed, measure, Work(texts))
 
 
 def generation_task(texts: Sequence[str], n_prompts: int, seed: int) -> Task:
@@ -137,7 +137,8 @@ def generation_task(texts: Sequence[str], n_prompts: int, seed: int) -> Task:
         )
 
     settings = {"new tokens": N_NEW, "prompts": len(prompts)}
-    return Task("generation", "1", ENGINE, settings, hash_of(list(texts)), seed, measure)
+    work = Work(prompts, n_written=N_NEW * len(prompts))
+    return Task("generation", "1", ENGINE, settings, hash_of(list(texts)), seed, measure, work)
 
 
 def retrieval_task(pairs: Sequence[SentencePair], seed: int) -> Task:
@@ -159,7 +160,8 @@ def retrieval_task(pairs: Sequence[SentencePair], seed: int) -> Task:
         )
 
     name = f"retrieval, 1 of {len(pairs)}"
-    return Task(name, "1", ENGINE, {}, hash_of([english, target]), seed, measure)
+    work = Work(english + target)
+    return Task(name, "1", ENGINE, {}, hash_of([english, target]), seed, measure, work)
 
 
 def ranking_task(pairs: Sequence[SentencePair], n_distractors: int, seed: int) -> Task:
@@ -183,4 +185,5 @@ def ranking_task(pairs: Sequence[SentencePair], n_distractors: int, seed: int) -
 
     name = f"ranking, 1 of {n_distractors + 1}"
     settings = {"distractors": n_distractors}
-    return Task(name, "1", ENGINE, settings, hash_of(list(sides)), seed, measure)
+    work = Work(sides[0] + sides[1], passes=2 * n_distractors + 3)
+    return Task(name, "1", ENGINE, settings, hash_of(list(sides)), seed, measure, work)

@@ -13,6 +13,7 @@ from saltlm.files.atomic import replace_text
 from saltlm.files.markdown import as_markdown
 from saltlm.record.card import with_section
 from saltlm.record.manifest import FOLDER
+from saltlm.record.verdicts import Verdict, of_english, of_training, together
 
 LEGEND = (
     "Brackets: 95 % bootstrap intervals over documents, sentences or questions. **Bold**: the best;"
@@ -105,6 +106,28 @@ def notes_of(evaluation: Evaluation) -> Iterator[str]:
                     f"{result['task']} of {model['name']}: items left out that could not be"
                     f" scored: {len(reasons)} ({reasons[0]})."
                 )
+
+
+def of_evaluation(found: Evaluation) -> Verdict:
+    """Judge the last model beside the first, which is taken for the source."""
+    if len(found.models) < 2:
+        return together([])
+    first, last = (
+        {result["task"]: result["metrics"] for result in results}
+        for results in (found.results[0], found.results[-1])
+    )
+    verdicts = []
+    for task in first.keys() & last.keys():
+        before, after = (one[task].get("bits per byte") for one in (first, last))
+        if before is None or after is None:
+            continue
+        if task == "target text":
+            verdicts.append(of_training(before["value"], None, after["value"]))
+        elif task.startswith("English text"):
+            verdicts.append(of_english(before["value"], after["value"]))
+    if found.failures:
+        verdicts.append(Verdict("weak", f"{len(found.failures)} tasks could not be measured"))
+    return together(verdicts)
 
 
 def text_of(cell: Cell, *, bold: str) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from saltlm.evaluation.generation import N_NEW, Continuation, generate_in_turns, prompt_of
 from saltlm.evaluation.results import BUSY, ModelRecord, hash_of, ratio
-from saltlm.evaluation.task import ENGINE, Measured, Subject, Task
+from saltlm.evaluation.task import ENGINE, Measured, Subject, Task, Work
 from saltlm.tokenizer.fertility import fertility
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,8 @@ def speed_task(
         return Measured(metrics, {"processor share": share, "tokens per second": spread})
 
     settings = {"beside": first["sha256"], "new tokens": N_NEW, "prompts": len(prompts)}
-    return Task(SPEED, "1", ENGINE, settings, hash_of(list(texts)), seed, measure)
+    work = Work(prompts, passes=2, n_written=2 * N_NEW * len(prompts))
+    return Task(SPEED, "1", ENGINE, settings, hash_of(list(texts)), seed, measure, work)
 
 
 def _spread(outputs: Sequence[Continuation]) -> dict[str, float]:

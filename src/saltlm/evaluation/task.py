@@ -1,10 +1,10 @@
 """What ``saltlm evaluate`` can do with a model: one task, one result."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -38,6 +38,20 @@ class Measured:
     details: dict[str, Any] = field(default_factory=dict)
 
 
+class Work(NamedTuple):
+    """What a task makes a model do, so that its time can be estimated.
+
+    Attributes:
+        texts: that are read.
+        passes: how often.
+        n_written: tokens that are written, at most.
+    """
+
+    texts: Sequence[str] = ()
+    passes: int = 1
+    n_written: int = 0
+
+
 @dataclass(frozen=True)
 class Task:
     """A measurement that is ready to be made.
@@ -50,6 +64,7 @@ class Task:
         data: hash of the texts.
         seed: of all that is random, the bootstrap included.
         measure: the measurement.
+        work: what it makes a model do; None: not known.
     """
 
     name: str
@@ -59,6 +74,7 @@ class Task:
     data: str
     seed: int
     measure: Callable[[Subject], Measured]
+    work: Work | None = None
 
 
 def planned(name: str, make: Callable[[], Task]) -> Task | Failure:

@@ -189,7 +189,7 @@ def _model_findings(tables: Tables, model: Any, flags: set[bool]) -> Iterator[Fi
 
 
 def _id_findings(tokenizer: Any, model: Any, tables: Tables) -> Iterator[Finding]:
-    """Every special token id exists, and the three places that name one agree."""
+    """Every special token id exists, and the places that name one agree."""
     size, rows = model.config.get_text_config().vocab_size, len(tables.embedding)
     is_right = size == rows - tables.surplus
     yield verdict("vocab_size is the number of rows", is_right, f"{size} and {rows}")
@@ -204,13 +204,30 @@ def _id_findings(tokenizer: Any, model: Any, tables: Tables) -> Iterator[Finding
         outside = {name: id for name, id in ids if not 0 <= id < len(tokenizer)}
         listed = ", ".join(f"{name} {id}" for name, id in (outside.items() or ids)) or "none"
         yield verdict(f"special token ids of {place}", not outside, listed)
+    yield _agreement(tokenizer, model)
+
+
+def _agreement(tokenizer: Any, model: Any) -> Finding:
+    """Tokenizer, config.json and generation_config.json name the same bos, eos and pad.
+
+    One that names none, or several with the right one among them, contradicts nobody.
+    """
+    places = {
+        "config.json": model.config.get_text_config(),
+        "generation_config.json": model.generation_config,
+    }
+    wrong = []
     for role in ("bos", "eos", "pad"):
         own = getattr(tokenizer, f"{role}_token_id")
-        stated = getattr(model.generation_config, f"{role}_token_id")
-        stated = stated if isinstance(stated, list) or stated is None else [stated]
-        if own is not None and stated is not None and own not in stated:
-            detail = f"tokenizer {own}, generation_config {stated}"
-            yield Finding(f"{role} token agrees", "warning", detail)
+        for place, owner in places.items():
+            stated = getattr(owner, f"{role}_token_id", None)
+            listed = stated if isinstance(stated, list) else [stated]
+            if own is not None and stated is not None and own not in listed:
+                wrong.append(
+                    f"{role} is {own} in the tokenizer but {stated} in {place}: set"
+                    f' "{role}_token_id": {own} there, or {role}_token in tokenizer_config.json'
+                )
+    return verdict("special token ids agree", not wrong, "; ".join(wrong) or "bos, eos and pad")
 
 
 def _special_ids(values: dict[str, Any]) -> list[tuple[str, int]]:

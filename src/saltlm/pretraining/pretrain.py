@@ -21,19 +21,23 @@ class PretrainResult:
     Attributes:
         directory: of the model.
         n_parameters: of it, embeddings included.
+        n_layers: parameters of its layers alone.
         n_tokens: of its tokenizer.
         n_read: tokens read in training, over all starts of the run.
         seconds: spent in its steps.
         bits_per_byte: of each held-out text at the end; of a bert and a t5, of what was hidden.
+        before: the same before the first step.
         reasons: for what was chosen, a sentence each.
     """
 
     directory: Path
     n_parameters: int
+    n_layers: int
     n_tokens: int
     n_read: int
     seconds: float
     bits_per_byte: dict[str, float]
+    before: dict[str, float]
     reasons: tuple[str, ...]
 
     def __repr__(self) -> str:
@@ -87,9 +91,11 @@ def pretrain(
     return PretrainResult(
         directory=end.directory,
         n_parameters=made.n_parameters,
+        n_layers=planned.size.n_parameters,
         n_tokens=len(made.tokenizer.definition.ids),
         n_read=end.n_tokens,
         seconds=end.seconds,
         bits_per_byte=end.bits_per_byte,
+        before=end.before,
         reasons=made.reasons,
     )

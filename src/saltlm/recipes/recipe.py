@@ -21,6 +21,7 @@ from saltlm.auxiliary.make import vectors
 from saltlm.comparison.score import score
 from saltlm.errors import OutputError
 from saltlm.evaluation.evaluate import evaluate
+from saltlm.evaluation.side_by_side import of_evaluation
 from saltlm.files.atomic import disk_errors, replace_text
 from saltlm.files.json_object import parse_json, read_text
 from saltlm.files.source import fingerprint
@@ -233,7 +234,8 @@ def _adapt(
 
 def _evaluate(source: str, run: Path, heldout: str) -> dict[str, Any]:
     models: list[str | Path] = [source, run / "transferred", run / "adapted"]
-    return {"said": str(evaluate(models, run / "evaluation", heldout=heldout))}
+    found = evaluate(models, run / "evaluation", heldout=heldout)
+    return {"said": str(found), "verdict": of_evaluation(found)}
 
 
 def _report(run: Path) -> dict[str, Any]:

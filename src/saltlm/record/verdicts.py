@@ -4,7 +4,8 @@ Where each threshold comes from is in docs/verdicts.md. Coverage by shared token
 have none: in our tables they foretell nothing.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from saltlm.record.manifest import Manifest
@@ -15,6 +16,7 @@ R2_GOOD, R2_STOP = 0.25, 0.0
 SAVED_GOOD, SAVED_STOP = 0.25, 0.0
 SEEN_GOOD = 20.0
 ENGLISH_GOOD, ENGLISH_STOP = 0.02, 0.10
+FED_GOOD = 20.0
 
 
 class Verdict(NamedTuple):
@@ -85,6 +87,28 @@ def of_training(untouched: float | None, before: float | None, after: float) -> 
         return Verdict("stop", f"{text}: training made it no better")
     if untouched is not None and after >= untouched:
         return Verdict("weak", f"{text}: not yet ahead of the source, train on")
+    return Verdict("good", text)
+
+
+def of_feeding(n_read: int, n_layers: int) -> Verdict:
+    """Judge a PLM by the tokens that it has read for each parameter of its layers."""
+    fed = n_read / n_layers
+    text = f"{fed:.1f} tokens read for each parameter of the layers"
+    if fed < FED_GOOD:
+        return Verdict(
+            "weak", f"{text}, under {FED_GOOD:.0f}: more text, more passes, or a smaller size"
+        )
+    return Verdict("good", text)
+
+
+def of_rows(origins: Sequence[str]) -> Verdict:
+    """Judge rows by where they come from, each as `saltlm explain` says it."""
+    counts = ", ".join(f"{n} {origin}" for origin, n in Counter(origins).items())
+    text = f"{len(origins)} rows: {counts}" if len(origins) > 1 else f"the row is {origins[0]}"
+    if "sampled" in origins:
+        return Verdict(
+            "weak", f"{text}; a sampled row is drawn at random, and means nothing before training"
+        )
     return Verdict("good", text)
 
 

@@ -4,23 +4,23 @@ The time is that of an idle machine, and rough: nobody knows before what the mac
 or how many steps the regression of the head's fit takes.
 """
 
-import functools
 import math
-import time
 from collections.abc import Sequence
 
-import torch
-
 from saltlm.config.transfer import TransferConfig
+from saltlm.models.cost import (
+    LAYER_SECONDS,
+    OVERHEAD_BYTES,
+    SLOWER,
+    count_weights,
+    seconds_a_product,
+)
 from saltlm.vocabulary_transfer.parents import Pair
 
 _FLOAT32_BYTES = 4
-_OVERHEAD_BYTES = 1200 * 2**20  # libraries and working blocks beside the tables
 _WRITE_BYTES_PER_SECOND = 200 * 2**20
 _COSINE_MULTIPLE = 4  # all of the maps take about as long as so many cosine products
-_LAYER_SECONDS = 1.5e-3  # of a layer's operations, however short the text
 _PASSES = 4  # of a fitted text through the layers: the teacher, the student, and backward twice
-_SLOWER = 3.0  # products inside a model, of few rows each, beside one large one
 _PARTITIONS = 2  # products with all rows of the head that its fit comes to
 
 
@@ -31,10 +31,9 @@ def expected_memory(pair: Pair, config: TransferConfig) -> int:
     n_new_tables = 1 if tables.head is None else 2
     row = tables.embedding.element_size() * tables.embedding.shape[1]
     size = sum(table.nbytes for table in held.values()) + pair.plm_tables.embedding.nbytes
-    size += n_new_tables * len(pair.alignment.match.plm_ids) * row + _OVERHEAD_BYTES
+    size += n_new_tables * len(pair.alignment.match.plm_ids) * row + OVERHEAD_BYTES
     if config.fits.input or config.fits.head:  # the whole source, in float32
-        entries = pair.source.checkpoint.tensors.values()
-        size += sum(_FLOAT32_BYTES * math.prod(entry.shape) for entry in entries)
+        size += _FLOAT32_BYTES * count_weights(pair.source.checkpoint)
     return size
 
 
@@ -46,7 +45,7 @@ def expected_seconds(pair: Pair, config: TransferConfig, texts: Sequence[str]) -
         config: options of the transfer.
         texts: documents of the corpus, at least some; empty without a corpus.
     """
-    per_product = _probe()
+    per_product = seconds_a_product()
     match = pair.alignment.match
     n_new = int(((match.plm_ids >= 0) & (match.source_ids < 0)).sum())
     n_shared = int(((match.plm_ids >= 0) & (match.source_ids >= 0)).sum())
@@ -57,17 +56,6 @@ def expected_seconds(pair: Pair, config: TransferConfig, texts: Sequence[str]) -
     if texts and (config.fits.input or config.fits.head):
         seconds += _fit_seconds(pair, config, texts, per_product)
     return seconds
-
-
-@functools.cache
-def _probe() -> float:
-    """Return the seconds of one multiplication with its addition, in a large product."""
-    side = 1024
-    probe = torch.ones(side, side)
-    probe @ probe  # the first product of a process also starts its threads
-    begun = time.perf_counter()
-    probe @ probe
-    return (time.perf_counter() - begun) / side**3
 
 
 def _fit_seconds(
@@ -84,8 +72,8 @@ def _fit_seconds(
     n_tokens = max(1.0, sum(lengths) / len(lengths))  # of a document
 
     def through(n_documents: float, layers: float) -> float:
-        products = _SLOWER * n_tokens * body / n_layers * per_product
-        return n_documents * layers * (_LAYER_SECONDS + products)
+        products = SLOWER * n_tokens * body / n_layers * per_product
+        return n_documents * layers * (LAYER_SECONDS + products)
 
     seconds = 0.0
     if fits.input:

@@ -1,0 +1,54 @@
+"""What work with a model costs on this machine, from a short probe; rough, to a factor of two.
+
+Nobody knows before what the machine does beside it. The constants are of one core of a server; on
+SmolLM2-135M they gave the processor time of written tokens to within a tenth.
+"""
+
+import functools
+import math
+import time
+
+import torch
+
+from saltlm.models.checkpoint import Checkpoint
+
+LAYER_SECONDS = 1.5e-3  # of a layer's operations, however short the text
+SLOWER = 3.0  # products inside a model, of few rows each, beside one large one
+OVERHEAD_BYTES = 1200 * 2**20  # libraries and working blocks beside the weights
+_ONE_ROW = 23.0  # products of one row, where each weight is read once, beside one large one
+_SIDE = 512
+
+
+@functools.cache
+def seconds_a_product(device: str = "cpu") -> float:
+    """Return the seconds of one multiplication with its addition, in a large product."""
+    probe = torch.ones(_SIDE, _SIDE, device=device)
+    float((probe @ probe)[0, 0])  # the first product of a process also starts its threads
+    begun = time.perf_counter()
+    float((probe @ probe)[0, 0])
+    return (time.perf_counter() - begun) / _SIDE**3
+
+
+def count_weights(checkpoint: Checkpoint) -> int:
+    """Return how many numbers a model directory holds."""
+    return sum(math.prod(entry.shape) for entry in checkpoint.tensors.values())
+
+
+def reading_seconds(
+    n_tokens: float, n_batches: float, n_weights: int, n_layers: int, per_product: float
+) -> float:
+    """Return how long a model reads text.
+
+    Args:
+        n_tokens: in all.
+        n_batches: that they are read in.
+        n_weights: of the model.
+        n_layers: of the model.
+        per_product: seconds, from `seconds_a_product`.
+    """
+    return n_batches * n_layers * LAYER_SECONDS + n_tokens * SLOWER * n_weights * per_product
+
+
+def writing_seconds(n_tokens: int, n_weights: int, n_layers: int, per_product: float) -> float:
+    """Return how long a model writes so many tokens, one after the other."""
+    return n_tokens * (n_layers * LAYER_SECONDS + _ONE_ROW * n_weights * per_product)

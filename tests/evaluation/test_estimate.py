@@ -1,0 +1,58 @@
+"""What an evaluation is said to cost: by what is read and written, before a model is loaded."""
+
+import logging
+
+import pytest
+
+from adapt_models import N_ROWS, save_model
+from conftest import CORPUS
+from saltlm.evaluation import evaluate as running
+from saltlm.evaluation.estimate import memory_of_models, seconds_of_tasks
+from saltlm.evaluation.evaluate import evaluate
+from saltlm.evaluation.task import Task, Work
+from saltlm.models.cost import LAYER_SECONDS, OVERHEAD_BYTES
+
+LAYERS = 2
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("estimate") / "model")
+
+
+def task(work):
+    return Task("text", "1", "", {}, "", 0, lambda subject: 1 / 0, work)
+
+
+def test_time_is_by_tokens_read_and_written(model):
+    def seconds(*works, per_product=1e-6):
+        return seconds_of_tasks(model, list(map(task, works)), per_product)
+
+    texts = CORPUS[:8]
+    assert seconds(Work(texts), per_product=0.0) == pytest.approx(LAYERS * LAYER_SECONDS)
+    assert seconds(Work(texts, passes=3)) == pytest.approx(3 * seconds(Work(texts)))
+    both = seconds(Work(texts), Work(n_written=5), None)
+    assert both == pytest.approx(seconds(Work(texts)) + seconds(Work(n_written=5)))
+    long = " ".join(CORPUS * 20)  # windows overlap
+    assert seconds(Work([long])) > 1.3 * seconds(Work([*CORPUS * 20]))
+
+
+def test_memory_is_that_of_the_largest_or_of_two(model):
+    one = memory_of_models([model], is_two=False) - OVERHEAD_BYTES
+    assert one > 4 * N_ROWS * 16
+    assert memory_of_models([model, model], is_two=False) == one + OVERHEAD_BYTES
+    assert memory_of_models([model, model], is_two=True) == 2 * one + OVERHEAD_BYTES
+
+
+def test_cost_is_told_first_and_only_of_what_is_missing(model, tmp_path, caplog, monkeypatch):
+    text = tmp_path / "de.txt"
+    text.write_text("\n".join(CORPUS[6:9]), encoding="utf-8")
+    monkeypatch.setattr(running, "free_memory_bytes", lambda: 2**29)
+    for _ in range(2):
+        with caplog.at_level(logging.INFO, "saltlm"):
+            evaluate(model, tmp_path / "out", tasks=("target text",), heldout=text)
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0].startswith("1 task: about ")
+    assert said[0].endswith("GiB of memory")
+    assert said[1] == "only 0.5 GiB of memory are free"
+    assert not any("about" in line for line in said[2:])
