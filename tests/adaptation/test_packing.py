@@ -99,9 +99,8 @@ def test_frames(tokenizer):
     eos = tokenizer.eos_token_id
     assert frame_of(model, tokenizer) == Frame(eos, None)
     tokenizer.eos_token, tokenizer.bos_token = "<|im_end|>", "<|im_start|>"
-    assert frame_of(model, tokenizer) == Frame(tokenizer.eos_token_id, None)
-    tokenizer.eos_token = None
-    assert frame_of(model, tokenizer) == Frame(tokenizer.bos_token_id, None)
+    assert tokenizer.convert_tokens_to_ids("<|endoftext|>") == eos
+    assert frame_of(model, tokenizer) == Frame(eos, None)  # and not the end of a chat's turn
 
 
 def test_the_cache_is_used_again_and_its_key_is_text_tokenizer_and_frame(

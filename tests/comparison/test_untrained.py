@@ -42,7 +42,9 @@ def model():
 def naive(model, tokenizer, documents, is_new, context):
     mass, share, of_new, of_others = 0.0, [], [], []
     for document in documents:
-        ids = [tokenizer.eos_token_id, *tokenizer(document)["input_ids"]][:context]
+        ids = [tokenizer.convert_tokens_to_ids("<|endoftext|>"), *tokenizer(document)["input_ids"]][
+            :context
+        ]
         logits = model(torch.tensor([ids])).logits[0].double().numpy()
         p = np.exp(logits - logits.max(1, keepdims=True))
         p /= p.sum(1, keepdims=True)
@@ -73,7 +75,14 @@ def test_mean_hidden_times_the_head_is_the_mean_logit(model, tokenizer, corpus):
     with torch.no_grad():
         logits = [
             model(
-                torch.tensor([[tokenizer.eos_token_id, *tokenizer(text)["input_ids"]][:50]])
+                torch.tensor(
+                    [
+                        [
+                            tokenizer.convert_tokens_to_ids("<|endoftext|>"),
+                            *tokenizer(text)["input_ids"],
+                        ][:50]
+                    ]
+                )
             ).logits[0]
             for text in corpus[:2]
         ]

@@ -27,7 +27,7 @@ ROWS = 1100
 
 @pytest.fixture
 def tokenizer(tokenizers_by_family, roles_by_family, save_tokenizer_dir, tmp_path: Path):
-    """Byte-level, like SmolLM2's: bos is <|im_start|>, and nothing is added to a text."""
+    """Byte-level, like SmolLM2-Instruct's: eos is <|im_end|>, and nothing is added to a text."""
     roles = roles_by_family["bytelevel"]
     return AutoTokenizer.from_pretrained(
         save_tokenizer_dir(tokenizers_by_family["bytelevel"], tmp_path / "tokenizer", **roles)
@@ -56,7 +56,7 @@ def naive_bits(model, tokenizer, document, context, stride, prompt=""):
     given, ids = (
         tokenizer(text, add_special_tokens=False)["input_ids"] for text in (prompt, document)
     )
-    ids = [tokenizer.eos_token_id, *given, *ids]
+    ids = [tokenizer.convert_tokens_to_ids("<|endoftext|>"), *given, *ids]
     bits, start, end = 0.0, 0, context
     for position in range(1 + len(given), len(ids)):
         while position > end:
@@ -160,7 +160,7 @@ def test_lossy_tokenizer_is_reported(llama, tokenizers_by_family, tmp_path, save
 def test_first_token_is_predicted_from_what_the_tokenizer_puts_before_a_text(
     llama, tokenizer, tokenizers_by_family, roles_by_family, save_tokenizer_dir, tmp_path
 ):
-    assert document_start(llama, tokenizer) == tokenizer.eos_token_id
+    assert document_start(llama, tokenizer) == tokenizer.convert_tokens_to_ids("<|endoftext|>")
     adding = AutoTokenizer.from_pretrained(
         save_tokenizer_dir(
             tokenizers_by_family["sentencepiece"],
@@ -170,7 +170,7 @@ def test_first_token_is_predicted_from_what_the_tokenizer_puts_before_a_text(
     )
     assert document_start(llama, adding) == adding.bos_token_id
     bare = AutoTokenizer.from_pretrained(
-        save_tokenizer_dir(tokenizers_by_family["bytelevel"], tmp_path / "b")
+        save_tokenizer_dir(tokenizers_by_family["unigram"], tmp_path / "b")
     )
     assert document_start(llama, bare) == llama.config.bos_token_id
     llama.config.bos_token_id = None

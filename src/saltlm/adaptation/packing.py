@@ -32,7 +32,7 @@ from saltlm.files.hashes import sha256
 from saltlm.files.json_object import parse_json, read_text
 from saltlm.files.leftovers import aside
 from saltlm.files.progress import progress
-from saltlm.models.logits import document_start
+from saltlm.models.logits import document_separator, document_start
 from saltlm.tokenizer.fertility import encode_documents
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def frame_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Fram
         VocabularyError: the tokenizer has neither bos nor eos.
     """
     start, end = document_start(model, tokenizer), tokenizer.eos_token_id
-    return Frame(start, None if end == start else end)
+    return Frame(start, None if start in (end, document_separator(tokenizer)) else end)
 
 
 def pack_text(

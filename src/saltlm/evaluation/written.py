@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from saltlm.models.logits import document_start
+from saltlm.models.logits import document_separator, document_start
 from saltlm.tokenizer.fertility import encode_documents
 
 
@@ -86,4 +86,4 @@ def text_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set
     """Return the ids at which the model's texts end."""
     configured = model.generation_config.eos_token_id
     ids = configured if isinstance(configured, list) else [configured, tokenizer.eos_token_id]
-    return {id for id in ids if id is not None}
+    return {id for id in [*ids, document_separator(tokenizer)] if id is not None}

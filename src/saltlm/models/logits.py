@@ -16,6 +16,8 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from saltlm.errors import CheckpointError, VocabularyError
 
+_BETWEEN_DOCUMENTS = ("<|endoftext|>", "<|end_of_text|>")
+
 
 @dataclass(frozen=True)
 class LogitTransform:
@@ -108,19 +110,33 @@ def check_logits(model: PreTrainedModel, ids: Int64[Tensor, "b t"]) -> None:
         )
 
 
+def document_separator(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Return the id of what stood between documents in pre-training; None if that is not known.
+
+    It is eos, but for chat models whose eos ends a turn: they keep the older token beside it.
+    """
+    added = tokenizer.get_added_vocab()
+    if tokenizer.eos_token not in _BETWEEN_DOCUMENTS:
+        for name in _BETWEEN_DOCUMENTS:
+            if name in added:
+                return int(added[name])
+    eos: int | None = tokenizer.eos_token_id
+    return eos
+
+
 def document_start(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
     """Return the id from which a document's first token is predicted.
 
-    It is bos if the tokenizer itself puts bos before a text; else eos, which is what stood
-    between documents in pre-training; else bos; else the bos that the model's config names.
+    It is bos if the tokenizer itself puts bos before a text; else `document_separator`; else bos;
+    else the bos that the model's config names.
 
     Raises:
         VocabularyError: there is none of them.
     """
-    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    bos = tokenizer.bos_token_id
     adds_bos = bos is not None and tokenizer("a")["input_ids"][:1] == [bos]
     configured = getattr(model.config.get_text_config(), "bos_token_id", None)
-    for candidate in (bos if adds_bos else eos, bos, configured):
+    for candidate in (bos if adds_bos else document_separator(tokenizer), bos, configured):
         if candidate is not None:
             return int(candidate)
     raise VocabularyError(
