@@ -45,6 +45,12 @@ install_import_hook(WITH_SHAPES, f"beartype.beartype(conf=beartype.BeartypeConf(
 # Model libraries hold millions of objects, which the collector would go through again and again.
 gc.set_threshold(200_000, 50, 50)
 
+
+def pytest_collection_finish() -> None:
+    """Let full collections look at what tests make only, not at all that was imported."""
+    gc.freeze()
+
+
 # A busy machine makes input slowly.
 settings.register_profile(
     "suite", max_examples=30, suppress_health_check=[HealthCheck.too_slow], deadline=None

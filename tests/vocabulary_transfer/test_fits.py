@@ -28,6 +28,7 @@ def german(tmp_path_factory):
     file.write_text("\n".join(TEXT) + "\n", encoding="utf-8")
     return file
 
+
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory, tokenizers_by_family):
     return write_pair(tmp_path_factory.mktemp("tied"), tokenizers_by_family)

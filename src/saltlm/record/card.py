@@ -1,5 +1,6 @@
 """The model card of a new model: ``README.md`` with both parents and their licences."""
 
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -157,6 +158,14 @@ def _languages(manifest: Manifest) -> list[str]:
     return list(dict.fromkeys([*manifest["source"].get("languages", []), *new])) if new else []
 
 
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        keep_trailing_newline=True, undefined=jinja2.StrictUndefined, finalize=_as_text
+    )
+    return environment.from_string(_TEMPLATE)
+
+
 def model_card(name: str, manifest: Manifest) -> str:
     """Return the card of a model.
 
@@ -182,10 +191,7 @@ def model_card(name: str, manifest: Manifest) -> str:
     licences = {parent["licence"] for parent in parents}
     if len(licences) == 1 and None not in licences:
         metadata["license"] = licences.pop()
-    environment = jinja2.Environment(
-        keep_trailing_newline=True, undefined=jinja2.StrictUndefined, finalize=_as_text
-    )
-    return environment.from_string(_TEMPLATE).render(
+    return _template().render(
         name=name,
         metadata=yaml.safe_dump(metadata, sort_keys=False),
         source=source,

@@ -1,6 +1,7 @@
 """The report as one HTML file: everything inside, nothing fetched, all text escaped."""
 
 import base64
+import functools
 import hashlib
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,25 +57,9 @@ def page_of(content: Content, *, reloads: bool = False) -> str:
             "form-action 'none'",
         ]
     )
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        loader=jinja2.FunctionLoader(template_text),
-    )
-    environment.globals.update(
-        chart_numbers=chart_numbers,
-        draw_histogram=draw_histogram,
-        draw_intervals=draw_intervals,
-        draw_lines=draw_lines,
-        draw_map=draw_map,
-        histogram_numbers=histogram_numbers,
-        is_number=lambda cell: cell[:1] in "≈+-0123456789",
-    )
     manifest: Mapping[str, Any] = content.manifest or {}
     text = manifest.get("text")
-    return environment.get_template("page.html").render(
+    return _template().render(
         content=content,
         manifest=manifest,
         facts=list(_facts(manifest)),
@@ -93,6 +78,27 @@ def page_of(content: Content, *, reloads: bool = False) -> str:
         script=Markup(script),
         version=__version__,
     )
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FunctionLoader(template_text),
+    )
+    environment.globals.update(
+        chart_numbers=chart_numbers,
+        draw_histogram=draw_histogram,
+        draw_intervals=draw_intervals,
+        draw_lines=draw_lines,
+        draw_map=draw_map,
+        histogram_numbers=histogram_numbers,
+        is_number=lambda cell: cell[:1] in "≈+-0123456789",
+    )
+    return environment.get_template("page.html")
 
 
 _ORIGINS = {
