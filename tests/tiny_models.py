@@ -193,7 +193,7 @@ def qwen2_vl(rows: int, **ids: Any) -> hf.PreTrainedModel:
 def qwen3_vl(rows: int, **ids: Any) -> hf.PreTrainedModel:
     """Another one, whose images also go into the first layers."""
     text = GROUPED | {"vocab_size": rows, "rope_parameters": ROPE | {"mrope_section": [1, 1, 2]}}
-    vision = {"depth": 1, "hidden_size": HIDDEN, "num_heads": 2, "intermediate_size": 24}
+    vision = {"depth": 2, "hidden_size": HIDDEN, "num_heads": 2, "intermediate_size": 24}
     vision |= {"out_hidden_size": HIDDEN, "patch_size": 14, "num_position_embeddings": 16}
     special = {f"{name}_token_id": ids["bos_token_id"] for name in ("image", "video")}
     special |= {f"vision_{end}_token_id": ids["eos_token_id"] for end in ("start", "end")}

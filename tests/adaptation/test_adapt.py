@@ -17,9 +17,9 @@ from accelerate import tracking
 from accelerate.state import AcceleratorState
 from accelerate.utils import LoggerType
 from click.testing import CliRunner
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Qwen3VLForConditionalGeneration
 
-from adapt_models import N_SHARED, N_TOKENS, read_model, save_model, save_text, tiny_config
+from adapt_models import N_ROWS, N_SHARED, N_TOKENS, read_model, save_model, save_text, tiny_config
 from saltlm.adaptation import adapt as verb
 from saltlm.adaptation import checkpoints, loss, training
 from saltlm.adaptation.adapt import adapt
@@ -27,6 +27,7 @@ from saltlm.adaptation.metrics import flatten, read_metrics
 from saltlm.adaptation.objective import CAUSAL
 from saltlm.cli.main import cli
 from saltlm.errors import TrainingError
+from tiny_models import qwen3_vl
 
 STAGES = ["embeddings:0.1", "full"]
 
@@ -127,6 +128,21 @@ def test_the_stage_embeddings_leaves_all_but_new_rows_bit_for_bit(tmp_path, text
             assert (old[N_SHARED:N_TOKENS] != new[N_SHARED:N_TOKENS]).any()
         else:
             assert torch.equal(old, new)
+
+
+def test_a_model_that_reads_images_is_opened_by_its_own_class(tmp_path, text):
+    """Qwen3-VL, which no auto class of causal models has; its image layers are no ends."""
+    model, out = save_model(tmp_path / "model"), tmp_path / "out"
+    qwen3_vl(N_ROWS, bos_token_id=0, eos_token_id=0).save_pretrained(model)
+    adapt(model, out, config=tiny_config(tmp_path, stages=["top-bottom"], ends=1, steps=2))
+    before, after = map(Qwen3VLForConditionalGeneration.from_pretrained, (model, out))
+    changed = {
+        name.rpartition("layers.")[0]
+        for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True)
+        if not torch.equal(old, new)
+    }
+    assert "model.language_model." in changed
+    assert not [name for name in changed if "visual" in name]
 
 
 def test_adapters_and_ends_leave_a_plain_model(tmp_path, text):

@@ -30,7 +30,7 @@ def test_all_that_lies_beside_the_weights_comes_along(tmp_path, has_two_tables):
     model = AutoModelForCausalLM.from_pretrained(source)
     if has_two_tables:
         model.lm_head.weight = torch.nn.Parameter(2 * model.lm_head.weight.detach())
-    write_adapted(model, source, RunFolder(out), {}, auto_class=AutoModelForCausalLM)
+    write_adapted(model, source, RunFolder(out), {}, loader=AutoModelForCausalLM)
     assert {name: (out / name).read_bytes().decode() for name in BESIDE} == BESIDE
     said = json.loads((out / "config.json").read_text())["tie_word_embeddings"]
     assert said is not has_two_tables

@@ -1,13 +1,14 @@
 """What a transfer writes is run beside its source, and refused where the two differ."""
 
 import json
+import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from saltlm.config.transfer import TransferConfig
-from saltlm.errors import CheckpointError
+from saltlm.errors import CheckpointError, MissingExtraError
 from saltlm.record.manifest import read_manifest
 from saltlm.record.proof import Proof
 from saltlm.vocabulary_transfer import proof
@@ -23,7 +24,8 @@ pytestmark = pytest.mark.usefixtures("with_proof")
 def made(tokenizers_by_family, tmp_path_factory):
     """A pair, as read, and what was made of it without a proof, by mode extend."""
     place = tmp_path_factory.mktemp("made")
-    source, plm = write_pair(place, tokenizers_by_family)
+    start = tokenizers_by_family["bytelevel"].token_to_id("<|im_start|>")
+    source, plm = write_pair(place, tokenizers_by_family, begin_id=start)
     result = transfer(source, plm, place / "out", prove=False, mode="extend", dtype="bfloat16")
     read = read_pair(source, plm, TransferConfig(mode="extend"))
     return read, result, place / "out"
@@ -38,6 +40,9 @@ def test_a_sound_transfer_is_proved(made, tmp_path):
     assert read_manifest(out)["proof"]["columns"] == copied
     card = (out / "README.md").read_text()
     assert "- proved by a run: on 12 shared tokens the new model has the source's hidden" in card
+    told = f"config.json: begin_id {read.source.config.begin_id} may be a token id of the old"
+    assert [note for note in read_manifest(out)["notes"] if note.startswith(told)]
+    assert f"- {told}" in card
 
 
 def test_hashes_of_ids_are_refused(tokenizers_by_family, tmp_path):
@@ -89,13 +94,43 @@ def test_what_is_not_proved_is_said(made, monkeypatch):
     unasked = prove(out, read, result, TransferConfig(**options))
     assert str(unasked).endswith("the weights are 0.0 GB, --set prove=true runs them")
     config = TransferConfig(**options, prove=True)
-    assert prove(out, read, result, config).missing is None
     file = read.source.directory / "config.json"
     text = file.read_text()
     file.write_text(json.dumps(json.loads(text) | {"num_hidden_layers": 3}))
     broken = prove(out, read, result, config)
     file.write_text(text)
     assert broken.missing.startswith("the source does not run here (ValueError: no tensor for")
+
+
+def test_layers_of_a_large_model_are_read_when_their_turn_comes(
+    tokenizers_by_family, tmp_path, monkeypatch, caplog
+):
+    """Mixtral's experts are joined by transformers, so they are not where they are stored."""
+    source, plm = write_pair(tmp_path, tokenizers_by_family, "Mixtral")
+    out, run, devices = tmp_path / "out", proof._states_and_logits, []
+
+    def seen(model, *args):
+        devices.append({parameter.device.type for parameter in model.parameters()})
+        return run(model, *args)
+
+    monkeypatch.setattr("saltlm.vocabulary_transfer.proof._LARGEST", 1000)
+    monkeypatch.setattr("saltlm.vocabulary_transfer.proof._states_and_logits", seen)
+    made = transfer(source, plm, out, prove=True).proof
+    assert devices == [{"meta"}, {"meta"}]
+    assert (made.missing, made.states, made.streamed) == (None, 0.0, True)
+    assert str(made).startswith("proved by a run, all layers, one after the other from disk: on 12")
+    assert read_manifest(out)["proof"]["streamed"] is True
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_a_proof_that_cannot_be_made_is_refused_at_once(made, tmp_path, monkeypatch):
+    read, _, _ = made
+    monkeypatch.setattr("saltlm.vocabulary_transfer.proof._LARGEST", 1000)
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(MissingExtraError, match="prove=true for more than 1 GiB of weights needs"):
+        transfer(read.source.directory, read.plm.directory, tmp_path / "out", prove=True)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("dtype", "rounded"), [(torch.float32, 3e-5), (torch.bfloat16, 0.4)])

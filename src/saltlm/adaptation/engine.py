@@ -194,7 +194,7 @@ def _finish(run: Run, saved: Saved, inputs: dict[str, Any], result: AdaptResult)
             "processes": run.accelerator.num_processes,
             "environment": environment(),
         },
-        auto_class=run.objective.auto_class,
+        loader=run.objective.loader(model.config),
         trust_remote_code=config.trust_remote_code,
     )
     logger.info("%s: trained on %s tokens", run.folder.out, f"{result.n_tokens:,}")

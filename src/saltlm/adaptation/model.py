@@ -26,9 +26,12 @@ def read_skeleton(directory: Path, config: AdaptConfig, objective: Objective) ->
     objective.check_config(settings, directory)
     checkpoint = open_checkpoint(directory)
     check_layers(checkpoint, settings)
+    loader = objective.loader(settings)
     with torch.device("meta"):
-        model: PreTrainedModel = objective.auto_class.from_config(
-            settings, trust_remote_code=config.trust_remote_code
+        model: PreTrainedModel = (
+            loader._from_config(settings)
+            if issubclass(loader, PreTrainedModel)
+            else loader.from_config(settings, trust_remote_code=config.trust_remote_code)
         )
     check_tensors(checkpoint, model)
     return model
@@ -113,8 +116,9 @@ def load_model(directory: Path, config: AdaptConfig, objective: Objective) -> Pr
     Raises:
         CheckpointError: transformers cannot load it.
     """
+    settings = read_config(directory, trust_remote_code=config.trust_remote_code)
     try:
-        model: PreTrainedModel = objective.auto_class.from_pretrained(
+        model: PreTrainedModel = objective.loader(settings).from_pretrained(
             directory,
             dtype="auto",
             attn_implementation=config.attention,

@@ -11,18 +11,14 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Float, Int64
 from torch import Tensor
-from transformers import (
-    AutoModelForCausalLM,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm.adaptation.loss import causal_loss, separates_documents
 from saltlm.adaptation.packing import Frame, frame_of
 from saltlm.evaluation.bits_per_byte import bits_per_byte
 from saltlm.models.architecture import check_is_causal_lm
 from saltlm.models.logits import check_logits
+from saltlm.models.skeleton import loader_of
 
 
 @dataclass(frozen=True)
@@ -30,7 +26,8 @@ class Objective:
     """An objective, and the models that it trains.
 
     Attributes:
-        auto_class: of transformers; loads a model with the head that the objective needs.
+        loader: the class of transformers for a configuration, with the head that the objective
+            needs: a model's own, or an auto class.
         check_config: refuses a model of another kind, by its configuration and its directory.
         check_model: refuses a model whose loss is not known here; gets some text.
         separates: whether a model keeps attention inside a document, for so many sequences.
@@ -40,7 +37,7 @@ class Objective:
         measure: of held-out documents, bits a byte of what is predicted.
     """
 
-    auto_class: Any
+    loader: Callable[[PreTrainedConfig], Any]
     check_config: Callable[[PreTrainedConfig, Path], None]
     check_model: Callable[[PreTrainedModel, Int64[Tensor, "b t"]], None]
     separates: Callable[[PreTrainedModel, int], bool]
@@ -68,7 +65,7 @@ class Beginning(NamedTuple):
 
 
 CAUSAL = Objective(
-    auto_class=AutoModelForCausalLM,
+    loader=loader_of,
     check_config=check_is_causal_lm,
     check_model=check_logits,
     separates=separates_documents,

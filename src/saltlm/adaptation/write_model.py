@@ -43,7 +43,7 @@ def write_adapted(
     folder: RunFolder,
     adaptation: Mapping[str, Any],
     *,
-    auto_class: Any,
+    loader: Any,
     trust_remote_code: bool = False,
 ) -> None:
     """Write an adapted model into its directory, with all that came with the one it was made of.
@@ -53,7 +53,7 @@ def write_adapted(
         source: the directory of the model that was adapted.
         folder: of the run.
         adaptation: what ``saltlm/manifest.json`` says of the run.
-        auto_class: of transformers; loads what was written.
+        loader: class of transformers; loads what was written.
         trust_remote_code: run code that the model brings along.
 
     Raises:
@@ -66,7 +66,7 @@ def write_adapted(
         model.save_pretrained(aside)
         copy_settings(source, aside, with_code=trust_remote_code)
         _say_tied(model, aside)
-        _check_same(model, aside, auto_class, trust_remote_code)
+        _check_same(model, aside, loader, trust_remote_code)
         _write_record(source, aside, folder.out, adaptation)
         sync(aside)
         _publish(aside, folder.out)
@@ -95,10 +95,10 @@ def _say_tied(model: PreTrainedModel, directory: Path) -> None:
 
 
 def _check_same(
-    model: PreTrainedModel, directory: Path, auto_class: Any, trust_remote_code: bool
+    model: PreTrainedModel, directory: Path, loader: Any, trust_remote_code: bool
 ) -> None:
     """Load the directory as anybody would, and compare every tensor bit for bit."""
-    loaded = auto_class.from_pretrained(
+    loaded = loader.from_pretrained(
         directory, dtype=model.dtype, local_files_only=True, trust_remote_code=trust_remote_code
     )
     ours, theirs = weights_of(model), weights_of(loaded)

@@ -267,7 +267,8 @@ class TransferConfig(RowsConfig):
     prove: bool | None = Field(
         None,
         description="run source and result on a few shared tokens, and refuse the result if it says"
-        " something else; default: where the source's weights are at most 1 GiB",
+        " something else; default: where the source's weights are at most 1 GiB; of larger models"
+        " one layer at a time is in memory (extra adapt)",
     )
     tensors: TensorNames = TensorNames()
     fits: FitsConfig = FitsConfig()

@@ -1,15 +1,12 @@
 """Token ids in ``config.json`` and ``generation_config.json``, renumbered for a new vocabulary."""
 
 import copy
-import logging
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 from tokenizers import Tokenizer
-
-logger = logging.getLogger(__name__)
 
 _ID_KEY = re.compile(
     r".*_token_(id|ids|index|indices|indexes)|(im|image|img|video|audio|vision)_(\w+_)?ids?"
@@ -31,14 +28,14 @@ def renumber(
     overridden: frozenset[str] = frozenset(),
     keeps_ids: bool = False,
     surplus: tuple[int, int] | None = None,
-) -> dict[str, Any]:
-    """Return a configuration whose token ids are those of the new tokenizer.
+) -> tuple[dict[str, Any], list[str]]:
+    """Return a configuration whose token ids are those of the new tokenizer, and notes.
 
     They are followed in every part of it, in lists and in maps from tokens to ids, but for parts
     with a vocabulary of their own. An id becomes the new id of the same token. One whose token the
     new vocabulary does not have becomes null; lists of ids to suppress, which speak of ordinary
-    tokens, are dropped. What may be an id of a special token under a name that is not known is
-    named in the log.
+    tokens, are dropped. The notes say so, and name what may be an id of a special token under a
+    name that is not known.
 
     Args:
         values: of ``config.json`` or ``generation_config.json``.
@@ -51,25 +48,27 @@ def renumber(
     """
     new_id = partial(_new_id, source, target, keeps_ids, surplus)
     special = {id for id, token in source.get_added_tokens_decoder().items() if token.special}
-    changed = copy.deepcopy(values)
+    changed, notes = copy.deepcopy(values), list[str]()
     for section, limit in _with_source_ids(changed):
         for key, old in list(section.items()):
             role = _ROLE_KEYS.get(key)
             if key in _ID_LISTS and old:
                 if not keeps_ids:
-                    logger.warning("%s is dropped: it lists ids of the old vocabulary", key)
+                    notes.append(f"{key} is dropped: it lists ids of the old vocabulary")
                     del section[key]
             elif not _is_followed(key, old, limit):
                 if limit == 0 and not keeps_ids and _may_be_id(key) and _ids_of(old) & special:
-                    logger.warning("%s %s may be a token id of the old vocabulary", key, old)
+                    notes.append(f"{key} {old} may be a token id of the old vocabulary")
             elif isinstance(old, dict):
-                section[key] = _renumber_map(key, old, new_id)
+                section[key] = {token: new_id(id) for token, id in old.items()}
+                section[key] = {token: id for token, id in section[key].items() if id is not None}
+                notes += _lost_in_map(key, old, section[key])
             elif role in overridden:
                 section[key] = roles[role]
             else:
                 new = _renumber_one(old, new_id)
                 section[key] = roles.get(role or "") if new is None and old is not None else new
-    return changed
+    return changed, notes
 
 
 def _new_id(
@@ -125,18 +124,15 @@ def _ids_of(value: Any) -> set[int]:
     return {id for id in values if isinstance(id, int) and not isinstance(id, bool)}
 
 
-def _renumber_map(
-    key: str, old: dict[str, Any], new_id: Callable[[Any], int | None]
-) -> dict[str, Any]:
-    new = {token: new_id(id) for token, id in old.items()}
-    lost = [token for token, id in new.items() if id is None]
-    if lost:
-        logger.warning(
-            "%s: %d of %d tokens are not in the new vocabulary, such as %r: what reads images by"
-            " them does not work any more",
-            *(key, len(lost), len(old), lost[0]),
-        )
-    return {token: id for token, id in new.items() if id is not None}
+def _lost_in_map(key: str, old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Return a note on the tokens that a map had and has no more."""
+    lost = [token for token in old if token not in new]
+    if not lost:
+        return []
+    return [
+        f"{key}: {len(lost)} of {len(old)} tokens are not in the new vocabulary, such as"
+        f" {lost[0]!r}: what reads images by them does not work any more"
+    ]
 
 
 def sections(values: dict[str, Any]) -> list[dict[str, Any]]:

@@ -90,6 +90,8 @@ class Body:
 def layers_of(model: PreTrainedModel, otherwise: str) -> nn.ModuleList:
     """Return the stack of layers: the list of modules that is as long as the config says.
 
+    Where an image is read by as many layers as text, it is that of the text.
+
     Args:
         model: any.
         otherwise: the next command where there is none.
@@ -98,7 +100,7 @@ def layers_of(model: PreTrainedModel, otherwise: str) -> nn.ModuleList:
         CheckpointError: there is none.
     """
     n_layers = getattr(model.config.get_text_config(), "num_hidden_layers", None)
-    for module in model.modules():
+    for module in (*model.get_decoder().modules(), *model.modules()):
         if isinstance(module, nn.ModuleList) and len(module) == n_layers:
             return module
     raise CheckpointError(

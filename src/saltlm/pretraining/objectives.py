@@ -104,7 +104,7 @@ def _objective(auto_class: Any, predict: Predict, frame: Frame, *, separates: bo
         """Any model of ours is of the right kind."""
 
     return Objective(
-        auto_class=auto_class,
+        loader=lambda config: auto_class,
         check_config=accept,
         check_model=lambda model, ids: None,
         separates=lambda model, rows: separates,

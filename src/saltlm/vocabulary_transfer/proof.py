@@ -2,10 +2,15 @@
 
 A table that depends on token ids in a way that no shape shows (hashes of ids, experts by id, ids in
 a setting) would make a model that loads, generates and is wrong. Both models are run, one after the
-other, on a few shared tokens.
+other, on a few shared tokens. Of a large one, only the layer that is computed is in memory.
 """
 
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +19,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from saltlm.config.transfer import TransferConfig
-from saltlm.errors import CheckpointError
+from saltlm.errors import CheckpointError, MissingExtraError
 from saltlm.models.skeleton import loader_of
 from saltlm.record.proof import Proof
 from saltlm.record.provenance import Origin
 from saltlm.vocabulary_transfer.parents import Pair
 from saltlm.vocabulary_transfer.result import TransferResult
 
-_LARGEST = 2**30  # bytes of weights that are run unasked: no more memory than a transfer takes
+_LARGEST = 2**30  # bytes of weights that are run unasked, and whole: a transfer takes as much
 _TOKENS = 12
 # A kernel may add up in another order for another number of columns or threads: so far results may
 # be apart, relative to the largest number. What reads ids wrongly is off by whole numbers.
@@ -37,6 +42,20 @@ class _Run:
     logits: Float[Tensor, "t n"]
 
 
+def check_provable(pair: Pair, config: TransferConfig) -> None:
+    """Make sure that a proof which is asked for can be made.
+
+    Raises:
+        MissingExtraError: the model is large, and accelerate, which reads layers from disk, is
+            not installed.
+    """
+    if config.prove and pair.source.checkpoint.nbytes > _LARGEST:
+        try:
+            import accelerate  # noqa: F401
+        except ImportError as error:
+            raise MissingExtraError("prove=true for more than 1 GiB of weights", "adapt") from error
+
+
 def prove(directory: Path, pair: Pair, result: TransferResult, config: TransferConfig) -> Proof:
     """Run source and result on shared tokens, and compare.
 
@@ -44,7 +63,8 @@ def prove(directory: Path, pair: Pair, result: TransferResult, config: TransferC
         directory: the new model, complete.
         pair: its parents.
         result: which row is which.
-        config: options; ``prove`` says whether to run models of any size, or none.
+        config: options; ``prove`` says whether to run models of any size, or none. Of one with
+            more than a GiB of weights, layers are read from disk when their turn comes.
 
     Raises:
         CheckpointError: the new model says something else than the source, or does not load.
@@ -64,15 +84,16 @@ def prove(directory: Path, pair: Pair, result: TransferResult, config: TransferC
     if len(text) < 2:
         return Proof(missing="no row of a token in text is a copy of the source's")
     text = text[torch.linspace(0, len(text) - 1, min(_TOKENS, len(text))).long()]
+    run = partial(_run, pair=pair, config=config, aside=directory)
     try:
-        before = _run(pair.source.directory, pair, source_ids[text], source_ids[columns], config)
+        before = run(pair.source.directory, text=source_ids[text], columns=source_ids[columns])
     except Exception as error:  # what keeps a model from running is not listed
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         return Proof(missing=f"the source does not run here ({reason})")
     if not before.logits.isfinite().all():
         return Proof(missing="the logits of the source are not finite")
     try:
-        after = _run(directory, pair, text, columns, config)
+        after = run(directory, text=text, columns=columns)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise _wrong(pair, f"the new model does not run, the source does: {reason}") from error
@@ -90,26 +111,50 @@ def prove(directory: Path, pair: Pair, result: TransferResult, config: TransferC
     states = None
     if before.states is not None and after.states is not None:
         states = _apart(before.states, after.states)
-    return Proof(len(text), len(columns), states, _apart(before.logits, after.logits))
+    apart = _apart(before.logits, after.logits)
+    return Proof(len(text), len(columns), states, apart, streamed=size > _LARGEST)
 
 
 def _run(
     directory: Path,
+    *,
     pair: Pair,
     text: Int64[Tensor, " t"],
     columns: Int64[Tensor, " n"],
     config: TransferConfig,
+    aside: Path,
 ) -> _Run:
-    model, info = loader_of(pair.source.config).from_pretrained(
-        directory,
-        dtype="auto" if config.dtype is None else getattr(torch, config.dtype),
-        local_files_only=True,
-        trust_remote_code=config.trust_remote_code,
-        output_loading_info=True,
-    )
-    drawn = sorted(info["missing_keys"] & {name for name, _ in model.named_parameters()})
-    if drawn:  # at random
-        raise ValueError(f"no tensor for {', '.join(drawn[:3])}")
+    with _places(pair.source.checkpoint.nbytes, aside) as places:
+        model, info = loader_of(pair.source.config).from_pretrained(
+            directory,
+            dtype="auto" if config.dtype is None else getattr(torch, config.dtype),
+            local_files_only=True,
+            trust_remote_code=config.trust_remote_code,
+            output_loading_info=True,
+            **places,
+        )
+        drawn = sorted(info["missing_keys"] & {name for name, _ in model.named_parameters()})
+        if drawn:  # at random
+            raise ValueError(f"no tensor for {', '.join(drawn[:3])}")
+        return _states_and_logits(model, text, columns)
+
+
+@contextmanager
+def _places(size: int, aside: Path) -> Iterator[dict[str, Any]]:
+    """Give the options that say where weights are: in memory, or where they are stored.
+
+    Those that transformers joins, such as experts, lie in a folder of their own for that time.
+    """
+    if size <= _LARGEST:
+        yield {}
+        return
+    # It says so once more, as a warning.
+    logging.getLogger("accelerate.big_modeling").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory(dir=aside, prefix=".layers-") as folder:
+        yield {"device_map": {"": "disk"}, "offload_folder": folder}
+
+
+def _states_and_logits(model: Any, text: Int64[Tensor, " t"], columns: Int64[Tensor, " n"]) -> _Run:
     head, received = model.eval().get_output_embeddings(), []
 
     def keep(_: nn.Module, args: tuple[Any, ...]) -> None:

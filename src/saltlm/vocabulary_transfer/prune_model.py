@@ -118,7 +118,7 @@ def _rows(table: Tensor, kept: Int64[Tensor, " v"]) -> Tensor:
 def _write_settings(directory: Path, parent: Parent, pruned: PrunedTokenizer) -> tuple[str, ...]:
     """Write what stands beside the weights, and return the notes for the manifest."""
     target = own_tokenizer(pruned.definition, parent.special)
-    values = renumber(
+    values, notes = renumber(
         read_json(parent.directory / "config.json"),
         parent.tokenizer,
         pruned.definition.tokenizer,
@@ -129,4 +129,5 @@ def _write_settings(directory: Path, parent: Parent, pruned: PrunedTokenizer) ->
     for pattern in ("README.md", "LICENSE*", "NOTICE*"):
         for file in sorted(parent.directory.glob(pattern)):
             shutil.copyfile(file, directory / file.name)
-    return save_tokenizer(target, directory, model_type=parent.config.model_type)
+    saved = save_tokenizer(target, directory, model_type=parent.config.model_type)
+    return (*(f"config.json: {note}" for note in notes), *saved)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ from saltlm.tokenizer.vocabulary import read_vocabulary
 from saltlm.vocabulary_transfer.parents import Pair, Parent
 from saltlm.vocabulary_transfer.prepare import input_files
 from saltlm.vocabulary_transfer.result import TransferResult
+
+logger = logging.getLogger(__name__)
 
 _ALSO_COPIED = ("LICENSE*", "NOTICE*", "*processor_config.json", "hf_quant_config.json")
 
@@ -99,7 +102,7 @@ def write_model(
         max_shard_bytes=config.max_shard_size,
         earlier=left_by_killed_run(directory),
     )
-    _write_settings(directory, pair, result, config)
+    of_ids = _write_settings(directory, pair, result, config)
     notes = save_tokenizer(result.target, directory, model_type=source.config.model_type)
     result.provenance.save(directory)
     return {
@@ -125,7 +128,7 @@ def write_model(
         "options": config.model_dump(mode="json"),
         "counts": {**result.counts, **_more_counts(result, pair)},
         "roles": [row._asdict() for row in role_table(result.target)],
-        "notes": [*result.notes, *notes, conversion_note(result.target.definition)],
+        "notes": [*result.notes, *of_ids, *notes, conversion_note(result.target.definition)],
         "tensors": {name: dataclasses.asdict(both) for name, both in hashes.items()},
         "environment": environment(),
     }
@@ -139,15 +142,20 @@ def finish_model(directory: Path, name: str, manifest: Manifest) -> None:
 
 def _write_settings(
     directory: Path, pair: Pair, result: TransferResult, config: TransferConfig
-) -> None:
-    """Write config.json and generation_config.json with the new ids, and copy what has none."""
+) -> list[str]:
+    """Write config.json and generation_config.json with the new ids, and copy what has none.
+
+    Returns:
+        What to know of the ids, a sentence each.
+    """
+    notes: list[str] = []
     source, target, extra = pair.source, result.target, pair.tables.surplus
     size = len(result.embedding) - extra
     for name in ("config.json", "generation_config.json"):
         values = read_json(source.directory / name)
         if name == "config.json":
             values = with_default_ids(values, source.config.to_dict())
-        values = renumber(
+        values, told = renumber(
             values,
             source.tokenizer,
             target.tokenizer,
@@ -156,6 +164,7 @@ def _write_settings(
             keeps_ids=config.mode == "extend",
             surplus=(len(pair.tables.embedding) - extra, size) if extra else None,
         )
+        notes += [f"{name}: {note}" for note in told]
         if name == "config.json":
             values = set_vocabulary_size(values, size)
             values, _ = settings_of_decoded(values, source.checkpoint)
@@ -174,6 +183,9 @@ def _write_settings(
         for file in sorted(source.directory.glob(pattern)):
             if file.is_file():
                 shutil.copyfile(file, directory / file.name)
+    for note in notes:
+        logger.warning(note)
+    return notes
 
 
 def _describe(parent: Parent, tables: Tables) -> ParentRecord:
