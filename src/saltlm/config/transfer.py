@@ -101,12 +101,6 @@ class FitsConfig(Section):
     positions: int = Field(
         10_240, ge=1, description="tokens of the corpus that the head fit looks at"
     )
-    kept_positions: int = Field(
-        1024,
-        ge=0,
-        description="tokens of --keep, else of some English, that it looks at as well, so that new"
-        " tokens are unlikely there",
-    )
     ridge: float | None = Field(
         None,
         gt=0,

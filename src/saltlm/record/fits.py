@@ -48,8 +48,7 @@ class HeadFit:
     Attributes:
         rows: new rows that are a next token somewhere, and were fitted.
         positions: tokens of text.
-        kept: those of them that are not of the corpus, but of the text to be kept.
-        new_share: of the corpus' tokens, how many are new.
+        new_share: of these tokens, how many are new.
         ridge: weight of the squared distance to the start.
         before: the objective at the start, in nats a position.
         after: at the fitted rows.
@@ -60,7 +59,6 @@ class HeadFit:
 
     rows: int
     positions: int
-    kept: int
     new_share: float
     ridge: float
     before: float
@@ -72,8 +70,7 @@ class HeadFit:
     def __str__(self) -> str:
         """Say it in words."""
         return (
-            f"{self.rows:,} new rows of the head were fitted to"
-            f" {self.positions - self.kept:,} tokens of the corpus ({self.new_share:.0%} of them"
-            f" new) and {self.kept:,} of text to be kept, with ridge {self.ridge:g}: objective"
+            f"{self.rows:,} new rows of the head were fitted to {self.positions:,} tokens of text"
+            f" ({self.new_share:.0%} of them new) with ridge {self.ridge:g}: objective"
             f" {self.before:.3f} nats a token before, {self.after:.3f} after"
         )

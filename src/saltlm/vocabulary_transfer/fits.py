@@ -15,7 +15,6 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from saltlm.alignment.align import english_text
 from saltlm.config.transfer import FitsConfig, TransferConfig
 from saltlm.errors import ConfigError
 from saltlm.files.documents import documents
@@ -108,28 +107,15 @@ def make_tables(
         n = config.fits.steps * config.fits.documents
         result = fit_input_rows(reader, result, list(islice(texts_of(pair, result, config), n)))
     if config.fits.head:
-        kept = documents(config.keep) if config.keep else english_text()
-        result = fit_head_rows(
-            reader,
-            result,
-            texts_of(pair, result, config),
-            cut_texts(pair, result, config, kept),
-        )
+        result = fit_head_rows(reader, result, texts_of(pair, result, config))
     ratio = norm_ratio(result.embedding, embedding, problem.plan)
     return replace(result, provenance=replace(result.provenance, norm_ratio=ratio))
 
 
 def texts_of(pair: Pair, result: TransferResult, config: TransferConfig) -> Iterator[CutText]:
     """Yield the documents of the corpus as both vocabularies cut their beginnings."""
-    return cut_texts(pair, result, config, documents(config.corpus))
-
-
-def cut_texts(
-    pair: Pair, result: TransferResult, config: TransferConfig, texts: Iterator[str]
-) -> Iterator[CutText]:
-    """Yield documents as both vocabularies cut their beginnings."""
     most = config.fits.context - 1  # a token stands before each document
-    for document in texts:
+    for document in documents(config.corpus):
         beginning = document[: _CHARACTERS * most]
         old, new = (
             tokenizer.encode(beginning, add_special_tokens=False)
@@ -209,7 +195,7 @@ def fit_input_rows(
 
 
 def fit_head_rows(
-    reader: Reader, result: TransferResult, texts: Iterator[CutText], kept: Iterator[CutText]
+    reader: Reader, result: TransferResult, texts: Iterator[CutText]
 ) -> TransferResult:
     """Return tables whose new rows of the head are fitted to text.
 
@@ -217,23 +203,19 @@ def fit_head_rows(
         reader: the source.
         result: tables with a head.
         texts: documents of the target language; as many are read as there are positions.
-        kept: documents of the source's own language, in which new tokens should be unlikely.
 
     Raises:
         ConfigError: no new token occurs in them.
     """
     begun, config, head = time.perf_counter(), reader.config, result.head
     assert head is not None
-    hidden, tokens = _states(reader, result, texts, config.positions)
-    share = float(_is_new(result)[tokens].double().mean())
-    ids, n_corpus = _learning(tokens, result), len(tokens)
-    if config.kept_positions:
-        of_kept = _states(reader, result, kept, config.kept_positions)
-        hidden, tokens = torch.cat([hidden, of_kept[0]]), torch.cat([tokens, of_kept[1]])
+    hidden, tokens = _states(reader, result, texts)
+    ids = _learning(tokens, result)
     is_learning = torch.zeros(len(head), dtype=torch.bool)
     is_learning[ids] = True
     targets = torch.full((len(head),), -1)
     targets[ids] = torch.arange(len(ids))
+    share = float(_is_new(result)[tokens].double().mean())
     ridge = config.ridge or (_RIDGE if share < _MOSTLY_NEW else _RIDGE_OF_MOSTLY_NEW)
     bias, transform = result.head_bias, logit_transform(reader.body.model.config)
     solution = fit_head(
@@ -250,7 +232,6 @@ def fit_head_rows(
     record = HeadFit(
         rows=len(ids),
         positions=len(hidden),
-        kept=len(hidden) - n_corpus,
         new_share=share,
         ridge=ridge,
         before=solution.before,
@@ -264,9 +245,10 @@ def fit_head_rows(
 
 @torch.no_grad()
 def _states(
-    reader: Reader, result: TransferResult, texts: Iterator[CutText], wanted: int
+    reader: Reader, result: TransferResult, texts: Iterator[CutText]
 ) -> tuple[Float[Tensor, "p h_s"], Int64[Tensor, " p"]]:
-    """Return what the head receives before each of so many tokens, and those tokens."""
+    """Return what the head receives before each token of the texts, and those tokens."""
+    wanted = reader.config.positions
     cuts, n = [], 0
     for text in texts:
         cuts.append(text.new)
