@@ -95,10 +95,16 @@ def win():
     rows, results = [], read("win.json")
     for key, run in results.items():
         code, *name, tokens, seed = key.split(", ")
-        rival = results.get(f"{code}, plain, {tokens}, {seed}")
-        cells = ["", ""]
-        if rival is not None and name != ["plain"]:
-            cells = [paired(run, rival), f"{english(run) / english(rival) - 1:+.1%}"]
+        same_tokens, same_compute = (
+            results.get(f"{code}, {rival}, {tokens}, {seed}")
+            for rival in ("plain", "plain, compute of best")
+        )
+        cells = ["", "", ""]
+        if same_tokens is not None and name[0] != "plain":
+            change = english(run) / english(same_tokens) - 1
+            cells[:2] = paired(run, same_tokens), f"{change:+.1%}"
+        if same_compute is not None and name[0] != "plain":
+            cells[2] = paired(run, same_compute)
         rows.append(
             [
                 LANGUAGES[code],
@@ -110,8 +116,8 @@ def win():
                 f"{run['processor seconds']['all'] / 60:.0f}",
             ]
         )
-    heading = ["", "arm", "tokens", "before training", "after", "difference to plain"]
-    return table([*heading, "English", "processor minutes"], rows)
+    heading = ["", "arm", "tokens", "before training", "after", "difference to plain", "English"]
+    return table([*heading, "to plain at equal compute", "processor minutes"], rows)
 
 
 def english(run):

@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+from pathlib import Path
 
 import pytest
 import yaml
@@ -88,6 +89,13 @@ def test_a_recipe_is_done_once_and_again_from_its_file(given, tmp_path, monkeypa
     recipe(config=run / "edited.yaml")
     changed = {name for name, time in stamps(run).items() if time != before[name]}
     assert changed == {"corpus", "score", "transfer", "adapt", "evaluate", "report"}
+
+    before = stamps(run)
+    with (Path(given["plm"]) / "tokenizer.json").open("a") as another:
+        another.write("\n")
+    recipe(config=run / "edited.yaml")
+    changed = {name for name, time in stamps(run).items() if time != before[name]}
+    assert changed == {"score", "transfer", "adapt", "evaluate", "report"}
 
     (run / "report.html").unlink()
     (run / "steps" / "report.json").unlink(missing_ok=True)

@@ -21,11 +21,13 @@ from saltlm.auxiliary.make import vectors
 from saltlm.comparison.score import score
 from saltlm.errors import OutputError
 from saltlm.evaluation.evaluate import evaluate
+from saltlm.evaluation.results import model_hash
 from saltlm.evaluation.side_by_side import of_evaluation
 from saltlm.files.atomic import disk_errors, replace_text
 from saltlm.files.json_object import parse_json, read_text
 from saltlm.files.source import fingerprint
 from saltlm.inspection.report.report import report
+from saltlm.models.hub import resolve_model
 from saltlm.pretraining.pretrain import pretrain
 from saltlm.recipes.config import RecipeConfig, load_recipe_config
 from saltlm.recipes.corpus import split_corpus
@@ -155,8 +157,9 @@ def _do(config: RecipeConfig, planned: RecipePlan, steps: _Steps) -> None:
         lambda _: {"tokens": planned.n_tokens, "said": f"{planned.n_tokens:,} tokens"},
     )
     text, heldout = (str(run / "corpus" / f"{name}.jsonl") for name in ("train", "heldout"))
-    plm: dict[str, Any] = {"plm": config.plm, "key": config.plm}
-    if config.plm is None:
+    if config.plm is not None:
+        plm: dict[str, Any] = {"plm": config.plm, "key": model_hash(resolve_model(config.plm))}
+    else:
         of = {"corpus": corpus["key"], "arch": config.arch, "seed": config.seed}
         of |= {"options": config.pretrain}
         plm = steps.do("pretrain", of, lambda resume: _pretrain(config, run, text, heldout, resume))
@@ -165,7 +168,8 @@ def _do(config: RecipeConfig, planned: RecipePlan, steps: _Steps) -> None:
         of = {"corpus": corpus["key"], "seed": config.seed}
         steps.do("vectors", of, lambda _: _vectors(config, run / "vectors.bin", text))
         aux = {"aux": f"vectors:{run / 'vectors.bin'}"}
-    of = {"plm": plm["key"], "source": source, "corpus": corpus["key"], **aux}
+    content = model_hash(resolve_model(source))
+    of = {"plm": plm["key"], "source": content, "corpus": corpus["key"], **aux}
     steps.do("score", of, lambda _: _score(source, plm["plm"], config, aux))
     given = {"corpus": text, "seed": config.seed, **aux, **config.transfer}
     made = steps.do(
