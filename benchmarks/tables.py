@@ -347,19 +347,21 @@ def vocabularies():
 
 
 def cuts():
-    """How a pair's tokenizers cut held-out text in two languages and in English."""
+    """How a pair's tokenizers cut held-out text in each language and in English."""
     rows = []
     for name, run in read("vocabularies.json").items():
         if "cut, de" not in run:
             continue
         row = [name]
-        for language in ("de", "vi"):
-            cut = run[f"cut, {language}"]
-            row.append(f"{cut['tokens']:,}")
-            row += (f"{cut[f'{each}, tokens a word']:.3f}" for each in (language, "en"))
+        for language in LANGUAGES:
+            cut = run.get(f"cut, {language}")
+            row.append(f"{cut['tokens']:,}" if cut else "")
+            for each in (language, "en"):
+                row.append(f"{cut[f'{each}, tokens a word']:.3f}" if cut else "")
         rows.append(row)
-    heading = ["", "tokens, de", "tokens a word, German", "English"]
-    heading += ["tokens, vi", "tokens a word, Vietnamese", "English"]
+    heading = [""]
+    for language, said in LANGUAGES.items():
+        heading += [f"tokens, {language}", f"tokens a word, {said}", "English"]
     return table(heading, rows)
 
 

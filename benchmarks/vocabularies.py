@@ -7,13 +7,15 @@
 DIR of texts holds LANGUAGE.txt.gz and LANGUAGE.heldout.txt.gz, one document a line, and English
 beside the language. ``replaced`` has all tokens that occur in LANGUAGE.txt.gz, ``extended`` puts
 the same tokens behind the source's own, ``swapped`` cuts those of the source that no text uses.
-Stage ``cut`` says how the tokenizers alone cut held-out text and what of it they lose. Speed is
-that of greedy generation on one thread, in rounds that take the models in turn, by the processor's
-time, which other processes do not lengthen.
+Stage ``cut`` says how the tokenizers alone cut held-out text, and of that the documents without
+digits, what they lose, and how much longer the kept sample gets.
+Speed is that of greedy generation on one thread, in rounds that take the models in turn, by the
+processor's time, which other processes do not lengthen.
 """
 
 import argparse
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -24,6 +26,7 @@ from pathlib import Path
 import torch
 
 from real_run import DOCUMENTS, measure
+from saltlm.alignment import align as alignment_module
 from saltlm.alignment.align import align
 from saltlm.config.transfer import RowsConfig
 from saltlm.files.documents import documents
@@ -35,7 +38,9 @@ from saltlm.tokenizer.losses import losses
 from saltlm.tokenizer.special_tokens import read_special_tokens
 from saltlm.vocabulary_transfer.prune_model import prune_model
 
+KEPT_SAMPLE = Path(alignment_module.__file__).with_name("english.txt.gz")
 SIZES = (16000, 32000)
+DIGIT = re.compile(r"\d")
 PROMPTS, PROMPT_CHARACTERS, NEW_TOKENS, ROUNDS = 4, 200, 32, 3
 
 
@@ -95,13 +100,20 @@ def cut(given):
         tokenizer = load_tokenizer(directory)
         parents += [Definition.of(tokenizer), read_special_tokens(directory, tokenizer)]
     corpus = given.texts / f"{given.language}.txt.gz"
-    yield "untouched", cut_by(parents[0].tokenizer, given)
+    source, sample = parents[0].tokenizer, list(documents([KEPT_SAMPLE]))
+    yield "untouched", cut_by(source, given)
+    yield "the PLM's own", cut_by(parents[2].tokenizer, given)
     for name, mode in (("replaced", "replace"), ("extended", "extend"), ("swapped", "swap")):
+        if name not in (given.only or name):
+            continue
         config = RowsConfig(mode=mode, corpus=corpus)
         alignment = align(*parents, config, n_source_rows=len(parents[0].ids))
-        lost = [loss.kind for loss in losses(alignment.target.tokenizer)]
+        made = alignment.target.tokenizer
+        lost = [loss.kind for loss in losses(made)]
         found = {"lost probes": lost, "swap": alignment.record.get("swap")}
-        yield name, cut_by(alignment.target.tokenizer, given) | found
+        kept = [sum(map(len, encode_texts(each, sample))) for each in (source, made)]
+        found["kept sample, longer"] = round(kept[1] / kept[0] - 1, 5)
+        yield name, cut_by(made, given) | found
 
 
 def cut_by(tokenizer, given):
@@ -113,7 +125,11 @@ def cut_by(tokenizer, given):
         backs = tokenizer.decode_batch(ids, skip_special_tokens=False)
         changed = sum(text != back for text, back in zip(texts, backs, strict=True))
         n_words = sum(len(text.split()) for text in texts)
-        found[f"{language}, tokens a word"] = round(sum(map(len, ids)) / n_words, 4)
+        n_tokens = sum(map(len, ids))
+        plain = [len(one) for one, text in zip(ids, texts, strict=True) if not DIGIT.search(text)]
+        found[f"{language}, tokens"] = n_tokens
+        found[f"{language}, documents without digits"] = [len(plain), sum(plain)]
+        found[f"{language}, tokens a word"] = round(n_tokens / n_words, 4)
         found[f"{language}, documents changed"] = changed
     return found
 

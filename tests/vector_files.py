@@ -35,9 +35,9 @@ def text(header="7 6\n", **options):
     return header + "\n".join(lines(**options)) + "\n"
 
 
-def binary():
-    pairs = zip(WORDS, ROWS, strict=True)
-    return b"7 6\n" + b"".join(word.encode() + b" " + row.tobytes() + b"\n" for word, row in pairs)
+def binary(words=WORDS, encoding="utf-8"):
+    pairs = [(w.encode(encoding), row.tobytes()) for w, row in zip(words, ROWS, strict=True)]
+    return b"7 6\n" + b"".join(word + b" " + row + b"\n" for word, row in pairs)
 
 
 def zipped(**members):
@@ -212,6 +212,7 @@ REFUSED = [
     Case("CSV", "v.csv", '",",' + lines(separator=",")[2][2:] + "\n" + "\n".join(lines(separator=",")[:2]) + "\n", refused="table with commas"),
     Case("decimal commas", "v.txt", text("").replace("3.14", "acht").replace(".", ","), refused="decimal commas"),
     Case("Latin-1", "v.txt", "\n".join(lines([word.replace("nhà", "Tür") for word in WORDS])).encode("latin-1"), refused="not UTF-8"),
+    Case("word2vec binary, Latin-1", "v.bin", binary([word.replace("nhà", "Tür") for word in WORDS], "latin-1"), refused="not UTF-8", result="v.vec"),
     Case("UTF-16", "v.txt", text().encode("utf-16"), refused="is UTF-16"),
     Case("a line with too few numbers", "v.vec", SHORT, refused="line 5: 3 numbers where 6 belong"),
     Case("cut within the last line", "v.vec", text("99 6\n").rstrip("\n"), refused="ends within a line"),

@@ -31,6 +31,11 @@ GENSIM = """
             assert open(name, "rb").read(1) == b"\\x80"
             return cls()
 
+        @classmethod
+        def load_word2vec_format(cls, name, binary, encoding):
+            assert (binary, encoding) == (True, "latin-1")
+            return cls()
+
         def save_word2vec_format(self, name):
             open(name, "w", encoding="utf-8").write({text!r})
 """
@@ -120,6 +125,7 @@ def follow(command, folder):
     ("name", "data", "message"),
     [
         ("a.magnitude", b"SQLite format 3\0" + bytes(99), r"a database .*\nhint: give the .vec"),
+        ("a.vec", b"version https://git-lfs.github.com/spec/v1\n", r"LFS pointer.*\nhint: .* pull"),
         ("mini.h5", b"\x89HDF\r\n\x1a\n", r"HDF5 file\nhint: .* numberbatch-19.08.txt"),
         ("v.parquet", b"PAR1" + bytes(9), r"Parquet table\nhint: give a text file"),
         ("m.gguf", b"GGUF" + bytes(9), r"GGUF model\nhint: .* models go in as SOURCE or PLM"),

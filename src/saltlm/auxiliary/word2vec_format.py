@@ -171,7 +171,13 @@ class _Reading:
         """Refuse a file whose last number may be cut, or whose words are in another encoding."""
         layout = self.layout
         if too_many_broken(self.n_broken, self.n_words):
-            raise not_utf8(layout.path, self.n_broken, self.n_words, self.first_broken)
+            raise not_utf8(
+                layout.path,
+                self.n_broken,
+                self.n_words,
+                self.first_broken,
+                is_binary=isinstance(layout, BinaryLayout),
+            )
         if layout.header and self.n_words < layout.header[0] and not _ends_a_line(layout.path):
             raise AuxiliaryVectorsError(
                 f"{layout.path} is truncated: its header promises {layout.header[0]:,} words, it "

@@ -141,12 +141,22 @@ def check_encoding(path: Path, words: list[bytes]) -> None:
         raise not_utf8(path, len(broken), len(words), broken[0])
 
 
-def not_utf8(path: Path, n_broken: int, n_words: int, word: bytes) -> AuxiliaryVectorsError:
+def not_utf8(
+    path: Path, n_broken: int, n_words: int, word: bytes, *, is_binary: bool = False
+) -> AuxiliaryVectorsError:
     """Return the refusal of a file in another encoding."""
+    way = (
+        f"convert it: {to_stdout(path)} | iconv -f LATIN1 -t UTF-8 > {shlex.quote(f'{path}.utf8')}"
+    )
+    if is_binary:  # its numbers are no text
+        way = "let gensim write it as text: " + python_command(
+            "from gensim.models import KeyedVectors; KeyedVectors.load_word2vec_format("
+            f"{str(path)!r}, binary=True, encoding='latin-1')"
+            f".save_word2vec_format({str(path.with_suffix('.vec'))!r})"
+        )
     return AuxiliaryVectorsError(
         f"{path} is not UTF-8: {n_broken:,} of {n_words:,} words are not, such as {excerpt(word)}",
-        "if it is Latin-1, convert it: "
-        f"{to_stdout(path)} | iconv -f LATIN1 -t UTF-8 > {shlex.quote(f'{path}.utf8')}",
+        f"if it is Latin-1, {way}",
     )
 
 
