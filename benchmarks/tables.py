@@ -7,6 +7,7 @@ writes it anew.
 
 import json
 import re
+import textwrap
 from functools import partial
 from pathlib import Path
 
@@ -15,10 +16,12 @@ import numpy as np
 from saltlm.comparison.curves import convergence_rows
 from saltlm.comparison.results import Comparison
 from saltlm.comparison.show import comparison_rows
+from saltlm.config.recommended import in_one_line_each, load_recommended
 from saltlm.evaluation.side_by_side import Cell, text_of
 
 RESULTS = Path(__file__).parent / "results"
 CHANCE = (0.025, 0.975)  # ends of an interval
+SHOWN = (2, 5, 6)  # of the eight beginnings of samples_de.json
 LANGUAGES = {"de": "German", "vi": "Vietnamese", "ar": "Arabic"}
 
 
@@ -457,7 +460,39 @@ def word_lists():
     return table(["pruned", *kinds], rows)
 
 
+def choices():
+    """What a transfer says that it chose, and what its new tokens do to a corpus."""
+    budget = read("win.json")["vi, best, 40960, seed 0"]["vocabulary"]
+    chosen = next(one for one in budget["curve"] if one["n_new"] == budget["n_chosen"])
+    after = chosen["tokens_per_word"]
+    config = load_recommended(corpus="vietnamese.txt", budget=budget["tokens"])
+    text = (
+        f"In Vietnamese, for {budget['tokens']:,} tokens of training, it takes {budget['n_chosen']}"
+        f" new tokens, which cut the corpus into {after:.2f} tokens a word; the LLM's own make"
+        f" {after / (1 - chosen['saved']):.2f}."
+    )
+    return "\n".join([textwrap.fill(text, 100), "", "```text", *in_one_line_each(config), "```"])
+
+
+def samples():
+    """What models write after three beginnings, before the transfer, after it, and trained."""
+    found = read("samples_de.json")
+    names = {"best0": "new tokens", "best": f"{found['tokens']:,} tokens later"}
+    written = {
+        names.get(name, "untouched"): one["outputs"] for name, one in found["models"].items()
+    }
+    lines = ["```text"]
+    for place in SHOWN:
+        lines.append(f"{written['untouched'][place]['prompt']} ...")
+        for name in ("untouched", *names.values()):
+            text = textwrap.shorten(written[name][place]["output"], 75, placeholder=" ...")
+            lines.append(f"  {name + ':':21} {text}")
+    return "\n".join([*lines, "```"])
+
+
 TABLES = {
+    "choices": choices,
+    "samples": samples,
     "census": census,
     "census failures": census_failures,
     "mergekit": mergekit,
