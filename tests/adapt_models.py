@@ -74,6 +74,7 @@ def tiny_config(folder: Path, **options: Any) -> AdaptConfig:
         "dtype": "float32",  # on every machine
         "save_every": 2,
         "eval_every": 2,
+        "samples": 0,
         "lr": {"new": 1e-2, "shared": 3e-3, "body": 3e-3},
     }
     return AdaptConfig.model_validate({**defaults, **options})

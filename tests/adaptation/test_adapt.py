@@ -17,7 +17,7 @@ from accelerate import tracking
 from accelerate.state import AcceleratorState
 from accelerate.utils import LoggerType
 from click.testing import CliRunner
-from transformers import AutoModelForCausalLM, Qwen3VLForConditionalGeneration
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3VLForConditionalGeneration
 
 from adapt_models import N_ROWS, N_SHARED, N_TOKENS, read_model, save_model, save_text, tiny_config
 from saltlm.adaptation import adapt as verb
@@ -25,8 +25,10 @@ from saltlm.adaptation import checkpoints, loss, training
 from saltlm.adaptation.adapt import adapt
 from saltlm.adaptation.metrics import flatten, read_metrics
 from saltlm.adaptation.objective import CAUSAL
+from saltlm.adaptation.samples import continuations
 from saltlm.cli.main import cli
 from saltlm.errors import TrainingError
+from saltlm.record.manifest import read_manifest
 from tiny_models import qwen3_vl
 
 STAGES = ["embeddings:0.1", "full"]
@@ -391,6 +393,12 @@ def test_the_command(tmp_path, text, caplog):
     assert re.search(r"/out: 256 tokens in \d+ s; bits per byte of held-out text\n", outcome.stdout)
     assert re.search(r"\ntarget +\d\.\d{3} +\d\.\d{3}", outcome.stdout)
     assert f"evaluate {tmp_path / 'model'} {tmp_path / 'out'} --heldout {text}" in caplog.text
+    samples = read_manifest(tmp_path / "out")["adaptations"][-1]["samples"]
+    for directory, when in ((model, "before"), (tmp_path / "out", "after")):
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+        written = continuations(load(directory), tokenizer, text.read_text("utf-8").split("\n")[:2])
+        assert {one["beginning"]: one[when] for one in samples} == written
+    assert "what it writes after beginnings of the held-out text" in outcome.stdout
     assert "4 steps of 64 tokens: full to step 4" in caplog.text
     assert "25.0 % from" in caplog.text
     assert re.search(r"step 4 of 4, 0:00:00 left: loss \d.*, target \d.* tokens/s", caplog.text)

@@ -74,6 +74,17 @@ def test_the_card_of_an_adapted_model_says_on_what_and_how_far():
     assert "tokens of c; bits per byte at the end: target 1.900, English 2.000.\n" in card
 
 
+def test_the_card_shows_what_the_model_wrote_before_and_after():
+    run = {"tokens": 7, "options": {"data": {"c": None}}, "bits_per_byte": {}}
+    sample = {"beginning": "Das | Haus", "before": "a\n\nb", "after": " ist *neu*"}
+    earlier = {**run, "samples": [{**sample, "after": "earlier"}]}
+    card = model_card("m", manifest(adaptations=[earlier, {**run, "samples": [sample]}]))
+    heading = "| beginning of a text that it was not trained on | written before training | after |"
+    assert f"\n\n{heading}\n|---|---|---|\n| Das \\| Haus ... | a b | ist \\*neu\\* |\n\n" in card
+    assert "earlier" not in card
+    assert model_card("m", manifest(adaptations=[run])).count("|---|---|---|") == 1
+
+
 def test_the_card_says_whose_tokens_they_are_and_what_was_decided():
     other = {"name": "org/tokenizer", "licence": "cc0-1.0"}
     changes = {

@@ -195,6 +195,12 @@ class AdaptConfig(Section):
     save_every: int = Field(500, ge=1, description="steps between checkpoints")
     eval_every: int = Field(100, ge=1, description="steps between held-out measurements")
     eval_documents: int = Field(200, ge=1, description="documents of each held-out file to use")
+    samples: int = Field(
+        2,
+        ge=0,
+        description="beginnings of the held-out text that the model goes on with before and after"
+        " training; they are printed and stand in the card; 0: none",
+    )
     suite: Path | None = Field(
         None, description="a suite of saltlm evaluate, to run before every checkpoint"
     )

@@ -6,7 +6,7 @@ a stage and going on after a crash are the same thing.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -38,9 +38,17 @@ from saltlm.adaptation.run_folder import (
     only_run,
     recorded_options,
 )
+from saltlm.adaptation.samples import Sample
 from saltlm.adaptation.short_runs import keep_recorded
 from saltlm.adaptation.stops import check_untouched, memory_errors
-from saltlm.adaptation.training import Training, measure, run_suite, set_up, train_step
+from saltlm.adaptation.training import (
+    Training,
+    measure,
+    run_suite,
+    set_up,
+    train_step,
+    write_samples,
+)
 from saltlm.adaptation.write_model import write_adapted
 from saltlm.files.atomic import disk_errors
 from saltlm.files.progress import progress
@@ -112,7 +120,7 @@ def _run_stage(run: Run, number: int, saved: Saved | None) -> Saved:
     untouched = frozen_hash(training.tables)
     if first == 0:
         row = {"step": 0, "tokens": 0, "bytes": 0.0, "seconds": 0.0}
-        _log(run, row | measure(run, training.inside))
+        _log(run, row | measure(run, training.inside) | write_samples(run, training.inside))
     hidden = not run.accelerator.is_main_process
     length: dict[str, Any] = {"total": run.n_steps, "initial": first, "unit": " steps"}
     with progress(is_hidden=hidden, desc=stage.kind, delay=0, leave=True, **length) as bar:
@@ -124,6 +132,8 @@ def _run_stage(run: Run, number: int, saved: Saved | None) -> Saved:
                 row = train_step(run, training, stage, step)
                 if is_measured:
                     row |= measure(run, training.inside)
+                if done == run.n_steps:
+                    row |= write_samples(run, training.inside)
                 if is_saved:
                     row |= run_suite(run, training.inside, done)
             row["seconds"] = seconds = seconds + row["seconds"]
@@ -191,6 +201,7 @@ def _finish(run: Run, saved: Saved, inputs: dict[str, Any], result: AdaptResult)
             "tokens": result.n_tokens,
             "seconds": round(result.seconds, 3),
             "bits_per_byte": result.bits_per_byte,
+            "samples": [sample._asdict() for sample in result.samples],
             "processes": run.accelerator.num_processes,
             "environment": environment(),
         },
@@ -201,7 +212,8 @@ def _finish(run: Run, saved: Saved, inputs: dict[str, Any], result: AdaptResult)
 
 
 def _result(run: Run, saved: Saved) -> AdaptResult:
-    measured = [row for row in read_metrics(run.folder.metrics) if "bits_per_byte" in row]
+    rows = read_metrics(run.folder.metrics)
+    measured = [row for row in rows if "bits_per_byte" in row]
     return AdaptResult(
         directory=run.folder.out,
         n_steps=saved.step,
@@ -210,10 +222,18 @@ def _result(run: Run, saved: Saved) -> AdaptResult:
         bits_per_byte=measured[-1]["bits_per_byte"] if measured else {},
         before=measured[0]["bits_per_byte"] if measured and not measured[0]["step"] else {},
         context=run.config.sequence_length,
+        samples=_samples(rows),
     )
+
+
+def _samples(rows: Sequence[Mapping[str, Any]]) -> tuple[Sample, ...]:
+    """Return what was written before the first step and after the last, if both are there."""
+    first, last = (row.get("samples", {}) for row in (rows[0], rows[-1])) if rows else ({}, {})
+    return tuple(Sample(text, first[text], last[text]) for text in first if text in last)
 
 
 def _log(run: Run, row: dict[str, Any]) -> None:
     if run.accelerator.is_main_process:
         log_metrics(run.folder.metrics, row)
-    run.accelerator.log(flatten(row), step=row["step"])
+    numbers = {key: value for key, value in row.items() if key != "samples"}
+    run.accelerator.log(flatten(numbers), step=row["step"])

@@ -15,6 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from saltlm.adaptation.loss import causal_loss, separates_documents
 from saltlm.adaptation.packing import Frame, frame_of
+from saltlm.adaptation.samples import continuations
 from saltlm.evaluation.bits_per_byte import bits_per_byte
 from saltlm.models.architecture import check_is_causal_lm
 from saltlm.models.logits import check_logits
@@ -35,6 +36,7 @@ class Objective:
         loss: of sequences and the positions in their documents (None: attention crosses them); the
             sum of -ln p over all that is predicted, scaled as if every token were.
         measure: of held-out documents, bits a byte of what is predicted.
+        go_on: what the model writes after beginnings of documents; None: it does not write.
     """
 
     loader: Callable[[PreTrainedConfig], Any]
@@ -44,6 +46,7 @@ class Objective:
     frame: Callable[[PreTrainedModel, PreTrainedTokenizerBase], Frame]
     loss: Callable[..., Float[Tensor, ""]]
     measure: Callable[..., float]
+    go_on: Callable[..., dict[str, str]] | None = None
 
 
 def _causal_bits(
@@ -72,5 +75,6 @@ CAUSAL = Objective(
     frame=frame_of,
     loss=causal_loss,
     measure=_causal_bits,
+    go_on=continuations,
 )
 """The next token of every token."""

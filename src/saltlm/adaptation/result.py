@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from saltlm.adaptation.samples import Sample
+
 
 @dataclass(frozen=True, repr=False)
 class AdaptResult:
@@ -16,6 +18,7 @@ class AdaptResult:
         bits_per_byte: of each held-out text at the end.
         before: the same before the first step.
         context: tokens in a sequence.
+        samples: what the model wrote after beginnings of the held-out text.
     """
 
     directory: Path
@@ -25,6 +28,7 @@ class AdaptResult:
     bits_per_byte: dict[str, float]
     before: dict[str, float] = field(default_factory=dict)
     context: int = 1024
+    samples: tuple[Sample, ...] = ()
 
     def __repr__(self) -> str:
         ends = [f"{name} {value:.3f}" for name, value in self.bits_per_byte.items()]

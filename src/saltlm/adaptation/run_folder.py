@@ -35,6 +35,7 @@ _FREE = (
     "epochs",
     "save_every",
     "eval_every",
+    "samples",
     "eval_documents",
     "heldout",
     "suite",

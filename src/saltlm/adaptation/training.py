@@ -216,6 +216,21 @@ def measure(run: Run, inside: nn.Module) -> dict[str, Any]:
     return {"bits_per_byte": values, "new_tokens": new_tokens}
 
 
+def write_samples(run: Run, inside: nn.Module) -> dict[str, Any]:
+    """Return what the model writes after beginnings of the first held-out text.
+
+    What fails is told and left out, as in `run_suite`.
+    """
+    go_on, texts = run.objective.go_on, next(iter(run.heldout.values()), [])[: run.config.samples]
+    if go_on is None or not texts:
+        return {}
+    try:
+        return {"samples": without_gradient(inside, go_on, run.tokenizer, texts)}
+    except Exception as error:  # what a model of others raises is not listed
+        logger.warning("no samples of what the model writes: %s", str(error).partition("\n")[0])
+        return {}
+
+
 def run_suite(run: Run, inside: nn.Module, step: int) -> dict[str, Any]:
     """Do the suite and keep its results; return their numbers, by task and metric.
 

@@ -77,10 +77,12 @@ def command(
         return
     from saltlm.adaptation.untouched import untouched_bits
     from saltlm.cli.ends import end, of_adaptation
-    from saltlm.cli.render import adaptation_table, show
+    from saltlm.cli.render import adaptation_table, samples_table, show
 
     untouched = untouched_bits(result.directory, options, result.context)
     show(adaptation_table(result, untouched))
+    if result.samples:
+        show(samples_table(result.samples))
     verdict, words = of_adaptation(result, untouched, model, out, options.heldout)
     report_at_end([out], out / "saltlm" / "report.html", is_wanted=is_reported)
     end(verdict, *words)

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from saltlm.adaptation.result import AdaptResult
+from saltlm.adaptation.samples import Sample
 from saltlm.cli.layout import print_table
 from saltlm.comparison.curves import convergence_rows
 from saltlm.comparison.results import Comparison, Point
@@ -135,6 +136,14 @@ def adaptation_table(result: AdaptResult, untouched: Mapping[str, float]) -> Tab
     title = f"{result.directory}: {result.n_tokens:,} tokens in {duration(result.seconds)}"
     title += "; bits per byte of held-out text" if rows else "; no --heldout, so nothing measured"
     return table(title, ("text", "source", "before", "after"), rows)
+
+
+def samples_table(samples: Sequence[Sample]) -> Table:
+    """Return what a model wrote before and after."""
+    columns = ("beginning", "before", "after")
+    rows = [[" ".join(text.split()) for text in sample] for sample in samples]
+    title = "what it writes after beginnings of the held-out text"
+    return table(title, columns, rows, prose=columns)
 
 
 def cache_table(found: Cache) -> Table:

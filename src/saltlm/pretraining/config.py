@@ -137,6 +137,7 @@ class PretrainConfig(Section):
         batch = max(1, (self.batch_tokens or batch_tokens) // self.sequence_length)
         values: dict[str, Any] = {key: getattr(self, key) for key in _OF_THE_ENGINE}
         return AdaptConfig(
+            samples=0,
             data={str(text): None for text in self.corpus},
             epochs=self.passes,
             batch_tokens=batch * self.sequence_length,

@@ -37,6 +37,15 @@ Adapted on {{ "{:,}".format(run.tokens) }} tokens of {{ run.texts | join(", ") }
 **This model has not been adapted yet.** Its new rows are initial values: continue pre-training on
 text of the target language before use.
 {% endfor %}
+{%- for sample in samples %}
+{%- if loop.first %}
+| beginning of a text that it was not trained on | written before training | after |
+|---|---|---|
+{%- endif %}
+| {{ sample.beginning }} ... | {{ sample.before }} | {{ sample.after }} |
+{%- if loop.last %}
+{% endif %}
+{%- endfor %}
 {%- if verdict %}
 Verdict before training ({{ verdict.level }}): {{ verdict.reason }}.
 {% endif %}
@@ -215,9 +224,19 @@ def model_card(name: str, manifest: Manifest) -> str:
             {**run, "texts": list(map(_without_folders, run["options"]["data"]))}
             for run in manifest.get("adaptations", ())
         ],
+        samples=_samples(manifest),
         merges=list(map(merge_text, manifest.get("merges", ()))),
         options=yaml.safe_dump(manifest["options"], sort_keys=False, width=_NEVER_FOLDED),
     )
+
+
+def _samples(manifest: Manifest) -> list[dict[str, str]]:
+    """Return what the model wrote before and after its last training, each in one line."""
+    runs = manifest.get("adaptations") or [{}]
+    return [
+        {key: " ".join(text.split()) for key, text in sample.items()}
+        for sample in runs[-1].get("samples", ())
+    ]
 
 
 def _as_text(value: object) -> object:
