@@ -1,6 +1,7 @@
 """Reading model directories: every tensor as stored, every broken file refused."""
 
 import json
+import math
 import os
 import pickle
 import struct
@@ -13,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import saltlm.models.checkpoint
 from saltlm.errors import CheckpointError
-from saltlm.models.checkpoint import CHUNK_BYTES, DTYPES, open_checkpoint
+from saltlm.models.checkpoint import CHUNK_BYTES, DTYPES, largest_in_rows, open_checkpoint
 
 
 @pytest.fixture
@@ -255,3 +256,12 @@ def test_tensors_longer_than_a_chunk_are_whole(tmp_path):
     table = torch.arange(CHUNK_BYTES // 4 + 3, dtype=torch.float32)
     save_file({"t": table}, tmp_path / "model.safetensors")
     assert torch.equal(open_checkpoint(tmp_path).read("t"), table)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_the_largest_number_of_a_row_tells_zeros_and_what_is_not_finite(monkeypatch, dtype):
+    monkeypatch.setattr(saltlm.models.checkpoint, "_BLOCK_NUMBERS", 6)
+    rows = [[0, -0.0, 0], [1, -3, 2], [1, float("nan"), 9], [0, 0, float("-inf")]]
+    zero, three, nan, inf = largest_in_rows(torch.tensor(rows, dtype=dtype)).tolist()
+    assert (zero, three, inf) == (0, 3, float("inf"))
+    assert math.isnan(nan)

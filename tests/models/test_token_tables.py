@@ -9,7 +9,7 @@ import torch
 import transformers as hf
 from safetensors.torch import load_file, save_file
 
-import saltlm.models.token_tables
+import saltlm.models.checkpoint
 from saltlm.errors import CheckpointError
 from saltlm.models.architecture import read_config
 from saltlm.models.checkpoint import open_checkpoint
@@ -347,7 +347,7 @@ def test_a_layer_as_wide_as_the_vocabulary_hides_nothing(tmp_path):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_numbers_that_are_not_finite_are_counted(llama, value, monkeypatch):
-    monkeypatch.setattr(saltlm.models.token_tables, "_BLOCK_NUMBERS", 160)
+    monkeypatch.setattr(saltlm.models.checkpoint, "_BLOCK_NUMBERS", 160)
     table = torch.randn(V, 16)
     table[[37, 99], 3] = value
     edit(llama, model__embed_tokens__weight=table)

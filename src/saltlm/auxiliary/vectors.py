@@ -37,11 +37,11 @@ from saltlm.files.caches import cache_folder
 from saltlm.files.documents import check_corpus
 from saltlm.files.leftovers import aside
 from saltlm.files.source import fingerprint
+from saltlm.models.checkpoint import largest_in_rows
 
 logger = logging.getLogger(__name__)
 
 CHOICES = "plm | train | fasttext:FILE.bin | vectors:FILE"
-_CHUNK = 8192  # rows looked at in one go
 _CACHE_LAYOUT = 1  # part of the key: raise it when what a cached file means changes
 
 
@@ -282,8 +282,8 @@ def _quote(words: Sequence[str]) -> str:
 
 def _has_direction(matrix: Float[Tensor, "v_t d"]) -> Bool[Tensor, " v_t"]:
     """Tell which rows have cosines: those that are finite and not zero."""
-    parts = [part.isfinite().all(dim=1) & (part != 0).any(dim=1) for part in matrix.split(_CHUNK)]
-    return torch.cat(parts)
+    largest = largest_in_rows(matrix)
+    return largest.isfinite() & (largest != 0)
 
 
 def _key(

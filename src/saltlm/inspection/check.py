@@ -13,7 +13,7 @@ from saltlm.files.json_object import read_json
 from saltlm.inspection.downstream import handover_findings
 from saltlm.inspection.finding import Check, Finding, advice, verdict
 from saltlm.models.architecture import read_config
-from saltlm.models.checkpoint import open_checkpoint
+from saltlm.models.checkpoint import largest_in_rows, open_checkpoint
 from saltlm.models.config_json import says_tied
 from saltlm.models.hub import local_directory
 from saltlm.models.skeleton import loader_of
@@ -24,7 +24,6 @@ from saltlm.tokenizer.load import open_tokenizer
 from saltlm.tokenizer.losses import in_words, losses
 from saltlm.tokenizer.probes import PROBES
 
-_BLOCK = 8192  # rows looked at together
 _SAMPLE_WORDS = 200
 
 
@@ -114,7 +113,7 @@ def _table_findings(tables: Tables) -> Iterator[Finding]:
     for name, table in (("embedding", tables.embedding), ("head", tables.head)):
         if table is None:
             continue
-        zero = torch.cat([~(part != 0).any(1) for part in table.split(_BLOCK)]).nonzero().flatten()
+        zero = (largest_in_rows(table) == 0).nonzero().flatten()
         rows, width = table.shape
         seen = f"{rows} x {width} {str(table.dtype).removeprefix('torch.')}"
         detail = (

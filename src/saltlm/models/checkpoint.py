@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -40,6 +41,7 @@ DTYPES = {
 }
 """The safetensors name of each dtype that can be read; any other is still copied byte by byte."""
 
+_BLOCK_NUMBERS = 2**19  # of a table that are looked at together
 _DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -169,6 +171,12 @@ class Checkpoint:
 def byte_view(tensor: Tensor) -> memoryview:
     """The memory of a contiguous tensor of any dtype as bytes, without a copy."""
     return tensor.reshape(-1).view(torch.uint8).numpy().data
+
+
+def largest_in_rows(table: Float[Tensor, "rows w"]) -> Float[Tensor, " rows"]:
+    """Return the size of each row's largest number: NaN or inf if one of them is not finite."""
+    block = max(1, _BLOCK_NUMBERS // max(1, table.shape[1]))
+    return torch.cat([part.abs().amax(1) for part in table.split(block)])
 
 
 def dtype_name(dtype: torch.dtype) -> str:

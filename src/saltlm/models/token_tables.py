@@ -9,18 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedConfig
 
 from saltlm.errors import CheckpointError
-from saltlm.models.checkpoint import Checkpoint, TensorEntry
+from saltlm.models.checkpoint import Checkpoint, TensorEntry, largest_in_rows
 from saltlm.models.table_names import FLOATING, TableNames, names_by_class, names_by_words
 
 _LOG = logging.getLogger(__name__)
-
-_BLOCK_NUMBERS = 2**22
 
 ParentKind = Literal["source", "plm"]
 _ROLES = ("embedding", "head", "head_bias")
@@ -364,9 +361,7 @@ def _read_finite(checkpoint: Checkpoint, name: str) -> Tensor:
             "use a copy of the model that is not quantised",
         )
     table = checkpoint.read(name)
-    per_block = max(1, _BLOCK_NUMBERS * rows // max(1, table.numel()))
-    blocks = table.reshape(rows, -1).split(per_block)
-    bad = torch.cat([~block.isfinite().all(dim=1) for block in blocks])
+    bad = ~largest_in_rows(table.reshape(rows, -1)).isfinite()
     if bad.any():
         raise CheckpointError(
             f"{name} of {checkpoint.directory} has NaN or inf in {int(bad.sum())} of {rows}"

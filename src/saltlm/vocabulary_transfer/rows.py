@@ -13,13 +13,14 @@ import logging
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from saltlm.alignment.match import FurtherAnchors, VocabularyMatch
 from saltlm.auxiliary.vectors import AuxiliaryVectors
 from saltlm.errors import VocabularyError
 from saltlm.methods.inputs import Rows
+from saltlm.models.checkpoint import largest_in_rows
 from saltlm.record.provenance import Origin
 
 _CHUNK = 8192  # new tokens at a time: bounds what is held in float32 beside the tables
@@ -79,7 +80,7 @@ def plan_rows(
     """
     has_plm = match.plm_ids >= 0
     plm_ids = match.plm_ids.clamp_min(0)
-    has_geometry = auxiliary.represented & _is_nonzero(plm_embedding)
+    has_geometry = auxiliary.represented & (largest_in_rows(plm_embedding) != 0)
     is_usable = has_plm & has_geometry[plm_ids]
     is_copied = match.source_ids >= 0
     origin = torch.full_like(match.plm_ids, Origin.SAMPLED, dtype=torch.uint8)
@@ -108,10 +109,6 @@ def plan_rows(
         anchor_names=tuple(further.names[place] for place in others.tolist()),
         new_ids=(origin == Origin.MADE).nonzero().squeeze(1),
     )
-
-
-def _is_nonzero(table: Float[Tensor, "rows h"]) -> Bool[Tensor, " rows"]:
-    return torch.cat([(part != 0).any(1) for part in table.split(_CHUNK)])
 
 
 def new_table(
@@ -177,6 +174,8 @@ def sample_rows(
     source: Float[Tensor, "rows h_s"], count: int, seed: int
 ) -> Float[Tensor, "count h_s"]:
     """Return rows drawn from a normal with the source's mean and deviation, per dimension."""
+    if not count:
+        return torch.empty(0, source.shape[1])
     total, squares = source.new_zeros(2, source.shape[1], dtype=torch.float64)
     for part in source.split(_CHUNK):
         total += part.double().sum(0)
