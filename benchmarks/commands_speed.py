@@ -54,19 +54,19 @@ prune_model(sys.argv[1], sys.argv[2], [Path(sys.argv[3])], size=16000)
 
 
 def commands(source: str, plm: str, corpus: str, folder: Path) -> dict[str, list[str]]:
-    """Return the arguments of each command; the last two look at the result of the first."""
+    """Return the arguments of each command; two look at the result of the first."""
     small = str(folder.parent / "plm")
     text, out = ["--corpus", corpus], {name: str(folder / name) for name in _TRANSFERS}
     few = ["--mode", "extend", "--prune-to", "4000"]
     return {
         "small plm": ["transfer", source, small, "--out", out["small plm"]],
+        "explain": ["explain", out["small plm"], "Haus"],
+        "check": ["check", out["small plm"]],
+        "inspect": ["inspect", source, plm, *text, "--prune-to", "16000"],
+        "score": ["score", source, small],
         "prune": ["transfer", source, plm, *text, "--prune-to", "16000", "--out", out["prune"]],
         "extend": ["transfer", source, plm, *text, *few, "--out", out["extend"]],
         "swap": ["transfer", source, plm, *text, "--mode", "swap", "--out", out["swap"]],
-        "inspect": ["inspect", source, plm, *text, "--prune-to", "16000"],
-        "score": ["score", source, small],
-        "explain": ["explain", out["small plm"], "Haus"],
-        "check": ["check", out["small plm"]],
     }
 
 

@@ -273,3 +273,42 @@ def test_what_another_source_left_is_not_used(sharded, tmp_path):
     new = {"lm_head.weight": torch.randn(33, 16)}
     write(sharded, out, new, earlier=earlier)
     assert torch.equal(load_all(out)["lm_head.weight"], new["lm_head.weight"].bfloat16())
+
+
+@pytest.fixture
+def two_files(tmp_path):
+    source = tmp_path / "two"
+    source.mkdir()
+    for name in "ab":
+        save_file({name: torch.ones(4)}, source / f"model-{name}.safetensors")
+    weight_map = {name: f"model-{name}.safetensors" for name in "ab"}
+    index = source / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    (tmp_path / "out").mkdir()
+    return open_checkpoint(source), tmp_path / "out"
+
+
+def test_where_the_disk_shares_nothing_files_are_written(two_files, monkeypatch):
+    def refused(*_):
+        raise OSError
+
+    monkeypatch.setattr("fcntl.ioctl", refused)
+    monkeypatch.setattr("os.link", refused)
+    source, out = two_files
+    hashes = write_checkpoint(source, out, {"a": torch.zeros(4)}, may_share=True)
+    assert {both.shared for both in hashes.values()} == {None}
+    assert load_all(out)["b"].tolist() == [1.0] * 4
+
+
+def test_what_a_killed_run_had_shared_is_not_taken_for_a_copy(two_files, tmp_path):
+    source, out = two_files
+    write_checkpoint(source, out, {"a": torch.zeros(4)})
+    (tmp_path / "earlier").mkdir()
+    (tmp_path / "earlier" / "model-b.safetensors").hardlink_to(out / "model-b.safetensors")
+    (tmp_path / "again").mkdir()
+    write_checkpoint(
+        source, tmp_path / "again", {"a": torch.zeros(4)}, earlier=tmp_path / "earlier"
+    )
+    one, other = (folder / "model-b.safetensors" for folder in (out, tmp_path / "again"))
+    assert one.read_bytes() == other.read_bytes()
+    assert not one.samefile(other)

@@ -222,6 +222,7 @@ def test_auxiliary_vectors_in_memory_decide_what_is_near(tokenizers_by_family):
         ({"preset": "paper"}, "preset, aux"),
         ({"language": "de"}, "language"),
         ({"prove": True}, "prove"),
+        ({"link": "auto"}, "link"),
         ({"calibration": {"unigrams": ["english.txt"]}}, "calibration.unigrams"),
     ],
 )
@@ -241,7 +242,7 @@ def test_options_of_files_are_refused_in_memory(options, named, tokenizers_by_fa
 
 def test_every_option_of_files_is_refused_in_memory():
     cases = {"aux", "trust_remote_code", "plm_vectors", "target_tokenizer", "max_shard_size"}
-    cases |= {"tensors", "fasttext", "fits", "preset", "language", "prove"}
+    cases |= {"tensors", "fasttext", "fits", "preset", "language", "prove", "link"}
     assert cases == TransferConfig.model_fields.keys() - RowsConfig.model_fields.keys()
 
 
@@ -400,7 +401,7 @@ def test_the_size_of_the_weights_is_known_before(parents, made):
     file = made[0] / "model.safetensors"
     with file.open("rb") as opened:
         header = int.from_bytes(opened.read(8), "little")
-    assert expected_bytes(pair, TransferConfig()) == file.stat().st_size - 8 - header
+    assert expected_bytes(pair, TransferConfig(), tmp_path) == file.stat().st_size - 8 - header
 
 
 def test_what_has_no_ids_comes_along(made, parents, tmp_path):

@@ -156,3 +156,29 @@ def test_options_that_cannot_be(options, message):
 def test_sizes_are_read_with_their_units():
     assert load_config(max_shard_size="5GB").max_shard_size == 5 * 10**9
     assert load_config(assignments=["max_shard_size=2GiB"]).max_shard_size == 2 * 2**30
+
+
+def test_files_without_a_table_may_be_the_sources_own(pair, tmp_path):
+    before = files_of(pair[0])
+    transfer(*pair, tmp_path / "copied")
+    transfer(*pair, tmp_path / "out", link="auto")
+    assert torch.equal(*(state_of(tmp_path / name) for name in ("copied", "out")))
+    tensors = read_manifest(tmp_path / "out")["tensors"]
+    shared = {name for name, both in tensors.items() if both["shared"]}
+    assert "model.layers.0.mlp.fc1.weight" in shared
+    assert shared.isdisjoint({"model.embed_tokens.weight", "lm_head.weight", "lm_head.bias"})
+    assert all(tensors[name]["written"] is None for name in shared)
+    files = [file.name for file in pair[0].glob("*.safetensors")]
+    linked = [name for name in files if (pair[0] / name).samefile(tmp_path / "out" / name)]
+    kinds = {tensors[name]["shared"] for name in shared}
+    assert kinds == ({"hard link"} if linked else {"reflink"})
+    (note,) = (one for one in read_manifest(tmp_path / "out")["notes"] if "source's own" in one)
+    assert note.startswith(f"{len(linked)} weight files" if linked else "")
+    transfer(*pair, tmp_path / "out", force=True, dtype="bfloat16", link="auto")
+    assert files_of(pair[0]) == before
+    assert not faults(tmp_path / "out")
+
+
+def state_of(directory):
+    model = AutoModelForCausalLM.from_pretrained(directory)
+    return torch.cat([tensor.flatten() for tensor in model.state_dict().values()])

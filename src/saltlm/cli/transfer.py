@@ -22,6 +22,7 @@ from saltlm.cli.report import report_at_end
 @options(
     *("transfer", "preset", "method", "aux", "corpus", "mode", "vocabulary", "budget", "keep"),
     *("prune_to", "target_tokenizer", "match", "untie", "seed", "dtype", "max_shard_size"),
+    *("link",),
     *("pad_to_multiple_of", "trust_remote_code"),
 )
 @click.option("--force", is_flag=True, help="Replace --out if it exists.")

@@ -265,7 +265,7 @@ def _write(
     config: TransferConfig,
     score: Score,
 ) -> None:
-    size = expected_bytes(pair, config)
+    size = expected_bytes(pair, config, directory)
     with new_directory(directory, force=True, expected_bytes=size) as made:
         result = replace(make_tables(pair, problem, choice, config), score=score)
         finish_model(made, directory.name, write_model(made, pair, result, config, choice))

@@ -251,6 +251,11 @@ class TransferConfig(RowsConfig):
         description="largest size of a weight file, such as 5GB; default: as the source's",
         json_schema_extra={"metavar": "SIZE"},
     )
+    link: Literal["copy", "auto"] = Field(
+        "copy",
+        description="weight files without a table: copy, or auto: the source's own as a reflink,"
+        " else a hard link, else a copy; what is shared is not read, and is not hashed",
+    )
     language: str | None = Field(
         None,
         pattern=r"^[a-z]{2,3}(-[\w-]+)?$",

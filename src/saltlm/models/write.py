@@ -26,6 +26,7 @@ from saltlm.models.checkpoint import (
     open_checkpoint,
 )
 from saltlm.models.shards import header_of, plan_shards
+from saltlm.models.sharing import Sharing, same_file, share
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,15 +39,17 @@ class TensorHashes:
     """SHA-256 of one tensor's bytes, in hexadecimal.
 
     Attributes:
-        source: as read from the source; None if the tensor was replaced.
+        source: as read from the source; None if the tensor was replaced, or never read.
         written: as read back from the new file. It is the same for a tensor that was copied, and
-            another for one that was converted.
+            another for one that was converted; None if its file is the source's.
         converted_from: the source's dtype, if the new one is another; else None.
+        shared: how its file is the source's, if it is.
     """
 
     source: str | None
-    written: str
+    written: str | None
     converted_from: str | None = None
+    shared: Sharing | None = None
 
 
 def write_checkpoint(
@@ -57,6 +60,7 @@ def write_checkpoint(
     dtype: str | None = None,
     max_shard_bytes: int | None = None,
     earlier: Path | None = None,
+    may_share: bool = False,
 ) -> dict[str, TensorHashes]:
     """Stream all tensors of a checkpoint into new safetensors files.
 
@@ -71,6 +75,8 @@ def write_checkpoint(
         max_shard_bytes: of tensors in one file; by default sharded as the source.
         earlier: what an interrupted run left. Files that hold byte for byte what is to be written
             are moved from there; the others are removed.
+        may_share: take the source's own file where it holds nothing that changes; see `share`.
+            Its tensors are not read, and have no hashes.
 
     Returns:
         The hashes of every tensor by name.
@@ -90,7 +96,8 @@ def write_checkpoint(
     hashes: dict[str, TensorHashes] = {}
     with _progress("write weights", sum(entry.nbytes for entry in entries)) as bar:
         for shard in shards:
-            hashes |= _write_shard(checkpoint, shard, replaced, earlier, bar)
+            shared = _shared(checkpoint, shard, replaced) if may_share else {}
+            hashes |= shared or _write_shard(checkpoint, shard, replaced, earlier, bar)
     if shards[0][0].file.name != "model.safetensors":
         _write_index(out_dir, entries)
     _verify(out_dir, hashes)
@@ -106,6 +113,15 @@ def _remove_others(directory: Path, kept: set[str]) -> None:
             path.unlink()
 
 
+def _shared(
+    checkpoint: Checkpoint, entries: list[TensorEntry], replaced: Mapping[str, Replacement]
+) -> dict[str, TensorHashes]:
+    """Give the source's file a second name, if it holds what is wanted; nothing if it does not."""
+    old = same_file(checkpoint, entries, replaced)
+    kind = None if old is None else share(old, entries[0].file)
+    return {} if kind is None else {e.name: TensorHashes(None, None, shared=kind) for e in entries}
+
+
 def _write_shard(
     checkpoint: Checkpoint,
     entries: list[TensorEntry],
@@ -119,7 +135,8 @@ def _write_shard(
     content = _content(checkpoint, entries, replaced, hashes, bar)
     if earlier is not None and (earlier / file.name).is_file():
         done = bar.n
-        if _holds(earlier / file.name, content):
+        is_own = (earlier / file.name).stat().st_nlink == 1  # not the source's under another name
+        if is_own and _holds(earlier / file.name, content):
             (earlier / file.name).rename(file)
             _LOG.info("%s is whole from an interrupted run and is kept", file.name)
             return hashes
@@ -214,6 +231,8 @@ def _verify(out_dir: Path, hashes: Mapping[str, TensorHashes]) -> None:
     written = open_checkpoint(out_dir)
     with _progress("check weights", written.nbytes) as bar:
         for name, entry in written.tensors.items():
+            if hashes[name].shared:
+                continue
             found = written.sha256(name)
             bar.update(entry.nbytes)
             if found != hashes[name].written:

@@ -67,7 +67,8 @@ class Manifest(TypedDict, total=False):
         counts: how many rows have each origin, and other counts.
         roles: the special tokens of the new model.
         notes: what a user may not expect, a sentence each.
-        tensors: name -> SHA-256 of each tensor of the source before and after.
+        tensors: name -> SHA-256 of each tensor of the source before and after, or how its file is
+            shared with the source.
         environment: versions of libraries, and the machine.
         seconds: stage -> how long it took.
         peak_memory_bytes: of the process.
@@ -95,7 +96,7 @@ class Manifest(TypedDict, total=False):
     counts: dict[str, Any]
     roles: list[dict[str, Any]]
     notes: list[str]
-    tensors: dict[str, dict[str, str]]
+    tensors: dict[str, dict[str, str | None]]
     environment: dict[str, Any]
     seconds: dict[str, float]
     peak_memory_bytes: int

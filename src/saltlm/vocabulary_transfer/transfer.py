@@ -170,7 +170,7 @@ def transfer(
     _check_new_tokens(pair, config)
     laps.append(("read", time.perf_counter()))
     _tell_cost(pair, config)
-    size = expected_bytes(pair, config)
+    size = expected_bytes(pair, config, Path(out))
     with new_directory(Path(out), force=force, expected_bytes=size) as directory:
         problem = pose_pair(pair, config)
         laps.append(("auxiliary vectors", time.perf_counter()))

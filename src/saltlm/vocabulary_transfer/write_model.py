@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from saltlm.files.json_object import read_json
 from saltlm.files.source import fingerprint
 from saltlm.methods.registry import Choice, plain
 from saltlm.models.architecture import pad_moves_positions
-from saltlm.models.checkpoint import dtype_name
+from saltlm.models.checkpoint import Checkpoint, dtype_name
 from saltlm.models.config_json import (
     renumber,
     says_tied,
@@ -32,7 +33,7 @@ from saltlm.models.older_keys import with_older_keys
 from saltlm.models.quantised_tables import settings_of_decoded
 from saltlm.models.shards import planned_bytes
 from saltlm.models.token_tables import Tables, replacements
-from saltlm.models.write import write_checkpoint
+from saltlm.models.write import TensorHashes, write_checkpoint
 from saltlm.record.card import languages_of, licence_of, model_card
 from saltlm.record.manifest import Manifest, ParentRecord, environment, write_manifest
 from saltlm.record.on_text import MOST_DOCUMENTS, text_record
@@ -51,14 +52,23 @@ logger = logging.getLogger(__name__)
 _ALSO_COPIED = ("LICENSE*", "NOTICE*", "*processor_config.json", "hf_quant_config.json")
 
 
-def expected_bytes(pair: Pair, config: TransferConfig) -> int:
-    """Return the size of the new model's weights, but for padding rows."""
+def expected_bytes(pair: Pair, config: TransferConfig, out: Path) -> int:
+    """Return how much room the new model's weights take beside what is shared, but for padding."""
     checkpoint, rows = pair.source.checkpoint, len(pair.alignment.match.plm_ids)
     shapes = {}
     for name in pair.tables.all_names:
         shape = checkpoint.tensors[name].shape
         shapes[name] = (1, rows) if shape[0] == 1 else (rows, *shape[1:])
-    return planned_bytes(checkpoint, shapes, _stored_dtype(config))
+    size = planned_bytes(checkpoint, shapes, _stored_dtype(config))
+    if config.link == "copy" or config.dtype or config.max_shard_size:
+        return size
+    changed = {checkpoint.tensors[name].file for name in shapes}
+    same_disk = out.resolve().parent.stat().st_dev
+    return size - sum(
+        entry.nbytes
+        for entry in checkpoint.tensors.values()
+        if entry.file not in changed and entry.file.stat().st_dev == same_disk
+    )
 
 
 def _stored_dtype(config: TransferConfig) -> str | None:
@@ -101,6 +111,7 @@ def write_model(
         dtype=_stored_dtype(config),
         max_shard_bytes=config.max_shard_size,
         earlier=left_by_killed_run(directory),
+        may_share=config.link == "auto",
     )
     of_ids = _write_settings(directory, pair, result, config)
     notes = save_tokenizer(result.target, directory, model_type=source.config.model_type)
@@ -128,10 +139,24 @@ def write_model(
         "options": config.model_dump(mode="json"),
         "counts": {**result.counts, **_more_counts(result, pair)},
         "roles": [row._asdict() for row in role_table(result.target)],
-        "notes": [*result.notes, *of_ids, *notes, conversion_note(result.target.definition)],
+        "notes": [
+            *(*result.notes, *of_ids, *notes, *_sharing_notes(source.checkpoint, hashes)),
+            conversion_note(result.target.definition),
+        ],
         "tensors": {name: dataclasses.asdict(both) for name, both in hashes.items()},
         "environment": environment(),
     }
+
+
+def _sharing_notes(checkpoint: Checkpoint, hashes: Mapping[str, TensorHashes]) -> Iterator[str]:
+    """Say which weight files are the source's."""
+    found = {checkpoint.tensors[name].file.name: both.shared for name, both in hashes.items()}
+    for kind in {*found.values()} - {None}:
+        files = [file for file, shared in found.items() if shared == kind]
+        yield (
+            f"{len(files)} weight files are the source's own ({kind}: {files[0]}, ...): saltlm"
+            " changes no file in place, and nobody should"
+        )
 
 
 def finish_model(directory: Path, name: str, manifest: Manifest) -> None:
