@@ -490,7 +490,24 @@ def samples():
     return "\n".join([*lines, "```"])
 
 
+def performance():
+    """What is measured of speed and memory, its limit, how far it is from there, and the script."""
+    rows = []
+
+    def put(what, found, limit, script):
+        distance = "holds" if found <= limit else f"{found / limit:.1f} x"
+        rows.append([what, f"{found:.2f}", f"{limit:g}", distance, f"`{script}`"])
+
+    maps = read("map_speed.json")["median of rounds"]["all over cosine product"]
+    put("all maps: cosine products", maps, 2.2, "map_speed.py")
+    for case, limit in zip(read("adapt_speed.json")["cases"], (0.8, 0.4), strict=True):
+        share = case["share of the memory"]
+        put(f"`adapt`, {case['name']}: of the Trainer's memory", share, limit, "adapt_speed.py")
+    return table(["what", "now", "at most", "distance", "script in `benchmarks/`"], rows)
+
+
 TABLES = {
+    "performance": performance,
     "choices": choices,
     "samples": samples,
     "census": census,
