@@ -191,7 +191,7 @@ def test_transfer_then_explain_then_check(pair, tmp_path, run):
     assert "shared rows" in out
     assert "neighbours a token, median" in out
     assert "shared rows not shown (saltlm score takes all)" in out
-    assert f"next: saltlm check {out_dir}" in err
+    assert f"next: saltlm score {pair[0]} {pair[1]}\n" in err  # after a stop
     assert "verdict: stop: r2 -" in err
     assert "TransferResult(" not in out + err
     assert "sampled rows" not in out  # there are none

@@ -75,7 +75,7 @@ def test_the_readme_path_and_what_is_next_run_as_they_stand(there, run, monkeypa
         if following and following[1] not in ("transfer", "adapt") and following not in done:
             waiting += [] if following in waiting else [following]
         assert len(done) < 20
-    assert verdicts.keys() == {"inspect", "transfer", "check", "adapt", "evaluate"}
-    assert verdicts["transfer"].startswith("r2 -0.")  # random models foretell nothing
+    assert verdicts.keys() == {"inspect", "transfer", "score", "check", "adapt", "evaluate"}
+    assert verdicts["transfer"].startswith("r2 -0.")  # random models foretell nothing: stop
     assert "(source " in verdicts["adapt"]
     assert done[-1][1] == "chat"

@@ -146,8 +146,11 @@ def write_gguf(llama, tokenizers_by_family, tmp_path):
     return write
 
 
-def test_the_new_directory_is_the_model(write_gguf, llama, tmp_path):
-    dequantise_gguf(write_gguf(), tmp_path / "out")
+def test_the_new_directory_is_the_model(write_gguf, llama, tmp_path, capfd):
+    file = write_gguf()
+    capfd.readouterr()
+    dequantise_gguf(file, tmp_path / "out")
+    assert "tensors..." not in capfd.readouterr().err  # the bar of transformers
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
     ids = torch.arange(20, 40)[None]
     with torch.no_grad():

@@ -124,6 +124,11 @@ def of_scores(found: Scores) -> Verdict:
     return verdict._replace(reason=f"{method} with {plm}: {verdict.reason}")
 
 
+def after_stop(source: str, corpus: Iterable[str | Path]) -> list[str]:
+    """Return what is better than a transfer of which nothing is to be expected: plain training."""
+    return ["adapt", source, *_repeated("--data", corpus), "--out", free_name(source, "adapted")]
+
+
 def of_adaptation(
     result: AdaptResult,
     untouched: Mapping[str, float],

@@ -45,15 +45,21 @@ def command(
 
     for table in inspection_tables(inspection):
         show(table)
-    from saltlm.cli.ends import end, flags_again, free_name, notes, of_inspection
+    from saltlm.cli.ends import (
+        after_stop,
+        end,
+        flags_again,
+        free_name,
+        notes,
+        of_inspection,
+    )
 
     notes(inspection.notes)
     for warning in inspection.warnings:
         click.echo(f"warning: {warning}", err=True)
     verdict, corpus = of_inspection(inspection), flags["corpus"]
     if verdict.level == "stop" and corpus:
-        data = [word for file in corpus for word in ("--data", file)]
-        end(verdict, "adapt", source, *data, "--out", free_name(source, "adapted"))
+        end(verdict, *after_stop(source, corpus))
         return
     again = flags_again(config, assignments, flags)
     end(verdict, "transfer", source, plm, *again, "--out", free_name(source, "transferred"))

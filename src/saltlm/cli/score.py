@@ -89,14 +89,17 @@ def command(
         show(score_table(pair))
     if len(scores.pairs) > 1:
         show(plm_table(scores.pairs))
-    from saltlm.cli.ends import end, flags_again, free_name, of_scores
+    from saltlm.cli.ends import after_stop, end, flags_again, free_name, of_scores
     from saltlm.config.transfer import PRESETS
 
     best_plm, best = scores.best
     chosen = [] if options.preset in PRESETS else ["--method", best]
     again = flags_again(config, assignments, flags)
-    out = free_name(models[0], "transferred")
-    end(of_scores(scores), "transfer", models[0], best_plm, *chosen, *again, "--out", out)
+    verdict, out = of_scores(scores), free_name(models[0], "transferred")
+    if verdict.level == "stop" and options.corpus:
+        end(verdict, *after_stop(models[0], options.corpus))
+        return
+    end(verdict, "transfer", models[0], best_plm, *chosen, *again, "--out", out)
 
 
 def _list_methods() -> None:

@@ -8,6 +8,12 @@ import click
 from saltlm.cli.options import options, report_flag, settings
 from saltlm.cli.report import report_at_end
 
+_SCORED = (
+    *("preset", "aux", "corpus", "mode", "vocabulary", "budget", "keep", "prune_to"),
+    *("target_tokenizer", "match", "seed"),
+)
+"""Flags that saltlm score has too."""
+
 
 @click.command("transfer")
 @click.argument("source", metavar="SOURCE")
@@ -66,10 +72,15 @@ def command(
 
     show(special_tokens_table(role_table(result.target)))
     show(transfer_table(result))
-    from saltlm.cli.ends import end, notes
+    from saltlm.cli.ends import end, flags_again, notes
     from saltlm.record.manifest import read_manifest
     from saltlm.record.verdicts import of_transfer
 
     notes(result.notes)
     report_at_end([out], out / "saltlm" / "report.html", is_wanted=is_reported)
-    end(of_transfer(read_manifest(out)), "check", out)
+    verdict = of_transfer(read_manifest(out))
+    if verdict.level == "stop":
+        again = flags_again(config, assignments, {name: flags[name] for name in _SCORED})
+        end(verdict, "score", source, plm, *again)
+    else:
+        end(verdict, "check", out)

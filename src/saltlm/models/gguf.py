@@ -15,7 +15,12 @@ import torch
 import transformers
 import yaml
 from tokenizers import Tokenizer, pre_tokenizers
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    modeling_gguf_pytorch_utils,
+)
 
 from saltlm.config.transfer import Dtype
 from saltlm.errors import CheckpointError, MissingExtraError, OutputError
@@ -24,6 +29,7 @@ from saltlm.files.caches import cache_folder
 from saltlm.files.damage import check_fetched
 from saltlm.files.hashes import sha256
 from saltlm.files.markdown import as_markdown
+from saltlm.files.progress import progress
 from saltlm.models.skeleton import hide_bars
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.save import save_tokenizer
@@ -250,6 +256,7 @@ def _load_model(gguf: Path, dtype: torch.dtype) -> PreTrainedModel:
 
 
 def _from_gguf(loader: Any, gguf: Path, **options: Any) -> Any:
+    modeling_gguf_pytorch_utils.tqdm = progress  # its bar is shown where ours are
     try:
         return loader.from_pretrained(
             gguf.parent, gguf_file=gguf.name, local_files_only=True, **options
