@@ -154,7 +154,7 @@ TWEAKS: dict[str, dict[str, Any]] = {
         "mamba_headdim": 16,
         "attention_head_dim": 16,
         "attention_hidden_size": 64,
-        "layers_block_type": ["linear_attention", "hybrid"],
+        "layers_block_type": ["hybrid", "linear_attention"],
     },
     "hrm_text": {"num_layers_per_stack": None},
     "cohere_compass": {"text_config.rope_parameters": {"full_attention": ROPE}},

@@ -436,13 +436,13 @@ def _cell(text):
 
 def census_failures():
     """Every class that was not proved, or that `check` found fault with, and why."""
-    rows = []
+    modes: dict[tuple[str, str, str], list[str]] = {}
     for r in read("census.json")["results"]:
         why = r["why"] if r["outcome"] != "proved" else "; ".join(r["check"])
         if why:
-            said = f"{r['mode']}, {'tied' if r['tied'] else 'untied'}"
-            rows.append([r["class"], said, r["outcome"], _cell(why)])
-    return table(["class", "mode, flag", "outcome", "why"], sorted(rows))
+            modes.setdefault((r["class"], r["outcome"], _cell(why)), []).append(r["mode"])
+    rows = [[name, ", ".join(sorted(said)), *rest] for (name, *rest), said in sorted(modes.items())]
+    return table(["class", "modes", "outcome", "why"], rows)
 
 
 def mergekit():

@@ -120,8 +120,15 @@ def test_positions_that_are_counted_from_pad_are_noticed(config, moves):
     assert pad_moves_positions(config) == moves
 
 
+KOSMOS = {"layers": 1, "embed_dim": 16, "attention_heads": 2, "ffn_dim": 16, "vocab_size": 90}
+
+
 def test_positions_that_need_the_old_pad_id_are_refused(tmp_path):
     config_of(tmp_path, hf.RobertaConfig(is_decoder=True), "RobertaForCausalLM")
+    with pytest.raises(CheckpointError, match="counts its positions from pad_token_id"):
+        check_is_causal_lm(read_config(tmp_path), tmp_path)
+    check_is_causal_lm(read_config(tmp_path), tmp_path, keeps_ids=True)
+    config_of(tmp_path, hf.Kosmos2_5Config(text_config=KOSMOS), "Kosmos2_5ForConditionalGeneration")
     with pytest.raises(CheckpointError, match="counts its positions from pad_token_id"):
         check_is_causal_lm(read_config(tmp_path), tmp_path)
     config_of(tmp_path, hf.XGLMConfig(num_layers=1), "XGLMForCausalLM")

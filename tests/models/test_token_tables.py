@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 import saltlm.models.checkpoint
 from saltlm.errors import CheckpointError
 from saltlm.models.architecture import read_config
-from saltlm.models.checkpoint import open_checkpoint
+from saltlm.models.checkpoint import Checkpoint, open_checkpoint
+from saltlm.models.table_names import names_by_class
 from saltlm.models.token_tables import ParentKind, Tables, read_tables, replacements
 
 V = 100
@@ -386,3 +387,12 @@ def test_replacements_cover_every_name_in_its_shape(tied_llama):
     assert new["final_logits_bias"].tolist() == [bias.tolist()]
     with pytest.raises(ValueError, match="new tables"):
         replacements(checkpoint, tables, table, table, bias)
+
+
+def test_tokens_that_are_looked_up_in_several_tables_are_refused(tmp_path):
+    """Musicgen's are sounds, in a table for each codebook."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 16}
+    sizes |= {"pad_token_id": None, "bos_token_id": None}
+    config = hf.MusicgenDecoderConfig(vocab_size=V, architectures=["MusicgenForCausalLM"], **sizes)
+    with pytest.raises(CheckpointError, match="ForCausalLM looks up tokens in a ModuleList, not"):
+        names_by_class(Checkpoint(tmp_path, {}, (), {}), config)

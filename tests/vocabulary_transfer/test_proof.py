@@ -13,7 +13,7 @@ from saltlm.record.manifest import read_manifest
 from saltlm.record.proof import Proof
 from saltlm.vocabulary_transfer import proof
 from saltlm.vocabulary_transfer.prepare import read_pair
-from saltlm.vocabulary_transfer.proof import prove
+from saltlm.vocabulary_transfer.proof import check_provable, prove
 from saltlm.vocabulary_transfer.transfer import transfer
 from tiny_pairs import write_pair
 
@@ -131,6 +131,8 @@ def test_a_proof_that_cannot_be_made_is_refused_at_once(made, tmp_path, monkeypa
     with pytest.raises(MissingExtraError, match="prove=true for more than 1 GiB of weights needs"):
         transfer(read.source.directory, read.plm.directory, tmp_path / "out", prove=True)
     assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(read.source.config, "quantization_config", {}, raising=False)
+    check_provable(read, TransferConfig(prove=True))  # not layer by layer, so it can be tried
 
 
 @pytest.mark.parametrize(("dtype", "rounded"), [(torch.float32, 3e-5), (torch.bfloat16, 0.4)])

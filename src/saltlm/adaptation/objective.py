@@ -6,6 +6,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,7 +70,7 @@ class Beginning(NamedTuple):
 
 CAUSAL = Objective(
     loader=loader_of,
-    check_config=check_is_causal_lm,
+    check_config=partial(check_is_causal_lm, keeps_ids=True),
     check_model=check_logits,
     separates=separates_documents,
     frame=frame_of,

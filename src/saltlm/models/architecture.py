@@ -62,8 +62,15 @@ def text_config_of(config: PreTrainedConfig, directory: Path) -> PreTrainedConfi
         ) from None
 
 
-def check_is_causal_lm(config: PreTrainedConfig, directory: Path) -> None:
+def check_is_causal_lm(
+    config: PreTrainedConfig, directory: Path, *, keeps_ids: bool = False
+) -> None:
     """Refuse a SOURCE that cannot generate text from left to right.
+
+    Args:
+        config: of the model.
+        directory: where it is from.
+        keeps_ids: tokens have the same ids afterwards, pad too.
 
     Raises:
         CheckpointError: an encoder, an encoder-decoder, a model with a task head, or one that
@@ -86,7 +93,7 @@ def check_is_causal_lm(config: PreTrainedConfig, directory: Path) -> None:
         problem = "has a task head in place of the language modelling head"
     elif known is None and "CausalLM" not in name:
         problem = "is not a causal language model that transformers knows"
-    elif pad_moves_positions(config) and not _runs_without_pad(config):
+    elif not keeps_ids and pad_moves_positions(config) and not _runs_without_pad(config):
         problem = "counts its positions from pad_token_id, which a new vocabulary changes"
     else:
         return
@@ -116,30 +123,32 @@ def pad_moves_positions(config: PreTrainedConfig) -> bool:
     """Tell whether ``pad_token_id`` says where positions begin, as in XGLM and RoBERTa.
 
     Such a model would read wrong positions, or none, under the id that pad has in another
-    vocabulary. It is known by modules that keep a padding index and are no table of tokens.
+    vocabulary. It is known by modules of the decoder that keep a padding index and are no table of
+    tokens.
     """
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
-
-    text = config.get_text_config()
-    if getattr(text, "pad_token_id", None) is None or type(text) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+    pad = getattr(config.get_text_config(), "pad_token_id", None)
+    if pad is None or class_of(config) is None:
         return False
-    model = build_skeleton(text, Path())
+    built = built_for(config, Path())
+    decoder = set(built.model.get_decoder().modules())
     others = {
         f"{name}.weight"
-        for name, module in model.named_modules()
-        if getattr(module, "padding_idx", None) is not None
+        for name, module in built.model.named_modules()
+        if module in decoder
+        and getattr(module, "padding_idx", None) is not None
         and not isinstance(module, PreTrainedModel)
-        and module is not model.get_input_embeddings()
+        and module is not built.model.get_input_embeddings()
     }
-    return bool(others) and bool(others - built_for(text, Path()).grows.keys())
+    return bool(others - built.grows.keys())
 
 
 def _runs_without_pad(config: PreTrainedConfig) -> bool:
-    text = copy.deepcopy(config.get_text_config())
-    text.pad_token_id = None
+    config = copy.deepcopy(config)
+    config.get_text_config().pad_token_id = None
     try:
         with torch.inference_mode():
-            build_skeleton(text, Path())(torch.zeros(1, 2, dtype=torch.int64, device="meta"))
-    except TypeError:  # arithmetic with None
+            decoder = build_skeleton(config, Path()).get_decoder()
+            decoder(torch.zeros(1, 2, dtype=torch.int64, device="meta"))
+    except Exception:  # arithmetic with None, in most classes
         return False
     return True

@@ -54,14 +54,22 @@ def names_by_class(checkpoint: Checkpoint, config: PreTrainedConfig) -> TableNam
     their words.
 
     Raises:
-        CheckpointError: the class cannot be built, or a tensor has not the rows that it builds.
+        CheckpointError: the class cannot be built or has no one embedding, or a tensor has not the
+            rows that it builds.
     """
     if class_of(config) is None:
         return None
     built = built_for(config, checkpoint.directory)
     places = names_in_model(built.model, checkpoint.tensors)
     names = TableNames()
-    width = built.model.get_input_embeddings().weight.shape[1]
+    embedding = built.model.get_input_embeddings()
+    if getattr(embedding, "weight", None) is None:
+        raise CheckpointError(
+            f"{checkpoint.directory} cannot be the SOURCE: {type(built.model).__name__} looks up"
+            f" tokens in a {type(embedding).__name__}, not in one table",
+            "use a language model that has one embedding",
+        )
+    width = embedding.weight.shape[1]
     sizes = {grown.shape[0] for grown in built.grows.values()}
     for entry in checkpoint.tensors.values():
         place = places.get(entry.name)

@@ -88,7 +88,7 @@ def read_parents(source: str, plm: str, config: TransferConfig) -> Pair:
     left = load_parent(source, trust_remote_code=config.trust_remote_code)
     load_plm = load_parent if config.plm_vectors is None else load_tokenizer_parent
     right = load_plm(plm, trust_remote_code=config.trust_remote_code)
-    check_is_causal_lm(left.config, left.directory)
+    check_is_causal_lm(left.config, left.directory, keeps_ids=config.mode == "extend")
     check_source_fits(left.checkpoint, left.config)
     if config.plm_vectors is None:
         check_plm_fits(right.checkpoint, right.config)

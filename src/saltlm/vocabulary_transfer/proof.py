@@ -49,7 +49,7 @@ def check_provable(pair: Pair, config: TransferConfig) -> None:
         MissingExtraError: the model is large, and accelerate, which reads layers from disk, is
             not installed.
     """
-    if config.prove and pair.source.checkpoint.nbytes > _LARGEST:
+    if config.prove and _is_streamed(pair):
         try:
             import accelerate  # noqa: F401
         except ImportError as error:
@@ -64,12 +64,13 @@ def prove(directory: Path, pair: Pair, result: TransferResult, config: TransferC
         pair: its parents.
         result: which row is which.
         config: options; ``prove`` says whether to run models of any size, or none. Of one with
-            more than a GiB of weights, layers are read from disk when their turn comes.
+            more than a GiB of weights, layers are read from disk when their turn comes, but for
+            quantised ones: not all packages can.
 
     Raises:
         CheckpointError: the new model says something else than the source, or does not load.
     """
-    size, name = pair.source.checkpoint.nbytes, type(pair.source.config).__name__
+    size = pair.source.checkpoint.nbytes
     if config.prove is False:
         return Proof(missing="it was not asked for (prove=false)")
     if config.prove is None and size > _LARGEST:
@@ -97,22 +98,33 @@ def prove(directory: Path, pair: Pair, result: TransferResult, config: TransferC
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise _wrong(pair, f"the new model does not run, the source does: {reason}") from error
-    for what, old, new in (
-        ("hidden states", before.states, after.states),
-        ("logits", before.logits, after.logits),
-    ):
-        if old is not None and new is not None and not _same(old, new):
-            raise _wrong(
-                pair,
-                f"on shared tokens the new model has other {what}: they differ by"
-                f" {_apart(old, new):.3g}, and are up to {float(old.abs().max()):.3g}; {name} reads"
-                " token ids otherwise than through tables with a row per token",
-            )
     states = None
     if before.states is not None and after.states is not None:
-        states = _apart(before.states, after.states)
-    apart = _apart(before.logits, after.logits)
-    return Proof(len(text), len(columns), states, apart, streamed=size > _LARGEST)
+        states = _compare(pair, "hidden states", before.states, after.states)
+    logits = _compare(pair, "logits", before.logits, after.logits)
+    return Proof(len(text), len(columns), states, logits, streamed=_is_streamed(pair))
+
+
+def _is_streamed(pair: Pair) -> bool:
+    """Tell whether layers are read when their turn comes."""
+    is_quantised = getattr(pair.source.config, "quantization_config", None) is not None
+    return pair.source.checkpoint.nbytes > _LARGEST and not is_quantised
+
+
+def _compare(pair: Pair, what: str, old: Tensor, new: Tensor) -> float:
+    """Return how far apart two results are.
+
+    Raises:
+        CheckpointError: further than by rounding.
+    """
+    if _same(old, new):
+        return _apart(old, new)
+    raise _wrong(
+        pair,
+        f"on shared tokens the new model has other {what}: they differ by {_apart(old, new):.3g},"
+        f" and are up to {float(old.abs().max()):.3g}; {type(pair.source.config).__name__} reads"
+        " token ids otherwise than through tables with a row per token",
+    )
 
 
 def _run(
@@ -124,7 +136,7 @@ def _run(
     config: TransferConfig,
     aside: Path,
 ) -> _Run:
-    with _places(pair.source.checkpoint.nbytes, aside) as places:
+    with _places(aside if _is_streamed(pair) else None) as places:
         model, info = loader_of(pair.source.config).from_pretrained(
             directory,
             dtype="auto" if config.dtype is None else getattr(torch, config.dtype),
@@ -140,12 +152,12 @@ def _run(
 
 
 @contextmanager
-def _places(size: int, aside: Path) -> Iterator[dict[str, Any]]:
+def _places(aside: Path | None) -> Iterator[dict[str, Any]]:
     """Give the options that say where weights are: in memory, or where they are stored.
 
     Those that transformers joins, such as experts, lie in a folder of their own for that time.
     """
-    if size <= _LARGEST:
+    if aside is None:
         yield {}
         return
     # It says so once more, as a warning.
@@ -171,7 +183,7 @@ def _states_and_logits(model: Any, text: Int64[Tensor, " t"], columns: Int64[Ten
         except TypeError:  # some classes take nothing but ids
             received.clear()
             logits = model(input_ids=ids).logits
-    states = received[0].reshape(len(text), -1) if len(received) == 1 else None
+    states = received[0].flatten(0, -2) if len(received) == 1 else None
     return _Run(states, logits[0][:, columns].clone())
 
 

@@ -193,7 +193,7 @@ def _write_settings(
         if name == "config.json":
             values = set_vocabulary_size(values, size)
             values, _ = settings_of_decoded(values, source.checkpoint)
-            if pad_moves_positions(source.config):
+            if config.mode != "extend" and pad_moves_positions(source.config):
                 values = without_pad(values)
             is_tied = result.head is None
             if says_tied(values) | {bool(source.config.tie_word_embeddings)} != {is_tied}:
