@@ -75,11 +75,12 @@ def command(
     """Transfer with several methods and put the results side by side.
 
     Each method's model and result go into --out; the same command again makes only what is
-    missing. Before any training: how well the method predicts rows that it is not shown, bits per
-    byte of held-out text, and how much probability goes to new rows.
+    missing. The table has three measurements before training: how well the method predicts rows
+    that it is not shown, bits per byte of held-out text, and how much probability new rows get.
 
-    With --adapt each model is then trained on the same text in the same order, and curves and the
-    tokens to reach a value are added; "untouched" among the methods adapts SOURCE as it is.
+    With --adapt each model is then trained on the same text in the same order, and the table shows
+    how many tokens each needs to reach a value. With "untouched" among the methods, SOURCE is also
+    trained as it is.
 
     \b
       saltlm compare SOURCE PLM --methods salt,focus,global-residual --heldout test.txt --out DIR

@@ -50,8 +50,8 @@ def command(
     """Measure a new language, English, and what connects the two.
 
     Results go into --out, and the same command again measures only what is missing. Several
-    models stand side by side, with the best of them and what is within chance of it. What cannot
-    be measured is named, the rest is done, and the exit code is 1.
+    models stand side by side: the best one is marked, and those that chance cannot tell apart from
+    it. What cannot be measured is named, the rest is done, and the exit code is 1.
 
     \b
       saltlm evaluate SOURCE llama-german --heldout de.txt --english en.txt \\

@@ -12,14 +12,18 @@ from saltlm.cli.options import json_flag
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.argument("tokens", metavar="TOKEN...", nargs=-1, required=True)
 @click.option(
-    "--top", default=10, show_default=True, metavar="N", help="Show so many neighbours of a token."
+    "--top",
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Number of neighbours to show for each token.",
 )
 @json_flag
 def command(directory: Path, tokens: tuple[str, ...], top: int, as_json: bool) -> None:
     """Show why the row of a token looks as it does.
 
-    TOKEN is a token as the tokenizer writes it, an id written #812, or a word, which stands for
-    each of its tokens.
+    TOKEN is a token as the tokenizer writes it, or an id written #812, or a word: then all its
+    tokens are shown.
 
     \b
       saltlm explain llama-german Haus Straße '#812'

@@ -26,9 +26,8 @@ import click
 def command(format: str, directory: Path, out: Path, allow: tuple[str, ...], force: bool) -> None:
     """Write a model directory in the format of another program.
 
-    FORMAT is gguf, for llama.cpp. The vocabulary's fields are written as llama.cpp needs them, and
-    its tokenizer must give the same ids as tokenizer.json on 18 short texts before the file
-    appears.
+    FORMAT is gguf, for llama.cpp. Before the file appears, llama.cpp's own tokenizer must give the
+    same ids as tokenizer.json on 18 short texts.
 
     \b
       saltlm export gguf llama-german --out llama-german.gguf

@@ -35,9 +35,9 @@ def command(
 ) -> None:
     """Train a small PLM of a language that has none, from text alone.
 
-    A tokenizer that loses no text, and a model of standard classes (Llama's as gpt, BERT's, T5's).
-    What is chosen for the corpus is said with the reason. A killed run goes on where it was when
-    the same command is given again. The result is a model directory that saltlm transfer takes.
+    The tokenizer loses no text; the model is of a standard class (gpt: Llama's, bert: BERT's, t5:
+    T5's). Size and vocabulary are chosen for the corpus, and the reasons are printed. A killed run
+    goes on where it was when the same command is given again. saltlm transfer takes the result.
 
     \b
       saltlm pretrain --corpus german.txt --arch bert --out german-bert
