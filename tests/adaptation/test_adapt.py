@@ -399,6 +399,11 @@ def test_the_command(tmp_path, text, caplog):
         written = continuations(load(directory), tokenizer, text.read_text("utf-8").split("\n")[:2])
         assert {one["beginning"]: one[when] for one in samples} == written
     assert "what it writes after beginnings of the held-out text" in outcome.stdout
+    folder = tmp_path / "out/saltlm/checkpoints"
+    assert (
+        f"checkpoints take 0.0 GB; only a longer run needs them. To remove them: rm -r {folder}"
+        in caplog.text
+    )
     assert "4 steps of 64 tokens: full to step 4" in caplog.text
     assert "25.0 % from" in caplog.text
     assert re.search(r"step 4 of 4, 0:00:00 left: loss \d.*, target \d.* tokens/s", caplog.text)

@@ -1,5 +1,6 @@
 """``saltlm adapt``."""
 
+import shlex
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -85,4 +86,21 @@ def command(
         show(samples_table(result.samples))
     verdict, words = of_adaptation(result, untouched, model, out, options.heldout)
     report_at_end([out], out / "saltlm" / "report.html", is_wanted=is_reported)
+    _tell_checkpoints(out)
     end(verdict, *words)
+
+
+def _tell_checkpoints(out: Path) -> None:
+    """Say how large the checkpoints are, who needs them, and how to remove them."""
+    from saltlm.adaptation.run_folder import RunFolder
+    from saltlm.cli.ends import notes
+
+    folder = RunFolder(out).checkpoints
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    if size:
+        notes(
+            [
+                f"checkpoints take {size / 1e9:.1f} GB; only a longer run needs them. To remove"
+                f" them: rm -r {shlex.quote(str(folder))}"
+            ]
+        )
