@@ -239,7 +239,7 @@ def load_parent(ref: str, *, trust_remote_code: bool = False) -> Parent:
 
 def _reading(directory: Path) -> AbstractContextManager[None]:
     """Name the model of which something is damaged in a way that nothing else tells."""
-    return reading(directory, CheckpointError, f"fetch it again; saltlm check {directory}")
+    return reading(directory, CheckpointError, "fetch it again")
 
 
 def load_tokenizer_parent(ref: str, *, trust_remote_code: bool = False) -> Parent:
