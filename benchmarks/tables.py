@@ -490,6 +490,17 @@ def samples():
     return "\n".join([*lines, "```"])
 
 
+WORDS = {
+    "small plm": "`transfer`, PLM of 16,000 tokens",
+    "prune": "`transfer --prune-to 16000`",
+    "extend": "`transfer --mode extend --prune-to 4000`",
+    "swap": "`transfer --mode swap`",
+    **{verb: f"`{verb}`" for verb in ("inspect", "score", "explain", "check")},
+}
+SHARES = {"prune": 0.2, "extend": 0.2, "swap": 0.2}
+OF_FLOOR = 1.6
+
+
 def performance():
     """What is measured of speed and memory, its limit, how far it is from there, and the script."""
     rows = []
@@ -498,6 +509,18 @@ def performance():
         distance = "holds" if found <= limit else f"{found / limit:.1f} x"
         rows.append([what, f"{found:.2f}", f"{limit:g}", distance, f"`{script}`"])
 
+    for name, found in read("commands_speed.json").items():
+        if found["before"] and found["after"]:
+            share = found["after"] / found["before"]
+            put(
+                f"{WORDS[name]}: of what it took before the rooms",
+                share,
+                SHARES.get(name, 0.5),
+                "commands_speed.py",
+            )
+        if name == "small plm":
+            of_floor = found["after"] / found["floor"]
+            put(f"{WORDS[name]}: of the least", of_floor, OF_FLOOR, "commands_speed.py")
     maps = read("map_speed.json")["median of rounds"]["all over cosine product"]
     put("all maps: cosine products", maps, 2.2, "map_speed.py")
     for case, limit in zip(read("adapt_speed.json")["cases"], (0.8, 0.4), strict=True):
