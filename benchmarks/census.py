@@ -98,6 +98,8 @@ def small(values: dict[str, Any], rows: int, main: int, free: Iterator[int]) -> 
             found[key] = [2, 1, 1]
         elif isinstance(value, list) and layers > 3 and len(value) == layers:
             found[key] = [resized(key, value[i], rows, main, free) for i in kept]
+        elif key == "eos_token_id" and value is not None:
+            found[key] = 0
         elif isinstance(value, list) and ID.fullmatch(key):
             found[key] = [next(free) for _ in value]
         else:
@@ -124,8 +126,8 @@ def resized(key: str, value: Any, rows: int, main: int, free: Iterator[int]) -> 
         return value
     if key.startswith("vocab_size") or key.endswith("vocab_size"):
         return rows if value >= main * 0.9 else min(value, 60)
-    if key == "pad_token_id":
-        return 0  # positions of some classes begin behind it
+    if key in ("pad_token_id", "eos_token_id"):
+        return 0  # the tokenizer's; and positions of some classes begin behind it
     if ID.fullmatch(key):
         return next(free)
     found = next((size for pattern, size in SIZES if re.fullmatch(pattern, key)), value)
