@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from saltlm.cli.render import finding_table, score_table, show, special_tokens_table, table
+from saltlm.cli.render import finding_table, show, special_tokens_table, table
+from saltlm.cli.render_runs import score_table
 from saltlm.comparison.score import PairScores
 from saltlm.inspection.finding import Finding
 from saltlm.scoring.holdout import Interval, Score

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from saltlm.cli.main import cli
-from saltlm.cli.render import plm_table
+from saltlm.cli.render_runs import plm_table
 from saltlm.comparison.compare import compare, evaluate_each
 from saltlm.comparison.results import (
     AdaptedRun,

@@ -26,7 +26,7 @@ LOADED = (
         "transformers.models.bert.modeling_bert",
     ),
     *("saltlm.cli.transfer", "saltlm.cli.adapt", "saltlm.cli.compare", "saltlm.cli.evaluate"),
-    *("saltlm.cli.render", "saltlm.vocabulary_transfer.transfer", "saltlm.adaptation.adapt"),
+    *("saltlm.cli.render_runs", "saltlm.vocabulary_transfer.transfer", "saltlm.adaptation.adapt"),
     *("saltlm.comparison.compare", "saltlm.evaluation.evaluate", "saltlm.inspection.check"),
     *("saltlm.inspection.explain", "saltlm.inspection.pair", "saltlm.auxiliary.vectors"),
 )

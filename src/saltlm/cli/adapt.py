@@ -78,7 +78,8 @@ def command(
         return
     from saltlm.adaptation.untouched import untouched_bits
     from saltlm.cli.ends import end, of_adaptation
-    from saltlm.cli.render import adaptation_table, samples_table, show
+    from saltlm.cli.render import show
+    from saltlm.cli.render_runs import adaptation_table, samples_table
 
     untouched = untouched_bits(result.directory, options, result.context)
     show(adaptation_table(result, untouched))

@@ -109,7 +109,7 @@ def command(
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=2))
     else:
-        from saltlm.cli.render import show_comparison
+        from saltlm.cli.render_runs import show_comparison
 
         show_comparison(found, out)
         for failure in found.failures:

@@ -59,15 +59,14 @@ def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> 
 
     check_adapt_extra("saltlm demo")
     from saltlm.cli.render import (
-        curve_table,
         explanation_table,
         finding_table,
         inspection_tables,
-        score_table,
         show,
         table,
         transfer_table,
     )
+    from saltlm.cli.render_runs import curve_table, score_table
     from saltlm.comparison.score import score
     from saltlm.files.caches import cache_folder
     from saltlm.inspection.check import check

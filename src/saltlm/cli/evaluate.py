@@ -82,7 +82,7 @@ def command(
     if as_json:
         click.echo(json.dumps(to_json(found), indent=2, ensure_ascii=False))
     else:
-        from saltlm.cli.render import show_evaluation
+        from saltlm.cli.render_runs import show_evaluation
 
         show_evaluation(found, out)
         if len(models) > 1:

@@ -83,7 +83,8 @@ def command(
     if as_json:
         click.echo(json.dumps([pair.to_json() for pair in scores.pairs], indent=2))
         return
-    from saltlm.cli.render import plm_table, score_table, show
+    from saltlm.cli.render import show
+    from saltlm.cli.render_runs import plm_table, score_table
 
     for pair in scores.pairs:
         show(score_table(pair))
