@@ -396,7 +396,7 @@ def test_the_manifest_compares_every_tensor(parents, made):
     )
 
 
-def test_the_size_of_the_weights_is_known_before(parents, made):
+def test_the_size_of_the_weights_is_known_before(parents, made, tmp_path):
     pair = read_pair(*map(str, parents), TransferConfig())
     file = made[0] / "model.safetensors"
     with file.open("rb") as opened:
