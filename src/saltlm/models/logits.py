@@ -115,11 +115,11 @@ def document_separator(tokenizer: PreTrainedTokenizerBase) -> int | None:
 
     It is eos, but for chat models whose eos ends a turn: they keep the older token beside it.
     """
-    added = tokenizer.get_added_vocab()
     if tokenizer.eos_token not in _BETWEEN_DOCUMENTS:
         for name in _BETWEEN_DOCUMENTS:
-            if name in added:
-                return int(added[name])
+            id = tokenizer.convert_tokens_to_ids(name)  # of an unknown one: None, or unk's
+            if id is not None and tokenizer.convert_ids_to_tokens(id) == name:
+                return int(id)
     eos: int | None = tokenizer.eos_token_id
     return eos
 
