@@ -151,7 +151,7 @@ def write_model(
 def _sharing_notes(checkpoint: Checkpoint, hashes: Mapping[str, TensorHashes]) -> Iterator[str]:
     """Say which weight files are the source's."""
     found = {checkpoint.tensors[name].file.name: both.shared for name, both in hashes.items()}
-    for kind in {*found.values()} - {None}:
+    for kind in sorted({kind for kind in found.values() if kind}):
         files = [file for file, shared in found.items() if shared == kind]
         yield (
             f"{len(files)} weight files are the source's own ({kind}: {files[0]}, ...): saltlm"
