@@ -1,7 +1,6 @@
 """What work with a model costs on this machine, from a short probe; rough, to a factor of two.
 
-Nobody knows before what the machine does beside it. The constants are of one core of a server; on
-SmolLM2-135M they gave the processor time of written tokens to within a tenth.
+Nobody knows before what the machine does beside it. The constants are of one core of a server.
 """
 
 import functools
