@@ -49,38 +49,6 @@ def bits(seen, digits=2):
     return f"{seen['bits per byte']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def first_look():
-    """What a transfer does, in a table that a README has room for."""
-    runs, rows = read("real_run.json"), []
-    for code, language in LANGUAGES.items():
-        old, new = runs[f"{code}, untouched"], runs[f"{code}, aux plm"]
-        target, counts = new["target"], new["counts"]
-        rows.append(
-            [
-                f"untouched, {language}",
-                f"{old['tokens']:,}",
-                "",
-                "",
-                f"{old['target']['tokens per word']:.2f}",
-                "",
-                f"{old['target']['bits per byte']:.2f}",
-            ]
-        )
-        rows.append(
-            [
-                language,
-                f"{new['tokens']:,}",
-                f"{counts['shared']:,}",
-                f"{counts['made']:,}",
-                f"**{target['tokens per word']:.2f}**",
-                f"{new['seconds']['wall']:.0f} s",
-                f"{target['bits per byte']:.2f}",
-            ]
-        )
-    heading = ["", "tokens", "shared", "made", "tokens a word", "time", "bits per byte"]
-    return table(heading, rows)
-
-
 def anchors():
     runs, rows = read("anchors.json"), []
     for code, run in runs.items():
@@ -305,23 +273,6 @@ def evaluated(name):
     return table(["task", "metric", "n", *models], rows)
 
 
-def adapted():
-    """Where each method begins and ends, in a table that a README has room for."""
-    results = read("convergence_de.json")["results"]
-    ends = {
-        name: [run["curve"][-1]["bits_per_byte"]["target"] for run in result["adapted"]]
-        for name, result in results.items()
-        if "adapted" in result
-    }
-    rows = []
-    for name in sorted(ends, key=lambda name: sum(ends[name]) / len(ends[name])):
-        start = results[name]["target"]["bits_per_byte"]
-        end = ", ".join(f"{value:.2f}" for value in ends[name])
-        label = "no transfer" if name == "untouched" else f"`{name}`"
-        rows.append([label, f"{start:.2f}", f"**{end}**"])
-    return table(["German", "bits per byte before", "after 100k tokens"], rows)
-
-
 def vocabularies():
     """One pair with its vocabulary replaced, extended and pruned."""
     rows = []
@@ -540,10 +491,8 @@ TABLES = {
     "other clients": other_clients,
     "vocabularies": vocabularies,
     "cuts": cuts,
-    "first look": first_look,
     "anchors": anchors,
     "win": win,
-    "adapted": adapted,
     "real pairs": real_pairs,
     "real costs": real_costs,
     "map speed": map_speed,

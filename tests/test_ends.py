@@ -68,7 +68,7 @@ def compared(*methods, **more):
             [method("untouched", 2.5), method("salt", 3.2, r2=0.4), method("mean", 3.9, r2=0.0)],
             ["de.txt"],
             "good: salt leads with 3.200 bits per byte before training (source 2.500); r2 0.40",
-            "adapt out/salt --data de.txt --heldout h.txt --out out/salt-adapted",
+            "adapt out/salt --data de.txt --preset laptop --heldout h.txt --out out/salt-adapted",
         ),
         (
             [method("untouched", 2.5), method("mean", 3.9, r2=0.0)],

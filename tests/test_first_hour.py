@@ -19,7 +19,8 @@ from tiny_pairs import write_pair
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 PATH = re.search(r"<!-- one path -->\n```bash\n(.*?)```", README, re.DOTALL)[1]
-COMMANDS = [shlex.split(line) for line in PATH.replace("\\\n", " ").splitlines() if line]
+SHORT = PATH.replace("\\\n", " ").replace("100k", "2k")
+COMMANDS = [shlex.split(line) for line in SHORT.splitlines() if line]
 FAST = shlex.split("--set fits.steps=1 --set fits.documents=2 --set fits.positions=99")
 ENGLISH, GERMAN = slice(0, 6), slice(6, 12)
 
@@ -64,12 +65,13 @@ def run(monkeypatch, capsys):
 
 
 def test_the_readme_path_and_what_is_next_run_as_they_stand(there, run, monkeypatch):
-    verdicts, waiting, done = {}, list(COMMANDS), []
+    verdicts, said, waiting, done = {}, {}, list(COMMANDS), []
     monkeypatch.setattr("sys.stdin", io.StringIO())  # chat waits for lines
     while waiting:
         words = waiting.pop(0)
-        _, err, following = run([*words, *(FAST if words[1] == "transfer" else ())])
+        out, err, following = run([*words, *(FAST if words[1] == "transfer" else ())])
         done.append(words)
+        said.setdefault(words[1], out + err)
         if found := re.search(r"^verdict: (good|weak|stop): (.+)$", err, re.MULTILINE):
             verdicts[words[1]] = found[2]
         if following and following[1] not in ("transfer", "adapt") and following not in done:
@@ -78,4 +80,7 @@ def test_the_readme_path_and_what_is_next_run_as_they_stand(there, run, monkeypa
     assert verdicts.keys() == {"inspect", "transfer", "score", "check", "adapt", "evaluate"}
     assert verdicts["transfer"].startswith("r2 -0.")  # random models foretell nothing: stop
     assert "(source " in verdicts["adapt"]
+    assert "saltlm adapt, 2,000 tokens" in said["inspect"]
+    assert "training of 2,000 tokens (saltlm adapt) then takes about " in said["transfer"]
+    assert "--preset laptop --tokens 2000 --out german-adapted" in said["check"]
     assert done[-1][1] == "chat"

@@ -404,7 +404,7 @@ def test_the_command(tmp_path, text, caplog):
         f"checkpoints take 0.0 GB; only a longer run needs them. To remove them: rm -r {folder}"
         in caplog.text
     )
-    assert "4 steps of 64 tokens: full to step 4" in caplog.text
+    assert "4 steps of 64 tokens, full to step 4: about " in caplog.text
     assert "25.0 % from" in caplog.text
     assert re.search(r"step 4 of 4, 0:00:00 left: loss \d.*, target \d.* tokens/s", caplog.text)
     assert "measured while out was trained" in (tmp_path / "out/saltlm/report.html").read_text()

@@ -15,6 +15,7 @@ from recipes.test_corpus import sentences
 from saltlm.cli.main import cli
 from saltlm.errors import OutputError, SaltlmError
 from saltlm.evaluation.results import Evaluation
+from saltlm.models.cost import training_seconds
 from saltlm.pretraining.sizes import SIZES, Size
 from saltlm.recipes import plan as planning
 from saltlm.recipes import recipe as recipes
@@ -131,7 +132,7 @@ def test_a_killed_step_goes_on_and_those_before_it_stay(given, monkeypatch, tmp_
 
 
 def test_a_plan_makes_nothing(given, tmp_path, monkeypatch):
-    monkeypatch.setattr(planning, "_speed", lambda: 1e9)
+    monkeypatch.setattr(planning, "seconds_a_product", lambda device: 2e-9)
     planned = recipe("german", plan=True, **given | {"plm": None, "vectors": True, "budget": "2h"})
     names = [step.name for step in planned.steps]
     wanted = ["corpus", "pretrain", "vectors", "score", "transfer", "adapt", "evaluate"]
@@ -140,7 +141,7 @@ def test_a_plan_makes_nothing(given, tmp_path, monkeypatch):
     n_source = sum(
         p.numel() for p in AutoModelForCausalLM.from_pretrained(given["source"]).parameters()
     )
-    assert planned.n_tokens == round(7200 * 0.3e9 / (6 * n_source))
+    assert planned.n_tokens == round(7200 / training_seconds(1, n_source, 2e-9))
     adapt = next(step for step in planned.steps if step.name == "adapt")
     assert adapt.seconds == pytest.approx(7200 + 60, rel=1e-3)
     assert str(planned).startswith("RecipePlan(about 2.")
@@ -171,7 +172,7 @@ def test_budgets():
     ],
 )
 def test_options_that_do_not_fit_are_told_before_any_work(given, more, message, monkeypatch):
-    monkeypatch.setattr(planning, "_speed", None)
+    monkeypatch.setattr(planning, "seconds_a_product", None)
     with pytest.raises(SaltlmError, match=message):
         recipe(**{"language": "german", **given, **more})
 

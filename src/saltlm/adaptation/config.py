@@ -110,29 +110,30 @@ class AdaptConfig(Section):
 
     preset: Literal["laptop"] | None = Field(
         None,
-        description="options under one name, which others win over: laptop (less memory, shorter"
-        " measurements, one checkpoint)",
+        description="a set of options: laptop (less memory, shorter measurements, one checkpoint);"
+        " options that you give as well win",
     )
 
     data: Annotated[
         dict[str, Annotated[float, Field(ge=0, le=1)] | None], BeforeValidator(_read_shares)
     ] = Field(
         default_factory=dict,
-        description="text to train on: files, folders or Hub datasets, each with its share of the"
-        " training tokens; those without one split the rest by size",
+        description="text to train on: a file, a folder or a Hub dataset; =SHARE is its share of"
+        " the training tokens, and texts without a share divide the rest by size",
         json_schema_extra={"metavar": "TEXT[=SHARE]"},
     )
     english: Files = Field(
         (),
-        description="text of the model's old language to go on with, so that it is not forgotten; "
-        "it gets english_share of the training tokens",
+        description="English text to train on as well, so that English is not forgotten; it gets "
+        "english_share of the training tokens",
     )
     english_share: float = Field(
-        0.05, gt=0, lt=1, description="of the training tokens, for the text given as english"
+        0.05, gt=0, lt=1, description="share of the training tokens for the text of english"
     )
     heldout: NamedFiles = Field(
         default_factory=dict,
-        description="text to measure bits per byte on; without a name, it is called target",
+        description="text to measure bits per byte on, which is in no training; call English text"
+        " english; without a name it is called target",
         json_schema_extra={"metavar": "[NAME=]FILE"},
     )
     cache: Path | None = Field(None, description="where packed text is kept (~/.cache/saltlm)")
@@ -156,15 +157,16 @@ class AdaptConfig(Section):
 
     stages: tuple[Annotated[StageConfig, BeforeValidator(_read_stage)], ...] = Field(
         (),
-        description="embeddings, full, lora, top-bottom in any order, each with a share of the"
-        " steps; default: embeddings:0.1, full; full alone in a short run, for a model without new"
-        " rows, and for rows that were fitted to text",
+        description="what learns, one stage after the other: embeddings, full, lora, top-bottom,"
+        " each with its share of the steps; default: embeddings:0.1, full; only full in a short"
+        " run, for a model without new rows, and for rows that were fitted to text",
     )
     ends: int = Field(2, ge=1, description="layers at each end that the stage top-bottom trains")
     lora: LoraConfig = LoraConfig()
     schedule: Literal["wsd", "cosine"] = Field(
         "wsd",
-        description="how learning rates fall: wsd only at the end of the run, cosine all the way",
+        description="how learning rates fall: wsd at the end of the run only, cosine from the"
+        " beginning",
     )
     warmup: float = Field(
         0.02,
@@ -176,9 +178,11 @@ class AdaptConfig(Section):
         0.2,
         ge=0,
         le=1,
-        description="share of the run in which wsd lets them fall; 1 in a short run",
+        description="share of the run in which learning rates fall, for wsd; 1 in a short run",
     )
-    floor: float = Field(0.0, ge=0, le=1, description="share of the peak that they fall to")
+    floor: float = Field(
+        0.0, ge=0, le=1, description="share of the peak that learning rates fall to"
+    )
     lr: LearningRates = LearningRates()
     weight_decay: float = Field(0.1, ge=0, description="weight decay of the body's matrices")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
@@ -198,15 +202,15 @@ class AdaptConfig(Section):
     samples: int = Field(
         2,
         ge=0,
-        description="beginnings of the held-out text that the model goes on with before and after"
-        " training; they are printed and stand in the card; 0: none",
+        description="beginnings of held-out text that the model continues before and after"
+        " training; they are printed and written into the card; 0: none",
     )
     suite: Path | None = Field(
         None, description="a suite of saltlm evaluate, to run before every checkpoint"
     )
     keep: int = Field(2, ge=1, description="number of checkpoints to keep")
     trackers: tuple[Tracker, ...] = Field((), description="also report to: trackio, wandb, ...")
-    trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
+    trust_remote_code: bool = Field(False, description="run Python code that comes with a model")
 
     @model_validator(mode="before")
     @classmethod

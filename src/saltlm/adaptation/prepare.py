@@ -42,7 +42,10 @@ from saltlm.evaluation.results import Failure, model_hash
 from saltlm.evaluation.task import Task
 from saltlm.files.documents import first
 from saltlm.files.hashes import sha256
+from saltlm.files.progress import duration
 from saltlm.files.source import fingerprint
+from saltlm.models.checkpoint import open_checkpoint
+from saltlm.models.cost import count_weights, seconds_a_product, training_seconds
 from saltlm.record.manifest import FOLDER
 
 logger = logging.getLogger(__name__)
@@ -180,7 +183,10 @@ def log_plan(run: Run, saved: Saved | None) -> None:
     if not run.accelerator.is_main_process:
         return
     stages = ", ".join(f"{stage.kind} to step {stage.last}" for stage in run.stages)
-    logger.info("%d steps of %d tokens: %s", run.n_steps, run.config.batch_tokens, stages)
+    logger.info(
+        "%d steps of %d tokens, %s: about %s, measurements not counted",
+        *(run.n_steps, run.config.batch_tokens, stages, duration(_expected_seconds(run, saved))),
+    )
     if run.reason:
         logger.info("%s (docs/adapt.md)", run.reason)
     wanted = _wanted_tokens(run.config)
@@ -196,6 +202,15 @@ def log_plan(run: Run, saved: Saved | None) -> None:
         logger.info("%.1f %% from %s (%s tokens)", 100 * share, text.name, f"{len(text.tokens):,}")
     if saved is not None:
         logger.info("going on after step %d from %s", saved.step, saved.path)
+
+
+def _expected_seconds(run: Run, saved: Saved | None) -> float:
+    """Return how long the steps that are left are expected to take."""
+    left = run.n_steps - (saved.step if saved is not None else 0)
+    n_weights = count_weights(open_checkpoint(run.directory))
+    per_product = seconds_a_product(run.accelerator.device.type)
+    n_tokens = left * run.config.batch_tokens / run.accelerator.num_processes
+    return training_seconds(n_tokens, n_weights, per_product)
 
 
 def _pack(

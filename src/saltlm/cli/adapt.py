@@ -57,7 +57,7 @@ def command(
 ) -> None:
     """Train MODEL on text of its new language, on one device or many.
 
-    A killed run goes on where it was when the same command is given again.
+    After a kill, give the same command again, and it continues.
 
     \b
       saltlm adapt llama-german --data german.txt --english english.txt \\

@@ -17,11 +17,11 @@ from saltlm.files.caches import KINDS
 )
 @json_flag
 def command(clear: tuple[str, ...], as_json: bool) -> None:
-    """List what is kept to save time, or clear it.
+    """List or clear what saltlm keeps to save time.
 
-    Texts as tokens (packed), models read from GGUF files (gguf), trained vectors (auxiliary), the
-    models of the demo (demo), and what killed runs have left among them. All of it is made again
-    when it is needed.
+    There are texts as tokens (packed), models read from GGUF files (gguf), trained vectors
+    (auxiliary) and models of the demo (demo), also unfinished ones of killed runs. All of it is
+    made again when it is needed.
 
     \b
       saltlm cache

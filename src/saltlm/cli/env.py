@@ -8,15 +8,15 @@ import click
 
 from saltlm.cli.options import json_flag
 
-_LIBRARIES = ("accelerate", "datasets", "peft", "fasttext", "gguf", "lm_eval", "sentencepiece")
+_LIBRARIES = ("accelerate", "datasets", "peft", "floret", "gguf", "lm_eval", "sentencepiece")
 
 
 @click.command("env")
 @json_flag
 def command(as_json: bool) -> None:
-    """Show versions and hardware, for a report of a fault.
+    """Show versions and hardware, for a bug report.
 
-    Names no file and no model of yours.
+    It names none of your files and models.
 
     \b
       saltlm env

@@ -24,13 +24,15 @@ from saltlm.cli.report import report_at_end
     "--out",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Keep results in this directory.  [required]",
+    help="Write results into this directory.  [required]",
 )
 @options("evaluate", "heldout", "english", "parallel", "chat", "instructions", "answers")
 @options("evaluate", "code", "functions", "tasks", "limit", "seed")
 @click.option("--device", help="Run models on cpu, cuda, cuda:1 ...  [default: a GPU if any]")
 @options("transfer", "trust_remote_code")
-@click.option("--card", is_flag=True, help="Also put the table into the cards of saltlm's models.")
+@click.option(
+    "--card", is_flag=True, help="Also put the table into the cards of models that saltlm made."
+)
 @click.option("--list", "is_listing", is_flag=True, help="List what the suites measure.")
 @report_flag
 @json_flag
@@ -47,11 +49,11 @@ def command(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Measure a new language, English, and what connects the two.
+    """Measure models side by side, in the new language and in English.
 
-    Results go into --out, and the same command again measures only what is missing. Several
-    models stand side by side: the best one is marked, and those that chance cannot tell apart from
-    it. What cannot be measured is named, the rest is done, and the exit code is 1.
+    Results go into --out, and the same command again measures only what is missing. The best model
+    is marked, and so are those whose difference from it may be chance. What cannot be measured is
+    named, the rest is done, and the exit code is 1.
 
     \b
       saltlm evaluate SOURCE llama-german --heldout de.txt --english en.txt \\

@@ -20,10 +20,10 @@ from saltlm.cli.options import json_flag
 )
 @json_flag
 def command(directory: Path, tokens: tuple[str, ...], top: int, as_json: bool) -> None:
-    """Show why the row of a token looks as it does.
+    """Show how the row of a token was made.
 
-    TOKEN is a token as the tokenizer writes it, or an id written #812, or a word: then all its
-    tokens are shown.
+    TOKEN is a token as the tokenizer writes it, an id such as #812, or a word, which shows all its
+    tokens.
 
     \b
       saltlm explain llama-german Haus Straße '#812'

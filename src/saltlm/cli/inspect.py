@@ -26,8 +26,8 @@ def command(
 ) -> None:
     """Check two models before you use compute time.
 
-    Shows both vocabularies and what they share, what their tokenizers make of the corpus, special
-    tokens, suspicious rows, and the memory and time that a transfer takes. Writes nothing.
+    Shows what the two vocabularies share, how their tokenizers cut the corpus, special tokens,
+    suspicious rows, and the time and memory that a transfer takes. Writes nothing.
 
     \b
       saltlm inspect meta-llama/Llama-3.2-1B deepset/gbert-base --corpus german.txt

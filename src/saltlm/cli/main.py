@@ -15,26 +15,26 @@ from saltlm.version import __version__
 
 # In the order in which they are used. The text is repeated here so that --help loads no verb.
 VERBS = {
-    "pretrain": "Train a small PLM of a language that has none, from text alone.",
-    "vectors": "Train fastText vectors, or write those of a file anew and small.",
+    "pretrain": "Train a small PLM from text, for a language that has none.",
+    "vectors": "Train fastText vectors, or make a file of vectors smaller.",
     "inspect": "Check two models before you use compute time.",
-    "score": "Find out without training which method and which PLM to take.",
-    "transfer": "Give an LLM the vocabulary of a target-language model.",
-    "explain": "Show why the row of a token looks as it does.",
+    "score": "Compare methods and PLMs without training.",
+    "transfer": "Give an LLM new tokens, with rows made from a PLM.",
+    "explain": "Show how the row of a token was made.",
     "check": "Check that a model directory is sound.",
     "adapt": "Train MODEL on text of its new language, on one device or many.",
-    "merge": "Give an adapted model back what it could do before.",
+    "merge": "Move an adapted model part of the way back to its source.",
     "compare": "Transfer with several methods and put the results side by side.",
-    "evaluate": "Measure a new language, English, and what connects the two.",
-    "report": "Put what was saved into one page to look at, search and share.",
-    "watch": "Show the report of a run while it grows, to this machine alone.",
+    "evaluate": "Measure models side by side, in the new language and in English.",
+    "report": "Make one page of all results, to read, search and share.",
+    "watch": "Show the report of a run in a browser, while it runs.",
     "chat": "Talk to a model in the terminal.",
     "push": "Put a model directory on the Hugging Face Hub.",
     "export": "Write a model directory in the format of another program.",
-    "cache": "List what is kept to save time, or clear it.",
-    "env": "Show versions and hardware, for a report of a fault.",
-    "recipe": "Give an LLM a language, from a text to the measured model.",
-    "demo": "See it all happen on a small real model.",
+    "cache": "List or clear what saltlm keeps to save time.",
+    "env": "Show versions and hardware, for a bug report.",
+    "recipe": "Do all steps in one directory: from a text to a measured model.",
+    "demo": "Show all steps on small real models.",
 }
 
 
@@ -88,12 +88,12 @@ def _print_completion(context: click.Context, _: click.Parameter, shell: str | N
     is_eager=True,
     expose_value=False,
     callback=_print_completion,
-    help='Print the completion for a shell, and stop: eval "$(saltlm --completion bash)".',
+    help='Print the shell completion, and stop: eval "$(saltlm --completion bash)".',
 )
-@click.option("-v", "--verbose", is_flag=True, help="Also show details.")
+@click.option("-v", "--verbose", is_flag=True, help="Show more details.")
 @click.option("-q", "--quiet", is_flag=True, help="Show only errors and results; no progress bars.")
 def cli(verbose: bool, quiet: bool) -> None:
-    """Give an English-centric LLM a new language.
+    """Give an LLM that was made for English a new language.
 
     \b
       saltlm inspect  meta-llama/Llama-3.2-1B deepset/gbert-base --corpus german.txt

@@ -33,11 +33,11 @@ EXAMPLE_SOURCE = "HuggingFaceTB/SmolLM2-135M-Instruct"  # the README's
 def command(
     out: Path, resume: str, config: Path | None, assignments: tuple[str, ...], **flags: Any
 ) -> None:
-    """Train a small PLM of a language that has none, from text alone.
+    """Train a small PLM from text, for a language that has none.
 
-    The tokenizer loses no text; the model is of a standard class (gpt: Llama's, bert: BERT's, t5:
-    T5's). Size and vocabulary are chosen for the corpus, and the reasons are printed. A killed run
-    goes on where it was when the same command is given again. saltlm transfer takes the result.
+    The model has a standard class (gpt: Llama's, bert: BERT's, t5: T5's), and its tokenizer loses
+    no text. Size and vocabulary are chosen for the corpus, and the reasons are printed. After a
+    kill, give the same command again, and it continues. saltlm transfer takes the result as PLM.
 
     \b
       saltlm pretrain --corpus german.txt --arch bert --out german-bert

@@ -8,13 +8,13 @@ import click
 @click.command("push")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.argument("repo", metavar="REPO")
-@click.option("--public", is_flag=True, help="Let everybody see it.  [default: only you]")
-@click.option("--dry-run", is_flag=True, help="Only list what would be put there.")
+@click.option("--public", is_flag=True, help="Make it public.  [default: private]")
+@click.option("--dry-run", is_flag=True, help="Only list the files that would be uploaded.")
 def command(directory: Path, repo: str, public: bool, dry_run: bool) -> None:
     """Put a model directory on the Hugging Face Hub.
 
-    REPO is owner/name, made if it is not there, and private unless you say --public. Checkpoints of
-    training stay here.
+    REPO is owner/name; it is created if it does not exist, and private unless you say --public.
+    Checkpoints of training are not uploaded.
 
     \b
       saltlm push llama-german-adapted me/llama-german --dry-run

@@ -20,7 +20,7 @@ from saltlm.cli.options import options, report_flag, settings
 @click.option(
     "--plan",
     is_flag=True,
-    help="Only say what would be done, how long it takes, and how much memory.",
+    help="Only say what would be done, how long it takes, and how much memory it needs.",
 )
 @report_flag
 @settings
@@ -33,12 +33,12 @@ def command(
     assignments: tuple[str, ...],
     **flags: Any,
 ) -> None:
-    """Give an LLM a language, from a text to the measured model.
+    """Do all steps in one directory: from a text to a measured model.
 
-    The text is cleaned and some of it held out; a small model of the language is trained, unless
-    one is given; the LLM gets its vocabulary, is trained on the text, and is measured beside what
-    it was. Given again, the command goes on; DIR/recipe.yaml has all options, to be edited and run
-    again with --config.
+    The text is cleaned and some of it held out; a PLM is trained, unless one is given; the LLM gets
+    new tokens, is trained on the text, and is measured beside the source. After a kill, give the
+    same command again, and it continues. DIR/recipe.yaml has all options; edit it and run it again
+    with --config.
 
     \b
       saltlm recipe german --corpus german.txt --source SOURCE --budget 20M --plan

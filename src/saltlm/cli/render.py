@@ -176,10 +176,11 @@ def inspection_tables(inspection: Inspection) -> list[Table]:
         tables.append(budget_table(inspection.budget))
     kinds = {"zero rows": inspection.zero_rows, "repeated rows": inspection.repeated_rows}
     suspicious = [(kind, len(ids), _first(ids)) for kind, ids in kinds.items() if ids]
-    cost = [
-        ("memory", f"{inspection.memory_bytes / 2**30:.1f} GiB"),
-        ("time", duration(inspection.seconds)),
-    ]
+    memory, time = f"{inspection.memory_bytes / 2**30:.1f} GiB", duration(inspection.seconds)
+    cost = [("saltlm transfer", f"{time}, {memory} of memory")]
+    if inspection.training:
+        n_tokens, seconds = inspection.training
+        cost.append((f"saltlm adapt, {n_tokens:,} tokens", duration(seconds)))
     if inspection.chosen:
         chosen = [line.partition(": ")[::2] for line in inspection.chosen]
         tables.append(table("chosen", ("", "what, why, and how otherwise"), chosen, prose=_CHOSEN))
@@ -189,7 +190,7 @@ def inspection_tables(inspection: Inspection) -> list[Table]:
     return [
         *tables,
         special_tokens_table(inspection.roles),
-        table("a transfer takes about", ("", ""), cost),
+        table("about how long it takes", ("", ""), cost),
     ]
 
 

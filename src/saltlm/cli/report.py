@@ -23,11 +23,12 @@ logger = logging.getLogger(__name__)
     help="Write this file: .html, or .md with SVG files beside it.",
 )
 def command(directories: tuple[Path, ...], out: str) -> None:
-    """Put what was saved into one page to look at, search and share.
+    """Make one page of all results, to read, search and share.
 
-    DIR is what transfer, adapt, compare, evaluate or demo has made; several are put together. No
-    model is run. The page is one file that fetches nothing: numbers at a glance, sentences cut
-    before and after, how the row of each token was made, curves and tables.
+    DIR is a directory that transfer, adapt, compare, evaluate or demo has made; several go into one
+    page. No model is run. The page is one file that loads nothing from the network: the main
+    numbers, sentences cut into tokens before and after, how the row of each token was made, curves
+    and tables.
 
     \b
       saltlm report llama-german llama-german-adapted results --out german.html

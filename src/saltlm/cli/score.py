@@ -17,7 +17,7 @@ from saltlm.cli.options import json_flag, options, settings
     help="Score this method, name or name:option=value. Repeatable.  [default: the one that"
     " saltlm transfer takes, and all others that need no further files]",
 )
-@click.option("--select", is_flag=True, help="Also look for the best options of each method.")
+@click.option("--select", is_flag=True, help="Also search for the best options of each method.")
 @click.option(
     "--folds",
     default=5,
@@ -49,12 +49,12 @@ def command(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Find out without training which method and which PLM to take.
+    """Compare methods and PLMs without training.
 
-    Holds out some of the tokens that SOURCE and PLM share and predicts their rows of SOURCE from
-    the rest, with every method. r2 is 1 for a perfect prediction and 0 for the mean row. With
-    several PLMs, each is scored on the tokens that it shares. The vocabulary is the one that saltlm
-    transfer makes with the same options.
+    Holds out some of the tokens that SOURCE and PLM share, and lets every method predict their rows
+    in SOURCE from the rest. r2 is 1 for a perfect prediction and 0 for the mean row. Each PLM is
+    scored on the tokens that it shares. The vocabulary is the one that saltlm transfer makes with
+    the same options.
 
     \b
       saltlm score SOURCE PLM --corpus german.txt

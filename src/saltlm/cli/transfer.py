@@ -44,17 +44,17 @@ def command(
     assignments: tuple[str, ...],
     **flags: Any,
 ) -> None:
-    """Give an LLM the vocabulary of a target-language model.
+    """Give an LLM new tokens, with rows made from a PLM.
 
-    SOURCE is a causal language model, PLM a small model of the target language; each a Hub id or
+    SOURCE is a causal language model, PLM a small model of the target language; each is a Hub id or
     a directory.
 
-    With --corpus and no other choice, new tokens go behind those of SOURCE, as many as one pass
-    over the corpus can teach, and their rows are fitted to it (--preset best). Without a corpus,
-    the vocabulary of PLM takes the place of that of SOURCE.
+    With --corpus and no other choice, new tokens are added to those of SOURCE, as many as the
+    --budget can teach, and their rows are fitted to the corpus (--preset best). Without a corpus,
+    the tokens of PLM replace those of SOURCE.
 
     \b
-      saltlm transfer SOURCE PLM --corpus german.txt --out DIR     # what led our trials
+      saltlm transfer SOURCE PLM --corpus german.txt --out DIR --budget 500k
       saltlm transfer SOURCE PLM --corpus german.txt --out DIR --preset paper
       saltlm transfer SOURCE PLM --out DIR --aux fasttext:cc.de.300.bin
       saltlm transfer SOURCE xlm-roberta-base --out DIR --prune-to 32000 --corpus german.txt

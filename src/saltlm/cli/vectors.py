@@ -15,22 +15,22 @@ from saltlm.cli.options import settings
     multiple=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Train on this text; of a conversion, take the words in it. Repeatable.",
+    help="Text to train on; convert keeps only its words. Repeatable.",
 )
 @click.option(
     "--tokenizer",
     metavar="DIR",
-    help="Take the tokens of this model, a directory or Hub id; training takes them for words.",
+    help="Take the tokens of this model (a directory or Hub id) as the words.",
 )
 @click.option(
     "--out",
     required=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Write this file: .vec or .vec.gz, a list of words; .bin, with n-grams for all others.",
+    help="Write this file: .vec or .vec.gz has a list of words, .bin also n-grams for other words.",
 )
 @click.option("--seed", type=click.INT, default=0, show_default=True, help="Seed of the training.")
-@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+@click.option("--force", is_flag=True, help="Replace --out if it exists.")
 @settings
 def command(
     action: str,
@@ -43,11 +43,11 @@ def command(
     config: Path | None,
     assignments: tuple[str, ...],
 ) -> None:
-    """Train fastText vectors, or write those of a file anew and small.
+    """Train fastText vectors, or make a file of vectors smaller.
 
-    The same text and seed give the same bytes on any machine. FILE is of any format of
-    docs/vectors.md; what is written goes into --aux vectors:FILE. The options of --set are those
-    under fasttext in docs/options.md: --set dimension=100.
+    convert reads FILE in any format of docs/vectors.md. saltlm transfer takes the result with --aux
+    vectors:FILE. --set takes the options under fasttext in docs/options.md: --set dimension=100.
+    The same text and seed give the same bytes on any machine.
 
     \b
       saltlm vectors train --corpus german.txt --out german.bin

@@ -10,13 +10,17 @@ import click
     "directories", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
 @click.option(
-    "--port", default=8765, show_default=True, metavar="N", help="Listen on this port; 0: any."
+    "--port",
+    default=8765,
+    show_default=True,
+    metavar="N",
+    help="Serve the page on this port; 0: any free one.",
 )
 def command(directories: tuple[Path, ...], port: int) -> None:
-    """Show the report of a run while it grows, to this machine alone.
+    """Show the report of a run in a browser, while it runs.
 
-    DIR is what saltlm adapt writes into, or anything that saltlm report takes; it may not exist
-    yet. The page shows new metrics as they come. Ctrl-C ends it.
+    DIR is the --out of saltlm adapt, or anything that saltlm report takes; it need not exist yet.
+    The page is for this machine alone, and shows new numbers as they come. Ctrl-C ends it.
 
     \b
       saltlm watch llama-german-adapted

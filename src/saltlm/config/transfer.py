@@ -59,7 +59,7 @@ class FasttextConfig(Section):
     )
     compose: bool = Field(
         True,
-        description="give what is not in the dictionary the vectors of its n-grams; FOCUS: false",
+        description="give words outside the dictionary the vectors of their n-grams; FOCUS: false",
     )
     dimension: int = Field(300, ge=1, description="width of the vectors")
     epochs: int = Field(3, ge=1, description="passes over the corpus")
@@ -80,8 +80,8 @@ class CalibrationConfig(Section):
     norms: bool = Field(False, description="give every new row the shared rows' mean norm")
     unigrams: Files = Field(
         (),
-        description="text of the source's own language: then mean logits of new rows fit how often "
-        "the tokens occur in the corpus",
+        description="English text; with it, new rows are moved until their mean logits fit how "
+        "often their tokens occur in the corpus",
     )
 
 
@@ -89,12 +89,15 @@ class FitsConfig(Section):
     """The fits of new rows to text, on the source's frozen body; off unless asked for."""
 
     input: bool = Field(
-        False, description="fit new input rows: states as those of the untouched source"
+        False,
+        description="fit new input rows: on the same text the layers get the states of the source",
     )
-    head: bool = Field(False, description="fit new rows of the head: a regression on hidden states")
+    head: bool = Field(False, description="fit new rows of the head by regression on hidden states")
     steps: int = Field(40, ge=1, description="steps of the input fit")
     documents: int = Field(12, ge=1, description="documents of the corpus in each of these steps")
-    learning_rate: float = Field(0.01, gt=0, description="of the input fit; falls from half-way on")
+    learning_rate: float = Field(
+        0.01, gt=0, description="learning rate of the input fit; it falls in the second half"
+    )
     layer: int | None = Field(
         None, ge=1, description="layer whose states the input fit compares; default: a third of all"
     )
@@ -104,13 +107,14 @@ class FitsConfig(Section):
     ridge: float | None = Field(
         None,
         gt=0,
-        description="how firmly the head fit holds rows to their start; default: 100, and 50 where"
+        description="how strongly the head fit holds rows near their start; default: 100, or 50 if"
         " at least half of the tokens are new",
     )
     context: int = Field(512, ge=2, description="tokens of a document that the fits read")
     device: str = Field(
         "cpu",
-        description="where the fits run the source, as cuda; runs differ in the last digits there",
+        description="where the fits run the source, such as cuda; two runs differ there in the"
+        " last digits",
     )
 
 
@@ -125,57 +129,57 @@ class RowsConfig(Section):
     corpus: Files = Field((), description="text of the target language")
     mode: Mode = Field(
         "replace",
-        description="what becomes of the source's tokens: replace puts the PLM's in their place,"
-        " extend adds the PLM's to them, swap also cuts those that neither the corpus nor the kept"
-        " texts use",
+        description="what happens to the source's tokens: replace puts the PLM's in their place,"
+        " extend adds new tokens to them, swap also removes those that neither the corpus nor the"
+        " texts of keep use; preset best: extend",
     )
     vocabulary: Literal["plm", "auto"] = Field(
         "plm",
-        description="which tokens are new: the PLM's, or (auto, with mode extend or swap) as many"
-        " as a budget of training can teach, chosen from the corpus",
+        description="which tokens are new: plm takes the PLM's; auto, with mode extend or swap,"
+        " chooses from the corpus as many as the budget can teach; preset best: auto",
     )
     budget: Annotated[int | None, BeforeValidator(read_count)] = Field(
         None,
         ge=1,
-        description="tokens of training that vocabulary=auto is chosen for, such as 500k or 100M;"
-        " default: one pass over the corpus",
+        description="length of the later training (saltlm adapt) in tokens, such as 500k or 100M;"
+        " vocabulary=auto chooses for it; default: one pass over the corpus",
         json_schema_extra={"metavar": "TOKENS"},
     )
     min_occurrences: float = Field(
         20,
         gt=0,
-        description="occurrences in the budget's text that vocabulary=auto wants of a new token",
+        description="how often a new token must occur within the budget, for vocabulary=auto",
     )
     prune_to: int | None = Field(
         None,
         ge=1,
-        description="take this many of the PLM's tokens: those that the corpus needs most; if it"
-        " needs fewer, also the PLM's most frequent ones that look like them",
+        description="take only this many of the PLM's tokens: those that the corpus needs most; if"
+        " it needs fewer, also frequent ones of the same letters",
     )
     keep: Files = Field(
         (),
-        description="text that stays cut as the source cuts it, in the modes extend and swap; "
-        "default: some English",
+        description="text that is cut into tokens as before, in the modes extend and swap; "
+        "default: some English that comes with saltlm",
     )
     keep_within: float = Field(
         0.01,
         ge=0,
-        description="how much longer other text like the kept one may become in mode=swap, as a "
-        "share of its tokens: the source's earliest tokens are kept until it is no more",
+        description="mode=swap: how many more tokens other text like that of keep may need, as a "
+        "share; enough of the source's tokens stay for that",
     )
     lossy: bool = Field(
         False,
-        description="take a PLM whose tokenizer cannot write all text, as one that lower-cases or "
-        "strips accents",
+        description="accept a PLM whose tokenizer cannot write all text, such as one that "
+        "lower-cases or strips accents",
     )
     untie: bool = Field(
-        False, description="give a model whose head is its embedding a head of its own"
+        False, description="give a tied model (its head is its embedding) a head of its own"
     )
     match: Match = Field("exact", description="which tokens of the two models count as the same")
     anchors: Anchors = Field(
         "all",
         description="shared tokens that methods learn from: all of the PLM's, or (kept) only those "
-        "that the new model has; the same unless the vocabulary is pruned or a third one's",
+        "that the new model has; a difference only where it has not all of the PLM's tokens",
     )
     copy_shared: bool = Field(
         True,
@@ -183,7 +187,7 @@ class RowsConfig(Section):
     )
     min_shared: int = Field(20, ge=1, description="refuse a pair that shares fewer tokens")
     seed: int = Field(
-        0, ge=0, description="seed of all that is random: sampled rows, folds, fastText"
+        0, ge=0, description="seed of everything random: sampled rows, folds, fastText"
     )
     dtype: Dtype | None = Field(
         None, description="number format of the new weights; default: the source's"
@@ -225,14 +229,14 @@ class TransferConfig(RowsConfig):
 
     preset: Literal["best", "paper"] | None = Field(
         None,
-        description="options under one name, which others win over: best (two sides, both fitted to"
-        " the corpus, and as many new tokens as the budget can teach) or paper (SALT as published);"
-        " default: best, where a corpus is given and nothing else is chosen",
+        description="a set of options: best (new tokens behind the source's own, as many as the"
+        " budget can teach, with rows fitted to the corpus) or paper (SALT as published); options"
+        " that you give as well win; default: best, if you give a corpus and no other choice",
     )
     aux: str = Field(
         "plm",
-        description="vectors in which neighbours of tokens are sought: plm | train |"
-        " fasttext:FILE.bin | vectors:FILE",
+        description="vectors that say which tokens are near each other: plm (the PLM's rows) |"
+        " train (fastText on the corpus) | fasttext:FILE.bin | vectors:FILE",
     )
     plm_vectors: str | None = Field(
         None,
@@ -242,7 +246,8 @@ class TransferConfig(RowsConfig):
     )
     target_tokenizer: str | None = Field(
         None,
-        description="take the tokens of this tokenizer, a directory or Hub id, not the PLM's",
+        description="take the tokens of this tokenizer, a directory or Hub id, instead of the"
+        " PLM's",
         json_schema_extra={"metavar": "DIR"},
     )
     max_shard_size: ByteSize | None = Field(
@@ -253,8 +258,8 @@ class TransferConfig(RowsConfig):
     )
     link: Literal["copy", "auto"] = Field(
         "copy",
-        description="weight files without a table: copy, or auto: the source's own as a reflink,"
-        " else a hard link, else a copy; what is shared is not read, and is not hashed",
+        description="weight files without embedding or head: copy, or auto: share the source's own"
+        " (reflink, else hard link, else copy); what is shared is neither read nor hashed",
     )
     language: str | None = Field(
         None,
@@ -265,9 +270,9 @@ class TransferConfig(RowsConfig):
     trust_remote_code: bool = Field(False, description="run Python code that comes with a model")
     prove: bool | None = Field(
         None,
-        description="run source and result on a few shared tokens, and refuse the result if it says"
-        " something else; default: where the source's weights are at most 1 GiB; of larger models"
-        " one layer at a time is in memory (extra adapt)",
+        description="run source and result on a few shared tokens, and refuse the result if the"
+        " logits differ; default: only for source weights of at most 1 GiB; a larger model is run"
+        " one layer at a time (extra adapt)",
     )
     tensors: TensorNames = TensorNames()
     fits: FitsConfig = FitsConfig()

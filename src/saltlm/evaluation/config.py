@@ -26,26 +26,26 @@ class QuickConfig(Section):
     heldout: Files = Field((), description="text of the target language that no model has seen")
     english: Files = Field(
         (),
-        description="English text, to see how much English is kept; each kind of text by itself"
-        " where it has a name",
+        description="English text, to see how much of English is kept; texts with a name are"
+        " measured one by one",
         json_schema_extra={"metavar": "[NAME=]FILE"},
     )
     parallel: Path | None = Field(
         None,
-        description="sentences and their translations: English, a tab, the target language; or two"
-        " files, EN,DE",
+        description="sentences and their translations, a pair a line: English, tab, target"
+        " language; or two files, EN,DE",
     )
     chat: bool = Field(
         False,
-        description="whether the chat template works and instructions are followed, in English and"
-        " in the language of --lang",
+        description="measure whether the chat template works and instructions are followed, in"
+        " English and in the language of --lang",
     )
-    language: str | None = Field(None, description="of the instructions beside English")
+    language: str | None = Field(None, description="language of the instructions, beside English")
     instructions: Path | None = Field(
-        None, description="instructions with their rules, in place of saltlm's own"
+        None, description="your own instructions with their rules, instead of saltlm's"
     )
     answers: Path | None = Field(
-        None, description="questions and answers: a question, a tab, its answer"
+        None, description="questions and answers, a pair a line: question, tab, answer"
     )
     code: bool = Field(
         False,
@@ -53,9 +53,11 @@ class QuickConfig(Section):
         " limits on time and memory",
     )
     functions: Path | None = Field(
-        None, description="functions with their tests, in place of saltlm's own"
+        None, description="your own functions with their tests, instead of saltlm's"
     )
-    prompts: int = Field(8, ge=1, description="beginnings of the held-out text to go on with")
+    prompts: int = Field(
+        8, ge=1, description="number of beginnings of held-out text that a model continues"
+    )
     distractors: int = Field(3, ge=1, description="wrong translations beside the right one")
 
     @model_validator(mode="after")
@@ -100,12 +102,14 @@ class SuiteConfig(Section):
     """All that is measured."""
 
     limit: int | None = Field(
-        None, ge=1, description="measure at most so many documents, pairs or questions of each task"
+        None,
+        ge=1,
+        description="measure at most this many documents, pairs or questions of each task",
     )
     tasks: tuple[str, ...] = Field(
         (),
-        description="measure only tasks whose name begins so, as target, English, generation,"
-        " retrieval or ranking; default: all",
+        description="measure only tasks whose name begins with this, such as target, English,"
+        " generation, retrieval or ranking; default: all",
     )
     seed: int = Field(0, ge=0, description="seed of wrong answers, intervals and examples")
     batch: int = Field(8, ge=1, description="questions at once; changes no result")

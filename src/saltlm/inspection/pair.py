@@ -23,7 +23,11 @@ from saltlm.tokenizer.kinds import script_of, token_kind
 from saltlm.tokenizer.losses import in_words, new_losses
 from saltlm.tokenizer.target import role_table
 from saltlm.tokenizer.vocabulary import SPECIAL, Vocabulary
-from saltlm.vocabulary_transfer.estimate import expected_memory, expected_seconds
+from saltlm.vocabulary_transfer.estimate import (
+    expected_memory,
+    expected_seconds,
+    expected_training,
+)
 from saltlm.vocabulary_transfer.parents import Parent
 from saltlm.vocabulary_transfer.prepare import read_pair
 
@@ -102,6 +106,8 @@ class Inspection:
         chosen: what a preset chose, why, and how to have it otherwise, a line each.
         seen: how often a new token occurs in one pass over the text that was looked at, or in the
             budget, on average; None without a text or without new tokens.
+        training: tokens of the training that new tokens were chosen for, and the seconds that it
+            takes on this machine; None unless ``vocabulary=auto``.
         budget: how many new tokens a budget of training can teach, and what they save, as in the
             manifest; None unless ``vocabulary=auto``.
     """
@@ -120,6 +126,7 @@ class Inspection:
     notes: tuple[str, ...] = ()
     chosen: tuple[str, ...] = ()
     seen: float | None = None
+    training: tuple[int, float] | None = None
     budget: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -188,6 +195,7 @@ def inspect(
         seen=_seen(vocabularies, coverage, config.budget or used.total()),
         warnings=tuple(_warnings(alignment, config, vocabularies, on_text[2], zero)),
         chosen=tuple(in_one_line_each(config)),
+        training=expected_training(pair),
         budget=alignment.record.get("budget"),
     )
 

@@ -15,17 +15,23 @@ LAYER_SECONDS = 1.5e-3  # of a layer's operations, however short the text
 SLOWER = 3.0  # products inside a model, of few rows each, beside one large one
 OVERHEAD_BYTES = 1200 * 2**20  # libraries and working blocks beside the weights
 _ONE_ROW = 23.0  # products of one row, where each weight is read once, beside one large one
+_TRAINED = 10.0  # products of a weight for each token of training: forward, backward, small steps
 _SIDE = 512
+_PROBES = 5
 
 
 @functools.cache
 def seconds_a_product(device: str = "cpu") -> float:
-    """Return the seconds of one multiplication with its addition, in a large product."""
-    probe = torch.ones(_SIDE, _SIDE, device=device)
-    float((probe @ probe)[0, 0])  # the first product of a process also starts its threads
-    begun = time.perf_counter()
-    float((probe @ probe)[0, 0])
-    return (time.perf_counter() - begun) / _SIDE**3
+    """Return the seconds of one multiplication with its addition, in a large product.
+
+    The fastest of a few products: other programs interrupt some, and the first starts the threads.
+    """
+    probe, seconds = torch.ones(_SIDE, _SIDE, device=device), []
+    for _ in range(_PROBES):
+        begun = time.perf_counter()
+        float((probe @ probe)[0, 0])
+        seconds.append(time.perf_counter() - begun)
+    return min(seconds) / _SIDE**3
 
 
 def count_weights(checkpoint: Checkpoint) -> int:
@@ -51,3 +57,8 @@ def reading_seconds(
 def writing_seconds(n_tokens: int, n_weights: int, n_layers: int, per_product: float) -> float:
     """Return how long a model writes so many tokens, one after the other."""
     return n_tokens * (n_layers * LAYER_SECONDS + _ONE_ROW * n_weights * per_product)
+
+
+def training_seconds(n_tokens: float, n_weights: int, per_product: float) -> float:
+    """Return how long a model is trained on so many tokens."""
+    return _TRAINED * n_tokens * n_weights * per_product

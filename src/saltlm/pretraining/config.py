@@ -35,15 +35,17 @@ class PretrainConfig(Section):
 
     corpus: Files = Field((), description="text of the language")
     arch: Arch = Field(
-        "bert", description="predicts the next token (gpt), hidden words (bert), hidden spans (t5)"
+        "bert",
+        description="kind of the PLM: gpt predicts the next token, bert hidden words, t5 hidden"
+        " spans",
     )
     size: SizeName | None = Field(
-        None, description="of the model; default: the largest that the corpus feeds"
+        None, description="size of the PLM; default: the largest that the corpus is long enough for"
     )
     vocab_size: Annotated[int | None, BeforeValidator(_read_size)] = Field(
         None,
         ge=400,
-        description="tokens of the tokenizer; auto: those that occur often enough",
+        description="number of tokens of the tokenizer; auto: as many as occur often enough",
         json_schema_extra={"metavar": "N|auto"},
     )
     tokenizer: TokenizerKind | None = Field(
@@ -53,25 +55,27 @@ class PretrainConfig(Section):
     )
     continue_tokenizer: str | None = Field(
         None,
-        description="go on with the merges of this LLM's tokenizer, a directory or Hub id, so that"
-        " --mode extend reaches every token",
+        description="begin with the merges of this LLM's tokenizer (a directory or Hub id), so that"
+        " --mode extend can use every token",
         json_schema_extra={"metavar": "SOURCE"},
     )
     budget: Annotated[int | None, BeforeValidator(read_count)] = Field(
         None,
         ge=1,
-        description="tokens that saltlm adapt will train on, such as 500k or 100M, which"
-        " vocab_size=auto looks at; default: as many as the corpus has",
+        description="length of the LLM's later training (saltlm adapt) in tokens, such as 500k or"
+        " 100M; vocab_size=auto chooses for it; default: one pass over the corpus",
         json_schema_extra={"metavar": "TOKENS"},
     )
     min_occurrences: float = Field(
-        20.0, gt=0, description="occurrences in that budget that vocab_size=auto wants of a token"
+        20.0,
+        gt=0,
+        description="how often a token must occur within the budget, for vocab_size=auto",
     )
 
     heldout: NamedFiles = Field(
         default_factory=dict,
-        description="text to measure bits per byte on (bert and t5: of the hidden words only);"
-        " without a name, it is called target",
+        description="text to measure bits per byte on, which is in no training (bert and t5: of the"
+        " hidden words only); without a name it is called target",
         json_schema_extra={"metavar": "[NAME=]FILE"},
     )
     tokens: Annotated[int | None, BeforeValidator(read_count)] = Field(
@@ -89,14 +93,18 @@ class PretrainConfig(Section):
     )
     sequence_length: int = Field(256, ge=8, description="tokens in a sequence")
     batch_tokens: int | None = Field(
-        None, ge=8, description="tokens in a step; default: by the size of the model"
+        None, ge=8, description="tokens in a step; default: depends on the size of the PLM"
     )
     micro_batch: int = Field(16, ge=1, description="sequences at once on a device")
     learning_rate: float | None = Field(
-        None, gt=0, description="peak learning rate; default: by the size of the model"
+        None, gt=0, description="peak learning rate; default: depends on the size of the PLM"
     )
-    warmup: float = Field(0.05, ge=0, le=1, description="share of the run in which it rises")
-    decay: float = Field(0.4, ge=0, le=1, description="share of the run in which it falls to zero")
+    warmup: float = Field(
+        0.05, ge=0, le=1, description="share of the run in which the learning rate rises"
+    )
+    decay: float = Field(
+        0.4, ge=0, le=1, description="share of the run in which the learning rate falls to zero"
+    )
     weight_decay: float = Field(0.05, ge=0, description="weight decay of the layers' matrices")
     seed: int = Field(0, ge=0, description="seed of weights, order of the text, and what is hidden")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(

@@ -37,8 +37,10 @@ class RecipeConfig(Section):
         description="a small model of the language; default: one is trained on the corpus",
         json_schema_extra={"metavar": "PLM"},
     )
-    arch: Arch = Field("bert", description="of the PLM that is trained")
-    english: Files = Field((), description="English text, so that the LLM does not forget it")
+    arch: Arch = Field("bert", description="kind of the PLM that is trained")
+    english: Files = Field(
+        (), description="English text to train on as well, so that English is not forgotten"
+    )
     budget: str = Field(
         "1M",
         description="how long the LLM is trained: tokens, such as 20M, or a time, such as 2h or"
@@ -46,11 +48,13 @@ class RecipeConfig(Section):
         json_schema_extra={"metavar": "TOKENS|TIME"},
     )
     vectors: bool = Field(
-        False, description="train fastText vectors on the corpus, and seek neighbours in them"
+        False, description="train fastText vectors on the corpus, and look for neighbours in them"
     )
     report: bool = Field(True, description="end with the page that saltlm report makes")
-    heldout_documents: int = Field(200, ge=1, description="documents that nothing is trained on")
-    seed: int = Field(0, ge=0, description="seed of all that is random")
+    heldout_documents: int = Field(
+        200, ge=1, description="documents that are held out: no training sees them"
+    )
+    seed: int = Field(0, ge=0, description="seed of everything random")
     pretrain: dict[str, Any] = Field(
         default_factory=dict, description="further options of saltlm pretrain"
     )

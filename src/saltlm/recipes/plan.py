@@ -1,6 +1,5 @@
 """What a recipe would do, how long that takes, and how much memory; nothing is made."""
 
-import time
 from dataclasses import dataclass
 
 import torch
@@ -11,15 +10,15 @@ from saltlm.auxiliary.fasttext_training import check_training
 from saltlm.config.reading import read_count
 from saltlm.config.recommended import load_recommended
 from saltlm.files.documents import check_corpus
+from saltlm.files.progress import duration
 from saltlm.models.architecture import read_config
+from saltlm.models.cost import seconds_a_product, training_seconds
 from saltlm.models.hub import resolve_model
 from saltlm.pretraining.config import load_pretrain_config
 from saltlm.pretraining.start import plan as plan_start
 from saltlm.recipes.config import RecipeConfig, read_seconds
 
-_SIDE = 512  # of the matrices that the machine's speed is measured with
-_USE = 0.3  # of that speed is what training comes to
-_FLOPS = 6  # for each parameter and token: forward and backward
+_EVALUATED = 2000  # tokens of training that an evaluation takes as long as
 _BYTES = 16  # for each parameter that is trained: weight, gradient, two moments, in float32
 _ACTIVATIONS = 2e9  # bytes, with the batches of `adapt`
 _ADAPT_SECONDS = 60.0  # of everything else than training steps
@@ -56,10 +55,11 @@ class RecipePlan:
 
     def __repr__(self) -> str:
         lines = [
-            f"\n  {step.name}: {step.what}; about {_time(step.seconds)}, {step.memory / 1e9:.1f} GB"
+            f"\n  {step.name}: {step.what}; about {duration(step.seconds)},"
+            f" {step.memory / 1e9:.1f} GB"
             for step in self.steps
         ]
-        total = _time(sum(step.seconds for step in self.steps))
+        total = duration(sum(step.seconds for step in self.steps))
         most = max(step.memory for step in self.steps) / 1e9
         return f"RecipePlan(about {total}, {most:.1f} GB of memory at most){''.join(lines)}"
 
@@ -72,11 +72,11 @@ def plan_recipe(config: RecipeConfig) -> RecipePlan:
     """
     directory = resolve_model(str(config.source), with_weights=False)
     _check_later_steps(config)
-    speed = _USE * _speed()
+    per_product = seconds_a_product("cuda" if torch.cuda.is_available() else "cpu")
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(read_config(directory))
     n_source = sum(weight.numel() for weight in model.parameters())
-    n_tokens = tokens_of(config.budget, speed / (_FLOPS * n_source))
+    n_tokens = tokens_of(config.budget, 1 / training_seconds(1, n_source, per_product))
     pretraining = load_pretrain_config(
         None, **{"corpus": config.corpus, "arch": config.arch, **config.pretrain}
     )
@@ -93,7 +93,7 @@ def plan_recipe(config: RecipeConfig) -> RecipePlan:
     if config.plm is None:
         n_read = pretraining.tokens or round((pretraining.passes or 1) * start.n_tokens)
         n_layers = start.size.n_parameters + 8000 * start.size.width
-        seconds = _FLOPS * n_layers * n_read / speed + 3 * megabytes
+        seconds = training_seconds(n_read, n_layers, per_product) + 3 * megabytes
         steps.append(
             PlannedStep("pretrain", f"a {config.arch}, {start.reasons[0]}", seconds, 1.5e9)
         )
@@ -106,10 +106,15 @@ def plan_recipe(config: RecipeConfig) -> RecipePlan:
         PlannedStep(
             "adapt",
             f"{n_tokens:,} tokens",
-            _FLOPS * n_source * n_tokens / speed + _ADAPT_SECONDS,
+            training_seconds(n_tokens, n_source, per_product) + _ADAPT_SECONDS,
             _BYTES * n_source + _ACTIVATIONS,
         ),
-        PlannedStep("evaluate", "three models side by side", 1e12 * n_source / 1e8 / speed, size),
+        PlannedStep(
+            "evaluate",
+            "three models side by side",
+            training_seconds(_EVALUATED, n_source, per_product),
+            size,
+        ),
     ]
     return RecipePlan(tuple(steps), n_tokens)
 
@@ -137,21 +142,3 @@ def tokens_of(budget: str, tokens_per_second: float) -> int:
     if seconds is None:
         return int(read_count(budget))
     return max(1000, round(seconds * tokens_per_second))
-
-
-def _speed() -> float:
-    """Return the floating point operations a second of a matrix product here, the best of five."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    matrix = torch.ones(_SIDE, _SIDE, device=device)
-    best = 0.0
-    for _ in range(5):
-        began = time.perf_counter()
-        float((matrix @ matrix)[0, 0])
-        best = max(best, 2 * _SIDE**3 / (time.perf_counter() - began))
-    return best
-
-
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -7,6 +7,8 @@ or how many steps the regression of the head's fit takes.
 import math
 from collections.abc import Sequence
 
+import torch
+
 from saltlm.config.transfer import TransferConfig
 from saltlm.models.cost import (
     LAYER_SECONDS,
@@ -14,6 +16,7 @@ from saltlm.models.cost import (
     SLOWER,
     count_weights,
     seconds_a_product,
+    training_seconds,
 )
 from saltlm.vocabulary_transfer.parents import Pair
 
@@ -56,6 +59,19 @@ def expected_seconds(pair: Pair, config: TransferConfig, texts: Sequence[str]) -
     if texts and (config.fits.input or config.fits.head):
         seconds += _fit_seconds(pair, config, texts, per_product)
     return seconds
+
+
+def expected_training(pair: Pair) -> tuple[int, float] | None:
+    """Return the training that new tokens were chosen for: tokens, and seconds on this machine.
+
+    None unless ``vocabulary=auto``.
+    """
+    budget = pair.alignment.record.get("budget")
+    if budget is None:
+        return None
+    per_product = seconds_a_product("cuda" if torch.cuda.is_available() else "cpu")
+    n_weights = count_weights(pair.source.checkpoint)
+    return budget["tokens"], training_seconds(budget["tokens"], n_weights, per_product)
 
 
 def _fit_seconds(

@@ -35,7 +35,11 @@ from saltlm.scoring.holdout import score_briefly
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.load import check_ids
 from saltlm.tokenizer.special_tokens import LoadedTokenizer, special_tokens_of
-from saltlm.vocabulary_transfer.estimate import expected_memory, expected_seconds
+from saltlm.vocabulary_transfer.estimate import (
+    expected_memory,
+    expected_seconds,
+    expected_training,
+)
 from saltlm.vocabulary_transfer.fits import make_tables
 from saltlm.vocabulary_transfer.parents import Pair, read_parents
 from saltlm.vocabulary_transfer.prepare import check_inputs, input_files, pose_pair
@@ -205,6 +209,13 @@ def _tell_cost(pair: Pair, config: TransferConfig) -> None:
     texts = first(config.corpus, _SOME) if config.corpus else []
     seconds, memory = expected_seconds(pair, config, texts), expected_memory(pair, config)
     logger.info("this takes about %s and %.1f GiB of memory", duration(seconds), memory / 2**30)
+    if training := expected_training(pair):
+        n_tokens, seconds = training
+        logger.info(
+            "training of %s tokens (saltlm adapt) then takes about %s",
+            f"{n_tokens:,}",
+            duration(seconds),
+        )
     free = free_memory_bytes()
     if free is not None and memory > free:
         logger.warning(
