@@ -5,13 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from saltlm.cli.ends import (
-    after_comparison,
-    free_name,
-    of_comparison,
-    of_export,
-    of_pretraining,
-)
+from saltlm.cli.ends import free_name
+from saltlm.cli.ends_runs import after_comparison, of_comparison, of_export, of_pretraining
 from saltlm.comparison.results import AdaptedRun, Comparison, MethodResult, Point, TextMeasurement
 from saltlm.models.gguf_export import Export
 from saltlm.pretraining.pretrain import PretrainResult

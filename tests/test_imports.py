@@ -63,6 +63,11 @@ def test_no_heavy_library_is_loaded(code):
     assert loaded_by(code) == []
 
 
+def test_a_row_is_explained_without_a_model_library():
+    code = "import saltlm.inspection.explain, saltlm.cli.render, saltlm.cli.ends"
+    assert not {"torch", "transformers"} & {*loaded_by(code)}
+
+
 def test_a_public_name_loads_what_it_needs():
     loaded = loaded_by("import saltlm; saltlm.TransferConfig")
     assert "pydantic" in loaded

@@ -21,7 +21,7 @@ from saltlm.adaptation.parameters import (
     table_weights,
 )
 from saltlm.errors import CheckpointError
-from saltlm.record.provenance import Origin
+from saltlm.record.arrays import Origin
 
 IS_NEW = torch.tensor([True, False, True, True, False, False])
 RATES = LearningRates(new=0.1, shared=0.03, body=0.01)

@@ -2,8 +2,8 @@
 
 import torch
 
+from saltlm.record.arrays import Origin
 from saltlm.record.on_text import text_record
-from saltlm.record.provenance import Origin
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.kinds import script_of
 from saltlm.tokenizer.vocabulary import read_vocabulary

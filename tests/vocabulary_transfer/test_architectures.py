@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from saltlm.models.architecture import pad_moves_positions
-from saltlm.record.provenance import Origin
+from saltlm.record.arrays import Origin
 from saltlm.vocabulary_transfer.result import TransferResult
 from saltlm.vocabulary_transfer.transfer import transfer
 from tiny_models import MULTIMODAL, PLMS, SOURCES

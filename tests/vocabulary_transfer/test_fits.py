@@ -11,8 +11,8 @@ from saltlm.config.transfer import load_config
 from saltlm.errors import ConfigError, DataError
 from saltlm.inspection.pair import inspect
 from saltlm.models.logits import document_start
+from saltlm.record.arrays import Origin
 from saltlm.record.manifest import read_manifest
-from saltlm.record.provenance import Origin
 from saltlm.vocabulary_transfer.transfer import transfer
 from tiny_pairs import faults, write_pair
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
 from saltlm.models.skeleton import loader_of
-from saltlm.record.provenance import Origin
+from saltlm.record.arrays import Origin
 from saltlm.vocabulary_transfer.transfer import transfer
 from tiny_pairs import faults, write_pair
 

@@ -16,8 +16,8 @@ from saltlm.config.transfer import TransferConfig, load_config
 from saltlm.errors import AuxiliaryVectorsError, ConfigError, VocabularyError
 from saltlm.files.markdown import as_markdown
 from saltlm.inspection.pair import inspect
+from saltlm.record.arrays import Origin
 from saltlm.record.manifest import read_manifest
-from saltlm.record.provenance import Origin
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.vocabulary import read_vocabulary, spoken_text
 from saltlm.vocabulary_transfer.transfer import transfer

@@ -7,7 +7,7 @@ import torch
 from saltlm.alignment.match import FurtherAnchors, VocabularyMatch, no_further_anchors
 from saltlm.auxiliary.vectors import AuxiliaryVectors
 from saltlm.errors import VocabularyError
-from saltlm.record.provenance import Origin
+from saltlm.record.arrays import Origin
 from saltlm.vocabulary_transfer import rows
 from saltlm.vocabulary_transfer.rows import new_table, norm_ratio, plan_rows, sample_rows
 

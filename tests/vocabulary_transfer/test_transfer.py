@@ -16,8 +16,9 @@ from saltlm.config.transfer import RowsConfig, TransferConfig
 from saltlm.errors import ConfigError, DataError, OutputError, VocabularyError
 from saltlm.files.documents import documents
 from saltlm.files.hashes import sha256
+from saltlm.record.arrays import Origin
 from saltlm.record.manifest import read_manifest
-from saltlm.record.provenance import Origin, Provenance
+from saltlm.record.provenance import Provenance
 from saltlm.vocabulary_transfer.prepare import read_pair
 from saltlm.vocabulary_transfer.transfer import transfer, transfer_embeddings
 from saltlm.vocabulary_transfer.unigrams import mean_hidden

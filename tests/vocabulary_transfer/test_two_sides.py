@@ -9,8 +9,8 @@ from transformers import AutoModelForCausalLM
 from saltlm.config.transfer import RowsConfig, TransferConfig
 from saltlm.errors import ConfigError
 from saltlm.inspection.pair import inspect
+from saltlm.record.arrays import Origin
 from saltlm.record.manifest import read_manifest
-from saltlm.record.provenance import Origin
 from saltlm.vocabulary_transfer.prepare import prepare
 from saltlm.vocabulary_transfer.transfer import transfer, transfer_embeddings
 from tiny_pairs import faults, write_pair

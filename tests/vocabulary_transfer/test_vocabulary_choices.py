@@ -13,15 +13,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from saltlm.alignment import align as alignment
 from saltlm.cli.main import cli
-from saltlm.cli.render import budget_table, explanation_table
+from saltlm.cli.render import explanation_table
+from saltlm.cli.render_pairs import budget_table
 from saltlm.config.recommended import in_one_line_each, load_recommended
 from saltlm.config.transfer import load_config
 from saltlm.errors import ConfigError, DataError, OutputError, VocabularyError
 from saltlm.files.hashes import sha256
 from saltlm.inspection.explain import explain
 from saltlm.inspection.pair import inspect
+from saltlm.record.arrays import Origin
 from saltlm.record.manifest import read_manifest
-from saltlm.record.provenance import Origin
 from saltlm.tokenizer.counts import count_tokens
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.prune import prune_tokenizer

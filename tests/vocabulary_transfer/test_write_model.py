@@ -9,8 +9,9 @@ from transformers import AutoModelForCausalLM
 from saltlm.config.transfer import load_config
 from saltlm.errors import CheckpointError, ConfigError
 from saltlm.inspection.explain import explain
+from saltlm.record.arrays import Origin
 from saltlm.record.manifest import read_manifest
-from saltlm.record.provenance import Origin, Provenance
+from saltlm.record.provenance import Provenance
 from saltlm.vocabulary_transfer.transfer import transfer
 from tiny_models import PLMS, SOURCES
 from tiny_pairs import faults

@@ -25,8 +25,8 @@ from saltlm.errors import CheckpointError, MissingExtraError
 from saltlm.files.damage import reading
 from saltlm.models.logits import output_head
 from saltlm.models.states import layers_of
+from saltlm.record.arrays import Origin
 from saltlm.record.manifest import FOLDER, read_manifest
-from saltlm.record.provenance import Origin
 
 WHOLE = "use another stage: --set stages=[full]"  # where a model has no list of layers
 

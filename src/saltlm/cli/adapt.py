@@ -77,7 +77,8 @@ def command(
     if not PartialState().is_main_process:
         return
     from saltlm.adaptation.untouched import untouched_bits
-    from saltlm.cli.ends import end, of_adaptation
+    from saltlm.cli.ends import end
+    from saltlm.cli.ends_runs import of_adaptation
     from saltlm.cli.render import show
     from saltlm.cli.render_runs import adaptation_table, samples_table
 

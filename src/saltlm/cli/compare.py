@@ -117,7 +117,8 @@ def command(
     evaluated = [out / "evaluation"] if found.evaluation else []
     report_at_end([out, *evaluated], out / "report.html", is_wanted=is_reported)
     if not as_json:
-        from saltlm.cli.ends import after_comparison, end, of_comparison
+        from saltlm.cli.ends import end
+        from saltlm.cli.ends_runs import after_comparison, of_comparison
 
         end(of_comparison(found), *after_comparison(found, out, heldout, english, options.corpus))
     if found.failures:

@@ -58,14 +58,8 @@ def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> 
     from saltlm.comparison.curves import check_adapt_extra
 
     check_adapt_extra("saltlm demo")
-    from saltlm.cli.render import (
-        explanation_table,
-        finding_table,
-        inspection_tables,
-        show,
-        table,
-        transfer_table,
-    )
+    from saltlm.cli.render import explanation_table, finding_table, show, table
+    from saltlm.cli.render_pairs import inspection_tables, transfer_table
     from saltlm.cli.render_runs import curve_table, score_table
     from saltlm.comparison.score import score
     from saltlm.files.caches import cache_folder

@@ -88,7 +88,8 @@ def command(
 
         show_evaluation(found, out)
         if len(models) > 1:
-            from saltlm.cli.ends import after_evaluation, end
+            from saltlm.cli.ends import end
+            from saltlm.cli.ends_runs import after_evaluation
             from saltlm.evaluation.side_by_side import of_evaluation
 
             end(of_evaluation(found), *after_evaluation(found, models[-1], flags))

@@ -41,7 +41,8 @@ def command(format: str, directory: Path, out: Path, allow: tuple[str, ...], for
     }[written.checked_with]
     if written.differing:
         by += f", but for: {', '.join(written.differing)}"
-    from saltlm.cli.ends import end, of_export
+    from saltlm.cli.ends import end
+    from saltlm.cli.ends_runs import of_export
 
     click.echo(f"{written.file}: {written.dtype}, vocabulary {written.tokenizer}; {by}")
     end(of_export(written), "chat", out)

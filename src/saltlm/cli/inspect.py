@@ -41,7 +41,8 @@ def command(
     if as_json:
         click.echo(json.dumps(inspection.to_json(), indent=2, ensure_ascii=False))
         return
-    from saltlm.cli.render import inspection_tables, show
+    from saltlm.cli.render import show
+    from saltlm.cli.render_pairs import inspection_tables, of_inspection
 
     for table in inspection_tables(inspection):
         show(table)
@@ -51,7 +52,6 @@ def command(
         flags_again,
         free_name,
         notes,
-        of_inspection,
     )
 
     notes(inspection.notes)

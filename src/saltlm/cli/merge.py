@@ -99,6 +99,7 @@ def command(base: str, adapted: str, out: Path, ends: str | None, **flags: Any) 
 
     result = merge(base, adapted, out, ends=ends or (), **flags)
     click.echo(repr(result).removeprefix("MergeResult(").replace(")", "", 1))
-    from saltlm.cli.ends import end, of_merge
+    from saltlm.cli.ends import end
+    from saltlm.cli.ends_runs import of_merge
 
     end(of_merge(result), "chat", out)

@@ -55,7 +55,8 @@ def command(
     if not is_main_process():
         return
     click.echo(str(result))
-    from saltlm.cli.ends import end, of_pretraining
+    from saltlm.cli.ends import end
+    from saltlm.cli.ends_runs import of_pretraining
 
     source = options.continue_tokenizer or EXAMPLE_SOURCE
     corpus = [word for file in options.corpus for word in ("--corpus", file)]

@@ -90,7 +90,8 @@ def command(
         show(score_table(pair))
     if len(scores.pairs) > 1:
         show(plm_table(scores.pairs))
-    from saltlm.cli.ends import after_stop, end, flags_again, free_name, of_scores
+    from saltlm.cli.ends import after_stop, end, flags_again, free_name
+    from saltlm.cli.ends_runs import of_scores
     from saltlm.config.transfer import PRESETS
 
     best_plm, best = scores.best

@@ -67,7 +67,8 @@ def command(
 
     result = transfer(source, plm, out, config=options, force=force)
 
-    from saltlm.cli.render import show, special_tokens_table, transfer_table
+    from saltlm.cli.render import show, special_tokens_table
+    from saltlm.cli.render_pairs import transfer_table
     from saltlm.tokenizer.target import role_table
 
     show(special_tokens_table(role_table(result.target)))

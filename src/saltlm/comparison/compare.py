@@ -46,7 +46,7 @@ from saltlm.files.documents import first
 from saltlm.files.source import fingerprint
 from saltlm.methods.registry import Choice, parse_method
 from saltlm.models.hub import resolve_model
-from saltlm.record.provenance import Origin
+from saltlm.record.arrays import Origin
 from saltlm.scoring.holdout import Score, score_methods
 from saltlm.vocabulary_transfer.fits import make_tables
 from saltlm.vocabulary_transfer.parents import Pair

@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from saltlm.errors import CheckpointError, VocabularyError
 from saltlm.models.hub import local_directory
-from saltlm.record.provenance import Origin, Provenance
+from saltlm.record.arrays import Arrays, Origin, read_arrays
 from saltlm.tokenizer.load import open_tokenizer
 
 
@@ -44,7 +46,7 @@ class Explanation:
         token: as the new tokenizer writes it.
         text: the token as people read it.
         id: in the new vocabulary.
-        origin: as in `rows.Origin`, in lower case.
+        origin: as in `Origin`, in lower case.
         plm_id: the PLM's id, None if the token is not the PLM's.
         plm_pieces: the PLM's ids whose mean stands for the row that it lacks; else none.
         source_id: the source's id that was copied, None if none was.
@@ -96,16 +98,15 @@ def explain(directory: str | Path, tokens: str | Sequence[str]) -> list[Explanat
     directory = Path(directory)
     local_directory(directory)
     tokens = [tokens] if isinstance(tokens, str) else tokens
-    provenance = Provenance.load(directory)
+    arrays, names = read_arrays(directory)
     file = directory / "tokenizer.json"
     if not file.is_file():
         raise CheckpointError(f"{directory} has no tokenizer.json", f"saltlm check {directory}")
     tokenizer = open_tokenizer(file)
-    place_of = {int(id): place for place, id in enumerate(provenance.new_ids.tolist())}
     return [
-        _explain_id(id, provenance, place_of.get(id), tokenizer)
+        _explain_id(id, arrays, names, tokenizer)
         for token in tokens
-        for id in _ids(token, tokenizer, len(provenance.origin))
+        for id in _ids(token, tokenizer, len(arrays["origin"]))
     ]
 
 
@@ -130,45 +131,50 @@ def _ids(token: str, tokenizer: Tokenizer, size: int) -> list[int]:
 
 
 def _explain_id(
-    id: int, provenance: Provenance, place: int | None, tokenizer: Tokenizer
+    id: int, arrays: Arrays, names: tuple[str, ...], tokenizer: Tokenizer
 ) -> Explanation:
-    plm_id, source_id = int(provenance.plm_ids[id]), int(provenance.source_ids[id])
+    plm_id, source_id = int(arrays["plm_ids"][id]), int(arrays["source_ids"][id])
     head = Explanation(
         token=tokenizer.id_to_token(id) or "",
         text=tokenizer.decode([id], skip_special_tokens=False),
         id=id,
-        origin=Origin(int(provenance.origin[id])).name.lower(),
+        origin=Origin(int(arrays["origin"][id])).name.lower(),
         plm_id=plm_id if plm_id >= 0 else None,
         source_id=source_id if source_id >= 0 else None,
-        plm_pieces=tuple(provenance.pieces(id)),
+        plm_pieces=_pieces(id, arrays),
     )
-    if place is None:
+    places = (arrays["new_ids"] == id).nonzero()[0]
+    if not len(places):
         return head
-    neighbours, fit = provenance.neighbours, provenance.fit
-    part = slice(int(neighbours.offsets[place]), int(neighbours.offsets[place + 1]))
+    place = int(places[0])
+    part = slice(*arrays["offsets"][place : place + 2].tolist())
+    parts = (arrays[name][part] for name in ("indices", "coefficients", "cosines", "weights"))
     influences = [
-        Influence(*_anchor(place, provenance, tokenizer), c, cosine, weight)
-        for place, c, cosine, weight in zip(
-            neighbours.indices[part].tolist(),
-            fit.coefficients[part].tolist(),
-            neighbours.cosines[part].tolist(),
-            neighbours.weights[part].tolist(),
-            strict=True,
-        )
+        Influence(*_anchor(anchor, arrays["anchor_ids"], names, tokenizer), *numbers)
+        for anchor, *numbers in zip(*(one.tolist() for one in parts), strict=True)
     ]
-    return Explanation(
-        **{
-            **vars(head),
-            "residual": residual if math.isfinite(residual := float(fit.residual[place])) else None,
-            "norm_ratio": float(provenance.norm_ratio[place]),
-            "influences": tuple(sorted(influences, key=lambda i: -abs(i.coefficient))),
-        }
+    residual = float(arrays["residual"][place])
+    return replace(
+        head,
+        residual=residual if math.isfinite(residual) else None,
+        norm_ratio=float(arrays["norm_ratio"][place]),
+        influences=tuple(sorted(influences, key=lambda i: -abs(i.coefficient))),
     )
 
 
-def _anchor(place: int, provenance: Provenance, tokenizer: Tokenizer) -> tuple[str, int | None]:
+def _pieces(id: int, arrays: Arrays) -> tuple[int, ...]:
+    """Return the PLM's tokens that a token's PLM row is the mean of; none if it has its own."""
+    if "piece_offsets" not in arrays or "piece_ids" not in arrays:
+        return ()
+    start, end = arrays["piece_offsets"][id : id + 2].tolist()
+    return tuple(arrays["piece_ids"][start:end].tolist())
+
+
+def _anchor(
+    place: int, ids: NDArray[np.int64], names: tuple[str, ...], tokenizer: Tokenizer
+) -> tuple[str, int | None]:
     """Return the token and the id of an anchor."""
-    id = int(provenance.anchor_ids[place])
+    id = int(ids[place])
     if id >= 0:
         return tokenizer.id_to_token(id) or "", id
-    return provenance.anchor_names[place - len(provenance.anchor_ids)], None
+    return names[place - len(ids)], None

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from saltlm.config.recommended import in_one_line_each, load_recommended
 from saltlm.config.transfer import TransferConfig
 from saltlm.files.documents import first
 from saltlm.models.token_tables import Tables
+from saltlm.record.verdicts import is_loud
+from saltlm.tokenizer.counts import encode_texts
 from saltlm.tokenizer.fertility import Fertility
-from saltlm.tokenizer.fit import is_loud
 from saltlm.tokenizer.kinds import script_of, token_kind
 from saltlm.tokenizer.losses import in_words, new_losses
 from saltlm.tokenizer.target import role_table
@@ -176,10 +178,11 @@ def inspect(
     left, right, alignment = pair.source, pair.plm, pair.alignment
     tables, plm_tables = pair.tables, pair.plm_tables
     zero, repeated = suspicious_rows(tables.embedding[: len(alignment.source)])
-    vocabularies, used = _overlap(alignment), _counts(alignment, texts)
-    coverage = _coverage(alignment, used)
     tokenizers = (left.tokenizer, right.tokenizer, alignment.target.tokenizer)
-    on_text = [_on_text(tokenizer, texts) for tokenizer in tokenizers]
+    cut = [encode_texts(tokenizer, texts) for tokenizer in tokenizers]
+    on_text = [_on_text(*one, texts) for one in zip(tokenizers, cut, strict=True)]
+    vocabularies, used = _overlap(alignment), Counter(chain.from_iterable(cut[2]))
+    coverage = _coverage(alignment, used)
     return Inspection(
         source=_report(left, alignment.source, tables, on_text[0]),
         plm=_report(right, alignment.plm, plm_tables, on_text[1]),
@@ -229,10 +232,9 @@ def _report(
     )
 
 
-def _on_text(tokenizer: Tokenizer, texts: Sequence[str]) -> OnText | None:
+def _on_text(tokenizer: Tokenizer, ids: Sequence[list[int]], texts: Sequence[str]) -> OnText | None:
     if not texts:
         return None
-    ids = [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
     size = Fertility(
         n_tokens=sum(map(len, ids)),
         n_words=sum(len(text.split()) for text in texts),
@@ -240,7 +242,9 @@ def _on_text(tokenizer: Tokenizer, texts: Sequence[str]) -> OnText | None:
     )
     same = lost = 0
     for text, back in zip(texts, tokenizer.decode_batch(ids), strict=True):
-        same += text == back
+        if text == back:
+            same += 1
+            continue
         missing = Counter(text) - Counter(back)
         lost += sum(len(letter.encode()) * count for letter, count in missing.items())
     return OnText(
@@ -278,14 +282,6 @@ def _by_size(tally: dict[str, list[int]]) -> dict[str, tuple[int, int]]:
         key: (shared, total)
         for key, (shared, total) in sorted(tally.items(), key=lambda item: -item[1][1])
     }
-
-
-def _counts(alignment: Alignment, texts: Sequence[str]) -> Counter[int]:
-    """Return how often the new tokenizer makes each token of some texts."""
-    used: Counter[int] = Counter()
-    for encoding in alignment.target.tokenizer.encode_batch(list(texts), add_special_tokens=False):
-        used.update(encoding.ids)
-    return used
 
 
 def _coverage(alignment: Alignment, used: Counter[int]) -> float | None:

@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-import torch
-
 from saltlm.errors import CheckpointError
 from saltlm.files.json_object import parse_json, read_text
 from saltlm.version import __version__
@@ -138,6 +136,8 @@ def read_manifest(directory: Path) -> Manifest:
 
 def environment() -> dict[str, Any]:
     """Return what the result may depend on besides its inputs."""
+    import torch  # here, so that a record is read without it
+
     versions = {"saltlm": __version__}
     for library in _LIBRARIES:
         try:

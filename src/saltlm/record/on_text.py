@@ -10,7 +10,7 @@ from jaxtyping import Int64, UInt8
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from saltlm.record.provenance import Origin
+from saltlm.record.arrays import Origin
 from saltlm.tokenizer.counts import count_tokens, encode_texts
 from saltlm.tokenizer.kinds import script_of
 from saltlm.tokenizer.shown import shown_token

@@ -2,20 +2,16 @@
 
 import json
 from dataclasses import dataclass, fields
-from enum import IntEnum
 from pathlib import Path
 
+import torch
 from jaxtyping import Float, Int64, UInt8
-from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from saltlm.errors import CheckpointError
-from saltlm.files.damage import reading
-from saltlm.files.json_object import parse_json
 from saltlm.methods.linear import Fit
 from saltlm.methods.neighbours import Neighbours
-from saltlm.record.manifest import FOLDER
+from saltlm.record.arrays import provenance_file, read_arrays
 
 
 @dataclass(frozen=True)
@@ -23,7 +19,7 @@ class Provenance:
     """How every row of a model came about, one entry per id or per MADE token.
 
     Attributes:
-        origin: a `rows.Origin` per id.
+        origin: an `Origin` per id.
         plm_ids: the PLM's id of the token, -1 if it has none.
         source_ids: the source's id that the row was copied from, -1 if it was not.
         anchor_ids: ids of the anchors; the neighbours' indices point into this. -1 for an anchor
@@ -69,9 +65,8 @@ class Provenance:
             for field in fields(part)
             if isinstance(value := getattr(part, field.name), Tensor)
         }
-        folder = directory / FOLDER
-        folder.mkdir(exist_ok=True)
-        file = _provenance_file(directory)
+        file = provenance_file(directory)
+        file.parent.mkdir(exist_ok=True)
         # Clones: with FOCUS the coefficients are the weights, and a file holds no tensor twice.
         file.write_bytes(
             save(
@@ -87,59 +82,8 @@ class Provenance:
         Raises:
             CheckpointError: the directory was not made by saltlm, or its record is damaged.
         """
-        file = _provenance_file(directory)
-        if not file.is_file():
-            raise CheckpointError(
-                f"{directory} has no {file.relative_to(directory)}: saltlm did not make it",
-                "saltlm transfer SOURCE PLM --out DIR makes a directory with a record",
-            )
-        with reading(file, CheckpointError, "run saltlm transfer again with --force"):
-            with safe_open(file, "pt") as opened:
-                flat = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-                names = parse_json((opened.metadata() or {}).get("anchor_names", "[]"))
-            neighbours = Neighbours(
-                **{field.name: flat.pop(field.name) for field in fields(Neighbours)}
-            )
-            fit = Fit(**{field.name: flat.pop(field.name) for field in fields(Fit)})
-            found = cls(neighbours=neighbours, fit=fit, anchor_names=tuple(names), **flat)
-            found.check()
-            return found
-
-    def check(self) -> None:
-        """Make sure that the tables fit together.
-
-        Raises:
-            ValueError: they do not, or point at what is not there.
-        """
-        v, n, m = len(self.origin), len(self.anchor_ids), len(self.new_ids)
-        near, weights = self.neighbours, (self.neighbours.weights, self.neighbours.cosines)
-        lengths = [
-            *((len(ids), v) for ids in (self.plm_ids, self.source_ids)),
-            *((len(ids), n) for ids in (self.anchor_plm_ids, self.anchor_source_ids)),
-            *((len(one), m) for one in (self.fit.residual, self.norm_ratio)),
-            *((len(one), len(near.indices)) for one in (*weights, self.fit.coefficients)),
-            (len(near.offsets), m + 1),
-        ]
-        if any(found != wanted for found, wanted in lengths):
-            raise ValueError(f"{v} ids, {n} anchors and {m} new tokens do not fit its tables")
-        unnamed = int((self.anchor_ids < 0).sum()) > len(self.anchor_names)
-        if unnamed or not set(self.origin.unique().tolist()) <= {*Origin}:
-            raise ValueError("it has an origin that is none, or an anchor without a name")
-        spans = [(near.indices, n), (near.offsets, len(near.indices) + 1), (self.new_ids, v)]
-        if any(len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < end for ids, end in spans):
-            raise ValueError("it points at a token that is not there")
-
-
-def _provenance_file(directory: Path) -> Path:
-    return directory / FOLDER / "provenance.safetensors"
-
-
-class Origin(IntEnum):
-    """Where a row of the new model comes from."""
-
-    SHARED = 0  # copied: the token stands in both vocabularies
-    MADE = 1  # made by the method: with SALT, the linear map of its PLM row
-    SAMPLED = 2  # drawn: the token has no auxiliary vector, or no PLM row
-    SPECIAL = 3  # copied: a special token of the source
-    PADDING = 4  # of no token: the mean of the others, up to a round number of rows
-    KEPT = 5  # copied: the source has the token, and the PLM does not (extended vocabularies)
+        arrays, names = read_arrays(directory)
+        flat = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        neighbours = Neighbours(**{one.name: flat.pop(one.name) for one in fields(Neighbours)})
+        fit = Fit(**{one.name: flat.pop(one.name) for one in fields(Fit)})
+        return cls(neighbours=neighbours, fit=fit, anchor_names=names, **flat)

@@ -123,3 +123,8 @@ def _of_transfer(manifest: Manifest) -> Iterator[Verdict]:
         yield of_r2(yardstick["r2"]["value"])
     if budget := manifest["vocabulary"].get("budget"):
         yield of_saving(budget["saved"])
+
+
+def is_loud(note: str) -> bool:
+    """Whether a note is a warning: then it begins in capitals."""
+    return note.partition(" ")[0].isupper() and note[:8].isupper()

@@ -43,11 +43,6 @@ def _round(n: int) -> int:
     return max(1000, -(-n // 1000) * 1000)
 
 
-def is_loud(note: str) -> bool:
-    """Whether a note is a warning: then it begins in capitals."""
-    return note.partition(" ")[0].isupper() and note[:8].isupper()
-
-
 def _count(pattern: re.Pattern[str], mark: str, strings: Iterable[str]) -> int:
     """Return how many strings hold a pattern, which has a mark in it."""
     return sum(mark in string and bool(pattern.search(string)) for string in strings)

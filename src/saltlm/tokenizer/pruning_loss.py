@@ -51,7 +51,7 @@ def pruning_loss(whole: Definition, pruned: Definition, texts: Iterable[str]) ->
         differing = [
             text
             for text, before, after in zip(batch, *cut, strict=True)
-            if [new_ids[id] for id in before] != after
+            if list(map(new_ids.__getitem__, before)) != after
         ]
         changed, elsewhere = _differences(both, differing)
         n_changed += changed

@@ -82,6 +82,7 @@ def read_vocabulary(definition: Definition, *, special: Collection[str] = ()) ->
     pieces = definition.pieces
     added = {token["id"]: token["content"] for token in definition.added}
     specials = {*special, definition.unknown, *definition.specials}
+    spells_bytes = definition.has_byte_fallback
 
     size = 1 + max((*pieces, *added), default=-1)
     strings, kinds = [""] * size, bytearray([HOLE]) * size
@@ -90,7 +91,7 @@ def read_vocabulary(definition: Definition, *, special: Collection[str] = ()) ->
         strings[id] = string
         if string in specials:
             kinds[id] = SPECIAL
-        elif definition.has_byte_fallback and (byte := _BYTE_FALLBACK.fullmatch(string)):
+        elif spells_bytes and (byte := _BYTE_FALLBACK.fullmatch(string)):
             kinds[id], forms[id] = BYTE, Form(bytes.fromhex(byte[1]), False)
         else:
             # Added tokens are literal text. SentencePiece models list their runs of ▁ among them,

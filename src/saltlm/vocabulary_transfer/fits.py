@@ -24,8 +24,8 @@ from saltlm.methods.input_fit import common_ends, descend, distillation_loss
 from saltlm.methods.registry import Choice
 from saltlm.models.logits import document_start, logit_transform
 from saltlm.models.states import Body, load_body
+from saltlm.record.arrays import Origin
 from saltlm.record.fits import HeadFit, InputFit
-from saltlm.record.provenance import Origin
 from saltlm.vocabulary_transfer.parents import Pair
 from saltlm.vocabulary_transfer.problem import Problem, check_sides
 from saltlm.vocabulary_transfer.result import TransferResult, solve

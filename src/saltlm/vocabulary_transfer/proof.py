@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from saltlm.config.transfer import TransferConfig
 from saltlm.errors import CheckpointError, MissingExtraError
 from saltlm.models.skeleton import loader_of
+from saltlm.record.arrays import Origin
 from saltlm.record.proof import Proof
-from saltlm.record.provenance import Origin
 from saltlm.vocabulary_transfer.parents import Pair
 from saltlm.vocabulary_transfer.result import TransferResult
 

@@ -13,9 +13,10 @@ from saltlm.methods.inputs import Fitted
 from saltlm.methods.linear import no_fit
 from saltlm.methods.neighbours import no_neighbours
 from saltlm.methods.registry import Choice
+from saltlm.record.arrays import Origin
 from saltlm.record.fits import HeadFit, InputFit
 from saltlm.record.proof import Proof
-from saltlm.record.provenance import Origin, Provenance
+from saltlm.record.provenance import Provenance
 from saltlm.scoring.holdout import Score
 from saltlm.tokenizer.target import TargetTokenizer
 from saltlm.vocabulary_transfer.problem import Problem, check_sides

@@ -21,7 +21,7 @@ from saltlm.auxiliary.vectors import AuxiliaryVectors
 from saltlm.errors import VocabularyError
 from saltlm.methods.inputs import Rows
 from saltlm.models.checkpoint import largest_in_rows
-from saltlm.record.provenance import Origin
+from saltlm.record.arrays import Origin
 
 _CHUNK = 8192  # new tokens at a time: bounds what is held in float32 beside the tables
 

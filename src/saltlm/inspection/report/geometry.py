@@ -11,7 +11,7 @@ from saltlm.inspection.report.plots import Histogram, short
 from saltlm.inspection.report.saved import SavedFiles
 from saltlm.inspection.report.tokens import TokenTable
 from saltlm.models.checkpoint import open_checkpoint
-from saltlm.record.provenance import Origin
+from saltlm.record.arrays import Origin
 
 _BINS = 32
 _ROWS = 600  # of new and of shared rows are read, drawn with a seed

@@ -14,7 +14,8 @@ from torch import Tensor
 from saltlm.errors import CheckpointError
 from saltlm.files.json_object import parse_json, read_text
 from saltlm.inspection.report.saved import SavedFiles
-from saltlm.record.provenance import Origin, Provenance
+from saltlm.record.arrays import Origin
+from saltlm.record.provenance import Provenance
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.kinds import script_of
 from saltlm.tokenizer.shown import shown_form, shown_tokens
