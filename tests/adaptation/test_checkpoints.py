@@ -145,6 +145,11 @@ def test_damage_is_named(tmp_path):
     (saved.path / "weights.safetensors").write_bytes(b"half")
     with pytest.raises(TrainingError, match=r"weights\.safetensors is not a whole checkpoint: "):
         load_weights(saved, model)
-    (saved.path / "state.json").write_text(json.dumps({"step": 1}))
+    file = saved.path / "state.json"
+    for key, value in {"seconds": "x", "sequences": 3}.items():
+        file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
+        with pytest.raises(TrainingError, match=r"state\.json is not what was written"):
+            read_saved(saved.path)
+    file.write_text(json.dumps({"step": 1}))
     with pytest.raises(TrainingError, match="step-00000001 is not a whole checkpoint: "):
         read_saved(saved.path)

@@ -146,6 +146,7 @@ def test_what_is_missing_is_named_and_the_rest_goes_on(models, files):
     assert shown.exit_code == 1
     assert "target text" in shown.stdout
     assert f"not measured: English text: {files / 'no.txt'} does not exist" in shown.stderr
+    assert "hint: see to that, then give the same command: only this is left" in shown.stderr
     assert f"not measured: retrieval: {files / 'en-de.tsv'} is not in columns" in shown.stderr
     assert len(results(files / "out")) == 2
     assert "- not measured: English text: " in (files / "out" / "evaluation.md").read_text()

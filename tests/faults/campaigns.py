@@ -12,20 +12,17 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from conftest import CORPUS, TRAINERS
 from faults.mutations import damage
+from faults.room import Room
 from faults.trials import Outcome, outcome_of, start, trial
-from tiny_pairs import write_pair
 
-SETTINGS = ("batch_tokens=64", "sequence_length=32", "micro_batch=2", "save_every=2")
-SETTINGS += ("eval_every=2", "eval_documents=2", "dtype=float32")
 GIB = 2**30
+_ONCE = ("transfer", "merge")  # refuse to make again what is there
 _SLOW = 10  # seconds of processor time that a refusal may take
 
 
@@ -40,90 +37,6 @@ class Verdict:
 
     kind: str
     fault: str | None = None
-
-
-@dataclass(frozen=True)
-class Room:
-    """Inputs of all cases, made once, and a scratch folder for one case at a time."""
-
-    folder: Path
-
-    @cached_property
-    def scratch(self) -> Path:
-        return self.folder / "scratch"
-
-    def command(self, verb: str, out: Path, inputs: Path | None = None) -> list[Any]:
-        """Return a command line that writes into `out`."""
-        at = inputs or self.folder / "inputs"
-        cache = ["--set", f"cache={self.scratch / 'cache'}"]
-        sets = [part for setting in SETTINGS for part in ("--set", setting)]
-        held = ["--heldout", at / "held.txt"]
-        pair = [at / "source", at / "plm"]
-        return {
-            "transfer": ["transfer", *pair, "--out", out],
-            "force": ["transfer", *pair, "--out", out, "--force"],
-            "adapt": [
-                *("adapt", at / "made", "--data", at / "corpus.txt", *held),
-                *("--steps", "4", "--out", out, *sets, *cache),
-            ],
-            "compare": [
-                *("compare", *pair, "--methods", "fvt,mean", *held, "--documents", "3"),
-                *("--corpus", at / "corpus.txt", "--out", out),
-            ],
-            "evaluate": ["evaluate", at / "made", *held, "--limit", "2", "--out", out],
-        }[verb]
-
-    @cached_property
-    def references(self) -> dict[str, tuple[int, dict[str, object]]]:
-        return {}
-
-    def reference(self, verb: str) -> tuple[int, dict[str, object]]:
-        """Return how many changes of files a command makes in peace, and what it has made."""
-        if verb not in self.references:
-            out = self.fresh(verb)
-            done = trial(*self.command(verb, out))
-            assert done.code == 0, done.err
-            self.references[verb] = done.n_changes, outcome_of(out)
-        return self.references[verb]
-
-    def fresh(self, verb: str = "") -> Path:
-        """Return the place for the output of a new case; for ``force`` a model lies there."""
-        shutil.rmtree(self.scratch, ignore_errors=True)
-        (self.scratch / "place").mkdir(parents=True)
-        out = self.scratch / "place" / "made"  # a card has the name of its folder
-        if verb == "force":
-            shutil.copytree(self.folder / "inputs" / "made", out)
-        return out
-
-    def copy(self) -> Path:
-        """Return a copy of the inputs, to be damaged."""
-        inputs = self.scratch / "inputs"
-        shutil.copytree(self.folder / "inputs", inputs)
-        return inputs
-
-
-def make_room(folder: Path) -> Room:
-    """Write the inputs; they are the same for the same version of saltlm."""
-    room, inputs = Room(folder), folder / "inputs"
-    if (folder / "ready").is_file():
-        return room
-    shutil.rmtree(inputs, ignore_errors=True)
-    inputs.mkdir(parents=True)
-    write_pair(inputs, {family: train() for family, train in TRAINERS.items()})
-    lines = [line.replace("\n", " ") for line in CORPUS]
-    (inputs / "corpus.txt").write_text("\n".join(lines * 3) + "\n", encoding="utf-8")
-    (inputs / "held.txt").write_text("\n".join(lines[6:12]) + "\n", encoding="utf-8")
-    words = ["das", "haus", "der", "und", "ist", "die", "Hund", "neue"]
-    rows = [
-        f"{word} {' '.join(f'{len(word) * i % 7 / 3:.3f}' for i in range(6))}" for word in words
-    ]
-    (inputs / "v.vec").write_text("8 6\n" + "\n".join(rows) + "\n")
-    (inputs / "options.yaml").write_text("seed: 3\nfasttext:\n  epochs: 2\nmatch: exact\n")
-    (inputs / "adapt.yaml").write_text("lr:\n  new: 1e-3\nseed: 1\nstages: [full]\n")
-    done = trial("transfer", inputs / "source", inputs / "plm", "--out", inputs / "made")
-    assert done.code == 0, done.err
-    (folder / "ready").touch()
-    return room
 
 
 # ---- kills
@@ -143,7 +56,7 @@ def kill(room: Room, verb: str, change: int) -> Verdict:
         if seen.code or not (out / "config.json").is_file():
             return Verdict("killed", f"no model under either name: {seen.error}")
     again = trial(*room.command(verb, out))
-    if again.code and not (verb == "transfer" and outcome_of(out) == wanted):
+    if again.code and not (verb in _ONCE and outcome_of(out) == wanted):
         return Verdict("killed", f"the same command again: {again.code}, {again.error}")
     return Verdict("killed", _amiss(room, out, wanted, again))
 
@@ -171,15 +84,25 @@ _RECORD = ("saltlm/manifest.json", "saltlm/provenance.safetensors")
 
 
 def targets() -> dict[str, tuple[str, str]]:
-    """Return name -> (file among the inputs, verb that reads it)."""
+    """Return name -> (file among the inputs, what reads it)."""
     found = {f"source {name}": (f"source/{name}", "transfer") for name in (*MODEL_FILES, *_SOURCE)}
     found |= {f"plm {name}": (f"plm/{name}", "transfer") for name in MODEL_FILES}
     found |= {f"made {name}": (f"made/{name}", "explain") for name in ("tokenizer.json", *_RECORD)}
     found |= {f"checked {name}": (f"made/{name}", "check") for name in (*MODEL_FILES, *_RECORD)}
     found |= {f"adapted {name}": (f"made/{name}", "adapt") for name in (*MODEL_FILES, *_RECORD)}
-    found |= {"text corpus": ("corpus.txt", "inspect"), "options": ("options.yaml", "options")}
-    found |= {"options of adapt": ("adapt.yaml", "adapt options"), "vectors": ("v.vec", "vectors")}
+    found |= {f"base {name}": (f"source/{name}", "merge") for name in MODEL_FILES}
+    found |= {f"merged {name}": (f"adapted/{name}", "merge") for name in (*MODEL_FILES, *_RECORD)}
+    found |= {f"continued {name}": (f"source/{name}", "continue") for name in MODEL_FILES[1:3]}
+    found |= {f"text {name}": (name, "inspect") for name in ("corpus.txt", "corpus.jsonl")}
+    found |= {"text corpus.csv": ("corpus.csv", "pretrain"), "pairs": ("pairs.tsv", "pairs")}
+    found |= {"learned": ("corpus.txt", "pretrain"), "gguf": ("source.gguf", "gguf")}
+    found |= {f"options of {verb}": (f"{verb}.yaml", f"{verb} options") for verb in _WITH_OPTIONS}
+    found |= {"vectors": ("v.vec", "vectors"), "converted": ("v.vec", "convert")}
+    found |= {f"converted {name}": (name, "convert") for name in ("v.bin", "subwords.bin")}
     return found
+
+
+_WITH_OPTIONS = ("transfer", "adapt", "pretrain", "recipe")
 
 
 def fuzz(room: Room, target: str, chance: random.Random) -> Verdict:
@@ -192,21 +115,29 @@ def fuzz(room: Room, target: str, chance: random.Random) -> Verdict:
     return judged(done)
 
 
-def _reader(room: Room, verb: str, out: Path, inputs: Path, file: Path) -> list[Any]:
-    transfer = room.command("transfer", out, inputs)
-    if verb == "options":
-        return [*transfer, "--config", file]
-    if verb == "adapt options":
-        return [*room.command("adapt", out, inputs), "--config", file]
-    if verb == "vectors":
-        return [*transfer, "--aux", f"vectors:{file}", "--set", "min_shared=1"]
-    if verb == "inspect":
-        return ["inspect", inputs / "source", inputs / "plm", "--corpus", file]
-    if verb == "explain":
-        return ["explain", inputs / "made", "Haus", "#7"]
-    if verb == "check":
-        return ["check", inputs / "made"]
-    return room.command(verb, out, inputs)
+def _reader(room: Room, verb: str, out: Path, at: Path, file: Path) -> list[Any]:
+    """Return a command that reads a file and does little more."""
+    pair, transfer = [at / "source", at / "plm"], room.command("transfer", out, at)
+    if verb == "recipe options":
+        return [*room.command("recipe", out, at), "--plan", "--config", file]
+    if verb.endswith(" options"):
+        verb = verb.removesuffix(" options")
+        short = [] if verb == "transfer" else ["--steps", "1"]
+        return [*room.command(verb, out, at), *short, "--config", file]
+    return {
+        "transfer": [*transfer, "--no-report"],
+        "vectors": [*transfer, "--aux", f"vectors:{file}", "--set", "min_shared=1", "--no-report"],
+        "gguf": ["transfer", file, at / "plm", "--out", out, "--no-report"],
+        "inspect": ["inspect", *pair, "--corpus", file],
+        "explain": ["explain", at / "made", "Haus", "#7"],
+        "check": ["check", at / "made"],
+        "adapt": [*room.command("adapt", out, at), "--steps", "1", "--no-report"],
+        "merge": ["merge", at / "source", at / "adapted", "--out", out],
+        "continue": [*room.command("pretrain", out, at), "--continue-tokenizer", at / "source"],
+        "pretrain": ["pretrain", "--corpus", file, "--steps", "1", "--out", out],
+        "pairs": [*room.command("evaluate", out, at), "--parallel", file, "--no-report"],
+        "convert": ["vectors", "convert", file, "--out", out.with_suffix(".vec")],
+    }[verb]
 
 
 def judged(done: Outcome) -> Verdict:
@@ -249,12 +180,13 @@ def fuzz_kept(room: Room, target: str, chance: random.Random) -> Verdict:
 
 
 def _keep(room: Room, verb: str, kept: Path) -> None:
-    """Run a command, and keep all that it left; of ``adapt`` when it was killed half-way."""
+    """Run a command, and keep all that it left; of a training when it was killed half-way."""
     n, _ = room.reference(verb)
-    for last in range(n // 2, n) if verb == "adapt" else (None,):
+    is_training = verb in ("adapt", "pretrain")
+    for last in range(n // 2, n) if is_training else (None,):
         out = room.fresh()
         trial(*room.command(verb, out), kill_at=last)
-        if verb != "adapt" or any(out.glob("saltlm/checkpoints/step-*/state.json")):
+        if not is_training or any(out.glob("saltlm/checkpoints/step-*/state.json")):
             break
     shutil.copytree(room.scratch, kept)
 
@@ -265,6 +197,10 @@ KEPT = {
     "packed text": ("adapt", "cache/*/*"),
     "evaluation": ("evaluate", "place/made/**/*.json"),
     "comparison": ("compare", "place/made/*.json"),
+    "checkpoint of pretrain": ("pretrain", "place/made/saltlm/checkpoints/*/*"),
+    "start of pretrain": ("pretrain", "place/made/saltlm/start/*"),
+    "steps of a recipe": ("recipe", "place/made/steps/*.json"),
+    "texts of a recipe": ("recipe", "place/made/corpus/*"),
 }
 
 
@@ -282,7 +218,9 @@ def change(room: Room, verb: str, name: str, chance: random.Random) -> Verdict:
     again = trial(*room.command(verb, out, inputs))
     verdict = judged(again)
     if verdict.fault is None and again.code == 0:
-        is_anew = verb == "evaluate" and len(outcome_of(out)) > len(before)
+        found = outcome_of(out)
+        is_anew = verb == "evaluate" and len(found) > len(before)
+        is_anew |= verb == "recipe" and found["steps/adapt.json"] != before["steps/adapt.json"]
         return (
             Verdict("measured anew")
             if is_anew
@@ -315,6 +253,8 @@ CHANGED = [
     *(("compare", f"{side}/config.json") for side in ("source", "plm")),
     *(("compare", name) for name in ("corpus.txt", "held.txt")),
     *(("evaluate", name) for name in ("made/model.safetensors", "held.txt")),
+    *(("pretrain", name) for name in ("corpus.txt", "held.txt")),
+    *(("recipe", name) for name in ("long.txt", "source/model.safetensors")),
 ]
 
 
@@ -338,7 +278,7 @@ def short_of(room: Room, verb: str, what: str, chance: random.Random) -> Verdict
         left = [path.name for path in out.parent.iterdir() if path != out]
         if left and first.code > 0:
             return Verdict(verdict.kind, f"left behind: {left}")
-    if first.code == 0 and verb in ("transfer",):
+    if first.code == 0:
         return Verdict("whole", _amiss(room, out, wanted, first))
     again = trial(*room.command(verb, out))
     if again.code:
@@ -346,11 +286,16 @@ def short_of(room: Room, verb: str, what: str, chance: random.Random) -> Verdict
     return Verdict(verdict.kind, _amiss(room, out, wanted, again))
 
 
-def every_kill(room: Room, verbs: tuple[str, ...]) -> Iterator[tuple[str, int]]:
-    """Yield each change of a file at which each verb can be killed."""
-    for verb in verbs:
-        n, _ = room.reference(verb)
-        yield from ((verb, change) for change in range(1, n + 1))
+def every_kill(room: Room, verbs: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """Yield each change of a file at which each verb can be killed, the verbs in turn."""
+    left = {verb: list(range(1, room.reference(verb)[0] + 1)) for verb in verbs}
+    for changes in left.values():
+        random.Random(0).shuffle(changes)
+    while left:
+        for verb in list(left):
+            yield verb, left[verb].pop()
+            if not left[verb]:
+                del left[verb]
 
 
 def two_writers(room: Room, verb: str, chance: random.Random) -> Verdict:
@@ -387,9 +332,14 @@ def elsewhere(room: Room, verb: str, chance: random.Random) -> Verdict:
     environment = {"PYTHONHASHSEED": str(chance.randrange(1, 10**6))}
     threads = chance.choice((1, 2, 4)) if verb == "transfer" else 1
     environment |= {"OMP_NUM_THREADS": str(threads), "TQDM_DISABLE": "1"}
-    command = [sys.executable, "-m", "saltlm", *(str(part) for part in room.command(verb, out))]
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    command = [sys.executable, "-m", "faults.trials", room.folder, *room.command(verb, out)]
     done = subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        [str(part) for part in command],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     end = Outcome(done.returncode, 0, done.stdout, done.stderr, 0, False)
     if end.code:

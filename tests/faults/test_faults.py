@@ -9,8 +9,9 @@ import random
 import pytest
 
 from faults import campaigns
-from faults.campaigns import GIB, KEPT, Verdict, fuzz, judged, kill, make_room, targets
+from faults.campaigns import GIB, KEPT, Verdict, every_kill, fuzz, judged, kill, targets
 from faults.mutations import STRANGE, damage, damage_bytes, damage_json
+from faults.room import VERBS, Room, make_room
 from faults.trials import Outcome, lasting, outcome_of, preload, trial
 
 
@@ -30,7 +31,7 @@ def test_a_killed_transfer_that_replaces_a_model_loses_nothing(room):
     assert kill(room, "force", 20) == Verdict("killed")
 
 
-@pytest.mark.parametrize("target", ["source tokenizer.json", "options"])
+@pytest.mark.parametrize("target", ["source tokenizer.json", "options of transfer"])
 def test_damage_is_refused_by_name_or_harmless(room, target):
     found = fuzz(room, target, random.Random(5))
     assert found.fault is None
@@ -77,16 +78,26 @@ def test_what_two_runs_share_is_without_times(tmp_path):
     assert lasting({"seconds": 1, "loss": [{"tokens_per_second": 3, "n": 2}]}) == {
         "loss": [{"n": 2}]
     }
+    assert lasting({"metric": "bytes per second", "places": [1]}) == {"metric": "bytes per second"}
     (tmp_path / "a.json").write_text('{"seconds": 3, "x": 1}')
     (tmp_path / "b.bin").write_bytes(b"1")
-    assert outcome_of(tmp_path) == {"a.json": {"x": 1}, "b.bin": b"1"}
+    (tmp_path / "c.jsonl").write_bytes(b"\xe6{")
+    assert outcome_of(tmp_path) == {"a.json": {"x": 1}, "b.bin": b"1", "c.jsonl": b"\xe6{"}
+
+
+def test_every_change_of_every_verb_is_a_kill_once_the_verbs_in_turn(tmp_path):
+    room = Room(tmp_path, {"transfer": (2, {}), "adapt": (4, {})})
+    kills = list(every_kill(room, ["transfer", "adapt"]))
+    assert sorted(kills) == [("adapt", i) for i in (1, 2, 3, 4)] + [("transfer", i) for i in (1, 2)]
+    assert [verb for verb, _ in kills[:4]] == ["transfer", "adapt"] * 2
 
 
 def test_the_names_of_the_cases_are_of_files_that_are_there(room):
-    for name, _ in targets().values():
-        assert (room.folder / "inputs" / name).is_file(), name
-    assert {verb for verb, _ in KEPT.values()} <= {"adapt", "evaluate", "compare"}
+    later = {"source.gguf", "subwords.bin"}
+    for name in {name for name, _ in targets().values()} - later:
+        assert (room.inputs / name.replace("adapted/", "made/")).is_file(), name
+    assert {verb for verb, _ in KEPT.values()} <= {*VERBS}
     for verb, name in campaigns.CHANGED:
-        assert (room.folder / "inputs" / name).is_file()
+        assert (room.inputs / name).is_file()
         assert room.command(verb, room.folder)[0] == verb
     assert GIB == 2**30

@@ -1,12 +1,17 @@
 """saltlm's command line in a child of its own: killed at a chosen change, short of disk or memory.
 
-Children are forked from a process that has imported everything and has used no thread, so that one
-takes less than a second and is a real process all the same.
+Children are forked from a process that has imported everything and has no second thread, so that
+one takes a tenth of a second and is a real process all the same. One that is not forked is
+``python -m faults.trials FOLDER ARGUMENTS``.
 """
 
+import gc
 import importlib
+import io
 import json
 import os
+import pkgutil
+import re
 import resource
 import signal
 import sys
@@ -14,22 +19,15 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import saltlm
+
 CHANGES = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link"}
-LOADED = (
-    *(
-        "torch",
-        "transformers.models.llama.modeling_llama",
-        "transformers.models.bert.modeling_bert",
-    ),
-    *("saltlm.cli.transfer", "saltlm.cli.adapt", "saltlm.cli.compare", "saltlm.cli.evaluate"),
-    *("saltlm.cli.render_runs", "saltlm.vocabulary_transfer.transfer", "saltlm.adaptation.adapt"),
-    *("saltlm.comparison.compare", "saltlm.evaluation.evaluate", "saltlm.inspection.check"),
-    *("saltlm.inspection.explain", "saltlm.inspection.pair", "saltlm.auxiliary.vectors"),
-)
+LOADED = ("torch", *(f"transformers.models.{name}.modeling_{name}" for name in ("llama", "bert")))
 _BROKEN = 98
 _PATIENCE = 30  # a machine may be busy, or stop what is nice to others
 
@@ -66,13 +64,57 @@ class Outcome:
         return " / ".join(lines)[:400]
 
 
-def preload() -> None:
-    """Import what commands import, so that a fork has it."""
-    for name in LOADED:
-        importlib.import_module(name)
+def preload(folder: Path | None = None) -> None:
+    """Import all that commands import, so that a fork has it, out of the way of the collector.
+
+    A collection in a fork would write to every object, which copies the memory they lie in.
+
+    Args:
+        folder: for what makes cases small; not given, they are left as they are.
+    """
+    everything = pkgutil.walk_packages(saltlm.__path__, "saltlm.")
+    for name in (*LOADED, *(found.name for found in everything)):
+        if name != "saltlm.__main__":
+            importlib.import_module(name)
     import torch
+    import tqdm
 
     torch.set_num_threads(1)
+    tqdm.tqdm.monitor_interval = 0  # its thread
+    re._MAXCACHE = 100_000  # type: ignore[attr-defined]  # transformers makes a thousand a model
+    if folder is not None:
+        _make_small(folder)
+    gc.collect()
+    gc.freeze()
+
+
+def warm_up(*arguments: object) -> None:
+    """Run a command in this process, so that forks find made what is made once.
+
+    Raises:
+        RuntimeError: it failed, or has left a thread, which a fork would lose.
+    """
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()) as said:
+        code = _run([str(one) for one in arguments])
+    tasks = Path("/proc/self/task")
+    if code or (tasks.is_dir() and len(list(tasks.iterdir())) > 1):
+        raise RuntimeError(f"{arguments}: {code}, {said.getvalue()}")
+    gc.collect()
+    gc.freeze()
+
+
+def _make_small(folder: Path) -> None:
+    """Shorten what takes time and reads or writes no file of its own."""
+    from saltlm.alignment import align
+    from saltlm.evaluation import generation, quick, speed
+    from saltlm.pretraining.sizes import SIZES, Size
+
+    english = folder / "few-english.txt"
+    english.write_text("Open the file and read the first line.\n" * 6, encoding="utf-8")
+    vars(align)["_ENGLISH"] = english
+    for module in (generation, quick, speed):
+        vars(module)["N_NEW"] = 2
+    SIZES["mini"] = Size("mini", 16, 2, 2, 64, 1e-2)
 
 
 def trial(
@@ -106,7 +148,7 @@ def trial(
         )
         is_hung = not _ends(child, seconds)
         if is_hung:
-            os.kill(child, signal.SIGKILL)
+            os.killpg(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0) if is_hung else (0, _ENDED.pop(child))
         out, err = (place.read_text(encoding="utf-8", errors="replace") for place in places[:2])
         return Outcome(
@@ -158,6 +200,7 @@ def start(
         return child
     code = _BROKEN
     try:
+        os.setsid()
         os.environ.update({"TQDM_DISABLE": "1", **(environment or {})})
         for number, place in enumerate(places[:2], 1):
             os.dup2(os.open(place, os.O_WRONLY), number)
@@ -221,12 +264,15 @@ def _count_changes(counter: int, kill_at: int | None) -> None:
 
 
 WITH_TIMES = {"lock", "evaluation.md", "report.html"}  # made of what is compared, and of times
-PASSING = ("second", "peak_memory", "environment", "speed", "per_second", "threads")
+PASSING = ("said", "second", "fast", "processor", "peak_memory", "environment", "speed")
+PASSING += ("per_second", "threads", "seal")  # which is of seconds too
 
 
 def lasting(value: Any) -> Any:
     """Return JSON without what differs between two runs of the same: times, memory, speed."""
     if isinstance(value, dict):
+        if any(word in str(value.get("metric")) for word in PASSING):
+            return {"metric": value["metric"]}
         return {
             key: lasting(item)
             for key, item in value.items()
@@ -237,14 +283,26 @@ def lasting(value: Any) -> Any:
 
 def outcome_of(out: Path) -> dict[str, object]:
     """Return what a command has made: of JSON what lasts, of other files the bytes."""
-    found: dict[str, object] = {}
-    for file in sorted(path for path in out.rglob("*") if path.is_file()):
-        name = str(file.relative_to(out))
+    files = sorted(path for path in out.rglob("*") if path.is_file())
+    return {
+        str(file.relative_to(out)): _lasting_of(file)
+        for file in files
+        if file.name not in WITH_TIMES
+    }
+
+
+def _lasting_of(file: Path) -> object:
+    data = file.read_bytes()
+    try:
         if file.suffix == ".json":
-            found[name] = lasting(json.loads(file.read_text(encoding="utf-8")))
-        elif file.suffix == ".jsonl":
-            lines = file.read_text(encoding="utf-8").splitlines()
-            found[name] = [lasting(json.loads(line)) for line in lines]
-        elif file.name not in WITH_TIMES:
-            found[name] = file.read_bytes()
-    return found
+            return lasting(json.loads(data))
+        if file.suffix == ".jsonl":
+            return [lasting(json.loads(line)) for line in data.splitlines()]
+    except ValueError:  # damaged
+        pass
+    return data
+
+
+if __name__ == "__main__":
+    _make_small(Path(sys.argv[1]))
+    sys.exit(_run(sys.argv[2:]))

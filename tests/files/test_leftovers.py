@@ -8,8 +8,9 @@ import pytest
 
 from saltlm.files import leftovers, locks
 from saltlm.files.atomic import new_directory
-from saltlm.files.leftovers import LOCK, aside, left_in
+from saltlm.files.leftovers import LOCK, aside, left_in, temporary
 from saltlm.files.locks import is_held, take
+from saltlm.models.hub import resolve_model
 
 
 def dead(folder, name, owner="1 of-another-boot"):
@@ -35,6 +36,33 @@ def test_what_nobody_goes_on_with_is_removed(tmp_path, caplog):
     with aside(tmp_path):
         assert not left.exists()
     assert f"{left} is removed: a run that was killed had left it" in caplog.text
+
+
+def test_what_died_among_temporary_files_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(leftovers.tempfile, "tempdir", str(tmp_path))
+    left = dead(tmp_path, ".saltlm-partial-abc")
+    with temporary() as folder:
+        assert folder.is_relative_to(tmp_path)
+        assert not left.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_of_a_model_removes_what_died_beside_it_and_names_the_rest(tmp_path, caplog):
+    nameless = dead(tmp_path, ".saltlm-partial-abc")
+    named = dead(tmp_path, ".other.saltlm-partial")
+    (tmp_path / "model").mkdir()
+    assert resolve_model(str(tmp_path / "model")) == tmp_path / "model"
+    assert not nameless.exists()
+    assert named.exists()
+    assert f"has left {named}" in caplog.text
+
+
+def test_what_cannot_be_removed_is_not_said_to_be(tmp_path, caplog, monkeypatch):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(leftovers.shutil, "rmtree", lambda *_, **__: None)
+    dead(tmp_path, ".saltlm-partial-abc")
+    leftovers.remove_dead(tmp_path)
+    assert caplog.text == ""
 
 
 def test_what_the_same_command_goes_on_with_is_named(tmp_path, caplog):

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from saltlm.errors import OutputError, TrainingError
+from saltlm.evaluation.results import hash_of
 from saltlm.files.atomic import disk_errors, sync
 from saltlm.files.hashes import sha256
 from saltlm.files.json_object import parse_json, read_text
@@ -114,7 +115,8 @@ def save(
             save_file(dict(weights), partial / _WEIGHTS)
             save_file(dict(optimizer), partial / _OPTIMIZER)
             hashes = {name: sha256(partial / name) for name in (_WEIGHTS, _OPTIMIZER)}
-            text = json.dumps({**state, "files": hashes}, indent=2) + "\n"
+            said = {**state, "files": hashes}
+            text = json.dumps({**said, "seal": hash_of(said)}, indent=2) + "\n"
             (partial / _STATE).write_text(text, encoding="utf-8")
             sync(partial)
             partial.rename(folder / name)
@@ -170,6 +172,8 @@ def read_saved(path: Path) -> Saved:
         )
     try:
         state = parse_json(read_text(path / _STATE))
+        if state.pop("seal") != hash_of(state):
+            raise ValueError(f"{_STATE} is not what was written")
         for name, written in state.pop("files").items():
             if sha256(path / name) != written:
                 raise ValueError(f"{name} is not what was written")

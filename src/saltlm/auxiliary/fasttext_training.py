@@ -5,7 +5,6 @@ import importlib
 import importlib.metadata
 import importlib.util
 import logging
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from saltlm.auxiliary.subwords import SubwordModel
 from saltlm.config.transfer import FasttextConfig
 from saltlm.errors import AuxiliaryVectorsError, MissingExtraError
 from saltlm.files.documents import documents
+from saltlm.files.leftovers import temporary
 
 logger = logging.getLogger(__name__)
 
@@ -79,8 +79,8 @@ def train_fasttext(
     """
     check_training()
     binding = importlib.import_module(_BINDING)
-    with tempfile.TemporaryDirectory(prefix="saltlm-") as folder:
-        text = Path(folder) / "words.txt"
+    with temporary() as folder:
+        text = folder / "words.txt"
         counts = _write_words(corpus, text, cut)
         n_frequent = sum(count >= settings.min_count for count in counts.values())
         if not n_frequent:

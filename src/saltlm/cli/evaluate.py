@@ -97,6 +97,7 @@ def command(
         click.echo(failure_text(failure), err=True)
     report_at_end([out, *_made_here(models)], out / "report.html", is_wanted=is_reported)
     if found.failures:
+        click.echo("hint: see to that, then give the same command: only this is left", err=True)
         raise SystemExit(1)
 
 

@@ -11,7 +11,6 @@ import resource
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +21,7 @@ from saltlm.config.reading import Section, read_yaml, validated
 from saltlm.evaluation.results import hash_of, ratio
 from saltlm.evaluation.task import ENGINE, Measured, Subject, Task, Work
 from saltlm.evaluation.written import write_after
+from saltlm.files.leftovers import temporary
 
 _OWN = Path(__file__).with_name("functions.yaml")
 _SECONDS = 5
@@ -80,7 +80,7 @@ def completed(subject: Subject, begin: str) -> str:
 
 def passes(code: str, test: str) -> bool:
     """Tell whether a program ends well, in a process of its own, within its limits."""
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary() as folder:
         try:
             program = subprocess.Popen(
                 [sys.executable, "-I", "-c", f"{code}\n{test}\n"],

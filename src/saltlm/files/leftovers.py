@@ -38,6 +38,17 @@ def aside(parent: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+@contextmanager
+def temporary() -> Iterator[Path]:
+    """Yield an empty folder among the system's temporary files, and remove what died there.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    with aside(Path(tempfile.gettempdir())) as folder:
+        yield folder
+
+
 def left_in(parent: Path) -> list[Path]:
     """Return what processes that died have left in a folder."""
     found = [*parent.glob(f"{_NAMELESS}*"), *parent.glob(f".*{_NAMED}")]
@@ -49,7 +60,8 @@ def remove_dead(parent: Path) -> None:
     for path in left_in(parent):
         if path.name.startswith(_NAMELESS):
             shutil.rmtree(path, ignore_errors=True)
-            _LOG.info("%s is removed: a run that was killed had left it", path)
+            if not path.exists():
+                _LOG.info("%s is removed: a run that was killed had left it", path)
         else:
             say_once(
                 f"a run that was killed has left {path} ({size_of(path) / 1e6:.1f} MB): the same"

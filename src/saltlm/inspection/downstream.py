@@ -13,6 +13,7 @@ from transformers import AutoTokenizer
 
 from saltlm.errors import SaltlmError, VocabularyError
 from saltlm.files.json_object import read_json
+from saltlm.files.leftovers import temporary
 from saltlm.inspection.finding import Finding, advice, verdict
 from saltlm.models.architecture import read_config
 from saltlm.models.checkpoint import Checkpoint, open_checkpoint
@@ -54,8 +55,7 @@ def handover_findings(
         room = f"not tried: {checkpoint.nbytes / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free"
         yield advice("saved again", False, f"{room} in {tempfile.gettempdir()}")
         return
-    with tempfile.TemporaryDirectory(prefix="saltlm-check-") as temporary:
-        again = Path(temporary)
+    with temporary() as again:
         # Some versions refuse to save settings that others warn of, as the finding above says.
         model.generation_config = transformers.GenerationConfig()
         model.save_pretrained(again)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from saltlm.errors import CheckpointError
 from saltlm.files.atomic import put_back
+from saltlm.files.leftovers import remove_dead
 from saltlm.files.links import check_links
 from saltlm.models.adapters import check_no_adapter
 
@@ -57,12 +58,15 @@ def resolve_model(ref: str, *, with_weights: bool = True) -> Path:
 def local_directory(path: Path) -> Path | None:
     """Return a model directory on disk, put back if a killed run had moved it away; None: no such.
 
+    What killed runs have left beside it is removed or named.
+
     Raises:
         CheckpointError: a link in it leads elsewhere, or it holds an adapter.
     """
     put_back(path)
     if not path.is_dir():
         return None
+    remove_dead(path.parent)
     check_links(path)
     check_no_adapter(path)
     return path

