@@ -180,6 +180,14 @@ def test_the_table_of_formats_is_the_cases_of_the_tests():
     compare_or_write(file, f"{before}{begin}\n{table_of_formats()}\n{end}{after}")
 
 
+def test_the_names_in_the_headings_of_the_method_are_modules():
+    text = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## .*\((`.*)\)$", text, re.MULTILINE)
+    there = {path.stem for path in (ROOT / "src" / "saltlm").rglob("*")}
+    assert len(headings) == 6
+    assert {name.strip("` ") for line in headings for name in line.split(",")} <= there
+
+
 def test_links_between_documents_hold():
     for file in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", file.read_text(encoding="utf-8")):

@@ -11,7 +11,7 @@ from saltlm.inspection.finding import Finding
 from saltlm.scoring.holdout import Interval, Score
 
 NAMES = ["salt:ridge=1.0:centred=True", "global-residual:ridge=1.0", "focus"]
-BROKEN = Score("wechsel", {}, error="it does nothing without files")
+BROKEN = Score("wechsel", {}, error="it needs files")
 
 
 @pytest.fixture

@@ -1,20 +1,33 @@
 """What work with a model is said to cost."""
 
-import itertools
-
 import pytest
 
-from saltlm.models.cost import seconds_a_product, training_seconds
+from saltlm.models import cost
+from saltlm.models.cost import about, seconds_a_product, training_seconds
 
 
-def test_the_fastest_of_a_few_products_is_taken(monkeypatch):
-    """Other programs may interrupt any of them: one probe once foretold eight times the time."""
-    laps = itertools.accumulate([0.0, 9.0, 0.0, 4.0, 0.0, 1.0, 0.0, 7.0, 0.0, 2.0])
-    monkeypatch.setattr("saltlm.models.cost.time.perf_counter", lambda: next(laps))
-    assert seconds_a_product.__wrapped__() == pytest.approx(1.0 / 512**3)
+def test_other_programs_do_not_count(monkeypatch):
+    """One probe of the wall's clock once foretold eight times the time on a busy machine."""
+    laps = iter([0.0, 9.0, 9.0, 13.0, 13.0, 14.0, 14.0, 21.0, 21.0, 23.0])
+    monkeypatch.setattr(cost.time, "process_time", lambda: next(laps))
+    monkeypatch.setattr(cost.torch, "get_num_threads", lambda: 4)
+    assert seconds_a_product.__wrapped__() == pytest.approx(1.0 / 4 / 512**3)
 
 
 def test_training_takes_longer_by_its_tokens_and_weights():
     once = training_seconds(1000, 10, 1e-9)
     assert once > 1000 * 10 * 3e-9  # forward and backward are three products at least
     assert training_seconds(3000, 20, 1e-9) == pytest.approx(6 * once)
+
+
+@pytest.mark.parametrize(
+    ("load", "text"),
+    [
+        (6.0, "about 10 min"),
+        (6.1, "about 10 min on an idle machine, longer on this one (6 processes on 4 cores)"),
+    ],
+)
+def test_a_busy_machine_is_told(load, text, monkeypatch):
+    monkeypatch.setattr(cost.os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(cost.os, "cpu_count", lambda: 4)
+    assert about(600) == text

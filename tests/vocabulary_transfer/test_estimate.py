@@ -42,6 +42,28 @@ def test_the_cost_is_told_and_little_memory_is_a_warning(pair, tmp_path, caplog,
     assert "only 0.5 GiB of memory are free" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "chosen", "seconds"),
+    [
+        (
+            "de.txt",
+            5_000_000,
+            {"vocabulary": "auto", "mode": "extend"},
+            "5 MB of text takes about 20",
+        ),
+        ("de.txt.gz", 5_000_000, {}, "15 MB of text takes about 14"),
+        ("de.txt", 5_000_000, {}, ""),  # soon done
+    ],
+)
+def test_a_long_corpus_is_told_before_it_is_read(name, size, chosen, seconds, tmp_path, caplog):
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(size)
+    with caplog.at_level("INFO", "saltlm"):
+        estimate.tell_reading(load_config(corpus=tmp_path / name, **chosen))
+    assert seconds in caplog.text
+    assert bool(seconds) == bool(caplog.text)
+
+
 def test_times_as_people_say_them():
     assert [duration(seconds) for seconds in (9.4, 119, 600, 7300)] == [
         *("9 s", "119 s", "10 min", "2.0 h")

@@ -33,7 +33,7 @@ VERBS = {
         ({"corpus": ["gone.txt"]}, DataError, r"gone\.txt"),
         ({"prune_to": 100}, DataError, "the corpus has no text"),
         ({"mode": "extend", "keep": ["gone.txt"]}, DataError, r"gone\.txt"),
-        ({"method": "wechsel"}, ConfigError, "method wechsel does nothing without files"),
+        ({"method": "wechsel"}, ConfigError, "method wechsel needs files"),
         (
             {"method": "wechsel:source_vectors=gone.vec:target_vectors=gone.vec"},
             ConfigError,

@@ -75,7 +75,8 @@ def test_a_tied_model_is_refused_with_the_remedy(verb, pair, tmp_path):
     with pytest.raises(ConfigError) as caught:
         ways[verb]()
     assert caught.value.what == (
-        f"method {TWO} makes rows of the head apart, but the head of the source is its embedding"
+        f"method {TWO} makes rows of the head by themselves, but the source is tied: its head is"
+        " its embedding"
     )
     assert "--untie" in caught.value.hint
     assert not (tmp_path / "out").exists()
@@ -94,7 +95,7 @@ def test_objects_in_memory_have_two_sides_too(tokenizers_by_family):
         for i, t in enumerate((left, right))
     ]
     options = {"source_tokenizer": left, "plm_tokenizer": right}
-    with pytest.raises(ConfigError, match="the head of the source is its embedding"):
+    with pytest.raises(ConfigError, match="the source is tied"):
         transfer_embeddings(*tables, **options, config=RowsConfig(method=TWO))
     config = RowsConfig(method=TWO, untie=True)
     untied = transfer_embeddings(*tables, **options, config=config)

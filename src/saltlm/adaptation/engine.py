@@ -119,6 +119,8 @@ def _run_stage(run: Run, number: int, saved: Saved | None) -> Saved:
     seconds, n_bytes = (saved.seconds, saved.n_bytes) if saved is not None else (0.0, 0.0)
     untouched = frozen_hash(training.tables)
     if first == 0:
+        if run.heldout and run.accelerator.is_main_process:
+            logger.info("measuring the held-out text before the first step")
         row = {"step": 0, "tokens": 0, "bytes": 0.0, "seconds": 0.0}
         _log(run, row | measure(run, training.inside) | write_samples(run, training.inside))
     hidden = not run.accelerator.is_main_process

@@ -42,10 +42,9 @@ from saltlm.evaluation.results import Failure, model_hash
 from saltlm.evaluation.task import Task
 from saltlm.files.documents import first
 from saltlm.files.hashes import sha256
-from saltlm.files.progress import duration
 from saltlm.files.source import fingerprint
 from saltlm.models.checkpoint import open_checkpoint
-from saltlm.models.cost import count_weights, seconds_a_product, training_seconds
+from saltlm.models.cost import about, count_weights, seconds_a_product, training_seconds
 from saltlm.record.manifest import FOLDER
 
 logger = logging.getLogger(__name__)
@@ -184,8 +183,8 @@ def log_plan(run: Run, saved: Saved | None) -> None:
         return
     stages = ", ".join(f"{stage.kind} to step {stage.last}" for stage in run.stages)
     logger.info(
-        "%d steps of %d tokens, %s: about %s, measurements not counted",
-        *(run.n_steps, run.config.batch_tokens, stages, duration(_expected_seconds(run, saved))),
+        "%d steps of %d tokens, %s: %s, measurements not counted",
+        *(run.n_steps, run.config.batch_tokens, stages, about(_expected_seconds(run, saved))),
     )
     if run.reason:
         logger.info("%s (docs/adapt.md)", run.reason)

@@ -298,6 +298,15 @@ def _extend(
     return _Choice(swap.target, selected(match, stays), vocabulary, choice.ids[stays])
 
 
+def _extension_notes(counts: Mapping[str, Any], *, is_counted: bool) -> Iterator[str]:
+    """Say what an extension adds and leaves out; not only how much it adds, where that is said."""
+    said = [f"{counts[key]:,} {what}" for key, what in _OF_EXTENSION.items() if counts[key]]
+    if said or not is_counted:
+        yield "; ".join([f"{counts['n_new']:,} new tokens", *said])
+    if counts["sample_changed"]:
+        yield f"{counts['sample_changed']} documents of that text are cut differently"
+
+
 def _notes(record: Mapping[str, Any]) -> Iterator[str]:
     """Say in words what the choice of the vocabulary costs."""
     if "pruning" in record:
@@ -306,16 +315,18 @@ def _notes(record: Mapping[str, Any]) -> Iterator[str]:
             f"{record['kept_tokens']:,} of {record['tokens_before']:,} tokens are kept: "
             f"{loss['resegmented'] / max(1, loss['tokens_before']):.1%} of the corpus' tokens are "
             f"cut differently, {loss['n_changed']} of {loss['n_documents']} documents do not come "
-            f"back as before, {len(loss['unreachable'])} kept tokens are out of reach"
+            f"back as before, {len(loss['unreachable'])} kept tokens can no longer be made"
         )
         if (n_further := record["kept_tokens"] - record["used_tokens"]) > 0:
             yield (
                 f"the corpus needs {record['used_tokens']:,} of the kept tokens; the other "
-                f"{n_further:,} are the PLM's most frequent ones with the corpus' pairs of "
-                "letters"
+                f"{n_further:,} are the PLM's most frequent ones whose pairs of letters the corpus "
+                "has"
             )
         if record["kept_tokens"] < record["wanted_tokens"]:
-            yield f"these are fewer than {record['wanted_tokens']:,}: no others look like them"
+            yield (
+                f"these are fewer than {record['wanted_tokens']:,}: no others have the same letters"
+            )
     if "budget" in record:
         chosen = record["budget"]
         yield (
@@ -323,14 +334,7 @@ def _notes(record: Mapping[str, Any]) -> Iterator[str]:
             f"more in {chosen['tokens']:,} tokens of training"
         )
     if "extension" in record:
-        counts = record["extension"]
-        said = [f"{counts['n_new']:,} new tokens"]
-        for key, what in _OF_EXTENSION.items():
-            if counts[key]:
-                said.append(f"{counts[key]:,} {what}")
-        yield "; ".join(said)
-        if counts["sample_changed"]:
-            yield f"{counts['sample_changed']} documents of that text are cut differently"
+        yield from _extension_notes(record["extension"], is_counted="budget" in record)
     if "swap" in record:
         yield from swap_notes(record["swap"])
     if record["composed_rows"]:
@@ -340,8 +344,8 @@ def _notes(record: Mapping[str, Any]) -> Iterator[str]:
         )
     if record["further_anchors"]:
         yield (
-            f"{record['further_anchors']:,} tokens that the PLM shares with the source and the new "
-            "model does not have are anchors too"
+            f"methods also learn from {record['further_anchors']:,} shared tokens that the new "
+            "model does not have"
         )
 
 

@@ -205,10 +205,10 @@ class RowsConfig(Section):
                 f"mode={self.mode} keeps the source's rows, copy_shared=false does not"
             )
         if self.mode == "replace" and self.keep:
-            raise ValueError("keep is of the modes extend and swap: replace keeps no text as it is")
+            raise ValueError("keep is only for the modes extend and swap")
         if self.budget is not None and self.vocabulary != "auto":
             raise ValueError(
-                "--budget is the training that --vocabulary auto is chosen for; add"
+                "--budget is only for choosing new tokens with --vocabulary auto; add"
                 " --vocabulary auto, or leave --budget out"
             )
         if self.vocabulary == "auto" and not self.corpus:
@@ -298,7 +298,9 @@ class TransferConfig(RowsConfig):
     @model_validator(mode="after")
     def _has_one_vocabulary(self) -> "TransferConfig":
         if self.vocabulary == "auto" and self.target_tokenizer is not None:
-            raise ValueError("vocabulary=auto and target_tokenizer both say which tokens are new")
+            raise ValueError(
+                "vocabulary=auto and target_tokenizer both say which tokens are new; give one"
+            )
         return self
 
 

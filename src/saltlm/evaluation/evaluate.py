@@ -36,9 +36,8 @@ from saltlm.evaluation.side_by_side import own_directories, write_cards, write_s
 from saltlm.evaluation.speed import SPEED, speed_task
 from saltlm.evaluation.task import Subject, Task, planned, result_file
 from saltlm.files.documents import first
-from saltlm.files.progress import duration
 from saltlm.models.architecture import read_config
-from saltlm.models.cost import seconds_a_product
+from saltlm.models.cost import about, seconds_a_product
 from saltlm.models.hub import resolve_model
 from saltlm.models.skeleton import loader_of
 from saltlm.record.manifest import environment, free_memory_bytes
@@ -159,8 +158,8 @@ def _tell_cost(directories: Sequence[Path], tasks: Sequence[Sequence[Task]], dev
     is_known = all(task.work is not None for own in tasks for task in own)
     rest = "" if is_known else "; how long the harness takes is not known"
     logger.info(
-        "%d task%s: about %s and %.1f GiB of memory%s",
-        *(n_tasks, "" if n_tasks == 1 else "s", duration(seconds), memory / 2**30, rest),
+        "%d task%s: %s and %.1f GiB of memory%s",
+        *(n_tasks, "" if n_tasks == 1 else "s", about(seconds), memory / 2**30, rest),
     )
     free = free_memory_bytes()
     if device == "cpu" and free is not None and memory > free:

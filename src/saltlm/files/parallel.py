@@ -76,7 +76,7 @@ def first_pairs(file: str | Path, n: int) -> list[SentencePair]:
     found = list(islice(pairs(file), n))
     if len(found) < min(n, 2):
         raise DataError(
-            f"{file} has {len(found)} usable pairs: there is nothing to tell a translation from",
+            f"{file} has {len(found)} usable pairs: too few to tell a translation from others",
             "give a file with more",
         )
     return found

@@ -23,6 +23,7 @@ from saltlm.tokenizer.llama_cpp import llama_cpp_vocabulary
 from saltlm.tokenizer.load import open_tokenizer
 
 _MARKER = re.compile(r"<[|｜][^|｜\s]+[|｜]>|<(?:start|end)_of_\w+>|</?s>")  # noqa: RUF001
+_SEEN = 80  # characters of a rendered chat
 _N_NEW = 16  # tokens that are generated
 _LEAST_KINDS = 5  # of them are different in text; a few words over and over have fewer
 _QUESTION = "How are you?"
@@ -138,7 +139,8 @@ def _chat_findings(tokenizer: Any) -> Iterator[Finding]:
         reason = error.what if isinstance(error, SaltlmError) else str(error).partition("\n")[0]
         yield verdict("chat template renders", False, reason)
         return
-    yield verdict("chat template renders", _QUESTION in text, repr(text[-80:]))
+    end = text if len(text) <= _SEEN else f"... {text[-_SEEN:]}"
+    yield verdict("chat template renders", _QUESTION in text, repr(end))
     markers = dict.fromkeys(_MARKER.findall(text))
     lengths = {m: len(tokenizer(m, add_special_tokens=False)["input_ids"]) for m in markers}
     split = [f"{marker} is {length} tokens" for marker, length in lengths.items() if length != 1]

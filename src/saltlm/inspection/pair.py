@@ -29,6 +29,7 @@ from saltlm.vocabulary_transfer.estimate import (
     expected_memory,
     expected_seconds,
     expected_training,
+    tell_reading,
 )
 from saltlm.vocabulary_transfer.parents import Parent
 from saltlm.vocabulary_transfer.prepare import read_pair
@@ -171,6 +172,7 @@ def inspect(
         SaltlmError: the pair cannot be transferred, for the reason given.
     """
     config = load_recommended(config, **options)
+    tell_reading(config)
     begun = time.perf_counter()
     pair = read_pair(source, plm, config)
     read_seconds = time.perf_counter() - begun

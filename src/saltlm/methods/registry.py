@@ -27,7 +27,7 @@ class Method(NamedTuple):
         make: ``module.function`` in this room, loaded when it is first used; see `fit.MakeRows`.
         description: what the rows are, in half a line.
         search: option -> values that `saltlm score --select` tries beside the published ones.
-        needs_files: whether it does nothing without files that have to be named.
+        needs_files: whether it needs files that have to be named.
         is_for_head: whether it makes rows of the head alone, out of another method's; see
             `fit.MakeHeadRows`.
     """

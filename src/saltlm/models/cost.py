@@ -1,14 +1,17 @@
 """What work with a model costs on this machine, from a short probe; rough, to a factor of two.
 
-Nobody knows before what the machine does beside it. The constants are of one core of a server.
+Times are those of an idle machine; nobody knows before what it does beside. The constants are of
+one core of a server.
 """
 
 import functools
 import math
+import os
 import time
 
 import torch
 
+from saltlm.files.progress import duration
 from saltlm.models.checkpoint import Checkpoint
 
 LAYER_SECONDS = 1.5e-3  # of a layer's operations, however short the text
@@ -17,6 +20,7 @@ OVERHEAD_BYTES = 1200 * 2**20  # libraries and working blocks beside the weights
 _ONE_ROW = 23.0  # products of one row, where each weight is read once, beside one large one
 _TRAINED = 10.0  # products of a weight for each token of training: forward, backward, small steps
 _SIDE = 512
+_BUSY = 1.5  # processes for each core
 _PROBES = 5
 
 
@@ -24,14 +28,29 @@ _PROBES = 5
 def seconds_a_product(device: str = "cpu") -> float:
     """Return the seconds of one multiplication with its addition, in a large product.
 
-    The fastest of a few products: other programs interrupt some, and the first starts the threads.
+    The fastest of a few products, as the first starts the threads; on a CPU by the time of the
+    processor, so that other programs count little.
     """
+    clock, n_threads = time.perf_counter, 1
+    if device == "cpu":
+        clock, n_threads = time.process_time, torch.get_num_threads()
     probe, seconds = torch.ones(_SIDE, _SIDE, device=device), []
     for _ in range(_PROBES):
-        begun = time.perf_counter()
+        begun = clock()
         float((probe @ probe)[0, 0])
-        seconds.append(time.perf_counter() - begun)
-    return min(seconds) / _SIDE**3
+        seconds.append(clock() - begun)
+    return min(seconds) / n_threads / _SIDE**3
+
+
+def about(seconds: float) -> str:
+    """Say an expected time, and on a machine that is busy that it will be longer there."""
+    load, n_cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load <= _BUSY * n_cores:
+        return f"about {duration(seconds)}"
+    return (
+        f"about {duration(seconds)} on an idle machine, longer on this one"
+        f" ({load:.0f} processes on {n_cores} cores)"
+    )
 
 
 def count_weights(checkpoint: Checkpoint) -> int:

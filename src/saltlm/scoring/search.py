@@ -9,10 +9,10 @@ from functools import partial
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from saltlm.files.progress import duration
 from saltlm.methods.calibration import Calibration
 from saltlm.methods.inputs import MethodInputs
 from saltlm.methods.registry import METHODS, Choice, choose_method
+from saltlm.models.cost import about
 from saltlm.scoring.holdout import NO_CALIBRATION, score_methods
 
 _OTHER_SEED = 1_000_003
@@ -71,7 +71,7 @@ def select_options(
     # Each method is scored again as published, and with other options if these are better.
     left = sum(seconds[choice.name] for choice in others)
     left += n_further * sum(seconds[name] * (1 + (len(tried[name]) > 1)) for name in tried)
-    logger.info("%d more options of methods, about %s", len(others), duration(left))
+    logger.info("%d more options of methods: %s", len(others), about(left))
     scores = [*published, *(on_one_fold(others) if others else [])]
     values = {one.method: one.r2.value if one.r2 else -math.inf for one in scores}
     return [max(choices, key=lambda choice: values[str(choice)]) for choices in tried.values()]

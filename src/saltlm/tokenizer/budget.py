@@ -70,8 +70,8 @@ class BudgetVocabulary:
         """What trials with such a saving came to, in words."""
         told = f"{len(self.tokens):,} new tokens save {self.saved:.0%} of the corpus' tokens"
         if self.saved < _WORTH:
-            return f"{told}: plain training of the source is level here (docs/log.md)"
-        return f"{told}: enough to be ahead of plain training in some trials, not in all"
+            return f"{told}: with so little no trial was ahead of plain training (docs/log.md)"
+        return f"{told}: with as much some trials were ahead of plain training (docs/log.md)"
 
     def record(self) -> dict[str, Any]:
         """Return plain data, for the manifest."""

@@ -4,27 +4,49 @@ The time is that of an idle machine, and rough: nobody knows before what the mac
 or how many steps the regression of the head's fit takes.
 """
 
+import logging
 import math
 from collections.abc import Sequence
 
 import torch
 
 from saltlm.config.transfer import TransferConfig
+from saltlm.files.source import PACKED_SUFFIXES, paths_of
 from saltlm.models.cost import (
     LAYER_SECONDS,
     OVERHEAD_BYTES,
     SLOWER,
+    about,
     count_weights,
     seconds_a_product,
     training_seconds,
 )
 from saltlm.vocabulary_transfer.parents import Pair
 
+logger = logging.getLogger(__name__)
+
+_READ_SECONDS = 5.0  # of both models
+_MEGABYTE_SECONDS = {"plm": 0.6, "auto": 3.0}  # of the corpus, by how its tokens are chosen
+_UNPACKED = 3  # bytes of text in a packed byte
+_LONG = 10.0  # seconds; less is not told
 _FLOAT32_BYTES = 4
 _WRITE_BYTES_PER_SECOND = 200 * 2**20
 _COSINE_MULTIPLE = 4  # all of the maps take about as long as so many cosine products
 _PASSES = 4  # of a fitted text through the layers: the teacher, the student, and backward twice
 _PARTITIONS = 2  # products with all rows of the head that its fit comes to
+
+
+def tell_reading(config: TransferConfig) -> None:
+    """Say how long it takes to read both models and the corpus, if that is long."""
+    sizes = [
+        path.stat().st_size * (_UNPACKED if path.suffix in PACKED_SUFFIXES else 1)
+        for file in config.corpus
+        for path in paths_of(file)
+    ]
+    size = sum(sizes) / 1e6
+    seconds = _READ_SECONDS + size * _MEGABYTE_SECONDS[config.vocabulary]
+    if seconds > _LONG:
+        logger.info("reading both models and about %.0f MB of text takes %s", size, about(seconds))
 
 
 def expected_memory(pair: Pair, config: TransferConfig) -> int:

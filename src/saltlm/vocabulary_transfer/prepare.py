@@ -107,7 +107,7 @@ def check_inputs(config: TransferConfig, choices: Sequence[Choice]) -> None:
         for side in choice.sides:
             if METHODS[side.name].needs_files and not side.files:
                 raise ConfigError(
-                    f"method {side.name} does nothing without files",
+                    f"method {side.name} needs files",
                     "its options are in docs/options.md and in: saltlm score --list",
                 )
         for file in choice.files:

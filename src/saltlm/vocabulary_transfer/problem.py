@@ -64,7 +64,8 @@ def check_sides(tables: Tables, method: Choice, *, fits_head: bool = False) -> N
     if tables.head is None and (method.output is not None or fits_head):
         asked = "fits.head fits" if method.output is None else f"method {method} makes"
         raise ConfigError(
-            f"{asked} rows of the head apart, but the head of the source is its embedding",
+            f"{asked} rows of the head by themselves, but the source is tied: its head is its"
+            " embedding",
             "add --untie, which stores a head of its own; saltlm inspect says how large",
         )
 

@@ -29,6 +29,7 @@ from saltlm.files.documents import first
 from saltlm.files.progress import duration
 from saltlm.files.source import paths_of
 from saltlm.methods.registry import parse_method
+from saltlm.models.cost import about
 from saltlm.models.token_tables import Tables
 from saltlm.record.manifest import free_memory_bytes, peak_memory_bytes
 from saltlm.scoring.holdout import score_briefly
@@ -39,6 +40,7 @@ from saltlm.vocabulary_transfer.estimate import (
     expected_memory,
     expected_seconds,
     expected_training,
+    tell_reading,
 )
 from saltlm.vocabulary_transfer.fits import make_tables
 from saltlm.vocabulary_transfer.parents import Pair, read_parents
@@ -166,9 +168,10 @@ def transfer(
     if config.target_tokenizer is not None:
         _check_apart(Path(out), [Path(config.target_tokenizer)])
     check_place(Path(out), force=force)
-    pair = read_parents(str(source), str(plm), config)
     for line in in_one_line_each(config):
         logger.info(line)
+    tell_reading(config)
+    pair = read_parents(str(source), str(plm), config)
     check_sides(pair.tables, method, fits_head=config.fits.head)
     check_provable(pair, config)
     _check_new_tokens(pair, config)
@@ -208,13 +211,12 @@ def _tell_cost(pair: Pair, config: TransferConfig) -> None:
     """Say how long it will take and how much memory, before anything long begins."""
     texts = first(config.corpus, _SOME) if config.corpus else []
     seconds, memory = expected_seconds(pair, config, texts), expected_memory(pair, config)
-    logger.info("this takes about %s and %.1f GiB of memory", duration(seconds), memory / 2**30)
+    logger.info("this takes %s and %.1f GiB of memory", about(seconds), memory / 2**30)
     if training := expected_training(pair):
         n_tokens, seconds = training
+        text = duration(seconds)
         logger.info(
-            "training of %s tokens (saltlm adapt) then takes about %s",
-            f"{n_tokens:,}",
-            duration(seconds),
+            "training of %s tokens (saltlm adapt) then takes about %s", f"{n_tokens:,}", text
         )
     free = free_memory_bytes()
     if free is not None and memory > free:
