@@ -5,6 +5,7 @@ not used a thread yet. A killed run dies at a change of its output folder: betwe
 nothing can happen that a later run could see.
 """
 
+import gc
 import json
 import os
 import random
@@ -195,6 +196,7 @@ def sharded(folder: Path, model: Path, one: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    gc.freeze()  # a child that collects would copy every page of what is imported
     place = Path(sys.argv[1])
     save_text(place / "text.txt")
     tiny = save_model(place / "model", num_hidden_layers=1)
