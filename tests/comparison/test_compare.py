@@ -189,13 +189,13 @@ def test_scores_are_in_the_order_asked_for_and_the_best_is_found(pair):
     assert [one.method for one in scores.scores] == ["mean", "salt"]
     values = {one.method: one.r2.value for one in scores.scores}
     assert found.best == (str(pair[1]), max(values, key=values.get))
-    first = repr(found).splitlines()[1]
+    first = str(found).splitlines()[1]
     assert first.startswith(f"  {found.best[1]} with {pair[1]}: r2 {max(values.values()):.3f} (")
 
 
 def test_what_failed_is_told_and_has_no_best():
     found = Scores((PairScores("llm", "plm", 7, "aux", (Score("clp", {}, error="no room"),)),))
-    assert repr(found) == "Scores(the best first)\n  clp with plm: no room"
+    assert str(found) == "the best first\n  clp with plm: no room"
     with pytest.raises(ConfigError, match="no method could be scored"):
         _ = found.best
 

@@ -144,7 +144,7 @@ def test_a_plan_makes_nothing(given, tmp_path, monkeypatch):
     assert planned.n_tokens == round(7200 / training_seconds(1, n_source, 2e-9))
     adapt = next(step for step in planned.steps if step.name == "adapt")
     assert adapt.seconds == pytest.approx(7200 + 60, rel=1e-3)
-    assert str(planned).startswith("RecipePlan(about 2.")
+    assert str(planned).startswith("about 2.")
 
 
 def test_budgets():

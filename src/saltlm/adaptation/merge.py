@@ -58,12 +58,15 @@ class MergeResult:
     bits_per_byte: Curve
     rows: dict[str, int]
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         lines = [
             f"\n  {weight:g}: {bits_as_words(one)}" for weight, one in self.bits_per_byte.items()
         ]
         head = f"{self.directory}: {self.method}, weight {self.weight:g}"
-        return f"MergeResult({head}){''.join(lines)}"
+        return f"{head}{''.join(lines)}"
+
+    def __repr__(self) -> str:
+        return f"MergeResult({self})"
 
 
 def merge(

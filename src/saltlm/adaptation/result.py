@@ -30,7 +30,10 @@ class AdaptResult:
     context: int = 1024
     samples: tuple[Sample, ...] = ()
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         ends = [f"{name} {value:.3f}" for name, value in self.bits_per_byte.items()]
         measured = f"; bits per byte: {', '.join(ends)}" if ends else ""
-        return f"AdaptResult({self.directory}: {self.n_tokens:,} tokens{measured})"
+        return f"{self.directory}: {self.n_tokens:,} tokens{measured}"
+
+    def __repr__(self) -> str:
+        return f"AdaptResult({self})"

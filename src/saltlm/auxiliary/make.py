@@ -50,10 +50,13 @@ class VectorFile:
     n_ngrams: int
     n_wanted: int
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         ngrams = f", {self.n_ngrams:,} rows of n-grams" if self.n_ngrams else ""
         of = f" of {self.n_wanted:,} wanted" if self.n_wanted != self.n_words else ""
-        return f"VectorFile({self.file}: {self.n_words:,} words{of}, {self.dimension}-d{ngrams})"
+        return f"{self.file}: {self.n_words:,} words{of}, {self.dimension}-d{ngrams}"
+
+    def __repr__(self) -> str:
+        return f"VectorFile({self})"
 
 
 def vectors(

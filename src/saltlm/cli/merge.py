@@ -98,7 +98,7 @@ def command(base: str, adapted: str, out: Path, ends: str | None, **flags: Any) 
     from saltlm.adaptation.merge import merge
 
     result = merge(base, adapted, out, ends=ends or (), **flags)
-    click.echo(repr(result).removeprefix("MergeResult(").replace(")", "", 1))
+    click.echo(str(result))
     from saltlm.cli.ends import end
     from saltlm.cli.ends_runs import of_merge
 

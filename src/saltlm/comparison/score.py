@@ -74,7 +74,7 @@ class Scores:
         scored = [(pair, one) for pair in self.pairs for one in pair.scores if one.r2]
         return sorted(scored, key=lambda found: found[1].r2 or (), reverse=True)
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         lines = [
             f"\n  {one.method} with {pair.plm}: r2 {one.r2.value:.3f}"
             f" ({one.r2.low:.3f} to {one.r2.high:.3f})"
@@ -87,7 +87,10 @@ class Scores:
             for one in pair.scores
             if one.error
         ]
-        return f"Scores(the best first){''.join(lines + failed)}"
+        return f"the best first{''.join(lines + failed)}"
+
+    def __repr__(self) -> str:
+        return f"Scores({self})"
 
 
 def score(

@@ -119,14 +119,17 @@ class Evaluation:
     results: tuple[tuple[Result, ...], ...]
     failures: tuple[Failure, ...]
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         lines = []
         for model, results in zip(self.models, self.results, strict=True):
             firsts = [(one["task"], *next(iter(one["metrics"].items()))) for one in results]
             seen = [f"{task}, {name} {metric['value']:.3f}" for task, name, metric in firsts]
             lines.append(f"\n  {model['name']}: {'; '.join(seen)}")
         lines += [f"\n  not measured: {one.task}: {one.reason}" for one in self.failures]
-        return f"Evaluation({len(self.models)} models){''.join(lines)}"
+        return f"{len(self.models)} models{''.join(lines)}"
+
+    def __repr__(self) -> str:
+        return f"Evaluation({self})"
 
 
 def ratio(

@@ -40,11 +40,14 @@ class PretrainResult:
     before: dict[str, float]
     reasons: tuple[str, ...]
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         ends = [f"{name} {value:.3f}" for name, value in self.bits_per_byte.items()]
         measured = f"; bits per byte: {', '.join(ends)}" if ends else ""
         size = f"{self.n_parameters:,} parameters, {self.n_tokens:,} tokens"
-        return f"PretrainResult({self.directory}: {size}; {self.n_read:,} read{measured})"
+        return f"{self.directory}: {size}; {self.n_read:,} read{measured}"
+
+    def __repr__(self) -> str:
+        return f"PretrainResult({self})"
 
 
 def pretrain(

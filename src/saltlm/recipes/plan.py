@@ -53,7 +53,7 @@ class RecipePlan:
     steps: tuple[PlannedStep, ...]
     n_tokens: int
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         lines = [
             f"\n  {step.name}: {step.what}; about {duration(step.seconds)},"
             f" {step.memory / 1e9:.1f} GB"
@@ -61,7 +61,10 @@ class RecipePlan:
         ]
         total = duration(sum(step.seconds for step in self.steps))
         most = max(step.memory for step in self.steps) / 1e9
-        return f"RecipePlan(about {total}, {most:.1f} GB of memory at most){''.join(lines)}"
+        return f"about {total}, {most:.1f} GB of memory at most{''.join(lines)}"
+
+    def __repr__(self) -> str:
+        return f"RecipePlan({self})"
 
 
 def plan_recipe(config: RecipeConfig) -> RecipePlan:

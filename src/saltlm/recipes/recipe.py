@@ -53,9 +53,12 @@ class RecipeResult:
     config: Path
     steps: dict[str, dict[str, Any]]
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         lines = [f"\n  {name}: {result['said']}" for name, result in self.steps.items()]
-        return f"RecipeResult({self.directory}){''.join(lines)}"
+        return f"{self.directory}{''.join(lines)}"
+
+    def __repr__(self) -> str:
+        return f"RecipeResult({self})"
 
 
 def recipe(
@@ -215,7 +218,7 @@ def _vectors(config: RecipeConfig, out: Path, text: str) -> dict[str, Any]:
 
 def _score(source: str, plm: str, config: RecipeConfig, aux: Mapping[str, Any]) -> dict[str, Any]:
     found = score(source, plm, method=_METHODS, seed=config.seed, **aux)
-    said = " ".join(str(found).split()).removeprefix("Scores").strip("()")
+    said = " ".join(str(found).split())
     return {"scores": [pair.to_json() for pair in found.pairs], "said": said}
 
 
