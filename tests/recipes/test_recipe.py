@@ -4,6 +4,7 @@ import gc
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -12,7 +13,9 @@ from transformers import AutoModelForCausalLM
 
 from adapt_models import read_model
 from recipes.test_corpus import sentences
+from saltlm.adaptation.result import AdaptResult
 from saltlm.cli.main import cli
+from saltlm.comparison.score import Scores
 from saltlm.errors import OutputError, SaltlmError
 from saltlm.evaluation.results import Evaluation
 from saltlm.models.cost import training_seconds
@@ -105,6 +108,37 @@ def test_a_recipe_is_done_once_and_again_from_its_file(given, tmp_path, monkeypa
     assert not (run / "report.html").exists()
 
 
+def test_the_budget_chooses_the_vocabulary_and_english_is_measured(given, tmp_path, monkeypatch):
+    english = tmp_path / "english.txt"
+    english.write_text("\n".join(sentences(140, seed=1)))
+    asked = {}
+
+    def seen(name, result):
+        def step(*models, **options):
+            asked[name] = options
+            return result
+
+        return step
+
+    model = tmp_path / "model"
+    monkeypatch.setattr(recipes, "score", seen("score", Scores(())))
+    monkeypatch.setattr(recipes, "transfer", seen("transfer", SimpleNamespace(counts={})))
+    monkeypatch.setattr(recipes, "adapt", seen("adapt", AdaptResult(model, 3, 300, 1.0, {})))
+    monkeypatch.setattr(recipes, "evaluate", seen("evaluate", Evaluation((), (), ())))
+    given |= {"transfer": {}, "budget": "300", "english": [str(english)], "report": False}
+    recipe("german", **given)
+    assert asked["transfer"]["budget"] == 300
+    run = Path("recipe-german")
+    trained, kept = (str(run / "corpus/english" / f"{name}.jsonl") for name in ("train", "heldout"))
+    heldout = {"target": str(run / "corpus/heldout.jsonl"), "English": kept}
+    assert asked["adapt"]["english"] == trained
+    assert asked["adapt"]["heldout"] == heldout
+    assert asked["evaluate"] == {"heldout": heldout["target"], "english": kept}
+    training = {json.loads(line)["text"] for line in Path(trained).read_text().splitlines()}
+    assert len(training) + len(Path(kept).read_text().splitlines()) == 140
+    assert training <= {*english.read_text().splitlines()}
+
+
 def test_a_killed_step_goes_on_and_those_before_it_stay(given, monkeypatch, tmp_path):
     out = tmp_path / "run"
     given |= {"plm": None}
@@ -145,6 +179,13 @@ def test_a_plan_makes_nothing(given, tmp_path, monkeypatch):
     adapt = next(step for step in planned.steps if step.name == "adapt")
     assert adapt.seconds == pytest.approx(7200 + 60, rel=1e-3)
     assert str(planned).startswith("about 2.")
+    given["transfer"] = {}
+    fitted = recipe("german", plan=True, **given)
+    of = [
+        next(one.seconds for one in plan.steps if one.name == "transfer")
+        for plan in (planned, fitted)
+    ]
+    assert of == [30, pytest.approx(30 + training_seconds(14_000, n_source, 2e-9))]
 
 
 def test_budgets():

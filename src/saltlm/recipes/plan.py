@@ -22,6 +22,7 @@ _EVALUATED = 2000  # tokens of training that an evaluation takes as long as
 _BYTES = 16  # for each parameter that is trained: weight, gradient, two moments, in float32
 _ACTIVATIONS = 2e9  # bytes, with the batches of `adapt`
 _ADAPT_SECONDS = 60.0  # of everything else than training steps
+_FITTED = 14_000  # tokens of training that a transfer's two fits take as long as
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def plan_recipe(config: RecipeConfig) -> RecipePlan:
         SaltlmError: a text or a model cannot be read, or an option of a later step is unknown.
     """
     directory = resolve_model(str(config.source), with_weights=False)
-    _check_later_steps(config)
+    is_fitted = _check_later_steps(config)
     per_product = seconds_a_product("cuda" if torch.cuda.is_available() else "cpu")
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(read_config(directory))
@@ -105,7 +106,12 @@ def plan_recipe(config: RecipeConfig) -> RecipePlan:
     size = 4.0 * n_source + 1e9
     steps += [
         PlannedStep("score", "which method predicts rows best", 60, 2e9),
-        PlannedStep("transfer", f"{config.source} gets the vocabulary", 30, 2e9),
+        PlannedStep(
+            "transfer",
+            f"{config.source} gets the vocabulary",
+            30 + is_fitted * training_seconds(_FITTED, n_source, per_product),
+            2e9,
+        ),
         PlannedStep(
             "adapt",
             f"{n_tokens:,} tokens",
@@ -122,16 +128,21 @@ def plan_recipe(config: RecipeConfig) -> RecipePlan:
     return RecipePlan(tuple(steps), n_tokens)
 
 
-def _check_later_steps(config: RecipeConfig) -> None:
-    """Look at what later steps are given, before hours of the steps before them."""
+def _check_later_steps(config: RecipeConfig) -> bool:
+    """Look at what later steps are given, before hours of the steps before them.
+
+    Returns:
+        Whether the transfer fits rows to the text, which takes most of its time.
+    """
     if config.plm is not None:
         resolve_model(config.plm, with_weights=False)
     if config.english:
         check_corpus(config.english, "--english")
     if config.vectors:
         check_training()
-    load_recommended(None, **{"corpus": config.corpus, **config.transfer})
     load_adapt_config(None, **{"data": config.corpus, **config.adapt})
+    fits = load_recommended(None, **{"corpus": config.corpus, **config.transfer}).fits
+    return fits.input or fits.head
 
 
 def tokens_of(budget: str, tokens_per_second: float) -> int:

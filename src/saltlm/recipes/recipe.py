@@ -19,6 +19,7 @@ import yaml
 from saltlm.adaptation.adapt import adapt
 from saltlm.auxiliary.make import vectors
 from saltlm.comparison.score import score
+from saltlm.config.recommended import load_recommended
 from saltlm.errors import OutputError
 from saltlm.evaluation.evaluate import evaluate
 from saltlm.evaluation.results import model_hash
@@ -149,6 +150,7 @@ def _do(config: RecipeConfig, planned: RecipePlan, steps: _Steps) -> None:
     """Do the steps, each made of the options that concern it and of those before it."""
     run, source = steps.run, str(config.source)
     same = {"corpus": [fingerprint(text) for text in config.corpus], "seed": config.seed}
+    same |= {"english": [fingerprint(text) for text in config.english]}
     corpus = steps.do(
         "corpus",
         same | {"heldout": config.heldout_documents, "language": config.language},
@@ -159,7 +161,7 @@ def _do(config: RecipeConfig, planned: RecipePlan, steps: _Steps) -> None:
         {"budget": config.budget, "source": source},
         lambda _: {"tokens": planned.n_tokens, "said": f"{planned.n_tokens:,} tokens"},
     )
-    text, heldout = (str(run / "corpus" / f"{name}.jsonl") for name in ("train", "heldout"))
+    text, heldout = _texts(run / "corpus")
     if config.plm is not None:
         plm: dict[str, Any] = {"plm": config.plm, "key": model_hash(resolve_model(config.plm))}
     else:
@@ -175,19 +177,20 @@ def _do(config: RecipeConfig, planned: RecipePlan, steps: _Steps) -> None:
     of = {"plm": plm["key"], "source": content, "corpus": corpus["key"], **aux}
     steps.do("score", of, lambda _: _score(source, plm["plm"], config, aux))
     given = {"corpus": text, "seed": config.seed, **aux, **config.transfer}
+    if load_recommended(None, **given).vocabulary == "auto":
+        given = {"budget": budget["tokens"]} | given
     made = steps.do(
         "transfer",
         of | {"options": given},
         lambda _: _transfer(source, plm["plm"], run / "transferred", given),
     )
     of = {"model": made["key"], "tokens": budget["tokens"]}
-    of |= {"english": [fingerprint(text) for text in config.english]}
     adapted = steps.do(
         "adapt",
         of | {"options": config.adapt},
         lambda resume: _adapt(config, run, text, heldout, budget["tokens"], resume),
     )
-    steps.do("evaluate", {"model": adapted["key"]}, lambda _: _evaluate(source, run, heldout))
+    steps.do("evaluate", {"model": adapted["key"]}, lambda _: _evaluate(config, run, heldout))
     if config.report:
         steps.do("report", {"model": adapted["key"]}, lambda _: _report(run))
 
@@ -201,7 +204,23 @@ def _split(config: RecipeConfig, folder: Path) -> dict[str, Any]:
         seed=config.seed,
         is_english=config.language.lower() == "english",
     )
-    return asdict(found) | {"said": str(found)}
+    if not config.english:
+        return asdict(found) | {"said": str(found)}
+    english = folder / "english"
+    english.mkdir(exist_ok=True)
+    kept = split_corpus(
+        config.english,
+        english,
+        n_heldout=config.heldout_documents,
+        seed=config.seed,
+        is_english=True,
+    )
+    return asdict(found) | {"english": asdict(kept), "said": f"{found}; English: {kept}"}
+
+
+def _texts(folder: Path) -> tuple[str, str]:
+    """Return the files that are trained on and held out."""
+    return str(folder / "train.jsonl"), str(folder / "heldout.jsonl")
 
 
 def _pretrain(
@@ -233,15 +252,18 @@ def _adapt(
     config: RecipeConfig, run: Path, text: str, heldout: str, n_tokens: int, resume: str
 ) -> dict[str, Any]:
     options: dict[str, Any] = {"data": text, "heldout": heldout}
-    options |= {"english": list(config.english)}
+    if config.english:
+        english, kept = _texts(run / "corpus" / "english")
+        options |= {"english": english, "heldout": {"target": heldout, "English": kept}}
     options |= {"tokens": n_tokens, "seed": config.seed, **config.adapt}
     done = adapt(run / "transferred", run / "adapted", resume=resume, **options)
     return {"bits_per_byte": done.bits_per_byte, "said": str(done)}
 
 
-def _evaluate(source: str, run: Path, heldout: str) -> dict[str, Any]:
-    models: list[str | Path] = [source, run / "transferred", run / "adapted"]
-    found = evaluate(models, run / "evaluation", heldout=heldout)
+def _evaluate(config: RecipeConfig, run: Path, heldout: str) -> dict[str, Any]:
+    models: list[str | Path] = [str(config.source), run / "transferred", run / "adapted"]
+    english = _texts(run / "corpus" / "english")[1] if config.english else None
+    found = evaluate(models, run / "evaluation", heldout=heldout, english=english)
     return {"said": str(found), "verdict": of_evaluation(found)}
 
 
