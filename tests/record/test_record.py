@@ -1,6 +1,7 @@
 """The record of a transfer comes back as it was written, and damage to it is named."""
 
 import hashlib
+import importlib.metadata
 import sys
 from dataclasses import fields
 
@@ -158,7 +159,7 @@ def test_the_environment_names_versions(monkeypatch):
     libraries = environment()["libraries"]
     assert libraries == {
         "saltlm": __version__,
-        "torch": torch.__version__,
+        "torch": importlib.metadata.version("torch"),
         "no-such-library": "not installed",
     }
 

