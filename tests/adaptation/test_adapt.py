@@ -25,6 +25,7 @@ from saltlm.adaptation import checkpoints, loss, training
 from saltlm.adaptation.adapt import adapt
 from saltlm.adaptation.metrics import flatten, read_metrics
 from saltlm.adaptation.objective import CAUSAL
+from saltlm.adaptation.run_folder import RunFolder, choose_start
 from saltlm.adaptation.samples import continuations
 from saltlm.cli.main import cli
 from saltlm.errors import TrainingError
@@ -273,6 +274,17 @@ def test_a_finished_run_is_left_alone_or_made_longer(tmp_path, text):
     assert [row["step"] for row in metrics(out)] == list(range(8))
     names = [path.name for path in checkpoints.find(out / "saltlm" / "checkpoints")]
     assert names == ["step-00000006", "step-00000007"]
+
+
+def test_a_heldout_text_may_come_later_but_not_change(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.path.mkdir()
+    for texts in ({"target": "a"}, {"target": "a", "english": "b"}):
+        run = {"options": {}, "inputs": {"heldout": texts}}
+        assert choose_start(folder, run, "auto") is None
+    run = {"options": {}, "inputs": {"heldout": {"target": "c"}}}
+    with pytest.raises(TrainingError, match=r"inputs\.heldout\.target was a, is c"):
+        choose_start(folder, run, "auto")
 
 
 def test_other_settings_are_refused_unless_a_checkpoint_is_named(tmp_path, text):

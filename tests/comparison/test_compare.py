@@ -25,7 +25,7 @@ from saltlm.comparison.results import (
 )
 from saltlm.comparison.score import PairScores, Scores, default_methods, score
 from saltlm.comparison.show import comparison_markdown, comparison_rows
-from saltlm.comparison.store import directory_name
+from saltlm.comparison.store import directory_name, is_made
 from saltlm.comparison.untrained import NewRowMass, RowNorms, TableReport
 from saltlm.config.transfer import TransferConfig
 from saltlm.errors import CheckpointError, ConfigError, DataError
@@ -160,6 +160,13 @@ def test_a_model_that_was_removed_is_made_again(pair, heldout, tmp_path):
     shutil.rmtree(out / "mean")
     assert compare(*pair, out, **given).results["mean"].texts == first.results["mean"].texts
     assert (out / "mean" / "model.safetensors").is_file()
+
+
+def test_a_damaged_result_is_named(tmp_path):
+    file = tmp_path / "fvt.json"
+    file.write_text('{"directory": 0.5}')
+    with pytest.raises(CheckpointError, match=r"fvt\.json is damaged: TypeError"):
+        is_made(file)
 
 
 def test_no_text_is_said_before_anything_is_made(pair, tmp_path):

@@ -55,6 +55,8 @@ def kill(room: Room, verb: str, change: int) -> Verdict:
         seen = trial("explain", out, "Haus")
         if seen.code or not (out / "config.json").is_file():
             return Verdict("killed", f"no model under either name: {seen.error}")
+    for path in room.scratch.rglob(".saltlm-partial-*"):
+        os.utime(path, (0, 0))  # one without its lock is left alone for a minute
     again = trial(*room.command(verb, out))
     if again.code and not (verb in _ONCE and outcome_of(out) == wanted):
         return Verdict("killed", f"the same command again: {again.code}, {again.error}")

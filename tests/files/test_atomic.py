@@ -14,7 +14,7 @@ import pytest
 import saltlm.files.atomic
 import saltlm.files.locks
 from saltlm.errors import OutputError
-from saltlm.files.atomic import left_by_killed_run, new_directory, put_back
+from saltlm.files.atomic import left_by_killed_run, new_directory, put_back, replace_text
 from saltlm.models.hub import resolve_model
 
 
@@ -47,6 +47,18 @@ def old(tmp_path: Path) -> Path:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "config.json").write_text("old")
     return tmp_path / "out"
+
+
+def test_a_text_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "write_text", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        replace_text(tmp_path / "a.json", "{}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def full_disk(path, *_, **__):
+    path.touch()
+    raise OSError(28, "No space left on device")
 
 
 def test_the_directory_appears_complete_at_the_end(tmp_path):

@@ -6,8 +6,9 @@ import shutil
 
 import pytest
 
+from saltlm.errors import OutputError
 from saltlm.files import leftovers, locks
-from saltlm.files.atomic import new_directory
+from saltlm.files.atomic import check_place, new_directory
 from saltlm.files.leftovers import LOCK, aside, left_in, temporary
 from saltlm.files.locks import is_held, take
 from saltlm.models.hub import resolve_model
@@ -55,6 +56,16 @@ def test_a_reader_of_a_model_removes_what_died_beside_it_and_names_the_rest(tmp_
     assert not nameless.exists()
     assert named.exists()
     assert f"has left {named}" in caplog.text
+
+
+def test_what_a_run_had_finished_with_is_removed(tmp_path):
+    done, begun = dead(tmp_path, ".done.saltlm-partial"), dead(tmp_path, ".begun.saltlm-partial")
+    (begun / leftovers.FRESH).mkdir()
+    for name in ("done", "begun"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(OutputError, match="done exists"):
+        check_place(tmp_path / "done", force=False)
+    assert (done.exists(), begun.exists()) == (False, True)
 
 
 def test_what_cannot_be_removed_is_not_said_to_be(tmp_path, caplog, monkeypatch):

@@ -283,7 +283,7 @@ def test_a_cache_that_cannot_be_made(write_gguf, tmp_path, monkeypatch):
         (None, "broken.gguf does not exist", "check the path"),
         (b"\x80\x02X\n", r"is not a GGUF file: it begins with b'\\x80", "fetch the file again"),
         (b"version https://git-lfs.github.com/spec/v1", "gguf is a Git LFS pointer", "lfs pull"),
-        (b"GGUF\x63\0\0\0" + bytes(64), "broken.gguf cannot be read as GGUF", "fetch the file"),
+        (b"GGUF\x63\0\0\0" + bytes(64), "broken.gguf is damaged", "fetch the file"),
     ],
 )
 def test_files_that_are_no_gguf(content, what, hint, plm, tmp_path):
@@ -296,7 +296,7 @@ def test_files_that_are_no_gguf(content, what, hint, plm, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_files_that_hold_no_whole_model(write_gguf, tmp_path):
+def test_files_that_hold_no_whole_model(write_gguf, tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match=r"tiny.gguf is one of 3 files") as caught:
         dequantise_gguf(write_gguf(parts=3), tmp_path / "out")
     assert "llama-gguf-split --merge" in caught.value.hint
@@ -306,7 +306,10 @@ def test_files_that_hold_no_whole_model(write_gguf, tmp_path):
         dequantise_gguf(write_gguf(architecture="unheard-of"), tmp_path / "out")
     file = write_gguf()
     file.write_bytes(file.read_bytes()[:-999])
-    with pytest.raises(CheckpointError, match=r"tiny.gguf cannot be read as GGUF"):
+    with pytest.raises(CheckpointError, match=r"tiny.gguf is damaged"):
+        dequantise_gguf(file, tmp_path / "out")
+    monkeypatch.setattr("gguf.GGUFReader", lambda _: {}["Duplicate already in list"])
+    with pytest.raises(CheckpointError, match=r"tiny.gguf is damaged: KeyError: 'Duplicate"):
         dequantise_gguf(file, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

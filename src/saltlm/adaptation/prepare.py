@@ -143,6 +143,7 @@ def hashes_of(run: Run) -> dict[str, Any]:
         "new rows": sha256(record) if record.is_file() else None,
         "tokenizer": tokenizer_hash(run.tokenizer),
         "text": {text.name: text.fingerprint for text in run.mixture.packed},
+        "heldout": {name: fingerprint(file) for name, file in run.config.heldout.items()},
     }
 
 

@@ -48,6 +48,8 @@ _FREE = (
     "attention",
 )
 
+_ADDED = "inputs.heldout."  # measured from then on; one that changed would stand beside itself
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -177,7 +179,8 @@ def _check_same(folder: RunFolder, run: Mapping[str, Any]) -> None:
     if not folder.record.exists():
         return
     old, new = (flatten(values, ".") for values in (_recorded(folder), run))
-    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    changed = [key for key in keys if not key.startswith(_ADDED) or (key in old and key in new)]
     if changed:
         differences = ", ".join(
             f"{key.removeprefix('options.')} was {old.get(key)}, is {new.get(key)}"

@@ -75,11 +75,16 @@ def claim(file: Path, inputs: Mapping[str, Any]) -> None:
 
 
 def is_made(file: Path) -> bool:
-    """Whether a result is there, and the model that it is of."""
+    """Whether a result is there, and the model that it is of.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
     if not file.is_file():
         return False
-    directory = read_json(file).get("directory")
-    return directory is None or (file.parent / directory).is_dir()
+    with reading(file, CheckpointError, "remove it, and give the command again"):
+        directory = read_json(file).get("directory")
+        return directory is None or (file.parent / directory).is_dir()
 
 
 def once(file: Path, make: Callable[[], MethodResult | AdaptedRun]) -> None:

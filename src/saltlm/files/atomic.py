@@ -15,15 +15,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from saltlm.errors import OutputError
-from saltlm.files.leftovers import LOCK, remove_dead
+from saltlm.files.leftovers import FRESH, LOCK, remove_dead
 from saltlm.files.locks import take
 
 
 def replace_text(file: Path, text: str) -> None:
     """Replace a file at once: a killed run leaves the old one or the new one."""
     partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(file)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 _LOG = logging.getLogger(__name__)
@@ -54,7 +58,7 @@ def new_directory(out: Path, *, force: bool, expected_bytes: int) -> Iterator[Pa
     out = out.expanduser().resolve()
     _check_parent(out.parent)
     partial = _hidden(out)
-    fresh, earlier, previous = (partial / name for name in ("model", _EARLIER, "previous"))
+    fresh, earlier, previous = (partial / name for name in (FRESH, _EARLIER, "previous"))
     with disk_errors(out):
         lock = _lock(partial, out)
         try:
@@ -106,6 +110,7 @@ def check_place(out: Path, *, force: bool) -> None:
     """
     out = out.expanduser().resolve()
     _check_parent(out.parent)
+    remove_dead(out.parent)
     _check_place(out, force, expected_bytes=0)
 
 

@@ -13,6 +13,7 @@ from saltlm.files.locks import is_held, take
 from saltlm.files.said import say_once
 
 LOCK = "lock"
+FRESH = "model"  # in what has a name: the half of the directory of that name
 _NAMELESS = ".saltlm-partial-"  # begins what nobody can go on with
 _NAMED = ".saltlm-partial"  # ends what the same command goes on with
 _YOUNG = 60  # seconds within which a folder may still be without its lock
@@ -58,7 +59,7 @@ def left_in(parent: Path) -> list[Path]:
 def remove_dead(parent: Path) -> None:
     """Remove what died with its process, and name what the same command would go on with."""
     for path in left_in(parent):
-        if path.name.startswith(_NAMELESS):
+        if path.name.startswith(_NAMELESS) or _is_done(path):
             shutil.rmtree(path, ignore_errors=True)
             if not path.exists():
                 _LOG.info("%s is removed: a run that was killed had left it", path)
@@ -68,6 +69,12 @@ def remove_dead(parent: Path) -> None:
                 " command takes it over; rm -r frees its room",
                 logging.WARNING,
             )
+
+
+def _is_done(path: Path) -> bool:
+    """Tell whether a run had given a directory its name, and was killed while it tidied up."""
+    made = path.with_name(path.name[1:].removesuffix(_NAMED))
+    return made.exists() and not (path / FRESH).exists()
 
 
 def size_of(path: Path) -> int:

@@ -26,7 +26,7 @@ from saltlm.config.transfer import Dtype
 from saltlm.errors import CheckpointError, MissingExtraError, OutputError
 from saltlm.files.atomic import new_directory
 from saltlm.files.caches import cache_folder
-from saltlm.files.damage import check_fetched
+from saltlm.files.damage import check_fetched, reading
 from saltlm.files.hashes import sha256
 from saltlm.files.markdown import as_markdown
 from saltlm.files.progress import progress
@@ -132,11 +132,13 @@ def dequantise_gguf(
         OutputError: ``out`` cannot be written.
     """
     header = _read_header(gguf)
-    loaded = _load_tokenizer(gguf, header.strings, tokenizer)
+    with reading(gguf, CheckpointError, "fetch the file again"):
+        loaded = _load_tokenizer(gguf, header.strings, tokenizer)
     expected_bytes = header.n_weights * getattr(torch, dtype).itemsize
     with new_directory(out, force=force, expected_bytes=expected_bytes) as directory:
         hide_bars()
-        model = _load_model(gguf, getattr(torch, dtype))
+        with reading(gguf, CheckpointError, "fetch the file again"):
+            model = _load_model(gguf, getattr(torch, dtype))
         model.config.dequantised_from = {
             "file": gguf.name,
             "sha256": sha256(gguf),
@@ -171,12 +173,12 @@ def _read_header(gguf: Path) -> _Header:
         from gguf import GGUFReader, GGUFValueType
     except ImportError as error:
         raise MissingExtraError(f"reading {gguf.name}", "gguf") from error
-    try:
-        reader = GGUFReader(gguf)
-    except (OSError, ValueError, IndexError) as error:
-        raise CheckpointError(
-            f"{gguf} cannot be read as GGUF: {error}", "fetch the file again"
-        ) from error
+    with reading(gguf, CheckpointError, "fetch the file again"):
+        return _header_of(gguf, GGUFReader(gguf), GGUFValueType.STRING)
+
+
+def _header_of(gguf: Path, reader: Any, string: Any) -> _Header:
+    """Return the header; `string` is the library's name of that type."""
     n_files = reader.fields.get("split.count")
     if n_files is not None and int(n_files.contents()) > 1:
         raise CheckpointError(
@@ -186,7 +188,7 @@ def _read_header(gguf: Path) -> _Header:
     strings = {
         key: str(bytes(field.parts[field.data[0]]), "utf-8")
         for key, field in reader.fields.items()
-        if field.types == [GGUFValueType.STRING]
+        if field.types == [string]
     }
     types = Counter(tensor.tensor_type.name for tensor in reader.tensors)
     n_weights = sum(math.prod(map(int, tensor.shape)) for tensor in reader.tensors)
