@@ -157,6 +157,7 @@ TWEAKS: dict[str, dict[str, Any]] = {
         "attention_head_dim": 16,
         "attention_hidden_size": 64,
         "layers_block_type": ["hybrid", "linear_attention"],
+        "hybrid_layer_ids": [0],
     },
     "hrm_text": {"num_layers_per_stack": None},
     "cohere_compass": {"text_config.rope_parameters": {"full_attention": ROPE}},
@@ -196,6 +197,7 @@ TWEAKS: dict[str, dict[str, Any]] = {
     "dots1": {"n_shared_experts": 1, "n_routed_experts": 4, "num_experts_per_tok": 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "xlnet": {"d_head": 8},
+    "xlstm": {"hidden_size": 128, "embedding_dim": 128, "num_blocks": 2},
     "reformer": {"axial_pos_embds_dim": [8, 24], "axial_pos_shape": [4, 32]},
     "glm5_next": {
         "text_config.num_key_value_heads": 4,
@@ -209,7 +211,11 @@ TWEAKS: dict[str, dict[str, Any]] = {
     },
     "emu3": {"vocabulary_map": {"<image>": 0}},
     "chameleon": {"vocabulary_map": {"<image>": 0}},
-    "blt": {"encoder_hash_byte_group_vocab": 300},
+    "blt": {
+        "encoder_hash_byte_group_vocab": 300,
+        "encoder_config.hidden_size_global": HIDDEN,
+        "decoder_config.hidden_size_global": HIDDEN,
+    },
     "qwen4_exp_text": {
         "indexer_n_heads": 2,
         "indexer_kv_heads": 1,
@@ -217,6 +223,7 @@ TWEAKS: dict[str, dict[str, Any]] = {
         "indexer_budget": 16,
         "indexer_compress_ratio": 4,
         "ple_layer_ids": [1],
+        "number_of_conv_states": 3,
         "ngram_vocab_size_base": 500,
         "eos_token_id": 0,
     },

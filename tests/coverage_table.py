@@ -68,6 +68,7 @@ def layouts() -> Iterable[list[str]]:
     (mark,) = test_layouts.test_a_layout.pytestmark
     for name, change, mode in mark.args[1]:
         yield [says(change), name, mode]
+    yield [says(test_layouts.test_positions_begin_where_they_did), "RoBERTa", "replace"]
     (mark,) = test_quantised_tables.test_numbers_are_those_of_the_format.pytestmark
     decoded = "Embedding or head quantised: " + "; ".join(mark.args[1])
     yield [decoded, "Llama", "any"]

@@ -216,5 +216,10 @@ LAYOUTS: dict[str, Maker] = {
     ),
     "Qwen2-VL": qwen2_vl,
     "Qwen3-VL": qwen3_vl,
+    "RoBERTa": maker(
+        "RobertaForCausalLM",
+        "RobertaConfig",
+        **SMALL | {"max_position_embeddings": 80, "is_decoder": True},
+    ),
 }
 """Sources whose vocabulary is in more than an embedding and a head."""

@@ -185,6 +185,14 @@ def test_what_cannot_be_tried_here_is_no_fault(copy):
     assert check(copy).is_sound
 
 
+def test_a_model_that_does_not_run_is_told_by_what_it_cannot_do(sound, monkeypatch):
+    def fails(self, **_):
+        raise KeyError(2)
+
+    monkeypatch.setattr("transformers.LlamaForCausalLM.forward", fails)
+    assert bad(sound) == {"forward pass": "KeyError: 2", "generates": "KeyError: 2"}
+
+
 def test_more_tokens_than_rows(copy):
     tokenizer = Tokenizer.from_file(str(copy / "tokenizer.json"))
     tokenizer.add_tokens(["neu", "alt"])

@@ -10,7 +10,7 @@ from saltlm.errors import CheckpointError
 from saltlm.models.architecture import (
     check_is_causal_lm,
     check_not_quantised,
-    pad_moves_positions,
+    positions_begin_at,
     read_config,
 )
 from tiny_models import GROUPED, PER_LAYER
@@ -102,34 +102,23 @@ def test_quantised_weights_are_not_converted(tmp_path):
     check_not_quantised(hf.LlamaConfig(), tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("config", "moves"),
-    [
-        (hf.XGLMConfig(num_layers=1), True),
-        (hf.XGLMConfig(num_layers=1, pad_token_id=None), False),
-        (hf.RobertaConfig(is_decoder=True, num_hidden_layers=1), True),
-        (hf.OPTConfig(num_hidden_layers=1), False),
-        (hf.LlamaConfig(num_hidden_layers=1, pad_token_id=0), False),
-        (hf.Gemma3Config(), False),
-        (hf.Gemma3nTextConfig(vocab_size=900, pad_token_id=0, **GROUPED, **PER_LAYER), False),
-        (hf.ViTConfig(pad_token_id=0), False),
-    ],
-    ids=lambda value: getattr(value, "model_type", value),
-)
-def test_positions_that_are_counted_from_pad_are_noticed(config, moves):
-    assert pad_moves_positions(config) == moves
-
-
 KOSMOS = {"layers": 1, "embed_dim": 16, "attention_heads": 2, "ffn_dim": 16, "vocab_size": 90}
 
 
-def test_positions_that_need_the_old_pad_id_are_refused(tmp_path):
-    config_of(tmp_path, hf.RobertaConfig(is_decoder=True), "RobertaForCausalLM")
-    with pytest.raises(CheckpointError, match="counts its positions from pad_token_id"):
-        check_is_causal_lm(read_config(tmp_path), tmp_path)
-    check_is_causal_lm(read_config(tmp_path), tmp_path, keeps_ids=True)
-    config_of(tmp_path, hf.Kosmos2_5Config(text_config=KOSMOS), "Kosmos2_5ForConditionalGeneration")
-    with pytest.raises(CheckpointError, match="counts its positions from pad_token_id"):
-        check_is_causal_lm(read_config(tmp_path), tmp_path)
-    config_of(tmp_path, hf.XGLMConfig(num_layers=1), "XGLMForCausalLM")
-    check_is_causal_lm(read_config(tmp_path), tmp_path)
+@pytest.mark.parametrize(
+    ("config", "begin"),
+    [
+        (hf.XGLMConfig(num_layers=1), 1),
+        (hf.XGLMConfig(num_layers=1, pad_token_id=None), None),
+        (hf.RobertaConfig(is_decoder=True, num_hidden_layers=1, pad_token_id=3), 3),
+        (hf.Kosmos2_5Config(text_config=KOSMOS), 1),
+        (hf.OPTConfig(num_hidden_layers=1), None),
+        (hf.LlamaConfig(num_hidden_layers=1, pad_token_id=0), None),
+        (hf.Gemma3Config(), None),
+        (hf.Gemma3nTextConfig(vocab_size=900, pad_token_id=0, **GROUPED, **PER_LAYER), None),
+        (hf.ViTConfig(pad_token_id=0), None),
+    ],
+    ids=lambda value: getattr(value, "model_type", value),
+)
+def test_positions_that_are_counted_from_pad_are_noticed(config, begin):
+    assert positions_begin_at(config) == begin

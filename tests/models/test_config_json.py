@@ -9,7 +9,6 @@ from saltlm.models.config_json import (
     set_tied,
     set_vocabulary_size,
     with_default_ids,
-    without_pad,
 )
 
 
@@ -135,16 +134,6 @@ def test_every_part_says_the_new_size_and_whether_the_head_is_the_embedding():
     for is_tied in (True, False):
         assert says_tied(set_tied(mixed, is_tied)) == {is_tied}
     assert set_tied({"text_config": {}}, True) == {"text_config": {}, "tie_word_embeddings": True}
-
-
-def test_pad_is_left_out_wherever_it_is_named():
-    old = {"pad_token_id": 1, "text_config": {"pad_token_id": 1}, "vision_config": {"x": 1}}
-    assert without_pad(old) == {
-        "pad_token_id": None,
-        "text_config": {"pad_token_id": None},
-        "vision_config": {"x": 1},
-    }
-    assert without_pad({"x": 1}) == {"x": 1}
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """Sources with more than an embedding and a head, through a transfer that is proved."""
 
 import json
+import re
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
+from saltlm.errors import VocabularyError
 from saltlm.models.skeleton import loader_of
 from saltlm.record.arrays import Origin
 from saltlm.vocabulary_transfer.transfer import transfer
@@ -88,6 +90,23 @@ def test_a_layout(name, change, mode, tokenizers_by_family, tmp_path):
         tokenizer = result.tokenizer
         assert config.image_token_id == tokenizer.token_to_id("<|im_start|>")
         assert config.vision_end_token_id == tokenizer.token_to_id("<|im_end|>")
+
+
+def test_positions_begin_where_they_did(tokenizers_by_family, tmp_path):
+    """Positions are counted from the id of pad: it stays that of the same token."""
+    pad = tokenizers_by_family["bytelevel"].token_to_id("<|im_end|>")
+    source, plm = write_pair(tmp_path, tokenizers_by_family, "RoBERTa", pad_token_id=pad)
+    result = transfer(source, plm, tmp_path / "out")
+    assert result.proof.missing is None
+    assert not faults(tmp_path / "out")
+    assert result.tokenizer.token_to_id("<|im_end|>") == pad
+    assert AutoConfig.from_pretrained(tmp_path / "out").pad_token_id == pad
+    for special, problem in (
+        ({"drop": ["<|im_end|>"]}, "the new vocabulary does not have it"),
+        ({"roles": {"pad": "<|im_start|>"}}, "pad would be '<|im_start|>'"),
+    ):
+        with pytest.raises(VocabularyError, match=f"of pad, {pad} .* but {re.escape(problem)}"):
+            transfer(source, plm, tmp_path / "other", special_tokens=special)
 
 
 SQUARE = {"pixel_values": torch.linspace(-1, 1, 3 * 28 * 28).reshape(1, 3, 28, 28)}

@@ -6,7 +6,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,7 +69,7 @@ class Beginning(NamedTuple):
 
 CAUSAL = Objective(
     loader=loader_of,
-    check_config=partial(check_is_causal_lm, keeps_ids=True),
+    check_config=check_is_causal_lm,
     check_model=check_logits,
     separates=separates_documents,
     frame=frame_of,

@@ -22,6 +22,7 @@ from saltlm.alignment.match import (
 )
 from saltlm.alignment.piece_means import PieceMeans, add_piece_means
 from saltlm.config.transfer import RowsConfig
+from saltlm.errors import VocabularyError
 from saltlm.files.documents import check_corpus, documents
 from saltlm.tokenizer.budget import as_vocabulary, budget_vocabulary
 from saltlm.tokenizer.counts import count_tokens
@@ -30,6 +31,7 @@ from saltlm.tokenizer.extend import extend_tokenizer
 from saltlm.tokenizer.losses import losses
 from saltlm.tokenizer.prune import prune_tokenizer
 from saltlm.tokenizer.pruning_loss import pruning_loss
+from saltlm.tokenizer.renumber import with_id
 from saltlm.tokenizer.replace import replace_vocabulary
 from saltlm.tokenizer.special_tokens import SpecialTokens
 from saltlm.tokenizer.swap import swap_notes, swap_tokenizer
@@ -121,6 +123,7 @@ def align(
     *,
     n_source_rows: int,
     other: tuple[Definition, SpecialTokens] | None = None,
+    held: int | None = None,
 ) -> Alignment:
     """Make the new tokenizer and match its tokens with both models' (SALT steps 1 and 2).
 
@@ -132,6 +135,7 @@ def align(
         config: which vocabulary is wanted, and what counts as the same token.
         n_source_rows: rows of the source's embedding; tokens beyond it have none.
         other: a tokenizer and its special tokens, if these tokens are wanted instead of the PLM's.
+        held: an id of the source whose token keeps it, as pad does where positions begin behind it.
 
     Raises:
         ConfigError: a corpus is missing or cannot be read, or special tokens cannot be as asked.
@@ -157,6 +161,8 @@ def align(
         choice = _replace(llm, wanted, plm_vocabulary, in_plm, config, n_source_rows)
     else:
         choice = _extend(llm, wanted, plm_vocabulary, config, n_source_rows, record)
+    if held is not None:
+        choice = _with_held(choice, held, llm.vocabulary)
     rows, piece_means = add_piece_means(
         choice.vocabulary, choice.match.plm_ids, choice.ids, plm, plm_vocabulary
     )
@@ -305,6 +311,34 @@ def _extension_notes(counts: Mapping[str, Any], *, is_counted: bool) -> Iterator
         yield "; ".join([f"{counts['n_new']:,} new tokens", *said])
     if counts["sample_changed"]:
         yield f"{counts['sample_changed']} documents of that text are cut differently"
+
+
+def _with_held(choice: _Choice, held: int, source: Vocabulary) -> _Choice:
+    """Return a choice in which the source's token of an id has that id.
+
+    Raises:
+        VocabularyError: the new vocabulary does not have the token or the id, or another is pad.
+    """
+    target, n_pieces = choice.target, len(choice.target.definition.pieces)
+    token = repr(source.strings[held]) if held < len(source) else "no token's"
+    places = (choice.match.source_ids == held).nonzero().squeeze(1).tolist()
+    if not places:
+        problem = "the new vocabulary does not have it"
+    elif held not in places and held >= n_pieces:
+        problem = f"the new vocabulary has {n_pieces:,} pieces"
+    elif target.roles.get("pad", places[0]) not in places:
+        problem = f"pad would be {target.tokenizer.id_to_token(target.roles['pad'])!r}"
+    elif held in places:
+        return choice
+    else:
+        definition, ids = with_id(target.definition, places[0], held)
+        target, match = target.selected(definition, ids), selected(choice.match, ids)
+        return _Choice(target, match, choice.vocabulary, choice.ids[ids])
+    raise VocabularyError(
+        f"the source counts positions from the id of pad, {held} ({token}), which has to stay that"
+        f" token's, but {problem}",
+        "--mode extend keeps all ids; or take the token out of special_tokens.drop and .roles",
+    )
 
 
 def _notes(record: Mapping[str, Any]) -> Iterator[str]:

@@ -8,10 +8,10 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from saltlm.errors import CheckpointError, SaltlmError, shown
+from saltlm.errors import CheckpointError, SaltlmError
 from saltlm.files.json_object import read_json
 from saltlm.inspection.downstream import handover_findings
-from saltlm.inspection.finding import Check, Finding, advice, verdict
+from saltlm.inspection.finding import Check, Finding, advice, failure, verdict
 from saltlm.models.architecture import read_config
 from saltlm.models.checkpoint import largest_in_rows, open_checkpoint
 from saltlm.models.config_json import says_tied
@@ -42,12 +42,8 @@ def check(directory: str | Path, *, trust_remote_code: bool = False) -> Check:
             findings.append(finding)
     except SaltlmError as error:
         findings.append(Finding("readable", "failed", error.what))
-    except ImportError as error:  # a package that reads a quantised model, or an image
-        reason = str(error).strip().partition("\n")[0]
-        findings.append(Finding("loads in transformers", "warning", f"not tried: {reason}"))
     except Exception as error:  # what transformers raises on a broken directory is not listed
-        reason = shown(f"{type(error).__name__}: {error}".partition("\n")[0])
-        findings.append(Finding("loads in transformers", "failed", reason))
+        findings.append(failure("loads in transformers", error))
     return Check(directory, tuple(findings))
 
 
@@ -242,7 +238,10 @@ def _special_ids(values: dict[str, Any]) -> list[tuple[str, int]]:
 def _forward_finding(tokenizer: Any, model: Any, rows: int) -> Finding:
     """One forward pass gives a finite logit for every row."""
     batch = tokenizer(_sample_text(tokenizer.backend_tokenizer), return_tensors="pt")
-    with torch.inference_mode():
-        logits = model.eval()(input_ids=batch["input_ids"][:, :64]).logits
+    try:
+        with torch.inference_mode():
+            logits = model.eval()(input_ids=batch["input_ids"][:, :64]).logits
+    except Exception as error:  # nor is what a class raises that cannot do with its settings
+        return failure("forward pass", error)
     is_good = bool(logits.isfinite().all()) and logits.shape[-1] == rows
     return verdict("forward pass", is_good, f"logits {tuple(logits.shape)}")

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 from saltlm.errors import SaltlmError, VocabularyError
 from saltlm.files.json_object import read_json
 from saltlm.files.leftovers import temporary
-from saltlm.inspection.finding import Finding, advice, verdict
+from saltlm.inspection.finding import Finding, advice, failure, verdict
 from saltlm.models.architecture import read_config
 from saltlm.models.checkpoint import Checkpoint, open_checkpoint
 from saltlm.models.older_keys import missing_older_keys
@@ -154,8 +154,12 @@ def _generation_findings(tokenizer: Any, model: Any) -> Iterator[Finding]:
     A model that was only transferred repeats itself: that is no fault, but no text either.
     """
     batch = tokenizer(_QUESTION, return_tensors="pt", return_token_type_ids=False)
-    with torch.inference_mode():
-        ids = model.eval().generate(**batch, max_new_tokens=_N_NEW, do_sample=False)[0].tolist()
+    try:
+        with torch.inference_mode():
+            ids = model.eval().generate(**batch, max_new_tokens=_N_NEW, do_sample=False)[0].tolist()
+    except Exception as error:  # each class has its own way to keep what it has read
+        yield failure("generates", error)
+        return
     new = ids[batch["input_ids"].shape[1] :]
     beyond = [id for id in new if id >= len(tokenizer)]
     detail = f"ids without a token: {beyond}" if beyond else repr(tokenizer.decode(new))

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from saltlm.errors import shown
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -51,3 +53,11 @@ def verdict(check: str, is_good: bool, detail: str) -> Finding:
 def advice(check: str, is_good: bool, detail: str) -> Finding:
     """Return the finding of a check that a sound model may have reasons not to pass."""
     return Finding(check, "ok" if is_good else "warning", detail)
+
+
+def failure(check: str, error: Exception) -> Finding:
+    """Return the finding of a check that a library ended; a package that is missing is no fault."""
+    reason = shown(str(error).strip().partition("\n")[0])
+    if isinstance(error, ImportError):
+        return Finding(check, "warning", f"not tried: {reason}")
+    return Finding(check, "failed", f"{type(error).__name__}: {reason}")

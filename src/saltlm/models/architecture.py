@@ -1,14 +1,12 @@
 """What a model's `config.json` says: read it, and refuse what cannot be a SOURCE."""
 
-import copy
 import re
 from pathlib import Path
 
-import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from saltlm.errors import CheckpointError
-from saltlm.models.skeleton import build_skeleton, class_of
+from saltlm.models.skeleton import class_of
 from saltlm.models.vocabulary_tensors import built_for
 
 
@@ -62,19 +60,11 @@ def text_config_of(config: PreTrainedConfig, directory: Path) -> PreTrainedConfi
         ) from None
 
 
-def check_is_causal_lm(
-    config: PreTrainedConfig, directory: Path, *, keeps_ids: bool = False
-) -> None:
+def check_is_causal_lm(config: PreTrainedConfig, directory: Path) -> None:
     """Refuse a SOURCE that cannot generate text from left to right.
 
-    Args:
-        config: of the model.
-        directory: where it is from.
-        keeps_ids: tokens have the same ids afterwards, pad too.
-
     Raises:
-        CheckpointError: an encoder, an encoder-decoder, a model with a task head, or one that
-            cannot do without its old pad id.
+        CheckpointError: an encoder, an encoder-decoder, or a model with a task head.
     """
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED,
@@ -93,8 +83,6 @@ def check_is_causal_lm(
         problem = "has a task head in place of the language modelling head"
     elif known is None and "CausalLM" not in name:
         problem = "is not a causal language model that transformers knows"
-    elif not keeps_ids and pad_moves_positions(config) and not _runs_without_pad(config):
-        problem = "counts its positions from pad_token_id, which a new vocabulary changes"
     else:
         return
     raise CheckpointError(
@@ -119,16 +107,15 @@ def check_not_quantised(config: PreTrainedConfig, directory: Path) -> None:
         )
 
 
-def pad_moves_positions(config: PreTrainedConfig) -> bool:
-    """Tell whether ``pad_token_id`` says where positions begin, as in XGLM and RoBERTa.
+def positions_begin_at(config: PreTrainedConfig) -> int | None:
+    """Return ``pad_token_id`` where it says where positions begin, as in XGLM and RoBERTa.
 
-    Such a model would read wrong positions, or none, under the id that pad has in another
-    vocabulary. It is known by modules of the decoder that keep a padding index and are no table of
-    tokens.
+    Such a model would read other positions, or none, if pad had another id. It is known by modules
+    of the decoder that keep a padding index and are no table of tokens.
     """
-    pad = getattr(config.get_text_config(), "pad_token_id", None)
+    pad: int | None = getattr(config.get_text_config(), "pad_token_id", None)
     if pad is None or class_of(config) is None:
-        return False
+        return None
     built = built_for(config, Path())
     decoder = set(built.model.get_decoder().modules())
     others = {
@@ -139,16 +126,4 @@ def pad_moves_positions(config: PreTrainedConfig) -> bool:
         and not isinstance(module, PreTrainedModel)
         and module is not built.model.get_input_embeddings()
     }
-    return bool(others - built.grows.keys())
-
-
-def _runs_without_pad(config: PreTrainedConfig) -> bool:
-    config = copy.deepcopy(config)
-    config.get_text_config().pad_token_id = None
-    try:
-        with torch.inference_mode():
-            decoder = build_skeleton(config, Path()).get_decoder()
-            decoder(torch.zeros(1, 2, dtype=torch.int64, device="meta"))
-    except Exception:  # arithmetic with None, in most classes
-        return False
-    return True
+    return pad if others - built.grows.keys() else None

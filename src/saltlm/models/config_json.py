@@ -211,12 +211,3 @@ def says_tied(values: dict[str, Any]) -> set[bool]:
     """Return what the parts of ``config.json`` say of the head being the embedding."""
     flags = (section.get("tie_word_embeddings") for section in sections(values))
     return {bool(flag) for flag in flags if flag is not None}
-
-
-def without_pad(values: dict[str, Any]) -> dict[str, Any]:
-    """Return ``config.json`` without a pad id; the tokenizer and ``generation_config`` keep it."""
-    changed = copy.deepcopy(values)
-    for section in sections(changed):
-        if "pad_token_id" in section:
-            section["pad_token_id"] = None
-    return changed

@@ -9,7 +9,7 @@ that look like the corpus: they serve other texts of the language, and of its ne
 """
 
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -22,7 +22,8 @@ from torch import Tensor
 from saltlm.errors import VocabularyError
 from saltlm.tokenizer.bpe import Ranks, apply_merges, merge_ranks
 from saltlm.tokenizer.cut import keep_tokens
-from saltlm.tokenizer.definition import BYTE_FALLBACK, Definition, Step
+from saltlm.tokenizer.definition import BYTE_FALLBACK, Definition
+from saltlm.tokenizer.renumber import renumbered_processor
 
 
 @dataclass(frozen=True)
@@ -181,28 +182,10 @@ def _cut(definition: Definition, kept: set[str], n_used: int) -> PrunedTokenizer
     ids = {token: id for id, (token, _) in enumerate(tokens)}
     pruned = definition.replace(
         added_tokens=[{**token, "id": ids[token["content"]]} for token in definition.added],
-        post_processor=_renumbered(definition.json["post_processor"], ids),
+        post_processor=renumbered_processor(definition.json["post_processor"], ids),
     ).unbounded()
     return PrunedTokenizer(
         definition=Definition.of(pruned.build()),
         kept=torch.tensor([old for _, old in tokens], dtype=torch.int64),
         n_used=n_used,
     )
-
-
-def _renumbered(processor: Step | None, ids: Mapping[str, int]) -> Step | None:
-    """Return a post-processor with new ids where it repeats a token's id."""
-    if processor is None:
-        return None
-    new = dict(processor)
-    if "processors" in processor:
-        new["processors"] = [_renumbered(child, ids) for child in processor["processors"]]
-    if "special_tokens" in processor:
-        new["special_tokens"] = {
-            name: {**token, "ids": [ids[piece] for piece in token["tokens"]]}
-            for name, token in processor["special_tokens"].items()
-        }
-    for end in ("cls", "sep"):
-        if end in processor:
-            new[end] = [processor[end][0], ids[processor[end][0]]]
-    return new

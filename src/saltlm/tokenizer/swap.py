@@ -12,7 +12,7 @@ the kept texts promise no more than was asked for.
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -108,7 +108,7 @@ def swap_tokenizer(
     is_early = is_token & (ids < n_first)
     pruned = cut(is_used | is_early)
     result = Swap(
-        target=_renumbered(extension.target, pruned),
+        target=extension.target.selected(pruned.definition, pruned.kept),
         extended_ids=pruned.kept,
         counts=SwapCounts(
             n_source=int(is_token[:n_source].sum()),
@@ -169,19 +169,6 @@ def _earliest(
     n_cut = int((total <= allowed).sum())
     n_first = int(ids[n_cut]) + 1 if n_cut < len(ids) else 0
     return n_first, float(total[n_cut - 1]) if n_cut else 0.0
-
-
-def _renumbered(target: TargetTokenizer, pruned: PrunedTokenizer) -> TargetTokenizer:
-    """Return what a target says of the tokens that are left, by their new ids."""
-    new_ids = {old: new for new, old in enumerate(pruned.kept.tolist())}
-    return replace(
-        target,
-        definition=pruned.definition,
-        plm_ids=target.plm_ids[pruned.kept],
-        source_special_ids=target.source_special_ids[pruned.kept],
-        source_text_ids=target.source_text_ids[pruned.kept],
-        roles={role: new_ids[id] for role, id in target.roles.items()},
-    )
 
 
 def swap_notes(counts: dict[str, Any]) -> Iterator[str]:

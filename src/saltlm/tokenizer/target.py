@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -44,6 +44,18 @@ class TargetTokenizer:
     def tokenizer(self) -> Tokenizer:
         """The new tokenizer."""
         return self.definition.tokenizer
+
+    def selected(self, definition: Definition, ids: Int64[Tensor, " n"]) -> "TargetTokenizer":
+        """Return what is said of some of the tokens, which a definition has in the order given."""
+        new_ids = {old: new for new, old in enumerate(ids.tolist())}
+        return replace(
+            self,
+            definition=definition,
+            plm_ids=self.plm_ids[ids],
+            source_special_ids=self.source_special_ids[ids],
+            source_text_ids=self.source_text_ids[ids],
+            roles={role: new_ids[id] for role, id in self.roles.items()},
+        )
 
 
 class RoleRow(NamedTuple):

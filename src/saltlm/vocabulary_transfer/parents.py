@@ -18,7 +18,12 @@ from saltlm.errors import CheckpointError, VocabularyError
 from saltlm.files.damage import reading
 from saltlm.files.documents import first
 from saltlm.files.json_object import read_json
-from saltlm.models.architecture import check_is_causal_lm, check_not_quantised, read_config
+from saltlm.models.architecture import (
+    check_is_causal_lm,
+    check_not_quantised,
+    positions_begin_at,
+    read_config,
+)
 from saltlm.models.checkpoint import Checkpoint, open_checkpoint
 from saltlm.models.fits_config import check_plm_fits, check_source_fits
 from saltlm.models.hub import resolve_model, revision_of
@@ -88,7 +93,7 @@ def read_parents(source: str, plm: str, config: TransferConfig) -> Pair:
     left = load_parent(source, trust_remote_code=config.trust_remote_code)
     load_plm = load_parent if config.plm_vectors is None else load_tokenizer_parent
     right = load_plm(plm, trust_remote_code=config.trust_remote_code)
-    check_is_causal_lm(left.config, left.directory, keeps_ids=config.mode == "extend")
+    check_is_causal_lm(left.config, left.directory)
     check_source_fits(left.checkpoint, left.config)
     if config.plm_vectors is None:
         check_plm_fits(right.checkpoint, right.config)
@@ -130,6 +135,7 @@ def read_parents(source: str, plm: str, config: TransferConfig) -> Pair:
         config,
         n_source_rows=len(tables.embedding),
         other=other,
+        held=positions_begin_at(left.config),
     )
     texts = first(config.corpus, _MAX_DOCUMENTS) if config.corpus else []
     is_other = config.mode == "replace"  # an extended vocabulary is the source's, and need not fit

@@ -38,8 +38,8 @@ _APART = 1e-4
 class _Run:
     """What a model said on a text: the head's input and the logits."""
 
-    states: Float[Tensor, "t h"] | None
-    logits: Float[Tensor, "t n"]
+    states: Float[Tensor, "n h"] | None
+    logits: Float[Tensor, "t v"]
 
 
 def check_provable(pair: Pair, config: TransferConfig) -> None:

@@ -17,7 +17,6 @@ from saltlm.files.hashes import sha256, table_hash
 from saltlm.files.json_object import read_json
 from saltlm.files.source import fingerprint
 from saltlm.methods.registry import Choice, plain
-from saltlm.models.architecture import pad_moves_positions
 from saltlm.models.checkpoint import Checkpoint, dtype_name
 from saltlm.models.config_json import (
     renumber,
@@ -26,7 +25,6 @@ from saltlm.models.config_json import (
     set_tied,
     set_vocabulary_size,
     with_default_ids,
-    without_pad,
 )
 from saltlm.models.hub import resolve_model, revision_of
 from saltlm.models.older_keys import with_older_keys
@@ -193,8 +191,6 @@ def _write_settings(
         if name == "config.json":
             values = set_vocabulary_size(values, size)
             values, _ = settings_of_decoded(values, source.checkpoint)
-            if config.mode != "extend" and pad_moves_positions(source.config):
-                values = without_pad(values)
             is_tied = result.head is None
             if says_tied(values) | {bool(source.config.tie_word_embeddings)} != {is_tied}:
                 values = set_tied(values, is_tied)
