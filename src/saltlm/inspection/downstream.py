@@ -163,8 +163,14 @@ def _generation_findings(tokenizer: Any, model: Any) -> Iterator[Finding]:
     new = ids[batch["input_ids"].shape[1] :]
     beyond = [id for id in new if id >= len(tokenizer)]
     detail = f"ids without a token: {beyond}" if beyond else repr(tokenizer.decode(new))
+    is_empty = not beyond and not tokenizer.decode(new, skip_special_tokens=True).strip()
+    is_chat = bool(getattr(tokenizer, "chat_template", None))
+    if is_empty and is_chat:
+        detail += ": it ends at once when it is asked without the chat template"
     yield verdict("generates", bool(new) and not beyond, detail)
-    if len(new) == _N_NEW and len(set(new)) < _LEAST_KINDS:
+    if is_empty and not is_chat:
+        yield advice("writes text", False, "it ends at once: saltlm adapt trains it")
+    elif len(new) == _N_NEW and len(set(new)) < _LEAST_KINDS:
         yield advice("writes text", False, "it repeats itself: saltlm adapt trains it")
 
 
