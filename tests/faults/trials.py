@@ -263,7 +263,8 @@ def _count_changes(counter: int, kill_at: int | None) -> None:
     sys.addaudithook(hook)
 
 
-WITH_TIMES = {"lock", "evaluation.md", "report.html"}  # made of what is compared, and of times
+# Made of what is compared, and of times. A report that was killed is replaced by the next.
+WITH_TIMES = {"lock", "evaluation.md", "report.html", ".report.html.partial"}
 PASSING = ("said", "second", "fast", "processor", "peak_memory", "environment", "speed")
 PASSING += ("per_second", "threads", "seal")  # which is of seconds too
 
