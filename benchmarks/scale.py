@@ -1,7 +1,7 @@
 """Time by stage and peak memory of transfers of the largest sizes, beside the bound of the README.
 
-    python benchmarks/scale.py --work DIR [--part 1] [--modes replace extend swap] [--method salt] \\
-        [--new 10000 50000 150000] [--out benchmarks/results/scale.json]
+    python benchmarks/scale.py --work DIR [--part 1] [--modes replace extend swap] \\
+        [--method salt] [--new 10000 50000] [--out benchmarks/results/scale.json]
 
 A made-up Llama in bfloat16 with 256,000 rows of 4,096 numbers, a body of 140 GB that is a file with
 a hole and is shared with the result (``--link auto``), and a PLM of 250,000 rows of 768: 100,000
