@@ -40,6 +40,12 @@ from saltlm.vocabulary_transfer.prune_model import prune_model
 
 KEPT_SAMPLE = Path(alignment_module.__file__).with_name("english.txt.gz")
 SIZES = (16000, 32000)
+CUTS = {
+    "replaced": {"mode": "replace"},
+    "replaced, digits=plm": {"mode": "replace", "digits": "plm"},
+    "extended": {"mode": "extend"},
+    "swapped": {"mode": "swap"},
+}
 DIGIT = re.compile(r"\d")
 PROMPTS, PROMPT_CHARACTERS, NEW_TOKENS, ROUNDS = 4, 200, 32, 3
 
@@ -103,10 +109,10 @@ def cut(given):
     source, sample = parents[0].tokenizer, list(documents([KEPT_SAMPLE]))
     yield "untouched", cut_by(source, given)
     yield "the PLM's own", cut_by(parents[2].tokenizer, given)
-    for name, mode in (("replaced", "replace"), ("extended", "extend"), ("swapped", "swap")):
+    for name, options in CUTS.items():
         if name not in (given.only or name):
             continue
-        config = RowsConfig(mode=mode, corpus=corpus)
+        config = RowsConfig(**options, corpus=corpus)
         alignment = align(*parents, config, n_source_rows=len(parents[0].ids))
         made = alignment.target.tokenizer
         lost = [loss.kind for loss in losses(made)]

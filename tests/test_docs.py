@@ -152,6 +152,20 @@ def test_tables_of_numbers_are_the_benchmarks_results():
     assert set(shown) == set(tables.TABLES)
 
 
+def test_vocabularies_cost_what_they_may():
+    found = json.loads((ROOT / "benchmarks/results/vocabularies.json").read_text(encoding="utf-8"))
+    for code in ("de", "vi", "ar"):
+        cut = {name: run[f"cut, {code}"] for name, run in found.items() if f"cut, {code}" in run}
+        for name in ("replaced", "replaced, digits=plm", "swapped"):
+            assert not cut[name][f"{code}, documents changed"]
+            assert not cut[name]["en, documents changed"]
+        numbers_alike = cut["replaced, digits=plm"][f"{code}, tokens"]
+        assert numbers_alike <= 1.01 * cut["the PLM's own"][f"{code}, tokens"]
+        words = {name: one[f"{code}, tokens a word"] for name, one in cut.items()}
+        assert words["swapped"] <= 1.05 * words["replaced"]
+        assert cut["swapped"]["en, tokens"] <= 1.02 * cut["untouched"]["en, tokens"]
+
+
 def test_every_method_is_documented_and_the_presets_are_options(tmp_path):
     text = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^### `(.+)`", text, re.MULTILINE)) == set(METHODS)

@@ -1,11 +1,14 @@
-"""fastBPE's files, PhoBERT's and BERTweet's: cut as transformers' own classes cut them."""
+"""Vocabularies that mark what goes on (PhoBERT, CTRL): cut as transformers' classes cut them."""
 
 import json
+import re
 
 import pytest
 import torch
 import transformers as hf
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from saltlm.errors import VocabularyError
 from saltlm.tokenizer.counts import count_tokens
@@ -16,24 +19,35 @@ from saltlm.tokenizer.prune import prune_tokenizer
 from saltlm.vocabulary_transfer.parents import with_between
 
 
-@pytest.fixture
-def write(tmp_path, corpus):
-    """A function that writes fastBPE's files, with every so manieth piece left out."""
+@pytest.fixture(scope="module")
+def trained(corpus):
+    """A function that trains on texts, and gives the words of a vocabulary and the merges."""
 
-    def files(class_name="PhobertTokenizer", leave_out=10**9, **settings):
+    def train(texts, word=r"\S+"):
         tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(word), "removed", invert=True)
         trainer = trainers.BpeTrainer(
             vocab_size=700, end_of_word_suffix="</w>", show_progress=False
         )
-        tokenizer.train_from_iterator(corpus, trainer)
+        tokenizer.train_from_iterator(texts, trainer)
         model = json.loads(tokenizer.to_str())["model"]
         pieces = sorted(model["vocab"], key=model["vocab"].get)
         words = [p.removesuffix("</w>") if p.endswith("</w>") else p + "@@" for p in pieces]
+        return words, model["merges"]
+
+    return train
+
+
+@pytest.fixture
+def write(tmp_path, corpus, trained):
+    """A function that writes fastBPE's files, with every so manieth piece left out."""
+
+    def files(class_name="PhobertTokenizer", leave_out=10**9, **settings):
+        words, merges = trained(corpus)
         kept = [word for at, word in enumerate(words, 1) if at % leave_out]
         text = "".join(f"{word} {1000 - at}\n" for at, word in enumerate(kept))
         (tmp_path / "vocab.txt").write_text(text, encoding="utf-8")
-        lines = [f"{a} {b} 1\n" for a, b in model["merges"]]
+        lines = [f"{a} {b} 1\n" for a, b in merges]
         (tmp_path / "bpe.codes").write_text("".join(lines), encoding="utf-8")
         config = {"model_type": "roberta", "vocab_size": 5 + len(kept)}
         (tmp_path / "config.json").write_text(json.dumps(config))
@@ -112,6 +126,49 @@ def test_a_file_of_another_format(write):
     directory, _ = write()
     (directory / "bpe.codes").write_text("#version\n")
     with pytest.raises(
-        VocabularyError, match=r"bpe\.codes is not of fastBPE: a line is '#version'"
+        VocabularyError, match=r"bpe\.codes is of another format: a line is '#version'"
     ):
         read_tokenizer(directory)
+
+
+BITS = st.sampled_from(
+    [*("das ", "Haus", "house", "don't ", "Die", " neu", "E", "a", "x", ".", ",", "!", "(", ")")]
+    + ["'", "\n", "\n\n", " \n", "\t", "  ", "\r\n", "__newln__", "__unk__", "<unk>", "@@", "é"]
+)
+
+
+@pytest.fixture(scope="module", params=["CTRLTokenizer", "BlenderbotSmallTokenizer"])
+def of_merges(request, tmp_path_factory, trained, corpus):
+    """Our tokenizer of vocab.json and merges.txt, and the class in Python."""
+    directory, class_name = tmp_path_factory.mktemp("merges"), request.param
+    texts = [*corpus, *(f"{text}\n" for text in corpus)]
+    if class_name.startswith("Blenderbot"):
+        texts = [re.sub(r"([.,!?()'])", r" \1 ", text.lower()) + " __newln__" for text in corpus]
+    words, merges = trained(texts, r"\S+\n?")
+    known = ["__null__", "__start__", "__end__", "__unk__"]
+    if class_name == "CTRLTokenizer":
+        known = ["<unk>"]
+    ids = {word: id for id, word in enumerate([*known, *words])}
+    (directory / "vocab.json").write_text(json.dumps(ids))
+    lines = ["#version: 0.2", *(f"{a} {b}" for a, b in merges if "\n" not in a + b)]
+    (directory / "merges.txt").write_text("\n".join([*lines, ""]))
+    (directory / "config.json").write_text("{}")
+    settings = json.dumps({"tokenizer_class": class_name})
+    (directory / "tokenizer_config.json").write_text(settings)
+    return read_tokenizer(directory), getattr(hf, class_name).from_pretrained(directory)
+
+
+@given(text=st.lists(BITS, max_size=12).map("".join))
+def test_merges_are_cut_as_the_class_in_python_cuts(of_merges, text):
+    read, original = of_merges
+    assert read.tokenizer.encode(text).ids == original(text)["input_ids"]
+
+
+def test_merges_stand_for_all_of_the_class(of_merges, corpus):
+    read, original = of_merges
+    assert (read.notes, read.between) == ((), ())
+    for text in corpus:
+        ids = original(text)["input_ids"]
+        assert read.tokenizer.encode(text).ids == ids
+        assert original.unk_token_id not in ids
+    assert read.tokenizer.decode(read.tokenizer.encode("das neue haus").ids) == "das neue haus"

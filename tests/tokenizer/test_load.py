@@ -298,9 +298,25 @@ def run_command(hint):
 def test_pieces_of_an_unknown_spelling(tmp_path):
     (tmp_path / "vocab.json").write_text('{"a": 0, "b</w>": 1}')
     (tmp_path / "merges.txt").write_text("#version: 0.2\n")
-    with pytest.raises(VocabularyError, match="but how a CtrlTokenizer cuts text") as caught:
-        read_tokenizer(write(tmp_path, {}, {"tokenizer_class": "CtrlTokenizer"}))
-    assert caught.value.hint.startswith("give a copy of the model that has a tokenizer.json, or ta")
+    with pytest.raises(VocabularyError, match="but how a ClvpTokenizer cuts text") as caught:
+        read_tokenizer(write(tmp_path, {}, {"tokenizer_class": "ClvpTokenizer"}))
+    assert caught.value.hint.startswith(f"put the model's tokenizer.json into {tmp_path}, or ta")
+    made = TRAINERS["unigram"]()
+    made.save(str(tmp_path / "tokenizer.json"))
+    assert read_tokenizer(tmp_path).tokenizer.get_vocab() == made.get_vocab()
+
+
+@pytest.mark.parametrize(
+    ("there", "missing"), [("vocab.json", "merges.txt"), ("merges.txt", "vocab.json")]
+)
+def test_half_a_tokenizer_and_the_way_out(tmp_path, there, missing):
+    merges(tmp_path, TRAINERS["bytelevel"](), {"model_type": "gpt2"})
+    (tmp_path / missing).rename(tmp_path / "away")
+    with pytest.raises(VocabularyError, match=f"half a tokenizer: {there} without {missing}") as e:
+        read_tokenizer(tmp_path)
+    assert e.value.hint == f"put {missing}, or the model's tokenizer.json, into {tmp_path}"
+    (tmp_path / "away").rename(tmp_path / missing)
+    assert read_tokenizer(tmp_path).tokenizer.get_vocab_size() > 300
 
 
 def test_merges_of_another_vocabulary(tmp_path):

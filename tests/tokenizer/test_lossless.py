@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -44,8 +45,8 @@ def read(tokenizer: Tokenizer, **roles: str) -> Tokens:
     return read_tokens(Definition.of(tokenizer), special)
 
 
-def replaced(plm: Tokens, source: Tokens, *, lossy: bool = False) -> TargetTokenizer:
-    return replace_vocabulary(plm, source, SpecialTokensConfig(), lossy=lossy)
+def replaced(plm: Tokens, source: Tokens, **options: Any) -> TargetTokenizer:
+    return replace_vocabulary(plm, source, SpecialTokensConfig(), **options)
 
 
 def cut(tokenizer: Tokenizer, text: str) -> list[str]:
@@ -174,7 +175,21 @@ def test_digits_are_cut_as_the_source_cuts_them(tokens, tokenizers_by_family, pl
     assert [token for token in found if token[-1].isdigit()] == list("20243980")
     assert back(target.tokenizer, "a1234 56\n789 0") == "a1234 56\n789 0"
     assert not any(re.search(r"\d\d|Ġ\d", token) for token in target.definition.ids)
-    assert "numbers go: the source takes digits in groups of 1" in target.notes[0]
+    assert "numbers go: the source takes digits in groups of 1; --set digits=plm" in target.notes[0]
+
+
+@pytest.mark.parametrize("plm", FAMILIES)
+def test_digits_are_cut_as_the_plm_cuts_them_if_so_asked(tokens, tokenizers_by_family, plm):
+    source, text = digit_source(tokenizers_by_family["bytelevel"]), "Im Jahr 2024 für 3.980 Euro"
+    target = replaced(tokens[plm], source, digits="plm")
+    found, before = (
+        [re.sub(r"\D", "", token) for token in cut(each, text)]
+        for each in (target.tokenizer, tokens[plm].definition.tokenizer)
+    )
+    assert [*filter(None, found)] == [*filter(None, before)] != list("20243980")
+    assert not any("numbers go" in note for note in target.notes)
+    for kept in (text, "a1234 56\n789 0", "x² ½", CODE, CHAT, *PROBES.values()):
+        assert back(target.tokenizer, kept) == kept
 
 
 def test_a_source_without_a_rule_leaves_digits_to_the_plm(tokens):

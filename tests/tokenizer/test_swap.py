@@ -188,25 +188,29 @@ def chain(*words: str) -> Tokenizer:
 
 
 def test_earliest_tokens_stay_until_a_left_out_tenth_costs_no_more():
-    source = chain("▁ab", "▁cd", "▁ef", "▁gh")
+    source = chain("▁ab", "▁cd", "▁ef", "▁gh", "gh")
     texts = ["ab ab ab ab"] * 8 + ["ef", "gh"]
     extension = extend(source, chain("▁ab"), texts)
 
     def tokens(within: float) -> tuple[set[str], Swap]:
         result = swap(extension, source.get_vocab_size(), ["ab"], texts, within)
-        return {*result.target.tokenizer.get_vocab()} & {"▁ab", "▁cd", "▁ef", "▁gh"}, result
+        return {*result.target.tokenizer.get_vocab()} & {"▁ab", "▁cd", "▁ef", "▁gh", "gh"}, result
 
     # Of 34 tokens, one ▁ef and one ▁gh would each be cut into three.
     found, result = tokens(4 / 34)
     assert found == {"▁ab", "▁ef", "▁gh"}
-    assert (result.counts.n_earliest, result.counts.expected_cost) == (0, 4 / 34)
+    counts = result.counts
+    assert (counts.n_variants, counts.n_earliest, counts.expected_cost) == (0, 0, 4 / 34)
     assert len([*swap_notes(result.record())]) == 1
-    found, result = tokens(3 / 34)  # ▁ef, and so ▁cd before it, have to be there
-    assert found == {"▁ab", "▁cd", "▁ef", "▁gh"}
+    # ▁ef, and so ▁cd before it, have to be there, and what the texts have at another place.
+    found, result = tokens(3 / 34)
+    assert found == {"▁ab", "▁cd", "▁ef", "▁gh", "gh"}
+    assert result.counts.n_variants == 1
     assert result.counts.expected_cost == 2 / 34
     assert result.counts.n_earliest == len({"▁a", "▁c", "▁cd", "▁e"})
     *_, early = swap_notes(result.record())
-    assert early.startswith("4 of the tokens that stay are in no text")
+    assert early.startswith("5 of the tokens that stay are in no text either")
+    assert "1 in another case or without the space of one that is, and" in early
     _, result = tokens(0)
     assert result.counts.expected_cost == 0
 

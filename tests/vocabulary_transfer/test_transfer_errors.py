@@ -18,6 +18,7 @@ from saltlm.errors import (
     SaltlmError,
     VocabularyError,
 )
+from saltlm.tokenizer.load import read_tokenizer
 from saltlm.vocabulary_transfer.transfer import transfer
 from tiny_pairs import contents, write_pair
 
@@ -74,9 +75,12 @@ def test_too_few_shared_tokens(room):
 
 @pytest.mark.parametrize("side", ["source", "plm"])
 def test_no_tokenizer(side, room):
-    (room / side / "tokenizer.json").unlink()
+    (room / side / "tokenizer.json").rename(room / "tokenizer.json")
     error = refused(room, VocabularyError, rf"{side} has no tokenizer: neither tokenizer\.json, ")
-    assert error.hint == "give a copy of the model with one of these files"
+    place = f"put one of these, best the model's tokenizer.json, into {room / side}"
+    assert error.hint == place
+    (room / "tokenizer.json").rename(room / side / "tokenizer.json")
+    assert read_tokenizer(room / side).tokenizer.get_vocab_size() > 100
 
 
 def test_a_class_written_in_python_without_pieces(room):

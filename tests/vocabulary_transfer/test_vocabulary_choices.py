@@ -373,6 +373,8 @@ def test_what_cannot_be_is_said_before_anything_is_written(write_case, tmp_path,
         transfer(*pair, mode="extend")
     with pytest.raises(ConfigError, match="replace keeps no text as it is"):
         transfer(*pair, keep=(german_file,))
+    with pytest.raises(ConfigError, match="mode=extend cuts numbers as the source does, digits=p"):
+        transfer(*pair, mode="extend", digits="plm")
     assert not (tmp_path / "out").exists()
 
 

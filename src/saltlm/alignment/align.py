@@ -240,7 +240,9 @@ def _replace(
     n_source_rows: int,
 ) -> _Choice:
     """Choose the PLM's tokens, with the special tokens of the source."""
-    target = replace_vocabulary(wanted, source, config.special_tokens, lossy=config.lossy)
+    target = replace_vocabulary(
+        wanted, source, config.special_tokens, lossy=config.lossy, digits=config.digits
+    )
     match = match_vocabularies(
         wanted.vocabulary,
         source.vocabulary,

@@ -14,6 +14,7 @@ from saltlm.config.reading import Files, Section, given, read_count, read_values
 Match = Literal["exact", "symbols", "casefold"]
 Anchors = Literal["all", "kept"]
 Mode = Literal["replace", "extend", "swap"]
+Digits = Literal["source", "plm"]
 Dtype = Literal["bfloat16", "float16", "float32"]
 
 
@@ -172,6 +173,11 @@ class RowsConfig(Section):
         description="accept a PLM whose tokenizer cannot write all text, such as one that "
         "lower-cases or strips accents",
     )
+    digits: Digits = Field(
+        "source",
+        description="how mode=replace cuts numbers: as the source does, so that it goes on reading"
+        " them as it learnt to, or as the PLM does, which takes fewer tokens",
+    )
     untie: bool = Field(
         False, description="give a tied model (its head is its embedding) a head of its own"
     )
@@ -206,6 +212,10 @@ class RowsConfig(Section):
             )
         if self.mode == "replace" and self.keep:
             raise ValueError("keep is only for the modes extend and swap")
+        if self.mode != "replace" and self.digits == "plm":
+            raise ValueError(
+                f"mode={self.mode} cuts numbers as the source does, digits=plm does not"
+            )
         if self.budget is not None and self.vocabulary != "auto":
             raise ValueError(
                 "--budget is only for choosing new tokens with --vocabulary auto; add"

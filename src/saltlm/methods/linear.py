@@ -70,8 +70,7 @@ def fit_rows(
             buffer = torch.empty(index.numel(), width, device=shared.device)
         gathered = buffer[: index.numel()]
         torch.index_select(shared, 0, index.flatten(), out=gathered)
-        gathered.index_fill_(0, (~is_real).flatten().nonzero().squeeze(1), 0)
-        bases = gathered.view(*index.shape, width)
+        bases = gathered.view(*index.shape, width).mul_(is_real.unsqueeze(2))
         c, residual[tokens] = _solve_least_squares(bases, new[tokens].float(), is_real, rcond)
         coefficients[place[is_real]] = c[is_real]
         bar.update(len(tokens))

@@ -49,7 +49,7 @@ def carried_tokens(source: Definition, vocabulary: Vocabulary, digits: int | Non
     Args:
         source: the source's tokenizer.
         vocabulary: what its ids stand for.
-        digits: how many the source takes at once, from `digits_at_once`.
+        digits: how many the new tokenizer takes at once; None if that is left to the PLM.
     """
     source_ids: dict[str, int] = {}
     runs: list[str] = []

@@ -54,7 +54,7 @@ def tokenizer_of_merges(declared: Declared) -> tuple[Tokenizer, tuple[str, ...]]
         " stands in neither",
         f"let transformers write a tokenizer.json, if it knows: {resave_command(str(directory))}"
         if is_byte_level
-        else f"give a copy of the model that has a tokenizer.json, or {MULTILINGUAL}",
+        else f"put the model's tokenizer.json into {directory}, or {MULTILINGUAL}",
     )
 
 

@@ -20,7 +20,7 @@ from saltlm.tokenizer.compare import (
 )
 from saltlm.tokenizer.declared import Declared, add_declared, read_declared
 from saltlm.tokenizer.definition import Definition, highest_id
-from saltlm.tokenizer.from_continuation import tokenizer_of_continuation
+from saltlm.tokenizer.from_continuation import is_of_continuation, tokenizer_of_continuation
 from saltlm.tokenizer.from_merges import tokenizer_of_merges
 from saltlm.tokenizer.from_vocab_txt import tokenizer_of_vocab_txt
 from saltlm.tokenizer.sentencepiece import (
@@ -37,6 +37,9 @@ TOKENIZER_FILES = (
 )
 """Files in which a vocabulary may lie."""
 
+
+_HALVES = {"vocab.json": "merges.txt", "merges.txt": "vocab.json", "bpe.codes": "vocab.txt"}
+"""File that says nothing alone -> what has to be beside it."""
 
 _MOST_IDS_A_TOKEN, _FEW_IDS = 4, 100_000  # ids without a token may lie between others
 
@@ -87,9 +90,9 @@ def read_tokenizer(directory: Path, *, trust_remote_code: bool = False) -> ReadT
     loaded = load_with_transformers(directory, trust_remote_code=trust_remote_code)
     if not file.is_file() and isinstance(loaded, Tokenizer):
         take_framing(read.tokenizer, loaded)
-    is_program = (directory / "bpe.codes").is_file()
-    if not file.is_file() and (is_program or find_sentencepiece(directory) is not None):
-        return read  # of SentencePiece: compared with the original itself; of fastBPE: no other
+    has_original = find_sentencepiece(directory) is not None or is_of_continuation(declared)
+    if not file.is_file() and has_original:
+        return read  # of SentencePiece: compared with the original itself; of ``@@``: no other
     found = differences(read.tokenizer, loaded, directory)
     return read._replace(notes=(*read.notes, *found))
 
@@ -127,17 +130,23 @@ def _converted(declared: Declared) -> ReadTokenizer:
     directory = declared.directory
     if (spiece := find_sentencepiece(directory)) is not None:
         return ReadTokenizer(*tokenizer_of_sentencepiece(spiece, declared))
-    if all((directory / name).is_file() for name in ("vocab.json", "merges.txt")):
-        return ReadTokenizer(*tokenizer_of_merges(declared))
-    if all((directory / name).is_file() for name in ("vocab.txt", "bpe.codes")):
+    if is_of_continuation(declared):
         tokenizer, between = tokenizer_of_continuation(declared)
         return ReadTokenizer(tokenizer, (), between)
+    if all((directory / name).is_file() for name in ("vocab.json", "merges.txt")):
+        return ReadTokenizer(*tokenizer_of_merges(declared))
     if (directory / "vocab.txt").is_file():
         return ReadTokenizer(*tokenizer_of_vocab_txt(declared))
+    for there, missing in _HALVES.items():
+        if (directory / there).is_file():
+            raise VocabularyError(
+                f"{directory} has half a tokenizer: {there} without {missing}",
+                f"put {missing}, or the model's tokenizer.json, into {directory}",
+            )
     raise VocabularyError(
         f"{directory} has no tokenizer: neither tokenizer.json, nor vocab.txt, nor vocab.json and"
         " merges.txt, nor a SentencePiece model",
-        "give a copy of the model with one of these files",
+        f"put one of these, best the model's tokenizer.json, into {directory}",
     )
 
 

@@ -127,14 +127,13 @@ def cannot_be_lossless(reasons: Sequence[str]) -> bool:
     return _MARKS_ENDS in reasons
 
 
-def does_as_it_is(plm: Tokens, source: Tokens) -> bool:
-    """Tell whether a PLM's tokenizer keeps what the source does, and takes digits alike.
+def does_as_it_is(plm: Tokens, source: Tokens, digits: int | None) -> bool:
+    """Tell whether a PLM's tokenizer keeps what the source does, and takes digits as wanted.
 
     That is so of a byte-level one that rewrites nothing, and of one that treats text as the source
     does, if it can spell every character that the source can.
     """
     ours, theirs = plm.definition, source.definition
-    digits = digits_at_once(theirs)
     if digits is not None and digits_at_once(ours) != digits:
         return False
     if ours.is_byte_level:
@@ -165,12 +164,12 @@ def as_it_is(definition: Definition, tokens: Sequence[tuple[str, int]]) -> Lossl
 
 
 def out_of_reach(definition: Definition, plm: Vocabulary, digits: int | None) -> set[str]:
-    """Return the pieces that cannot come about any more where the source takes few digits at once.
+    """Return the pieces that cannot come about any more where few digits are taken at once.
 
     Args:
         definition: the PLM's.
         plm: what its ids stand for.
-        digits: how many the source takes at once; None if it is not few.
+        digits: how many are to be taken at once; None if that is left to the PLM.
     """
     if digits is None or digits_at_once(definition) == digits:
         return set()
@@ -191,6 +190,7 @@ def make_lossless(
     plm: Vocabulary,
     source: Definition,
     carried: Carried,
+    digits: int | None,
 ) -> Lossless:
     """Return a definition that loses no text, or none but what is done to letters.
 
@@ -200,6 +200,7 @@ def make_lossless(
         plm: what the PLM's ids stand for.
         source: the source's tokenizer.
         carried: the source's tokens that come along.
+        digits: how many are taken at once; None if that is left to the PLM.
     """
     n_pieces = len(definition.pieces)
     spelled = spell_in_bytes(definition, [id for _, id in tokens[:n_pieces]], plm, carried)
@@ -209,7 +210,7 @@ def make_lossless(
         begins_lines=not is_byte_level,
         splits_words=len(cut_words(definition.tokenizer, "a b")) > 1,
         isolates=definition.kind == "WordPiece" and not is_byte_level,
-        digits=digits_at_once(source),
+        digits=digits,
         joins_line_breaks=joins_line_breaks(source),
     )
     rewrite = _rewritten_byte_level if is_byte_level else _rewritten

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from saltlm.config.transfer import SpecialTokensConfig
+from saltlm.config.transfer import Digits, SpecialTokensConfig
 from saltlm.errors import VocabularyError
 from saltlm.tokenizer.carried import carried_tokens, digits_at_once
 from saltlm.tokenizer.cut import keep_tokens, settle_unknown, without_merges
@@ -39,7 +39,12 @@ from saltlm.tokenizer.tokens import Tokens
 
 
 def replace_vocabulary(
-    plm: Tokens, source: Tokens, config: SpecialTokensConfig, *, lossy: bool = False
+    plm: Tokens,
+    source: Tokens,
+    config: SpecialTokensConfig,
+    *,
+    lossy: bool = False,
+    digits: Digits = "source",
 ) -> TargetTokenizer:
     """Put the source's special tokens, white space and bytes into the PLM's tokenizer.
 
@@ -54,21 +59,23 @@ def replace_vocabulary(
         source: gives its special tokens unless ``config.drop`` names them.
         config: the user's changes.
         lossy: whether a PLM will do that cannot write all text.
+        digits: whose cut of numbers is taken.
 
     Raises:
         VocabularyError: if ``config`` names tokens or roles that do not exist, or text would be
             lost.
     """
+    at_once = digits_at_once(source.definition) if digits == "source" else None
     carried = _carried_specials(plm, source, config)
     leaving = {*_plm_specials(plm)} - {*config.carry_plm}
     unknown = _own_unknown(source, carried)
-    is_kept = does_as_it_is(plm, source)
+    is_kept = does_as_it_is(plm, source, at_once)
     reasons = [] if is_kept else check_lossless(plm.definition, lossy=lossy)
     if is_kept or cannot_be_lossless(reasons):
         definition, going = settle_unknown(plm.definition, leaving, unknown)
         spelled = as_it_is(*keep_tokens(definition, going, definition.unknown))
     else:
-        spelled = _spelled(plm, source, leaving, unknown)
+        spelled = _spelled(plm, source, leaving, unknown, at_once)
     target = _composed(spelled, source, config, carried)
     if is_kept:
         return target
@@ -76,19 +83,23 @@ def replace_vocabulary(
     return replace(target, notes=(*target.notes, *notes))
 
 
-def _spelled(plm: Tokens, source: Tokens, leaving: Set[str], unknown: str | None) -> Lossless:
+def _spelled(
+    plm: Tokens, source: Tokens, leaving: Set[str], unknown: str | None, digits: int | None
+) -> Lossless:
     """Return the PLM's tokens without those that go, spelled so that no text is lost."""
-    text = carried_tokens(source.definition, source.vocabulary, digits_at_once(source.definition))
+    text = carried_tokens(source.definition, source.vocabulary, digits)
     definition, going = settle_unknown(
         plm.definition, leaving, unknown, spells_everything=text.spells_bytes
     )
-    digits = digits_at_once(source.definition)
     dead = out_of_reach(definition, plm.vocabulary, digits)
     definition, tokens = keep_tokens(
         without_merges(definition, dead), going | dead, definition.unknown
     )
-    spelled = make_lossless(definition, tokens, plm.vocabulary, source.definition, text)
-    note = f"{len(dead):,} of the PLM's numbers go: the source takes digits in groups of {digits}"
+    spelled = make_lossless(definition, tokens, plm.vocabulary, source.definition, text, digits)
+    note = (
+        f"{len(dead):,} of the PLM's numbers go: the source takes digits in groups of {digits}; "
+        "--set digits=plm keeps them"
+    )
     return replace(spelled, notes=(note,) if dead else ())
 
 

@@ -4,14 +4,15 @@ It is an extended one (see `saltlm.tokenizer.extend`), of which only tokens of t
 So it writes whatever the source can: bytes, letters, white space and control tokens all stay. And
 the corpus and the kept texts are cut as the extended one cuts them: all that they use is there.
 
-Other text like the kept one meets tokens that are gone, and is cut into their parts. How much
-longer that makes it is foretold by leaving out a tenth of the kept text: what one tenth alone uses
-is what other text would lack. The source's earliest tokens, its most frequent ones, are kept until
-the kept texts promise no more than was asked for.
+Other text like the kept one meets tokens that are gone, and is cut into their parts. Most likely to
+be met is what a text has in another case or at another place in a word: of `` house``, ``House``.
+How much longer other text becomes is foretold by leaving out a tenth of the kept text: what one
+tenth alone uses is what other text would lack. First such variants, and then the source's earliest
+tokens, its most frequent ones, are kept until the kept texts promise no more than was asked for.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -39,13 +40,15 @@ class SwapCounts:
     Attributes:
         n_source: tokens that the source had.
         n_kept: of those, how many there still are.
-        n_earliest: of those, how many no text uses: the source's earliest ones.
+        n_variants: of those, how many no text uses, but uses in another case, or at another place.
+        n_earliest: of those, how many neither is true of: the source's earliest ones.
         expected_cost: how much longer a tenth of the kept text would become if only the other
             tenths were kept, as a share of its tokens.
     """
 
     n_source: int
     n_kept: int
+    n_variants: int
     n_earliest: int
     expected_cost: float
 
@@ -89,31 +92,41 @@ def swap_tokenizer(
         special: tokens to keep beside those that the tokenizer itself marks as special.
     """
     definition, vocabulary = extension.target.definition, extension.vocabulary
-    ids = torch.arange(len(vocabulary))
     is_token = torch.tensor([kind != HOLE for kind in vocabulary.kinds])
     special = {*special, *(token["content"] for token in definition.added)}
 
     def cut(stays: Bool[Tensor, " v_x"]) -> PrunedTokenizer:
         return prune_tokenizer(definition, (stays & is_token).long(), special=special)
 
-    occurrences, n_parts = _count(definition.tokenizer, texts, len(ids))
-    stays = (ids >= n_source) | (counts > 0) | _indispensable(definition, vocabulary)
-    surely = cut(stays | (n_parts > 1))
-    once = (~stays & (n_parts == 1)).nonzero().squeeze(1)
-    pieces = _pieces(surely.tokenizer, [vocabulary.strings[id] for id in once.tolist()])
-    costs = occurrences[once] * (pieces - 1)
+    is_new = torch.arange(len(vocabulary)) >= n_source
+    stays = is_new | (counts > 0) | _indispensable(definition, vocabulary)
+    occurrences, n_parts = _count(definition.tokenizer, texts, len(vocabulary))
     total = int(occurrences.sum())
-    n_first, cost = _earliest(once, costs, within * total)
-    is_used = stays | (n_parts > 0)
-    is_early = is_token & (ids < n_first)
-    pruned = cut(is_used | is_early)
+
+    def spared(stays: Bool[Tensor, " v_x"]) -> tuple[Bool[Tensor, " v_x"], float]:
+        """Return which of the source's earliest tokens have to stay, and what the rest may cost."""
+        once = (~stays & (n_parts == 1)).nonzero().squeeze(1)
+        tokenizer = cut(stays | (n_parts > 1)).tokenizer
+        pieces = _pieces(tokenizer, [vocabulary.strings[id] for id in once.tolist()])
+        n_first, cost = _earliest(once, occurrences[once] * (pieces - 1), within * total)
+        return torch.arange(len(vocabulary)) < n_first, cost
+
+    is_used, is_variant = stays | (n_parts > 0), torch.zeros_like(stays)
+    is_early, cost = spared(stays)
+    if is_early.any():
+        variants = _variants(vocabulary, n_source)
+        is_variant = variants((counts > 0) | (n_parts > 0)) & is_token & ~is_used
+        is_early, cost = spared(stays | variants((counts > 0) | (n_parts > 1)))
+    is_early &= is_token & ~is_used & ~is_variant
+    pruned = cut(is_used | is_variant | is_early)
     result = Swap(
         target=extension.target.selected(pruned.definition, pruned.kept),
         extended_ids=pruned.kept,
         counts=SwapCounts(
             n_source=int(is_token[:n_source].sum()),
             n_kept=int((pruned.kept < n_source).sum()),
-            n_earliest=int((is_early & ~is_used).sum()),
+            n_variants=int(is_variant.sum()),
+            n_earliest=int(is_early.sum()),
             expected_cost=cost / max(1, total),
         ),
     )
@@ -149,6 +162,23 @@ def _indispensable(definition: Definition, vocabulary: Vocabulary) -> Bool[Tenso
     )
 
 
+def _variants(
+    vocabulary: Vocabulary, n_source: int
+) -> Callable[[Bool[Tensor, " v_x"]], Bool[Tensor, " v_x"]]:
+    """Return what adds to some tokens those of the source with another case, or another place."""
+    texts = [
+        None if form is None else form.text.decode(errors="replace").casefold()
+        for form in vocabulary.forms[:n_source]
+    ]
+
+    def added(used: Bool[Tensor, " v_x"]) -> Bool[Tensor, " v_x"]:
+        known = {text for text, is_used in zip(texts, used.tolist(), strict=False) if is_used}
+        of_source = [text is not None and text in known for text in texts]
+        return used | torch.tensor([*of_source, *[False] * (len(vocabulary) - n_source)])
+
+    return added
+
+
 def _spells_bytes(definition: Definition) -> bool:
     spelled = definition.has_byte_fallback and definition.ids.keys() >= {*BYTE_FALLBACK}
     return spelled or definition.spells_everything
@@ -179,8 +209,9 @@ def swap_notes(counts: dict[str, Any]) -> Iterator[str]:
         "the kept texts use them. These are cut into tokens as before; other text like the kept "
         f"one may take about {counts['expected_cost']:.1%} more"
     )
-    if counts["n_earliest"]:
+    if n_spare := counts["n_variants"] + counts["n_earliest"]:
         yield (
-            f"{counts['n_earliest']:,} of the tokens that stay are in no text either: they are the "
-            "source's earliest ones, there to make other text no longer than that"
+            f"{n_spare:,} of the tokens that stay are in no text either, but other text may have "
+            f"them: {counts['n_variants']:,} in another case or without the space of one that "
+            f"is, and the source's {counts['n_earliest']:,} earliest of the others"
         )
