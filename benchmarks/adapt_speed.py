@@ -40,6 +40,8 @@ class Case:
     batch_tokens: int
     micro_batch: int
     steps: int
+    dtype: str = "float32"
+    attention: str | None = None
 
 
 CASES = (
@@ -61,22 +63,18 @@ def options(case: Case, cache: Path) -> Any:
         weight_decay=0.0,
         warmup=0.0,
         decay=0.0,
-        dtype="float32",
         save_every=10**6,
         **given,
     )
 
 
 def train_with_saltlm(case: Case, model: Path, folder: Path) -> dict[str, Any]:
-    from saltlm.adaptation import adapt as loop
+    from saltlm.adaptation.adapt import adapt
     from saltlm.adaptation.metrics import read_metrics
 
-    ends: list[float] = []
-    summary = loop.summary
-    loop.summary = lambda row: (ends.append(time.perf_counter()), summary(row))[1]
-    loop.adapt(model, folder / "out", config=options(case, folder / "cache"))
+    adapt(model, folder / "out", config=options(case, folder / "cache"))
     rows = read_metrics(folder / "out" / "saltlm" / "metrics.jsonl")[1:]
-    return {"ends": ends, "losses": [row["loss"] for row in rows]}
+    return {"ends": [row["seconds"] for row in rows], "losses": [row["loss"] for row in rows]}
 
 
 def train_with_trainer(case: Case, model: Path, folder: Path) -> dict[str, Any]:
@@ -93,7 +91,9 @@ def train_with_trainer(case: Case, model: Path, folder: Path) -> dict[str, Any]:
     from saltlm.adaptation.packing import frame_of, pack_text
     from saltlm.files.source import fingerprint
 
-    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    loaded = AutoModelForCausalLM.from_pretrained(
+        model, dtype=torch.float32, attn_implementation=case.attention
+    )
     tokenizer = AutoTokenizer.from_pretrained(model)
     config = options(case, folder / "cache")
     frame = frame_of(loaded, tokenizer)
@@ -127,7 +127,8 @@ def train_with_trainer(case: Case, model: Path, folder: Path) -> dict[str, Any]:
         logging_steps=1,
         save_strategy="no",
         report_to="none",
-        use_cpu=True,
+        bf16=case.dtype == "bfloat16",
+        use_cpu=not torch.cuda.is_available(),
     )
     trainer = Trainer(loaded, arguments, train_dataset=sequences, callbacks=[Watch()])
     trainer.train()

@@ -6,8 +6,7 @@
 DIR of texts holds de.txt.gz, de.heldout.txt.gz, en.txt.gz, en.heldout.txt.gz and en-de.tsv.gz. Each
 arm is adapted once and merged with the source at a weight of 0.5; then all models are measured side
 by side: German, three kinds of English (prose, messages of software, Python functions), chat. What
-is there is not done again. ``samples_de.json`` beside the results has what the source, the
-transferred and the adapted model write after beginnings of the held-out German.
+is there is not done again.
 """
 
 import argparse
@@ -97,28 +96,6 @@ def measure(models, given):
     return joined(*both)
 
 
-def samples(models, work):
-    """What models write after the same beginnings, by `saltlm evaluate`."""
-    heldout, out = work / "german.txt", work / "measured/samples"
-    saltlm("evaluate", *models, "--tasks", "generation", "--heldout", heldout, "--out", out)
-    return outputs(out)
-
-
-def outputs(out):
-    """The outputs of `saltlm evaluate` in a folder, by the model's name."""
-    found = {}
-    for file in sorted(out.glob("*/generation-*.json")):
-        result = json.loads(file.read_text())
-        found[Path(result["model"]["name"]).name] = {
-            "sha256": result["model"]["sha256"],
-            "outputs": [
-                {key: one[key] for key in ("prompt", "output", "problem")}
-                for one in result["details"]["outputs"]
-            ],
-        }
-    return found
-
-
 def joined(*found):
     """Return evaluations of the same models as one, the models under short names."""
     names = {model["name"]: Path(model["name"]).name for model in found[0]["models"]}
@@ -148,12 +125,6 @@ def main():
     write_texts(given.texts, given.work)
     models = [model for arm in given.arms for model in make(arm, given)]
     out.write_text(json.dumps(measure([given.source, *models], given)) + "\n", encoding="utf-8")
-    written = {
-        "tokens": given.tokens,
-        "models": samples([given.source, "best0", "best"], given.work),
-    }
-    text = json.dumps(written, indent=1, ensure_ascii=False) + "\n"
-    out.with_name("samples_de.json").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Time by stage and peak memory of transfers of the largest sizes, beside the bound of the README.
 
     python benchmarks/scale.py --work DIR [--part 1] [--modes replace extend swap] \\
-        [--new 10000 50000 150000] [--out benchmarks/results/scale.json]
+        [--method salt] [--new 10000 50000] [--out benchmarks/results/scale.json]
 
 A made-up Llama in bfloat16 with 256,000 rows of 4,096 numbers, a body of 140 GB that is a file with
 a hole and is shared with the result (``--link auto``), and a PLM of 250,000 rows of 768: 100,000
@@ -174,10 +174,10 @@ def resident(process):
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def transfer(source, plm, mode, out, corpus):
+def transfer(source, plm, mode, out, corpus, method):
     """Run a transfer; return its stages with their seconds and peaks, and the whole."""
     command = [sys.executable, "-m", "saltlm", "transfer", source, plm, "--out", out]
-    command += ["--mode", mode, "--link", "auto", "--no-report"]
+    command += ["--mode", mode, "--method", method, "--link", "auto", "--no-report"]
     command += ["--corpus", corpus] if mode == "swap" else []
     began, seen = time.time(), []
     process = subprocess.Popen([str(part) for part in command])
@@ -196,7 +196,7 @@ def transfer(source, plm, mode, out, corpus):
         start = at + seconds
     return {
         "mode": mode,
-        "counts": manifest["counts"],
+        "tokens": json.loads((out / "config.json").read_text())["vocab_size"],
         "seconds": round(ended - began, 1),
         "peak bytes": max(size for _, size in seen),
         "stages": stages,
@@ -207,7 +207,7 @@ def with_bound(run, part, rows):
     """Add the bytes of the tables, and whether memory is within them and 1.2 GiB."""
     tables = 2 * int(SOURCE * part) * int(WIDTH * part)
     tables += 4 * rows * int(PLM_WIDTH * part)
-    tables += 2 * sum(run["counts"].values()) * int(WIDTH * part)
+    tables += 2 * run["tokens"] * int(WIDTH * part)
     holds = run["peak bytes"] <= tables + BOUND
     return {**run, "tables bytes": tables, "holds": holds}
 
@@ -219,6 +219,7 @@ def main():
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--part", type=float, default=1)
     parser.add_argument("--modes", nargs="*", choices=MODES, default=MODES)
+    parser.add_argument("--method", default="salt")
     parser.add_argument("--new", nargs="*", type=int, default=[10_000, 50_000])
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
@@ -238,12 +239,13 @@ def main():
         if not plm.is_dir():
             make_plm(plm, asked.part, n_new)
         rows = json.loads((plm / "config.json").read_text())["vocab_size"]
-        run = transfer(source, plm, mode, asked.work / "out", corpus)
+        run = transfer(source, plm, mode, asked.work / "out", corpus, asked.method)
         runs.append({"new": int(n_new * asked.part), **with_bound(run, asked.part, rows)})
         print(json.dumps(runs[-1]), file=sys.stderr, flush=True)
         shutil.rmtree(asked.work / "out")
     result = {
         "part": asked.part,
+        "method": asked.method,
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
         "threads": torch.get_num_threads(),
         "load at the end": os.getloadavg()[0],

@@ -21,7 +21,7 @@ from saltlm.evaluation.side_by_side import Cell, text_of
 
 RESULTS = Path(__file__).parent / "results"
 CHANCE = (0.025, 0.975)  # ends of an interval
-SHOWN = (2, 5, 6)  # of the eight beginnings of samples_de.json
+SHOWN = (2, 5, 6)  # of the eight beginnings of samples.json
 LANGUAGES = {"de": "German", "vi": "Vietnamese", "ar": "Arabic"}
 
 
@@ -427,16 +427,14 @@ def choices():
 
 def samples():
     """What models write after three beginnings, before the transfer, after it, and trained."""
-    found = read("samples_de.json")
-    names = {"best0": "new tokens", "best": f"{found['tokens']:,} tokens later"}
-    written = {
-        names.get(name, "untouched"): one["outputs"] for name, one in found["models"].items()
-    }
+    found = read("samples.json")
+    names = {"adapted": f"{found['tokens']:,} tokens later"}
+    written = {names.get(name, name): one["outputs"] for name, one in found["models"].items()}
     lines = ["```text"]
     for place in SHOWN:
         lines.append(f"{written['untouched'][place]['prompt']} ...")
-        for name in ("untouched", *names.values()):
-            text = textwrap.shorten(written[name][place]["output"], 75, placeholder=" ...")
+        for name, outputs in written.items():
+            text = textwrap.shorten(outputs[place]["output"], 75, placeholder=" ...")
             lines.append(f"  {name + ':':21} {text}")
     return "\n".join([*lines, "```"])
 

@@ -23,7 +23,7 @@ from adapt_models import N_ROWS, N_SHARED, N_TOKENS, read_model, save_model, sav
 from saltlm.adaptation import adapt as verb
 from saltlm.adaptation import checkpoints, loss, training
 from saltlm.adaptation.adapt import adapt
-from saltlm.adaptation.metrics import flatten, read_metrics
+from saltlm.adaptation.metrics import flatten, read_metrics, summary
 from saltlm.adaptation.objective import CAUSAL
 from saltlm.adaptation.run_folder import RunFolder, choose_start
 from saltlm.adaptation.samples import continuations
@@ -332,15 +332,25 @@ def test_the_bar_shows_speed_loss_and_the_time_that_is_left(tmp_path, text, monk
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", terminal)
         patch.setenv("TQDM_DISABLE", "")
-        config = tiny_config(tmp_path, heldout={"german": text})
+        patch.setenv("COLUMNS", "80")
+        config = tiny_config(tmp_path, heldout={"german": text}, eval_every=3)
         adapt(save_model(tmp_path / "model"), tmp_path / "out", config=config)
-    bar = next(line for line in reversed(terminal.getvalue().split("\r")) if "full:" in line)
-    last = metrics(tmp_path / "out")[-1]
-    shown = (
-        f"loss {last['loss']:.3f}, {last['train_bits_per_byte']:.3f} bits/byte,"
-        f" german {last['bits_per_byte']['german']:.3f}, {last['tokens_per_second']:,.0f} tokens/s"
-    )
-    assert re.search(r"full: 100%.* 4/4 \[\d\d:\d\d<\d\d:\d\d, .*" + re.escape(shown), bar)
+    bars = [line for line in terminal.getvalue().split("\r") if "full:" in line]
+    before, *_, last = metrics(tmp_path / "out")
+    bits = [row["bits_per_byte"]["german"] for row in (before, last)]
+    shown = f"loss {last['loss']:.3f}, german {bits[1]:.3f}, {last['tokens_per_second']:,.0f} tok"
+    assert re.match(r"full: 4/4, \d\d:\d\d left, " + re.escape(f"{shown}ens/s"), bars[-1])
+    assert any(f", german {bits[0]:.3f}, " in line for line in bars)  # until the next measurement
+    assert max(map(len, bars)) <= 80
+
+
+def test_of_many_held_out_texts_those_that_fit_are_shown():
+    many = {f"kind{n}": 1.0 for n in range(9)}
+    row = {"loss": 4.0, "bits_per_byte": many, "tokens_per_second": 12_000.4}
+    whole = "loss 4.000, kind0 1.000, kind1 1.000, 12,000 tokens/s"
+    assert summary(row, len(whole)) == whole
+    assert summary(row, 3) == "loss 4.000, 12,000 tokens/s"
+    assert "kind8 1.000" in summary(row)
 
 
 def test_every_line_of_the_metrics_reaches_a_tracker(tmp_path, text, monkeypatch):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -139,6 +140,17 @@ def test_a_killed_preparation_is_not_taken_for_a_finished_one(tmp_path, tokenize
     with pytest.raises(KeyboardInterrupt):
         prepared(file, tokenizer, Frame(0, None), tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
+
+
+def test_what_a_killed_packing_left_is_removed_though_nothing_is_packed(tmp_path, tokenizer):
+    file, cache = tmp_path / "a.txt", tmp_path / "cache"
+    file.write_text("Haus und Fluss\n")
+    prepared(file, tokenizer, Frame(0, None), cache)
+    left = cache / ".saltlm-partial-abc"
+    left.mkdir()
+    os.utime(left, (0, 0))
+    prepared(file, tokenizer, Frame(0, None), cache)
+    assert not left.exists()
 
 
 def test_no_document(tmp_path, tokenizer):

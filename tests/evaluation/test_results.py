@@ -6,7 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from saltlm.evaluation.results import Evaluation, Failure, difference_interval, model_hash, ratio
+from saltlm.errors import CheckpointError
+from saltlm.evaluation.results import (
+    Evaluation,
+    Failure,
+    difference_interval,
+    model_hash,
+    ratio,
+    read_result,
+    write_result,
+)
 from saltlm.evaluation.side_by_side import (
     as_json,
     evaluation_markdown,
@@ -81,6 +90,16 @@ def evaluation(*results, failures=()):
 
 def measured(values, better="higher"):
     return ratio(list(values), better=better, seed=0)
+
+
+@pytest.mark.parametrize("name", ["details", "task", "model"])
+def test_a_damaged_result_is_named(name, tmp_path):
+    good = result("a", {"right": measured([1.0, 0.0])})
+    write_result(tmp_path / "a.json", good)
+    assert read_result(tmp_path / "a.json") == good
+    (tmp_path / "a.json").write_text(json.dumps({**good, name: ["x"] if name == "task" else "x"}))
+    with pytest.raises(CheckpointError, match=rf"a\.json is damaged: ValueError: {name} is "):
+        read_result(tmp_path / "a.json")
 
 
 def test_the_best_is_marked_and_so_is_who_is_level_with_it():

@@ -5,6 +5,7 @@ death that was not asked for, an error without its next command, something lost 
 result that is not that of a run in peace.
 """
 
+import errno
 import json
 import os
 import random
@@ -265,20 +266,23 @@ CHANGED = [
 
 def short_of(room: Room, verb: str, what: str, chance: random.Random) -> Verdict:
     """Give a command too little of something; the same command with enough ends as in peace."""
-    _, wanted = room.reference(verb)
+    n, wanted = room.reference(verb)
     out = room.fresh(verb)
-    limits: dict[str, Any] = (
-        {"file_size": chance.choice((8_000, 20_000, 50_000, 120_000, 200_000))}
-        if what == "disk"
-        else {"memory": chance.randrange(0, 400) * 2**20}
-    )
+    limits: dict[str, Any] = {"memory": chance.randrange(0, 400) * 2**20}
+    if what == "disk":
+        number = chance.choice((errno.ENOSPC, errno.EROFS))
+        sizes = (8_000, 20_000, 50_000, 120_000, 200_000)
+        limits = {"file_size": chance.choice(sizes)}
+        if chance.random() < 0.6:
+            limits = {"broken": (chance.randrange(1, n + 1), number)}
     first = trial(*room.command(verb, out), **limits)
     verdict = judged(first)
     if verdict.fault and not (what == "memory" and first.code in (-6, -9, -11)):
         return verdict  # a library in Rust or C ends the process when it gets no memory
     if verb in ("transfer", "force") and first.code:
         left = [path.name for path in out.parent.iterdir() if path != out]
-        if left and first.code > 0:
+        is_removable = limits.get("broken", (0, 0))[1] != errno.EROFS
+        if left and first.code > 0 and is_removable:
             return Verdict(verdict.kind, f"left behind: {left}")
     if first.code == 0:
         return Verdict("whole", _amiss(room, out, wanted, first))

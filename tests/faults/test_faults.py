@@ -3,7 +3,9 @@
 The long one, with the same functions, is ``benchmarks/faults.py``.
 """
 
+import errno
 import json
+import os
 import random
 
 import pytest
@@ -45,6 +47,16 @@ def test_too_small_a_disk_is_told_and_nothing_is_left(room):
     assert "File too large" in short.err
     assert "hint: free some space" in short.err
     assert list(out.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_breaks_is_told(room, number):
+    out = room.fresh()
+    broken = trial(*room.command("transfer", out), broken=(6, number))
+    assert broken.code == 1
+    assert os.strerror(number) in broken.err
+    assert "hint: free some space" in broken.err
+    assert not out.exists()
 
 
 def test_a_fault_is_seen():

@@ -5,6 +5,7 @@ one takes a tenth of a second and is a real process all the same. One that is no
 ``python -m faults.trials FOLDER ARGUMENTS``.
 """
 
+import errno
 import gc
 import importlib
 import io
@@ -122,6 +123,7 @@ def trial(
     kill_at: int | None = None,
     memory: int | None = None,
     file_size: int | None = None,
+    broken: tuple[int, int] | None = None,
     seconds: float = 60,
     environment: dict[str, str] | None = None,
 ) -> Outcome:
@@ -132,6 +134,7 @@ def trial(
         kill_at: SIGKILL before this change of a file, counted from 1.
         memory: bytes of address space beyond what the fork begins with.
         file_size: bytes of the largest file that can be written.
+        broken: from this change of a file on, changes fail with this error number.
         seconds: of processor time, after which it counts as hung.
         environment: more variables.
     """
@@ -144,6 +147,7 @@ def trial(
             kill_at=kill_at,
             memory=memory,
             file_size=file_size,
+            broken=broken,
             environment=environment,
         )
         is_hung = not _ends(child, seconds)
@@ -187,6 +191,7 @@ def start(
     kill_at: int | None = None,
     memory: int | None = None,
     file_size: int | None = None,
+    broken: tuple[int, int] | None = None,
     environment: dict[str, str] | None = None,
 ) -> int:
     """Fork a command; its streams and a byte for each change go into the three places."""
@@ -205,7 +210,7 @@ def start(
         for number, place in enumerate(places[:2], 1):
             os.dup2(os.open(place, os.O_WRONLY), number)
         sys.stdout, sys.stderr = (os.fdopen(number, "w") for number in (1, 2))
-        _count_changes(os.open(places[2], os.O_WRONLY | os.O_APPEND), kill_at)
+        _count_changes(os.open(places[2], os.O_WRONLY | os.O_APPEND), kill_at, broken)
         _limit(memory, file_size)
         code = _run(arguments)
     except BaseException:
@@ -243,13 +248,16 @@ def _limit(memory: int | None, file_size: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
 
 
-def _count_changes(counter: int, kill_at: int | None) -> None:
-    """Write a byte for each change of a file, and die before the one that is chosen."""
+_FREEING = {"os.rename", "os.remove", "os.rmdir", "os.truncate"}  # what a full disk lets pass
+
+
+def _count_changes(counter: int, kill_at: int | None, broken: tuple[int, int] | None) -> None:
+    """Write a byte for each change of a file, and die before the one that is chosen, or refuse."""
     n = 0
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal n
-        if event not in CHANGES or str(arguments[0]).startswith("/proc"):
+        if event not in CHANGES or str(arguments[0]).startswith(("/proc", os.devnull)):
             return
         if event == "open":
             writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -259,11 +267,15 @@ def _count_changes(counter: int, kill_at: int | None) -> None:
         if n == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         os.write(counter, b".")
+        from_then, error = broken or (n + 1, 0)
+        if n >= from_then and (error == errno.EROFS or event not in _FREEING):
+            raise OSError(error, os.strerror(error), str(arguments[0]))
 
     sys.addaudithook(hook)
 
 
-WITH_TIMES = {"lock", "evaluation.md", "report.html"}  # made of what is compared, and of times
+# Made of what is compared, and of times. A report that was killed is replaced by the next.
+WITH_TIMES = {"lock", "evaluation.md", "report.html", ".report.html.partial"}
 PASSING = ("said", "second", "fast", "processor", "peak_memory", "environment", "speed")
 PASSING += ("per_second", "threads", "seal")  # which is of seconds too
 

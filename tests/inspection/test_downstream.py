@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import namedtuple
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerFast as Fast
 
 import saltlm.inspection.downstream
-from saltlm.inspection.downstream import handover_findings
+from saltlm.inspection.downstream import _generation_findings, handover_findings
 from saltlm.tokenizer.definition import Definition
 from saltlm.vocabulary_transfer.write_model import conversion_note
 from tiny_pairs import make_model
@@ -108,6 +109,26 @@ def test_a_sound_model_passes(sound):
 def test_a_model_that_repeats_itself_is_told(sound, monkeypatch):
     monkeypatch.setattr("saltlm.inspection.downstream._LEAST_KINDS", 17)
     assert bad(sound) == {"writes text": ("warning", "it repeats itself: saltlm adapt trains it")}
+
+
+def test_a_model_that_ends_at_once_is_told(sound):
+    """A chat model may do so where it is asked without its template; others write no text."""
+    tokenizer = AutoTokenizer.from_pretrained(sound)
+    ending = torch.tensor([[tokenizer.eos_token_id]])
+    model = SimpleNamespace(
+        eval=lambda: model, generate=lambda input_ids, **_: torch.cat([input_ids, ending], 1)
+    )
+    (told,) = _generation_findings(tokenizer, model)
+    assert (told.outcome, told.detail.partition(": ")[2]) == (
+        "ok",
+        "it ends at once when it is asked without the chat template",
+    )
+    tokenizer.chat_template = None
+    _, advice = _generation_findings(tokenizer, model)
+    assert (advice.outcome, advice.detail) == (
+        "warning",
+        "it ends at once: saltlm adapt trains it",
+    )
 
 
 def test_a_base_model_has_no_chat_template(copy):

@@ -265,3 +265,18 @@ def test_the_largest_number_of_a_row_tells_zeros_and_what_is_not_finite(monkeypa
     zero, three, nan, inf = largest_in_rows(torch.tensor(rows, dtype=dtype)).tolist()
     assert (zero, three, inf) == (0, 3, float("inf"))
     assert math.isnan(nan)
+
+
+def test_tensors_are_compared_to_the_bit(tmp_path):
+    numbers = torch.arange(6.0)
+    for name, tensors in {
+        "one": {"a": numbers, "b": numbers, "c": torch.zeros(2)},
+        "two": {"a": numbers.clone(), "b": numbers.nextafter(numbers + 1), "c": torch.zeros(3)},
+    }.items():
+        (tmp_path / name).mkdir()
+        save_file(
+            {key: one.clone() for key, one in tensors.items()},
+            tmp_path / name / "model.safetensors",
+        )
+    one, two = (open_checkpoint(tmp_path / name) for name in ("one", "two"))
+    assert [one.has_bytes_of(two, name) for name in "abc"] == [True, False, False]

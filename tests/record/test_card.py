@@ -166,10 +166,22 @@ def test_no_folder_of_this_machine_is_in_the_card():
     }
     run = {"tokens": 9, "bits_per_byte": {}}
     runs = [{**run, "options": {"data": {"/home/me/german.txt": None, "owner/texts": None}}}]
-    card = model_card("m", manifest(**parents, adaptations=runs))
+    options = {
+        "corpus": ["/home/me/texts/german.txt", "~/home.txt", "../home/x.txt#field:a", "my/data"],
+        "aux": "vectors:/home/me/cc.vec",
+        "method": "wechsel:source_vectors=/home/en.vec:dictionary=/home/en-de.txt",
+        "calibration": {"unigrams": ["https://a.org/b"]},
+    }
+    told = {"options": options, "notes": ["/home/me/llm has no row for it"]}
+    card = model_card("m", manifest(**parents, adaptations=runs, **told))
     assert front_matter(card)["base_model"] == ["llm", "plm"]
+    assert "- german.txt\n- home.txt\n- x.txt#field:a\n- my/data\n" in card
+    assert "aux: vectors:cc.vec\n" in card
+    assert "method: wechsel:source_vectors=en.vec:dictionary=en-de.txt\n" in card
+    assert "https://a.org/b" in card
+    assert "- llm has no row for it" in card
     assert "Adapted on 9 tokens of german.txt, owner/texts." in card
-    assert "home" not in card
+    assert "home" not in card.replace("home.txt", "")
 
 
 def test_languages_are_those_of_the_source_and_the_new_one(tmp_path):

@@ -6,6 +6,7 @@ a stage and going on after a crash are the same thing.
 """
 
 import logging
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -55,6 +56,7 @@ from saltlm.files.progress import progress
 from saltlm.record.manifest import environment
 
 _SPEED_STEPS = 3  # steps until speed is told; the first ones are slower
+_BAR = "{desc}: {n_fmt}/{total_fmt}, {remaining} left{postfix}"
 
 logger = logging.getLogger(__name__)
 
@@ -118,13 +120,9 @@ def _run_stage(run: Run, number: int, saved: Saved | None) -> Saved:
     first = saved.step if saved is not None else 0
     seconds, n_bytes = (saved.seconds, saved.n_bytes) if saved is not None else (0.0, 0.0)
     untouched = frozen_hash(training.tables)
-    if first == 0:
-        if run.heldout and run.accelerator.is_main_process:
-            logger.info("measuring the held-out text before the first step")
-        row = {"step": 0, "tokens": 0, "bytes": 0.0, "seconds": 0.0}
-        _log(run, row | measure(run, training.inside) | write_samples(run, training.inside))
+    measured = _before(run, training) if first == 0 else {}
     hidden = not run.accelerator.is_main_process
-    length: dict[str, Any] = {"total": run.n_steps, "initial": first, "unit": " steps"}
+    length: dict[str, Any] = {"total": run.n_steps, "initial": first, "bar_format": _BAR}
     with progress(is_hidden=hidden, desc=stage.kind, delay=0, leave=True, **length) as bar:
         for step in range(first, stage.last):
             done = step + 1
@@ -141,7 +139,9 @@ def _run_stage(run: Run, number: int, saved: Saved | None) -> Saved:
             row["seconds"] = seconds = seconds + row["seconds"]
             row["bytes"] = n_bytes = n_bytes + row["bytes"]
             _log(run, row)
-            bar.set_postfix_str(summary(row), refresh=False)
+            measured = row.get("bits_per_byte", measured)
+            shown = summary(row | {"bits_per_byte": measured}, _room(stage.kind, run.n_steps))
+            bar.set_postfix_str(shown, refresh=False)
             bar.update()
             if is_measured and bar.disable and not hidden:  # there is no terminal
                 left = timedelta(seconds=round(seconds / done * (run.n_steps - done)))
@@ -155,6 +155,23 @@ def _run_stage(run: Run, number: int, saved: Saved | None) -> Saved:
     run.accelerator.free_memory()
     assert saved is not None  # a stage has a step, and its last one is saved
     return saved
+
+
+def _before(run: Run, training: Training) -> dict[str, float]:
+    """Measure the model before the first step, and return bits per byte of each held-out text."""
+    if run.heldout and run.accelerator.is_main_process:
+        logger.info("measuring the held-out text before the first step")
+    row: dict[str, Any] = {"step": 0, "tokens": 0, "bytes": 0.0, "seconds": 0.0}
+    row |= measure(run, training.inside) | write_samples(run, training.inside)
+    _log(run, row)
+    found: dict[str, float] = row.get("bits_per_byte", {})
+    return found
+
+
+def _room(stage: str, n_steps: int) -> int:
+    """Return how many characters of a terminal's line are left for numbers."""
+    others = len(f"{stage}: {n_steps}/{n_steps}, 00:00:00 left, ")
+    return shutil.get_terminal_size().columns - others
 
 
 def _tell_speed(run: Run, row: dict[str, Any], done: int) -> None:

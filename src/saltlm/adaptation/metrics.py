@@ -46,14 +46,15 @@ def flatten(values: Mapping[str, Any], separator: str = "/", prefix: str = "") -
     return flat
 
 
-def summary(row: Mapping[str, Any]) -> str:
-    """Return what is worth seeing of a step while it runs."""
-    measured = (f"{name} {value:.3f}" for name, value in row.get("bits_per_byte", {}).items())
-    return ", ".join(
-        [
-            f"loss {row['loss']:.3f}",
-            f"{row['train_bits_per_byte']:.3f} bits/byte",
-            *measured,
-            f"{row['tokens_per_second']:,.0f} tokens/s",
-        ]
-    )
+def summary(row: Mapping[str, Any], room: int | None = None) -> str:
+    """Return what is worth seeing of a step while it runs.
+
+    Args:
+        row: a line of the metrics.
+        room: characters; of more held-out texts than fit, the last ones are left out.
+    """
+    measured = [f"{name} {value:.3f}" for name, value in row.get("bits_per_byte", {}).items()]
+    first, last = f"loss {row['loss']:.3f}", f"{row['tokens_per_second']:,.0f} tokens/s"
+    while room is not None and measured and len(", ".join([first, *measured, last])) > room:
+        measured.pop()
+    return ", ".join([first, *measured, last])

@@ -30,7 +30,7 @@ from saltlm.files.caches import cache_folder
 from saltlm.files.documents import Text, documents, is_endless
 from saltlm.files.hashes import sha256
 from saltlm.files.json_object import parse_json, read_text
-from saltlm.files.leftovers import aside
+from saltlm.files.leftovers import aside, remove_dead
 from saltlm.files.progress import progress
 from saltlm.models.logits import document_separator, document_start
 from saltlm.tokenizer.fertility import encode_documents
@@ -117,6 +117,7 @@ def pack_text(
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     folder = (cache or cache_folder("packed")) / digest[:32]
+    remove_dead(folder.parent)
     if not _is_whole(folder):
         with _new_folder(folder) as partial:
             framed = _tokenize(documents([source]), tokenizer, frame)

@@ -35,7 +35,7 @@ from saltlm.config.transfer import FasttextConfig
 from saltlm.errors import AuxiliaryVectorsError, ConfigError
 from saltlm.files.caches import cache_folder
 from saltlm.files.documents import check_corpus
-from saltlm.files.leftovers import aside
+from saltlm.files.leftovers import aside, remove_dead
 from saltlm.files.source import fingerprint
 from saltlm.models.checkpoint import largest_in_rows
 
@@ -306,6 +306,7 @@ def _key(
 
 
 def _load(file: Path) -> AuxiliaryVectors | None:
+    remove_dead(file.parent)
     if not file.exists():
         return None
     try:

@@ -39,18 +39,18 @@ def in_one_line_each(config: TransferConfig) -> Iterator[str]:
     """Say what a preset chose, why, and how to have it otherwise."""
     if not config.corpus and not _CHOICES & config.model_fields_set:
         yield "no --corpus: SALT with the whole vocabulary of the PLM, nothing fitted to text"
-        yield "with --corpus FILE you get what led our trials: docs/two_sides.md"
+        yield "with --corpus FILE you get what was best in our trials: docs/two_sides.md"
     if config.preset != "best":
         return
     best = PRESETS["best"]
     if config.method == best["method"] and config.fits.input and config.fits.head:
         yield (
-            "method: two sides, fitted to the corpus, led our trials (docs/two_sides.md); SALT as"
+            "method: two sides, fitted to the corpus, best in our trials (docs/two_sides.md); SALT as"
             " published: --preset paper"
         )
     if config.mode == "extend":
         yield (
-            "mode: extend, which leaves English as it is; the PLM's tokens instead of the source's:"
+            "mode: extend, which cuts English as before; the PLM's tokens in place of the source's:"
             " --preset best --mode replace"
         )
     if config.vocabulary == "auto":

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypedDict
 
 import numpy as np
 
-from saltlm.errors import CheckpointError
+from saltlm.errors import CheckpointError, shown
 from saltlm.files.atomic import replace_text
 from saltlm.files.damage import reading
 from saltlm.files.hashes import sha256
@@ -24,6 +24,8 @@ from saltlm.scoring.bootstrap import percentiles, resampled_sums
 SCHEMA = 1
 BUSY = 0.8  # a process that got less processor time than this share of the time had to wait
 _MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.model", "*.txt", "*.jinja", "*.py")
+
+_KINDS = dict.fromkeys(("model", "settings", "metrics", "details", "environment"), dict)
 
 
 class Metric(TypedDict):
@@ -200,6 +202,9 @@ def read_result(file: Path) -> Result:
     """
     with reading(file, CheckpointError, f"the same command measures it again after: rm {file}"):
         result: Result = parse_json(read_text(file))
+        for name, value in result.items():
+            if not isinstance(value, _KINDS.get(name, str | int | float)):
+                raise ValueError(f"{name} is {shown(value)}")
         for metric in result["metrics"].values():
             float(metric["value"]), int(metric["n"])
             np.array(metric["items"] or [[0.0]], np.float64)

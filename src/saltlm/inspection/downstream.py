@@ -163,8 +163,14 @@ def _generation_findings(tokenizer: Any, model: Any) -> Iterator[Finding]:
     new = ids[batch["input_ids"].shape[1] :]
     beyond = [id for id in new if id >= len(tokenizer)]
     detail = f"ids without a token: {beyond}" if beyond else repr(tokenizer.decode(new))
+    is_empty = not beyond and not tokenizer.decode(new, skip_special_tokens=True).strip()
+    is_chat = bool(getattr(tokenizer, "chat_template", None))
+    if is_empty and is_chat:
+        detail += ": it ends at once when it is asked without the chat template"
     yield verdict("generates", bool(new) and not beyond, detail)
-    if len(new) == _N_NEW and len(set(new)) < _LEAST_KINDS:
+    if is_empty and not is_chat:
+        yield advice("writes text", False, "it ends at once: saltlm adapt trains it")
+    elif len(new) == _N_NEW and len(set(new)) < _LEAST_KINDS:
         yield advice("writes text", False, "it repeats itself: saltlm adapt trains it")
 
 
@@ -172,7 +178,7 @@ def _weight_findings(old: Checkpoint, new: Checkpoint) -> Iterator[Finding]:
     """Saving what was loaded gives the same tensors, to the bit."""
     both = sorted(old.tensors.keys() & new.tensors.keys())
     alike = [name for name in both if old.tensors[name].dtype == new.tensors[name].dtype]
-    changed = [name for name in alike if old.sha256(name) != new.sha256(name)]
+    changed = [name for name in alike if not old.has_bytes_of(new, name)]
     detail = ", ".join(changed[:3]) or f"{len(alike)} of {len(old.tensors)} tensors compared"
     yield verdict("weights saved again are the same bytes", not changed, detail)
     other = [f"{name} lost" for name in sorted(old.tensors.keys() - new.tensors.keys())]

@@ -70,7 +70,8 @@ def fit_rows(
             buffer = torch.empty(index.numel(), width, device=shared.device)
         gathered = buffer[: index.numel()]
         torch.index_select(shared, 0, index.flatten(), out=gathered)
-        bases = gathered.view(*index.shape, width).mul_(is_real.unsqueeze(2))
+        gathered.index_fill_(0, (~is_real).flatten().nonzero().squeeze(1), 0)
+        bases = gathered.view(*index.shape, width)
         c, residual[tokens] = _solve_least_squares(bases, new[tokens].float(), is_real, rcond)
         coefficients[place[is_real]] = c[is_real]
         bar.update(len(tokens))

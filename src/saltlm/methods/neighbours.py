@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
@@ -128,7 +129,7 @@ def no_neighbours(m: int) -> Neighbours:
 
 def concatenate(parts: list[Neighbours]) -> Neighbours:
     """Return the neighbours of the new tokens of all parts, in order."""
-    none = torch.zeros(0)
+    none = parts[0].weights.new_zeros(0) if parts else torch.zeros(0)
     return Neighbours(
         torch.cat([none.long().new_zeros(1), *(part.k for part in parts)]).cumsum(0),
         torch.cat([none.long(), *(part.indices for part in parts)]),
@@ -138,7 +139,7 @@ def concatenate(parts: list[Neighbours]) -> Neighbours:
 
 
 def _block_neighbours(scores: Float[Tensor, "b n"]) -> Neighbours:
-    row, column = support_candidates(scores).nonzero(as_tuple=True)
+    row, column = _places(support_candidates(scores))
     counts = torch.bincount(row, minlength=len(scores))
     place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
     padded = scores.new_full((len(scores), int(counts.max())), -torch.inf)
@@ -151,3 +152,13 @@ def _block_neighbours(scores: Float[Tensor, "b n"]) -> Neighbours:
     kept = weights > 0
     offsets = torch.nn.functional.pad(kept.sum(1).cumsum(0), (1, 0))
     return Neighbours(offsets, columns.gather(1, order)[kept], weights[kept], descending[kept])
+
+
+def _places(mask: Bool[Tensor, "b n"]) -> tuple[Int64[Tensor, " nnz"], Int64[Tensor, " nnz"]]:
+    """Return row and column of what is true in a mask, in order."""
+    if mask.device.type != "cpu":
+        row, column = mask.nonzero(as_tuple=True)
+        return row, column
+    # Where little is true, numpy finds it in a fifth of torch's time.
+    flat = torch.from_numpy(np.flatnonzero(mask.numpy()))
+    return flat // mask.shape[1], flat % mask.shape[1]

@@ -102,7 +102,7 @@ METHODS = {
     ),
     "first-piece": Method(
         "pieces.first_piece",
-        "of the head: half the row of the token's first source piece, half another method's",
+        "for the head alone: half the row of the token's first source piece, half another method's",
         is_for_head=True,
     ),
 }

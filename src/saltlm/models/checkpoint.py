@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
@@ -166,6 +167,15 @@ class Checkpoint:
         for chunk in self.stream(name):
             digest.update(chunk)
         return digest.hexdigest()
+
+    def has_bytes_of(self, other: "Checkpoint", name: str) -> bool:
+        """Tell whether a tensor is the same in another checkpoint, to the bit."""
+        if self.tensors[name].nbytes != other.tensors[name].nbytes:
+            return False
+        return all(
+            np.array_equal(np.frombuffer(ours, np.uint8), np.frombuffer(theirs, np.uint8))
+            for ours, theirs in zip(self.stream(name), other.stream(name), strict=True)
+        )
 
 
 def byte_view(tensor: Tensor) -> memoryview:

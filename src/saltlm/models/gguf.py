@@ -28,6 +28,7 @@ from saltlm.files.atomic import new_directory
 from saltlm.files.caches import cache_folder
 from saltlm.files.damage import check_fetched, reading
 from saltlm.files.hashes import sha256
+from saltlm.files.leftovers import remove_dead
 from saltlm.files.markdown import as_markdown
 from saltlm.files.progress import progress
 from saltlm.models.skeleton import hide_bars
@@ -90,6 +91,7 @@ def cached_directory(gguf: Path) -> Path:
     _check_file(gguf)
     name = f"{gguf.stem}-{sha256(gguf)[:16]}-{__version__}"
     directory = cache_folder("gguf") / name
+    remove_dead(directory.parent)
     if directory.is_dir():
         _LOG.info("%s is dequantised already: %s", gguf, directory)
         return directory

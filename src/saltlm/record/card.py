@@ -25,7 +25,8 @@ _TEMPLATE = """\
 
 {{ source.name }} with {{ choice }}, made by saltlm {{ version }}.
 Method: {{ method }}, {{ methods[method].description }}
-{%- if output %}; for the head {{ output }}, {{ methods[output].description }}{% endif %}; see
+{%- if output %}; for the head {{ output }}, \
+{{ methods[output].description.removeprefix("for the head alone: ") }}{% endif %}; see
 [SALT](https://arxiv.org/abs/2505.10945) and the documents of saltlm.
 
 {% for run in adaptations -%}
@@ -55,8 +56,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained({{ place }})
 model = AutoModelForCausalLM.from_pretrained({{ place }}, dtype="auto")
 ```
-
-{%- for merge in merges %}
+{% for merge in merges %}
 {{ merge }}
 {% endfor %}
 | | from | licence |
@@ -117,6 +117,9 @@ _ORIGINS = {
 _NEVER_FOLDED = 10**9  # so that no part of a value begins a line, and ends the block
 _LONGEST_HEAD = 2**22  # bytes of a card in which its front matter ends; with tables of results too
 _CODE = re.compile(r"[a-z]{2,3}(-[\w-]+)?")  # of a language
+_FOLDERS = re.compile(r"(^|[:=,])(?:~[^/:=,]*|\.{1,2})?/(?!/)(?:[^:=,/]+/)*")
+"""What of a path comes before its name, alone or behind a prefix as in vectors:FILE."""
+
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?\n)---\s*$", re.DOTALL | re.MULTILINE)
 
@@ -154,9 +157,21 @@ def _named(parent: Mapping[str, Any]) -> dict[str, Any]:
     return {**parent, "name": name if is_id else Path(name).name}
 
 
-def _without_folders(text: str) -> str:
-    """Return the name of a file of somebody's disk; the Hub's name of a dataset as it is."""
-    return Path(text).name if text.startswith(("/", ".", "~")) else text
+def _without_folders(value: Any) -> Any:
+    """Return options as others may see them: files of somebody's disk by their names alone."""
+    if isinstance(value, dict):
+        return {key: _without_folders(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(one) for one in value]
+    return _FOLDERS.sub(r"\1", value) if isinstance(value, str) else value
+
+
+def _named_note(note: str, manifest: Manifest) -> str:
+    """Return a note in which the parents have the names that others may see."""
+    for parent in (manifest["source"], manifest["plm"]):
+        if "/" in parent["name"]:
+            note = note.replace(parent["name"], _named(parent)["name"])
+    return note
 
 
 def _languages(manifest: Manifest) -> list[str]:
@@ -209,7 +224,7 @@ def model_card(name: str, manifest: Manifest) -> str:
         verdict=of_transfer(manifest) if manifest.get("yardstick") else None,
         choice=f"{taken} of {owner}",
         tokenizer=tokenizer,
-        notes=manifest.get("notes", ()),
+        notes=[_named_note(note, manifest) for note in manifest.get("notes", ())],
         version=manifest["environment"]["libraries"]["saltlm"],
         counts={
             origin: count for origin, count in manifest["counts"].items() if origin in _ORIGINS
@@ -226,7 +241,9 @@ def model_card(name: str, manifest: Manifest) -> str:
         ],
         samples=_samples(manifest),
         merges=list(map(merge_text, manifest.get("merges", ()))),
-        options=yaml.safe_dump(manifest["options"], sort_keys=False, width=_NEVER_FOLDED),
+        options=yaml.safe_dump(
+            _without_folders(manifest["options"]), sort_keys=False, width=_NEVER_FOLDED
+        ),
     )
 
 
@@ -251,7 +268,8 @@ def merge_text(record: Mapping[str, Any]) -> str:
         record: what `saltlm.adaptation.merge` has written into the manifest.
     """
     weight, ends = record["weight"], record["ends"]
-    text = f"Merged with {record['base']['name']} ({record['method']}, weight {weight:g}"
+    base = _without_folders(record["base"]["name"])
+    text = f"Merged with {base} ({record['method']}, weight {weight:g}"
     text += f", of the first and last layers {', '.join(f'{w:g}' for w in ends)}" if ends else ""
     text += f"; special tokens' rows: {record['special']}, shared rows: {record['shared']})"
     curve = record["bits_per_byte"].get(f"{weight:g}")
