@@ -28,7 +28,7 @@ from saltlm.adaptation.objective import CAUSAL
 from saltlm.adaptation.run_folder import RunFolder, choose_start
 from saltlm.adaptation.samples import continuations
 from saltlm.cli.main import cli
-from saltlm.errors import TrainingError
+from saltlm.errors import CheckpointError, TrainingError
 from saltlm.record.manifest import read_manifest
 from tiny_models import qwen3_vl
 
@@ -304,6 +304,15 @@ def test_other_settings_are_refused_unless_a_checkpoint_is_named(tmp_path, text)
         adapt(model, out, config=other, resume=str(tmp_path / "nowhere"))
     assert adapt(model, out, config=tiny_config(tmp_path, steps=1), resume="never").n_steps == 1
     assert [path.name for path in checkpoints.find(last.parent)] == ["step-00000001"]
+
+
+def test_a_config_that_builds_no_model_is_named(tmp_path, text):
+    model = save_model(tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    config["rope_parameters"] = {"rope_type": "default", "rope_theta": {"x": 1}}
+    (model / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"config\.json is damaged: \w+Error: .*"):
+        adapt(model, tmp_path / "out", config=tiny_config(tmp_path))
 
 
 @pytest.mark.parametrize("change", ["settings", "tokenizer settings", "record"])

@@ -92,12 +92,14 @@ def measured(values, better="higher"):
     return ratio(list(values), better=better, seed=0)
 
 
-@pytest.mark.parametrize("name", ["details", "task", "model"])
+@pytest.mark.parametrize("name", ["details", "task", "model", "value", "interval"])
 def test_a_damaged_result_is_named(name, tmp_path):
     good = result("a", {"right": measured([1.0, 0.0])})
     write_result(tmp_path / "a.json", good)
     assert read_result(tmp_path / "a.json") == good
-    (tmp_path / "a.json").write_text(json.dumps({**good, name: ["x"] if name == "task" else "x"}))
+    place = good["metrics"]["right"] if name in ("value", "interval") else good
+    place[name] = ["9"] if name == "task" else "9"
+    (tmp_path / "a.json").write_text(json.dumps(good))
     with pytest.raises(CheckpointError, match=rf"a\.json is damaged: ValueError: {name} is "):
         read_result(tmp_path / "a.json")
 

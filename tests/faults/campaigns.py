@@ -20,7 +20,7 @@ from typing import Any
 
 from faults.mutations import damage
 from faults.room import Room
-from faults.trials import Outcome, outcome_of, start, trial
+from faults.trials import WITH_TIMES, Outcome, outcome_of, start, trial
 
 GIB = 2**30
 _ONCE = ("transfer", "merge")  # refuse to make again what is there
@@ -56,12 +56,17 @@ def kill(room: Room, verb: str, change: int) -> Verdict:
         seen = trial("explain", out, "Haus")
         if seen.code or not (out / "config.json").is_file():
             return Verdict("killed", f"no model under either name: {seen.error}")
-    for path in room.scratch.rglob(".saltlm-partial-*"):
-        os.utime(path, (0, 0))  # one without its lock is left alone for a minute
+    _age(room)
     again = trial(*room.command(verb, out))
     if again.code and not (verb in _ONCE and outcome_of(out) == wanted):
         return Verdict("killed", f"the same command again: {again.code}, {again.error}")
     return Verdict("killed", _amiss(room, out, wanted, again))
+
+
+def _age(room: Room) -> None:
+    """Let a minute go by, for which what has no lock yet is left alone."""
+    for path in room.scratch.rglob(".saltlm-partial-*"):
+        os.utime(path, (0, 0))
 
 
 def _amiss(room: Room, out: Path, wanted: dict[str, object], last: Outcome) -> str | None:
@@ -74,7 +79,7 @@ def _amiss(room: Room, out: Path, wanted: dict[str, object], last: Outcome) -> s
         ]
         return f"other results: {sorted(differing)[:5]}"
     left = [path.name for path in out.parent.iterdir() if path != out]
-    left += [path.name for path in room.scratch.rglob("*partial*")]
+    left += [path.name for path in room.scratch.rglob("*partial*") if path.name not in WITH_TIMES]
     return f"left behind: {left}" if left else None
 
 
@@ -245,7 +250,8 @@ def _nudge(file: Path, chance: random.Random) -> None:
         file.write_text(json.dumps(data))
     else:
         lines = file.read_text(encoding="utf-8").splitlines()
-        lines[chance.randrange(len(lines))] += f" neu{chance.randrange(10**6)}"
+        first = 2 if file.name == "held.txt" else len(lines)  # no more of it is measured
+        lines[chance.randrange(first)] += f" neu{chance.randrange(10**6)}"
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -286,6 +292,7 @@ def short_of(room: Room, verb: str, what: str, chance: random.Random) -> Verdict
             return Verdict(verdict.kind, f"left behind: {left}")
     if first.code == 0:
         return Verdict("whole", _amiss(room, out, wanted, first))
+    _age(room)
     again = trial(*room.command(verb, out))
     if again.code:
         return Verdict(verdict.kind, f"with enough of it: {again.error}")

@@ -39,6 +39,13 @@ def test_what_nobody_goes_on_with_is_removed(tmp_path, caplog):
     assert f"{left} is removed: a run that was killed had left it" in caplog.text
 
 
+def test_a_folder_whose_lock_cannot_be_made_goes_away(tmp_path, monkeypatch):
+    monkeypatch.setattr(leftovers, "take", lambda _: {}["full"])
+    with pytest.raises(KeyError), aside(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_died_among_temporary_files_is_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(leftovers.tempfile, "tempdir", str(tmp_path))
     left = dead(tmp_path, ".saltlm-partial-abc")

@@ -9,6 +9,7 @@ from saltlm.adaptation.config import AdaptConfig
 from saltlm.adaptation.objective import Objective
 from saltlm.adaptation.parameters import WHOLE, import_peft
 from saltlm.errors import CheckpointError, ConfigError
+from saltlm.files.damage import reading
 from saltlm.models.architecture import read_config
 from saltlm.models.checkpoint import open_checkpoint
 from saltlm.models.fits_config import check_layers, check_tensors
@@ -27,7 +28,8 @@ def read_skeleton(directory: Path, config: AdaptConfig, objective: Objective) ->
     checkpoint = open_checkpoint(directory)
     check_layers(checkpoint, settings)
     loader = objective.loader(settings)
-    with torch.device("meta"):
+    hint = "fetch the file again; if it is the publisher's, pip install -U transformers"
+    with reading(directory / "config.json", CheckpointError, hint), torch.device("meta"):
         model: PreTrainedModel = (
             loader._from_config(settings)
             if issubclass(loader, PreTrainedModel)

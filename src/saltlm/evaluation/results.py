@@ -7,7 +7,7 @@ that saw the same items, can be had from the files alone.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -25,7 +25,17 @@ SCHEMA = 1
 BUSY = 0.8  # a process that got less processor time than this share of the time had to wait
 _MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.model", "*.txt", "*.jinja", "*.py")
 
-_KINDS = dict.fromkeys(("model", "settings", "metrics", "details", "environment"), dict)
+_NUMBER = int | float
+_METRIC: dict[str, Any] = {
+    "value": _NUMBER,
+    "better": str | None,
+    "n": int,
+    "stderr": _NUMBER | None,
+}
+_METRIC |= {"interval": list | None, "items": list | None}
+_RESULT: dict[str, Any] = {"schema": int, "model": dict, "task": str, "version": str, "engine": str}
+_RESULT |= {"settings": dict, "data": str, "seed": int, "metrics": dict, "details": dict}
+_RESULT |= {"seconds": _NUMBER, "environment": dict}
 
 
 class Metric(TypedDict):
@@ -202,17 +212,22 @@ def read_result(file: Path) -> Result:
     """
     with reading(file, CheckpointError, f"the same command measures it again after: rm {file}"):
         result: Result = parse_json(read_text(file))
-        for name, value in result.items():
-            if not isinstance(value, _KINDS.get(name, str | int | float)):
-                raise ValueError(f"{name} is {shown(value)}")
+        _check(result, _RESULT)
+        _check(result["model"], {"name": str, "sha256": str})
         for metric in result["metrics"].values():
-            float(metric["value"]), int(metric["n"])
-            np.array(metric["items"] or [[0.0]], np.float64)
-            if missing := Metric.__annotations__.keys() - metric.keys():
-                raise ValueError(f"a metric has no {min(missing)}")
-        if missing := Result.__annotations__.keys() - result.keys():
-            raise ValueError(f"it has no {min(missing)}")
+            _check(metric, _METRIC)
+            np.array([metric["interval"] or [0.0, 0.0]]).astype(np.float64, casting="same_kind")
+            np.array(metric["items"] or [[0.0]]).astype(np.float64, casting="same_kind")
     return result
+
+
+def _check(values: Any, kinds: Mapping[str, Any]) -> None:
+    """Make sure that values are there, and of their kinds."""
+    if missing := kinds.keys() - values.keys():
+        raise ValueError(f"it has no {min(missing)}")
+    for name, kind in kinds.items():
+        if not isinstance(values[name], kind):
+            raise ValueError(f"{name} is {shown(values[name])}")
 
 
 def write_result(file: Path, result: Result) -> None:

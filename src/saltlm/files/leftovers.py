@@ -30,13 +30,15 @@ def aside(parent: Path) -> Iterator[Path]:
     """
     remove_dead(parent)
     held = Path(tempfile.mkdtemp(prefix=_NAMELESS, dir=parent))
-    lock = take(held / LOCK)
+    lock = None
     try:
+        lock = take(held / LOCK)
         (held / "new").mkdir()
         yield held / "new"
     finally:
         shutil.rmtree(held, ignore_errors=True)
-        os.close(lock)
+        if lock is not None:
+            os.close(lock)
 
 
 @contextmanager

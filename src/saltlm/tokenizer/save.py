@@ -91,6 +91,15 @@ def _loads_as(definition: Definition, directory: Path, model_type: str | None) -
 
 
 def _behaviour(definition: Definition) -> dict[str, Any]:
-    """Return what it says, without the flags of special tokens, which some classes reset."""
+    """Return what it says, without the flags of special tokens, which some classes reset.
+
+    Llama's class puts a template without a token in the place of none.
+    """
     added = {token["content"]: token["id"] for token in definition.added}
-    return {**definition.json, "added_tokens": added}
+    after = definition.json.get("post_processor") or {}
+    is_empty = after.get("type") == "TemplateProcessing" and not after["special_tokens"]
+    return {
+        **definition.json,
+        "added_tokens": added,
+        "post_processor": None if is_empty else after or None,
+    }
