@@ -353,7 +353,7 @@ def other_clients():
             rows.append(
                 [
                     f"{name} {seen['version'].removeprefix('xllamacpp ')}",
-                    said,
+                    f"{said}{', tiny model' * ('model' in seen)}",
                     f"{ids['same']} of {ids['of']}{other}" if ids else "has no tokenizer",
                     f"{seen['largest difference']:.1g}" if is_run else "",
                     f"{seen['greedy tokens alike']} of {seen['of']}" if is_run else "",

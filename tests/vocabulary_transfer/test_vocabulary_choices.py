@@ -348,9 +348,7 @@ def test_pruned(case, write_case, tmp_path, corpus, german_file, tokenizers_by_f
     assert torch.equal(own.anchor_ids, record.anchor_ids[:n_kept])
     assert own.anchor_names == ()
     notes = "\n".join(result.target.notes)
-    assert (
-        f"{len(names):,} tokens that the PLM shares with the source and the new model does" in notes
-    )
+    assert f"learn from {len(names):,} shared tokens that the new model does not have" in notes
     assert f"{size:,} of {donor.get_vocab_size():,} tokens are kept: 0.0% of the corpus' " in notes
     assert f"the corpus needs {n_used:,} of the kept tokens; the other 20 are the" in notes
 

@@ -45,8 +45,8 @@ def in_one_line_each(config: TransferConfig) -> Iterator[str]:
     best = PRESETS["best"]
     if config.method == best["method"] and config.fits.input and config.fits.head:
         yield (
-            "method: two sides, fitted to the corpus, best in our trials (docs/two_sides.md); SALT as"
-            " published: --preset paper"
+            "method: two sides, fitted to the corpus, best in our trials (docs/two_sides.md);"
+            " SALT as published: --preset paper"
         )
     if config.mode == "extend":
         yield (
