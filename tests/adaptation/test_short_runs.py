@@ -27,6 +27,21 @@ def kinds(found):
 
 
 @pytest.mark.parametrize(
+    ("n_tokens", "options", "every"),
+    [
+        (20_480, {}, 20),  # 80 steps of 256: a kill once cost an hour
+        (20_480, {"preset": "laptop"}, 20),
+        (300, {}, 1),
+        (2_000 * 65_536, {}, 500),
+        (10**9, {}, 500),
+        (20_480, {"save_every": 70}, 70),
+    ],
+)
+def test_a_run_of_any_length_is_saved_four_times_or_more(n_tokens, options, every):
+    assert settled(n_tokens, **options).config.save_every == every
+
+
+@pytest.mark.parametrize(
     ("n_tokens", "step"),
     [(1_000, 256), (40_959, 256), (40_960, 512), (102_400, 512), (1_000_000, 4096)],
 )
@@ -42,7 +57,7 @@ def test_a_short_run_has_enough_steps(n_tokens, step):
 
 def test_a_long_run_is_as_it_was():
     found = settled(200 * 65_536)
-    left = found.config.model_copy(update={"stages": ()})
+    left = found.config.model_copy(update={"stages": (), "save_every": 500})
     assert left == config()
     assert kinds(found) == ["embeddings", "full"]
     assert found.config.stages[0].share == 0.1
@@ -67,6 +82,7 @@ def test_what_was_chosen_is_told():
 def test_nothing_that_was_given_changes(n_tokens, has_new_rows, is_fitted):
     options = {"batch_tokens": 96, "sequence_length": 32, "warmup": 0.02, "decay": 0.2}
     options |= {"stages": ["lora"], "lr": {"new": 1e-3, "shared": 3e-4, "body": 1e-5}}
+    options |= {"save_every": 500}
     found = settled(n_tokens, has_new_rows=has_new_rows, is_fitted=is_fitted, **options)
     assert found.config == config(**options)
     assert found.reason == ""
@@ -95,7 +111,7 @@ def test_a_run_that_gets_longer_goes_on_as_it_began():
     begun = settled(41_000, tokens="41k", lr={"body": 1e-4}).config
     longer = keep_recorded(config(tokens="1M", lr={"body": 1e-4}), begun.model_dump(mode="json"))
     again = settle(longer, 10**6, has_new_rows=True).config
-    assert again == begun.model_copy(update={"tokens": 10**6})
+    assert again == begun.model_copy(update={"tokens": 10**6, "save_every": 489})
     other = keep_recorded(config(tokens="1M", decay=0.5, stages=["lora"]), begun.model_dump())
     assert (other.decay, other.stages[0].kind, other.batch_tokens) == (0.5, "lora", 512)
     assert keep_recorded(config(), {}) == config()

@@ -122,3 +122,12 @@ KOSMOS = {"layers": 1, "embed_dim": 16, "attention_heads": 2, "ffn_dim": 16, "vo
 )
 def test_positions_that_are_counted_from_pad_are_noticed(config, begin):
     assert positions_begin_at(config) == begin
+
+
+def test_a_run_that_has_not_ended_is_told_from_what_is_no_model(tmp_path):
+    with pytest.raises(CheckpointError, match="in the Hugging Face layout"):
+        read_config(tmp_path)
+    (tmp_path / "saltlm").mkdir()
+    (tmp_path / "saltlm/metrics.jsonl").touch()
+    with pytest.raises(CheckpointError, match="give the same saltlm adapt command again"):
+        read_config(tmp_path)

@@ -98,7 +98,6 @@ ADAPT_PRESETS: dict[str, dict[str, Any]] = {
         "loss_chunk": 2**24,
         "eval_every": 50,
         "eval_documents": 50,
-        "save_every": 100,
         "keep": 1,
     },
 }
@@ -196,7 +195,9 @@ class AdaptConfig(Section):
         None, description="transformers' attn_implementation, such as flash_attention_2"
     )
     checkpointing: bool = Field(False, description="recompute activations: less memory, slower")
-    save_every: int = Field(500, ge=1, description="steps between checkpoints")
+    save_every: int = Field(
+        500, ge=1, description="steps between checkpoints; by default at least four in a run"
+    )
     eval_every: int = Field(100, ge=1, description="steps between held-out measurements")
     eval_documents: int = Field(200, ge=1, description="documents of each held-out file to use")
     samples: int = Field(

@@ -5,6 +5,7 @@ have to make enough steps, and a warm-up of 2 % of those steps is none. What is 
 short runs was measured at 41,000 and 102,000 tokens (docs/log.md).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from saltlm.config.reading import validated
 _ENOUGH_STEPS = 200  # with fewer steps of the long default's size, a run is short
 _FEW_STEPS = 80  # fewer are worse, by 0.03 to 0.08 bits per byte at 41,000 tokens
 _LEAST, _SMALL = 256, 512  # tokens in a step
+_SAVED = 4  # times at least that a run is saved, so that a kill does not cost all of it
 _SEQUENCE = 512  # tokens
 
 # Body and copied rows; new rows learn at ten times that, in embedding and head.
@@ -66,6 +68,8 @@ def settle(
         "batch_tokens": batch,
         "sequence_length": _largest_divisor(batch, most),
     }
+    quarter = math.ceil(n_tokens / batch / _SAVED)
+    values["save_every"] = max(1, min(config.save_every, quarter))
     if is_short:
         values |= {"warmup": 0.15, "decay": 1.0}
     values = {key: value for key, value in values.items() if key not in given}

@@ -24,9 +24,7 @@ def read_config(directory: Path, *, trust_remote_code: bool = False) -> PreTrain
 
     file = directory / "config.json"
     if not file.is_file():
-        raise CheckpointError(
-            f"{directory} has no config.json", "give a model directory in the Hugging Face layout"
-        )
+        raise CheckpointError(f"{directory} has no config.json", _without_settings(directory))
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(
             directory, local_files_only=True, trust_remote_code=trust_remote_code
@@ -38,6 +36,13 @@ def read_config(directory: Path, *, trust_remote_code: bool = False) -> PreTrain
             "pip install -U transformers, or set trust_remote_code if you trust the model's code",
         ) from None
     return config
+
+
+def _without_settings(directory: Path) -> str:
+    """Return what to do about a directory that has no config.json."""
+    if (directory / "saltlm" / "metrics.jsonl").is_file():
+        return "its training has not ended: give the same saltlm adapt command again"
+    return "give a model directory in the Hugging Face layout"
 
 
 _TASK_HEAD = re.compile(r"For(?!CausalLM|ConditionalGeneration)[A-Z]")
