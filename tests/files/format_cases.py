@@ -274,6 +274,7 @@ CASES = [
     Case("a Python pickle", "a.pkl", pickle.dumps(LINES), "is a Python pickle", LINES),
     Case("a Git LFS pointer", "a.txt", POINTER.encode(), "is a Git LFS pointer", LINES),
     Case("PDF", "a.pdf", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "PDF document", LINES),
+    Case("PostScript", "a.ps", b"%!PS-Adobe-3.0\n(Das Haus) show\n", "PostScript", LINES),
     Case(
         "unknown bytes",
         "a.bin",

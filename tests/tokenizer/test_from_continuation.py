@@ -85,6 +85,15 @@ def test_cut_as_the_class_in_python_cuts(write, corpus, class_name, leave_out):
     assert read.tokenizer.decode(read.tokenizer.encode("ngôi nhà mới").ids) == "ngôi nhà mới"
 
 
+def test_added_tokens_keep_their_ids_before_pieces_between(write):
+    directory, n_rows = write(leave_out=3)
+    (directory / "added_tokens.json").write_text(json.dumps({"<new>": n_rows}))
+    read = read_tokenizer(directory)
+    assert read.tokenizer.encode("das<new>").tokens.count("<new>") == 1
+    assert read.tokenizer.token_to_id("<new>") == n_rows
+    assert min(id for id, _, _ in read.between) == n_rows + 1
+
+
 def test_pieces_between_get_the_mean_of_their_parts(write):
     directory, n_rows = write(leave_out=3)
     read = read_tokenizer(directory)

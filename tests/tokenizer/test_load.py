@@ -288,6 +288,16 @@ def test_tekken_alone_and_the_way_out(tmp_path):
     assert read.token_to_id("Das") == len(pieces) - 1 + len(names)
 
 
+@pytest.mark.parametrize("name", ["tokenizer.model", "qwen.tiktoken"])
+def test_tiktoken_alone_and_the_way_out(tmp_path, name):
+    (tmp_path / name).write_text("IQ== 0\nIg== 1\n")
+    with pytest.raises(VocabularyError, match=f"{name} lists the pieces of tiktoken") as caught:
+        read_tokenizer(write(tmp_path, {"model_type": "llama"}))
+    assert caught.value.hint.startswith(f"put the model's tokenizer.json into {tmp_path}, or ")
+    TRAINERS["bytelevel"]().save(str(tmp_path / "tokenizer.json"))
+    assert read_tokenizer(tmp_path).tokenizer.get_vocab_size() > 300
+
+
 def run_command(hint):
     """Run the Python program of a hint that ends in: python -c "..."."""
     *_, flag, program = shlex.split(hint[hint.index("python -c") :])

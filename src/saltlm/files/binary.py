@@ -12,6 +12,7 @@ from saltlm.files.compression import Unpacked, packing_of
 
 _KINDS = {
     b"%PDF-": "a PDF document",
+    b"%!PS": "a PostScript document",
     b"\xd0\xcf\x11\xe0": "a document of an old Microsoft Office",
     b"{\\rtf": "a Rich Text document",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive",

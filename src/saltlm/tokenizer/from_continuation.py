@@ -118,6 +118,8 @@ def _continued(
     """Return a tokenizer of pieces with their ids, to which those between are added."""
     name = "merges.txt" if declared.kind in _SPECIAL else "bpe.codes"
     merges = [(a, b) for a, b, *_ in (line.split() for line in _filled(declared, name, lines))]
+    for id, token in declared.added.items():
+        ids.setdefault(str(token["content"]), id)
     rows = read_json(declared.directory / "config.json").get("vocab_size", 0)
     between = _complete(ids, merges, max(1 + max(ids.values()), rows), ids[unknown])
     tokenizer = Tokenizer(models.BPE(ids, merges, unk_token=unknown, end_of_word_suffix=_ENDS))

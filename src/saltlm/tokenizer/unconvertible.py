@@ -1,5 +1,8 @@
 """Tokenizers that no ``tokenizer.json`` can stand for: refused by name, before anything is read."""
 
+import re
+from pathlib import Path
+
 from saltlm.errors import VocabularyError
 from saltlm.tokenizer.declared import Declared
 
@@ -47,6 +50,21 @@ def check_convertible(declared: Declared) -> None:
             "let transformers write it as tokenizer.json: "
             + resave_command(str(directory), "PreTrainedTokenizerFast"),
         )
+
+    ranks = [*sorted(directory.glob("*.tiktoken")), directory / "tokenizer.model"]
+    for file in ranks:
+        if file.is_file() and _is_of_tiktoken(file):
+            raise VocabularyError(
+                f"{file} lists the pieces of tiktoken, but how they cut text into words does not"
+                " stand in it",
+                f"put the model's tokenizer.json into {directory}, or {MULTILINGUAL}",
+            )
+
+
+def _is_of_tiktoken(file: Path) -> bool:
+    """Tell whether a file's first line is bytes in base64, and their rank."""
+    with file.open("rb") as opened:
+        return re.fullmatch(rb"[A-Za-z0-9+/]+=* \d+", opened.readline(400).rstrip()) is not None
 
 
 def resave_command(directory: str, class_name: str = "AutoTokenizer") -> str:
