@@ -235,7 +235,7 @@ def child_words(part: str, folder: Path, is_tiny: bool, *given: object) -> list[
 
 def start(part: str, folder: Path, is_tiny: bool, *given: object) -> subprocess.Popen[bytes]:
     words = [sys.executable, __file__, *child_words(part, folder, is_tiny, *given)]
-    return subprocess.Popen(words, stdout=sys.stderr, start_new_session=True)
+    return subprocess.Popen(words, stdout=sys.stderr)  # in the group that a late part is ended by
 
 
 def child(part: str, folder: str, is_tiny: str, *given: str) -> None:

@@ -96,12 +96,9 @@ def digits_at_once(source: Definition) -> int | None:
     sizes = [n for token in found if (n := sum(char.isdigit() for char in token))]
     at_once = sizes[0] if sizes else 0
     is_rule = sum(sizes) == len(_DIGITS) and all(size == at_once for size in sizes[:-1])
-    longest = max(map(len, filter(_is_number, source.ids)), default=0)
+    numbers = (token for token in source.ids if token.isdigit() and token.isascii())
+    longest = max(map(len, numbers), default=0)
     return at_once if is_rule and longest <= at_once <= _MOST_DIGITS else None
-
-
-def _is_number(token: str) -> bool:
-    return token.isascii() and token.isdigit()
 
 
 def joins_line_breaks(source: Definition) -> bool:
