@@ -168,9 +168,15 @@ def sharded_accelerator(**options: Any) -> Accelerator:
 
 
 def sharded_set_up(*args: Any) -> Training:
-    """Make sure that every stage shares the weights."""
+    """Make sure that every stage shares the weights.
+
+    On CPUs torch 2.8 adds up gradients where it is told to average them.
+    """
     training = set_up(*args)
     assert isinstance(training.inside, FSDPModule)
+    for module in training.inside.modules():
+        if isinstance(module, FSDPModule):
+            module.set_force_sum_reduction_for_comms(True)
     return training
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from saltlm.adaptation import checkpoints
@@ -116,7 +117,9 @@ def train_step(run: Run, training: Training, stage: Stage, step: int) -> dict[st
         group["lr"] = group["peak"] * factor
     loss = _accumulate(run, training, step)
     mask_gradients(training.tables)
-    gradient_norm = float(accelerator.clip_grad_norm_(training.inside.parameters(), config.clip))
+    norm = accelerator.clip_grad_norm_(training.inside.parameters(), config.clip)
+    # The float of a norm that processes share may be that of one's own part, as in torch 2.8.
+    gradient_norm = float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
     kept = checkpoints.find(run.folder.checkpoints)
     check_finite(loss, gradient_norm, run.mixture, step * n, n, kept)
     with row_rates(training.tables):
