@@ -128,6 +128,39 @@ def fp8(work: Path) -> None:
     (work / "source/config.json").write_text(json.dumps(values))
 
 
+def mxfp4(work: Path) -> None:
+    """Write experts in MXFP4, as gpt-oss has them: 4 bits a number, and a power of 2 for 32."""
+    torch.manual_seed(5)
+    config = hf.GptOssConfig(
+        vocab_size=ROWS,
+        hidden_size=128,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        layer_types=["sliding_attention", "full_attention"],
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        initializer_range=0.2,
+        dtype="bfloat16",
+    )
+    hf.GptOssForCausalLM(config).to(torch.bfloat16).save_pretrained(work / "source")
+    tensors = load_file(work / "source/model.safetensors")
+    for name in [name for name in tensors if name.endswith("_proj") and "experts" in name]:
+        experts, wide, out = tensors.pop(name).shape
+        blocks = (experts, out, wide // 32)
+        tensors[f"{name}_blocks"] = torch.randint(256, (*blocks, 16), dtype=torch.uint8)
+        tensors[f"{name}_scales"] = torch.full(blocks, 123, dtype=torch.uint8)  # 2 ** (123 - 127)
+    save_file(tensors, work / "source/model.safetensors", {"format": "pt"})
+    values = json.loads((work / "source/config.json").read_text())
+    values["quantization_config"] = {
+        "quant_method": "mxfp4",
+        "modules_to_not_convert": ["model.layers.*.self_attn", "model.embed_tokens", "lm_head"],
+    }
+    (work / "source/config.json").write_text(json.dumps(values))
+
+
 def torchao_int8() -> Any:
     from torchao.quantization import Int8WeightOnlyConfig
 
@@ -166,6 +199,7 @@ CASES: dict[str, tuple[str, Callable[[Path], None]]] = {
         by_compressed_tensors(8, "float", "channel", "float-quantized", []),
     ),
     "FP8 in blocks, head too": ("transformers", fp8),
+    "MXFP4 experts": ("transformers", mxfp4),
     "int8 weights": ("torchao", by_transformers(torchao_int8)),
 }
 
