@@ -114,7 +114,6 @@ def result_of(rows, seed):
         "seed": seed,
         "saltlm": __version__,
         "python": platform.python_version(),
-        "commits": sorted({row["commit"] for row in ours}),
         "processor seconds": round(sum(row["seconds"] for row in ours)),
         "campaigns": summary(ours),
     }
@@ -182,6 +181,7 @@ def main():
             if found.fault:
                 print(f"{name}: {case}: {found.fault}", flush=True)
     text = json.dumps(result_of(rows, asked.seed), indent=1, ensure_ascii=False) + "\n"
+    text = text.replace(str(asked.work), "DIR")
     if asked.out:
         asked.out.write_text(text, encoding="utf-8")
     print(text)

@@ -7,7 +7,8 @@ A made-up Llama in bfloat16 with 256,000 rows of 4,096 numbers, a body of 140 GB
 a hole and is shared with the result (``--link auto``), and a PLM of 250,000 rows of 768: 100,000
 tokens are in both, 150,000 are new. Each transfer is a process of its own, whose resident memory is
 looked at twenty times a second; the manifest says when its stages began. ``--new`` repeats
-``replace`` with fewer new tokens. ``--part 0.25`` takes a quarter of the tokens and of the widths.
+``replace`` with fewer new tokens. ``--part 0.25`` takes a quarter of the tokens and of the widths,
+``--body`` a smaller body: its bytes are read once, to be hashed. --out is added to.
 """
 
 import argparse
@@ -28,7 +29,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import BertConfig, LlamaConfig
 
 SOURCE, WIDTH, PLM_WIDTH, SHARED, NEW = 256_000, 4_096, 768, 100_000, 150_000
-BODY = 140e9
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 MODES = ("replace", "extend", "swap")
 BOUND = 1.2 * 2**30  # bytes beside the tables
@@ -100,7 +100,7 @@ def write_hole(file, shapes):
         out.truncate(8 + len(text) + end)
 
 
-def make_source(folder, part):
+def make_source(folder, part, body_bytes):
     """Write the LLM; the number of its layers is what makes its size."""
     width, inner = int(WIDTH * part), int(3.5 * WIDTH * part)
     each = {f"self_attn.{name}_proj": (width, width) for name in "qkvo"}
@@ -108,7 +108,7 @@ def make_source(folder, part):
     each |= {"mlp.down_proj": (width, inner)}
     each |= {name: (width,) for name in ("input_layernorm", "post_attention_layernorm")}
     size = 2 * sum(torch.Size(shape).numel() for shape in each.values())
-    n_layers = round(BODY * part**2 / size)
+    n_layers = max(1, round(body_bytes * part**2 / size))
     body = {
         f"model.layers.{layer}.{name}.weight": shape
         for layer in range(n_layers)
@@ -219,6 +219,7 @@ def main():
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--part", type=float, default=1)
     parser.add_argument("--modes", nargs="*", choices=MODES, default=MODES)
+    parser.add_argument("--body", type=float, default=140e9, help="bytes of all layers")
     parser.add_argument("--method", default="salt")
     parser.add_argument("--new", nargs="*", type=int, default=[10_000, 50_000])
     parser.add_argument("--out", type=Path)
@@ -227,7 +228,7 @@ def main():
     shutil.rmtree(asked.work, ignore_errors=True)
     asked.work.mkdir(parents=True)
     source, corpus = asked.work / "source", asked.work / "corpus.txt"
-    make_source(source, asked.part)
+    make_source(source, asked.part, asked.body)
     known = list(itertools.islice(words(), 5000))
     corpus.write_text("\n".join(" ".join(known[i : i + 20]) for i in range(0, 5000, 20)))
     runs = []
@@ -252,10 +253,10 @@ def main():
         "body bytes": (source / "body.safetensors").stat().st_size,
         "runs": runs,
     }
-    text = json.dumps(result, indent=1) + "\n"
     if asked.out:
-        asked.out.write_text(text, encoding="utf-8")
-    print(text)
+        earlier = json.loads(asked.out.read_text()) if asked.out.is_file() else []
+        asked.out.write_text(json.dumps([*earlier, result], indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

@@ -478,7 +478,58 @@ def performance():
     return table(["what", "now", "at most", "distance", "script in `benchmarks/`"], rows)
 
 
+TRIED = {
+    "kills": "SIGKILL before a change of a file, each change once: `transfer`, `transfer --force`,"
+    " `adapt`, `compare`, `evaluate`, `check`, `merge --select`, `pretrain`, `recipe`",
+    "fuzz": "one input damaged, in its structure or its bytes: models, GGUF, tokenizers, records,"
+    " corpora, pairs, vectors, options",
+    "kept": "the same to what a run keeps for the next: checkpoints, packed text, results, steps"
+    " of a recipe",
+    "changed": "an input changed, whole, between two runs",
+    "disk": "the largest file that can be written is too small; from one change of a file on the"
+    " disk is full, or read-only",
+    "memory": "up to 400 MiB of address space beyond the start",
+    "writers": "the same command twice at once into one place",
+    "determinism": "a process of its own with another hash seed, and for `transfer` other numbers"
+    " of threads",
+}
+
+
+def faults():
+    """What was tried of each kind, how often, and what was found."""
+    found = read("faults.json")["campaigns"]
+    rows = []
+    for name, what in TRIED.items():
+        one = found[name]
+        bad = one["cases with a fault"]
+        counts = [f"{one['cases']:,}", bad, one["with a fault still"]]
+        rows.append([name, what, f"{one['goal']:,}", *counts])
+    return table(
+        ["campaign", "what is done", "goal", "tried", "had a fault", "have one still"], rows
+    )
+
+
+STAGES = ("read", "auxiliary vectors", "yardstick", "rows", "write")
+
+
+def scale():
+    """Time by stage and peak memory of transfers of large vocabularies."""
+    rows = []
+    every = [(one, run) for one in read("scale.json") for run in one["runs"]]
+    for one, run in every:
+        stages = run["stages"]
+        size = f"{one['part']:g}, {one['method']}"
+        seconds = [f"{stages[name]['seconds']:.0f}" for name in STAGES]
+        sizes = [f"{run[name] / 2**30:.2f}" for name in ("tables bytes", "peak bytes")]
+        holds = "yes" if run["holds"] else "no"
+        rows.append([size, run["mode"], f"{run['new']:,}", *seconds, *sizes, holds])
+    heading = ["part, method", "mode", "new", *(f"{name}, s" for name in STAGES)]
+    return table([*heading, "tables, GiB", "peak, GiB", "within tables + 1.2 GiB"], rows)
+
+
 TABLES = {
+    "faults": faults,
+    "scale": scale,
     "performance": performance,
     "choices": choices,
     "samples": samples,

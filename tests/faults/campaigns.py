@@ -65,7 +65,7 @@ def kill(room: Room, verb: str, change: int) -> Verdict:
 
 def _age(room: Room) -> None:
     """Let a minute go by, for which what has no lock yet is left alone."""
-    for path in room.scratch.rglob(".saltlm-partial-*"):
+    for path in room.scratch.rglob(".*saltlm-partial*"):
         os.utime(path, (0, 0))
 
 

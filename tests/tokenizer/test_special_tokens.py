@@ -140,6 +140,9 @@ def test_error_broken_json(tmp_path, unigram):
     write(tmp_path, tokenizer_config="{")
     with pytest.raises(CheckpointError, match=r"tokenizer_config\.json cannot be read as JSON"):
         read_special_tokens(tmp_path, unigram)
+    write(tmp_path, tokenizer_config={"chat_template": 5})
+    with pytest.raises(CheckpointError, match=r"says of its tokens is damaged: TypeError"):
+        read_special_tokens(tmp_path, unigram)
     write(tmp_path, tokenizer_config=[])
     with pytest.raises(CheckpointError, match="holds a list, not a JSON object"):
         read_special_tokens(tmp_path, unigram)

@@ -12,6 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from tokenizers import Tokenizer
 
+from saltlm.errors import CheckpointError
+from saltlm.files.damage import reading
 from saltlm.files.json_object import read_json
 from saltlm.tokenizer.declared import token_string
 from saltlm.tokenizer.definition import Definition
@@ -68,8 +70,13 @@ def read_special_tokens(directory: Path, tokenizer: Tokenizer) -> SpecialTokens:
         tokenizer: the directory's tokenizer, which knows the ids and the added tokens.
 
     Raises:
-        CheckpointError: if one of the files is not a JSON object.
+        CheckpointError: one of the files is not a JSON object, or has other values than it may.
     """
+    with reading(f"what {directory} says of its tokens", CheckpointError, "fetch it again"):
+        return _read(directory, tokenizer)
+
+
+def _read(directory: Path, tokenizer: Tokenizer) -> SpecialTokens:
     settings = read_json(directory / "tokenizer_config.json")
     named = read_json(directory / "special_tokens_map.json") | settings
     by_id = read_json(directory / "config.json")
