@@ -165,7 +165,8 @@ def test_no_folder_of_this_machine_is_in_the_card():
         "plm": {"name": "models/plm", "revision": None, "licence": "mit"},
     }
     run = {"tokens": 9, "bits_per_byte": {}}
-    runs = [{**run, "options": {"data": {"/home/me/german.txt": None, "owner/texts": None}}}]
+    data = {"/home/me/german.txt": None, "owner/texts": None}
+    runs = [{**run, "options": {"data": data, "english": ["/home/me/en.txt"]}}]
     options = {
         "corpus": ["/home/me/texts/german.txt", "~/home.txt", "../home/x.txt#field:a", "my/data"],
         "aux": "vectors:/home/me/cc.vec",
@@ -180,7 +181,7 @@ def test_no_folder_of_this_machine_is_in_the_card():
     assert "method: wechsel:source_vectors=en.vec:dictionary=en-de.txt\n" in card
     assert "https://a.org/b" in card
     assert "- llm has no row for it" in card
-    assert "Adapted on 9 tokens of german.txt, owner/texts." in card
+    assert "Adapted on 9 tokens of german.txt, owner/texts, en.txt." in card
     assert "home" not in card.replace("home.txt", "")
 
 

@@ -166,6 +166,11 @@ def _without_folders(value: Any) -> Any:
     return _FOLDERS.sub(r"\1", value) if isinstance(value, str) else value
 
 
+def _texts_of(options: Mapping[str, Any]) -> list[str]:
+    """Return the texts that a model was trained on, English included."""
+    return [*options["data"], *options.get("english", ())]
+
+
 def _named_note(note: str, manifest: Manifest) -> str:
     """Return a note in which the parents have the names that others may see."""
     for parent in (manifest["source"], manifest["plm"]):
@@ -236,7 +241,7 @@ def model_card(name: str, manifest: Manifest) -> str:
         output=(manifest["output"] or {}).get("name"),
         methods=METHODS,
         adaptations=[
-            {**run, "texts": list(map(_without_folders, run["options"]["data"]))}
+            {**run, "texts": _without_folders(_texts_of(run["options"]))}
             for run in manifest.get("adaptations", ())
         ],
         samples=_samples(manifest),
