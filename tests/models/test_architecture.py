@@ -85,6 +85,7 @@ def test_a_directory_without_a_config_is_refused(tmp_path):
         "{}",
         '{"model_type": "no-such-model"}',
         '{"model_type": "llama", "hidden_size": "many"}',
+        '{"model_type": "llama", "architectures": [{"x": 1}]}',
         '{"model_type": "mine", "auto_map": {"AutoConfig": "mine.MyConfig"}}',
     ],
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from saltlm.errors import CheckpointError
+from saltlm.errors import CheckpointError, shown
 from saltlm.models.skeleton import class_of
 from saltlm.models.vocabulary_tensors import built_for
 
@@ -29,6 +29,8 @@ def read_config(directory: Path, *, trust_remote_code: bool = False) -> PreTrain
         config: PreTrainedConfig = AutoConfig.from_pretrained(
             directory, local_files_only=True, trust_remote_code=trust_remote_code
         )
+        if not all(isinstance(name, str) for name in config.architectures or ()):
+            raise TypeError(f"architectures is {shown(config.architectures)}")
     except Exception as error:  # each config class validates in its own way
         reason = str(error).partition("\n")[0]
         raise CheckpointError(
