@@ -129,9 +129,13 @@ def test_a_continued_tokenizer_leaves_no_token_out_of_reach(tmp_path, text):
 def test_what_cannot_be_continued_is_said(tmp_path, text):
     out = tmp_path / "out"
     pretrain(out, **options(text, arch="gpt", steps=1))
+    left = out / "saltlm" / ".start.saltlm-partial"  # of a run that was killed while it tidied up
+    left.mkdir()
+    os.utime(left, (0, 0))
     for other, said in (({"seed": 1}, "seed was 0, is 1"), ({"hidden_share": 0.5}, "was 0.2")):
         with pytest.raises(TrainingError, match=f"holds a run with other settings: .*{said}"):
             pretrain(out, **options(text, arch="gpt", steps=1, **other))
+    assert not left.exists()
     again = pretrain(out, resume="never", **options(text, arch="gpt", steps=1, vocab_size=450))
     assert again.n_tokens == 450
     (tmp_path / "taken").mkdir()

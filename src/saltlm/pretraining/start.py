@@ -15,6 +15,7 @@ import torch
 from saltlm.errors import TrainingError
 from saltlm.files.atomic import new_directory
 from saltlm.files.documents import check_corpus, documents
+from saltlm.files.leftovers import remove_dead
 from saltlm.files.source import fingerprint
 from saltlm.models.skeleton import hide_bars
 from saltlm.pretraining.config import DEFAULT_TOKENIZER, PretrainConfig
@@ -81,6 +82,7 @@ def make_start(directory: Path, config: PretrainConfig, planned: StartPlan) -> N
     options = config.model_dump(mode="json", include=set(_DECIDE))
     made_of = {"options": options, "corpus": [fingerprint(text) for text in config.corpus]}
     if (directory / "config.json").is_file():
+        remove_dead(directory.parent)
         _check_same(directory, made_of)
         return
     logger.info("%s", "\n".join(planned.reasons))
