@@ -203,6 +203,24 @@ def qwen3_vl(rows: int, **ids: Any) -> hf.PreTrainedModel:
     return _distinct(hf.Qwen3VLForConditionalGeneration(config))
 
 
+def molmo2(rows: int, **ids: Any) -> hf.PreTrainedModel:
+    """The last 32 rows are of the embedding alone, as of images; 24 are of no token."""
+    text = GROUPED | {"vocab_size": rows - 32, "additional_vocab_size": 32, "rope_parameters": ROPE}
+    vision = VISION | {"num_key_value_heads": 2, "head_dim": 8, "image_size": [28, 28]}
+    adapter = {"hidden_size": HIDDEN, "text_hidden_size": HIDDEN, "num_attention_heads": 2}
+    adapter |= {"num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 24}
+    names = ("image_start", "low_res_image_start", "image_end", "frame_start", "frame_end")
+    special = {f"{name}_token_id": rows - 1 - i for i, name in enumerate(names)}
+    config = hf.Molmo2Config(
+        text_config=text | ids,
+        vision_config=vision,
+        adapter_config=adapter | {"vision_feature_layer": [0]},
+        image_patch_id=rows - 24,
+        **special,
+    )
+    return _distinct(hf.Molmo2ForConditionalGeneration(config))
+
+
 LAYOUTS: dict[str, Maker] = {
     "Qwen4-Exp": maker("Qwen4ExpForCausalLM", "Qwen4ExpTextConfig", **QWEN4),
     "Gemma 3n": maker("Gemma3nForCausalLM", "Gemma3nTextConfig", **GROUPED, **PER_LAYER),
@@ -214,6 +232,7 @@ LAYOUTS: dict[str, Maker] = {
         rope_parameters=ROPE,
         cross_attention_layers=[],
     ),
+    "Molmo 2": molmo2,
     "Qwen2-VL": qwen2_vl,
     "Qwen3-VL": qwen3_vl,
     "RoBERTa": maker(

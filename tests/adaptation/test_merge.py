@@ -19,6 +19,7 @@ from saltlm.cli.main import cli
 from saltlm.errors import CheckpointError, ConfigError, DataError, OutputError
 from saltlm.evaluation.results import model_hash
 from saltlm.models import write
+from tiny_models import molmo2
 
 ROWS = {"model.embed_tokens.weight", "lm_head.weight"}
 SPECIAL = [0, 1, 2]
@@ -106,6 +107,25 @@ def test_shared_rows_by_choice_and_special_ones_left_alone(models, tmp_path, sha
         expected = base[name] + weight * (adapted[name] - base[name])
         close = np.isclose(found[name], expected, rtol=1e-5, atol=1e-6).all(1)
         assert close[is_shared].all()
+
+
+def test_an_embedding_in_two_tensors_with_more_rows_than_the_head(models, tmp_path):
+    """As Molmo 2 has them; some of the tokens have no logit."""
+    base = shutil.copytree(models["base"], tmp_path / "base")
+    torch.manual_seed(0)
+    molmo2(N_TOKENS + 24, bos_token_id=0, eos_token_id=0).save_pretrained(base)
+    adapted = other_weights(shutil.copytree(base, tmp_path / "adapted"), 1)
+    saltlm.merge(base, adapted, tmp_path / "out", weight=0.5, shared="merged")
+    one, other, found = map(weights_of, (base, adapted, tmp_path / "out"))
+    parts = [f"model.transformer.wte.{name}" for name in ("embedding", "new_embedding")]
+    assert len(found[parts[1]]) == 32
+    for table in (one, other, found):
+        table["wte"] = np.concatenate([table.pop(part) for part in parts])
+    for name, n_rows in (("wte", N_TOKENS), ("lm_head.weight", N_TOKENS - 8)):
+        expected = other[name].copy()
+        expected[:n_rows] = (one[name][:n_rows] + other[name][:n_rows]) / 2
+        expected[SPECIAL] = one[name][SPECIAL]
+        np.testing.assert_allclose(found[name], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_of_a_slerp_the_ends_have_weights_of_their_own(models, tmp_path):

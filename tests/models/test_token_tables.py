@@ -15,6 +15,7 @@ from saltlm.models.architecture import read_config
 from saltlm.models.checkpoint import Checkpoint, open_checkpoint
 from saltlm.models.table_names import names_by_class
 from saltlm.models.token_tables import ParentKind, Tables, read_tables, replacements
+from tiny_models import molmo2
 
 V = 100
 SMALL: dict[str, Any] = {
@@ -329,8 +330,35 @@ def test_rows_that_the_head_lacks_are_surplus(tmp_path):
     assert torch.equal(tables.embedding, model.get_input_embeddings().weight)
 
 
+@pytest.mark.parametrize("n_first", [V, V // 2, V + 32])
+def test_an_embedding_in_two_tensors_is_read_as_one(tmp_path, n_first):
+    """Molmo 2: wherever it is cut, it is written with the rows that the head lacks apart."""
+    model = molmo2(V + 32, bos_token_id=1, eos_token_id=2)
+    save(model, tmp_path)
+    whole, head = model.get_input_embeddings().weight.detach(), model.lm_head.weight.detach()
+    first, rest = whole.split([n_first, len(whole) - n_first])
+    wte = "model__transformer__wte__"
+    edit(tmp_path, **{f"{wte}embedding": first, f"{wte}new_embedding": rest})
+    tables = read(tmp_path)
+    assert torch.equal(tables.embedding, whole)
+    assert (tables.surplus, tables.is_tied) == (32, False)
+    names = ("model.transformer.wte.embedding", "lm_head.weight")
+    assert tables.all_names == (*names, "model.transformer.wte.new_embedding")
+    table = torch.randn(70 + 32, 16)
+    new = replacements(open_checkpoint(tmp_path), tables, table, table[:70], None)
+    assert [len(new[name]) for name in tables.all_names] == [70, 70, 32]
+    assert torch.equal(torch.cat([new[names[0]], new[tables.rest]]), table)
+    settings = tmp_path / "config.json"  # transformers does not tie them
+    settings.write_text(settings.read_text().replace('embeddings": false', 'embeddings": true'))
+    edit(tmp_path, lm_head__weight=first[:V] if n_first == V else head)
+    assert not read(tmp_path).is_tied
+    edit(tmp_path, **{f"{wte}new_embedding": torch.zeros(7, 16)})
+    with pytest.raises(CheckpointError, match="in parts, model.transformer.wte.embedding and"):
+        read(tmp_path)
+
+
 def test_a_table_in_parts_is_refused(llama):
-    edit(llama, embed_tokens__weight=torch.zeros(V // 2, 16))  # Molmo 2 has two
+    edit(llama, embed_tokens__weight=torch.zeros(V // 2, 16))
     expected = r"stored in parts, embed_tokens\.weight and model\.embed_tokens\.weight"
     with pytest.raises(CheckpointError, match=expected):
         read(llama)

@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 from transformers import AutoConfig
 
 from saltlm.errors import VocabularyError
@@ -41,6 +42,30 @@ def with_further_tokens(source):
     save_file(tensors | extra, file, {"format": "pt"})
 
 
+MOLMO2 = tuple(f"model.transformer.wte.{name}" for name in ("embedding", "new_embedding"))
+
+
+def as_published(source):
+    """Rows of added tokens have a tensor of their own; transformers saves two halves (Molmo 2)."""
+    file = source / "model.safetensors"
+    tensors = load_file(file)
+    table = torch.cat([tensors[name] for name in MOLMO2])
+    parts = table.split([len(tensors["lm_head.weight"]), 32])
+    save_file(tensors | dict(zip(MOLMO2, parts, strict=True)), file, {"format": "pt"})
+    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
+    tokenizer.add_special_tokens(["<im_patch>"])  # among the rows that have no logit
+    tokenizer.save(str(source / "tokenizer.json"))
+
+
+def load_whole(directory):
+    """The tensors of a model; an embedding that is stored in two is one."""
+    tensors = load_file(directory / "model.safetensors")
+    if MOLMO2[0] in tensors:
+        assert len(tensors[MOLMO2[1]]) == 32
+        tensors["wte"] = torch.cat([tensors.pop(name) for name in MOLMO2])
+    return tensors
+
+
 def as_it_is(source):
     """What the class builds: rows for every layer, surplus rows, ids of images."""
 
@@ -50,7 +75,8 @@ def as_it_is(source):
     [
         ("Gemma 3n", as_it_is, "replace"),
         ("Llama 3.2 Vision", as_it_is, "replace"),
-        ("Llama 3.2 Vision", as_it_is, "extend"),
+        ("Molmo 2", as_published, "replace"),
+        ("Molmo 2", as_published, "extend"),
         ("Qwen2-VL", as_it_is, "replace"),
         ("Llama", with_further_tokens, "replace"),
         ("SmolLM2", with_two_tables, "replace"),
@@ -63,8 +89,10 @@ def test_a_layout(name, change, mode, tokenizers_by_family, tmp_path):
     assert result.proof.missing is None
     assert result.proof.columns > 500
     if change is not with_further_tokens:  # which the class of a Llama has no place for
-        assert not faults(tmp_path / "out")
-    old, new = (load_file(path / "model.safetensors") for path in (source, tmp_path / "out"))
+        cut = f"{MOLMO2[0]} of another size, {MOLMO2[1]} of another size"
+        found = [finding.detail for finding in faults(tmp_path / "out")]
+        assert found == ([cut] if name == "Molmo 2" else [])
+    old, new = (load_whole(path) for path in (source, tmp_path / "out"))
     assert old.keys() == new.keys()
     place, before = moved(result)
     grown = [key for key in old if old[key].shape != new[key].shape]
@@ -82,10 +110,16 @@ def test_a_layout(name, change, mode, tokenizers_by_family, tmp_path):
     )
     if name == "SmolLM2":
         assert not config.tie_word_embeddings
-    if name == "Llama 3.2 Vision":
-        table = new["model.embed_tokens.weight"]
-        assert len(table) - len(new["lm_head.weight"]) == 8
-        assert torch.equal(table[-8:], old["model.embed_tokens.weight"][-8:])
+    if name in ("Llama 3.2 Vision", "Molmo 2"):
+        n, key = (32, "wte") if name == "Molmo 2" else (8, "model.embed_tokens.weight")
+        assert len(new[key]) - len(new["lm_head.weight"]) == n
+        assert torch.equal(new[key][-n:], old[key][-n:])
+    if name == "Molmo 2":
+        id = result.tokenizer.token_to_id("<im_patch>")
+        assert config.image_patch_id == id
+        row = old["wte"][AutoConfig.from_pretrained(source).image_patch_id]
+        assert torch.equal(new["wte"][id], row)
+        assert config.frame_end_token_id == len(new["wte"]) - 5  # which the tokenizer has not
     if name == "Qwen2-VL":
         tokenizer = result.tokenizer
         assert config.image_token_id == tokenizer.token_to_id("<|im_start|>")

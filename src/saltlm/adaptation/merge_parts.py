@@ -13,7 +13,7 @@ from saltlm.adaptation.merge_formulas import interpolated, slerp, with_chat_vect
 from saltlm.alignment.match import same_tokens
 from saltlm.errors import CheckpointError
 from saltlm.models.checkpoint import DTYPES
-from saltlm.models.token_tables import Tables, read_tables
+from saltlm.models.token_tables import Tables, read_tables, replacements
 from saltlm.models.write import Replacement
 from saltlm.tokenizer.load import check_ids
 from saltlm.tokenizer.vocabulary import Vocabulary, read_vocabulary
@@ -142,20 +142,23 @@ def merged_rows(
 ) -> Float[Tensor, "v *h"]:
     """Return a table: new rows as they are, special and shared ones by choice.
 
+    A head may have fewer rows than the embedding; what one of the tables has no row for stays.
+
     Args:
         adapted: the table of the adapted model.
         others: the tables of the other models.
         rows: where each row stands in these.
         recipe: whose rows are taken.
     """
-    made = adapted.clone()
+    made, ids = adapted.clone(), torch.stack(rows.ids)[:, : len(adapted)]
+    has_row = (ids < min(map(len, others))).all(0)
+    special, shared = (kind[: len(made)] & has_row for kind in (rows.is_special, rows.is_shared))
     if recipe.special == "base":
-        made[rows.is_special] = others[0][rows.ids[0][rows.is_special]].to(made.dtype)
-    shared = rows.is_shared
+        made[special] = others[0][ids[0][special]].to(made.dtype)
     if recipe.shared == "base":
-        made[shared] = others[0][rows.ids[0][shared]].to(made.dtype)
+        made[shared] = others[0][ids[0][shared]].to(made.dtype)
     elif recipe.shared == "merged":
-        there = [table[ids[shared]] for table, ids in zip(others, rows.ids, strict=True)]
+        there = [table[one[shared]] for table, one in zip(others, ids, strict=True)]
         made[shared] = recipe.merge(adapted[shared], there).to(made.dtype)
     return made
 
@@ -206,8 +209,8 @@ def replacements_of(
     recipe: Recipe,
 ) -> dict[str, Replacement]:
     """Return the new tensors: the tables, and for the body what makes each in its turn."""
-    new: dict[str, Replacement] = {}
-    for role, names in adapted.tables.names.items():
+    tables = dict[str, Tensor]()
+    for role in adapted.tables.names:
         own = adapted.table(role)
         theirs = [table for other in others if (table := other.table(role)) is not None]
         if own is None or len(theirs) < len(others):
@@ -215,10 +218,17 @@ def replacements_of(
                 f"{adapted.parent.directory} has a table {role}, which the other model lacks",
                 "give the model that ADAPTED was made from as BASE",
             )
-        table = merged_rows(own, theirs, rows, recipe)
-        for name in names:
-            is_one_row = adapted.parent.checkpoint.tensors[name].shape[0] == 1
-            new[name] = table.reshape(1, -1) if is_one_row else table
+        tables[role] = merged_rows(own, theirs, rows, recipe)
+    new: dict[str, Replacement] = {
+        **replacements(
+            adapted.parent.checkpoint,
+            adapted.tables,
+            tables["embedding"],
+            tables.get("head"),
+            tables.get("head_bias"),
+            [further.table for further in adapted.tables.further],
+        )
+    }
     n_layers = getattr(adapted.parent.config.get_text_config(), "num_hidden_layers", 0)
     for name, theirs_names in body.items():
         reads = [_reader(adapted, name)]

@@ -11,6 +11,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -161,10 +162,10 @@ class Checkpoint:
                 left -= len(chunk)
                 yield memoryview(chunk)
 
-    def sha256(self, name: str) -> str:
-        """The SHA-256 of one tensor's bytes, in hexadecimal."""
+    def sha256(self, *names: str) -> str:
+        """The SHA-256 of tensors' bytes, one behind the other, in hexadecimal."""
         digest = hashlib.sha256()
-        for chunk in self.stream(name):
+        for chunk in chain.from_iterable(map(self.stream, names)):
             digest.update(chunk)
         return digest.hexdigest()
 

@@ -106,17 +106,10 @@ def names_in_model(model: PreTrainedModel, names: Iterable[str]) -> dict[str, st
         model: may be a skeleton.
         names: of a checkpoint's tensors.
     """
-    from transformers.conversion_mapping import get_model_conversion_mapping
-    from transformers.core_model_loading import (
-        WeightConverter,
-        WeightRenaming,
-        rename_source_key,
-    )
+    from transformers.core_model_loading import rename_source_key
 
     places = model.state_dict(keep_vars=True)
-    steps = get_model_conversion_mapping(model)
-    renamings = [step for step in steps if isinstance(step, WeightRenaming)]
-    converters = [step for step in steps if isinstance(step, WeightConverter)]
+    renamings, converters = _steps_of_loading(model)
     found = {}
     for name in names:
         for before, after in ((renamings, converters), ([], [])):
@@ -125,3 +118,37 @@ def names_in_model(model: PreTrainedModel, names: Iterable[str]) -> dict[str, st
                 found[name] = place
                 break
     return found
+
+
+def in_order_of_rows(model: PreTrainedModel, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the parts of one tensor in the order in which transformers puts their rows together.
+
+    Empty if it does something else with them.
+
+    Args:
+        model: may be a skeleton.
+        names: of a checkpoint's tensors, all with one place in the model.
+    """
+    from transformers.core_model_loading import Concatenate, rename_source_key
+
+    renamings, converters = _steps_of_loading(model)
+    ranks = {
+        pattern: rank
+        for step in converters
+        if [type(one) for one in step.operations] == [Concatenate] and not step.operations[0].dim
+        for rank, pattern in enumerate(step.source_patterns)
+    }
+    patterns = {name: rename_source_key(name, renamings, converters)[1] for name in names}
+    if not ranks.keys() >= {*patterns.values()}:
+        return ()
+    return tuple(sorted(patterns, key=lambda name: ranks[str(patterns[name])]))
+
+
+def _steps_of_loading(model: PreTrainedModel) -> tuple[list[Any], list[Any]]:
+    """Return what renames a checkpoint's tensors, and what makes others of them."""
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightConverter, WeightRenaming
+
+    steps = get_model_conversion_mapping(model)
+    renamings = [step for step in steps if isinstance(step, WeightRenaming)]
+    return renamings, [step for step in steps if isinstance(step, WeightConverter)]

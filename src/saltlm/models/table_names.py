@@ -12,8 +12,8 @@ from transformers import PreTrainedConfig
 
 from saltlm.errors import CheckpointError
 from saltlm.models.checkpoint import Checkpoint, TensorEntry
-from saltlm.models.skeleton import class_of, names_in_model
-from saltlm.models.vocabulary_tensors import built_for
+from saltlm.models.skeleton import class_of, in_order_of_rows, names_in_model
+from saltlm.models.vocabulary_tensors import Built, built_for
 
 FLOATING = ("F16", "BF16", "F32", "F64")
 _HEAD = re.compile(r"head|decoder|predictions|logits|lm_loss|projector|pred_layer|(^|_)out")
@@ -32,6 +32,7 @@ class TableNames:
         further_input: tables beside the embedding whose rows are looked up by token.
         further_head: tables beside the head.
         unknown: what is not understood.
+        rest: what holds the rest of the embedding, where it is stored in two tensors.
     """
 
     embedding: list[str] = field(default_factory=list)
@@ -40,6 +41,7 @@ class TableNames:
     further_input: list[str] = field(default_factory=list)
     further_head: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
+    rest: str | None = None
 
     def of(self, kind: str) -> list[str]:
         """Return the names of one kind."""
@@ -79,11 +81,8 @@ def names_by_class(checkpoint: Checkpoint, config: PreTrainedConfig) -> TableNam
             grown = built.grows[place]
             parts = [name for name, other in places.items() if other == place]
             if len(parts) > 1 and entry.shape != grown.shape:
-                raise CheckpointError(
-                    f"{checkpoint.directory} cannot be the SOURCE: one of its tables is stored in"
-                    f" parts, {' and '.join(sorted(parts)[:3])}",
-                    "use a model whose embedding and head are whole tensors",
-                )
+                _put_parts(names, checkpoint, built, place, parts)
+                continue
             if entry.shape not in (grown.shape, (1, *grown.shape)):
                 raise CheckpointError(
                     f"{entry.name} of {checkpoint.directory} has shape {list(entry.shape)}, but its"
@@ -95,6 +94,27 @@ def names_by_class(checkpoint: Checkpoint, config: PreTrainedConfig) -> TableNam
         names.head_bias = [n for n in names.further_head if len(checkpoint.tensors[n].shape) == 1]
         names.further_head = [n for n in names.further_head if n not in names.head_bias]
     return names
+
+
+def _put_parts(
+    names: TableNames, checkpoint: Checkpoint, built: Built, place: str, parts: list[str]
+) -> None:
+    """Put down the two tensors of an embedding, as Molmo 2 has them.
+
+    Raises:
+        CheckpointError: they are not two whose rows make the embedding, one behind the other.
+    """
+    ordered, grown = in_order_of_rows(built.model, parts), built.grows[place]
+    shapes = [checkpoint.tensors[name].shape for name in ordered]
+    n_rows = sum(rows for rows, *_ in shapes)
+    fits = {(n_rows, *width) for _, *width in shapes} == {grown.shape}
+    if grown.kind != "embedding" or len(ordered) != 2 or not fits:
+        raise CheckpointError(
+            f"{checkpoint.directory} cannot be the SOURCE: one of its tables is stored in parts,"
+            f" {' and '.join(sorted(parts)[:3])}",
+            "use a model whose embedding and head are whole tensors",
+        )
+    names.embedding, names.rest = [ordered[0]], ordered[1]
 
 
 def _put_by_words(names: TableNames, entry: TensorEntry, sizes: set[int], width: int) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedConfig
@@ -51,6 +52,7 @@ class Tables:
         names: the tensors that hold each table; several where a checkpoint stores it twice.
         is_tied: the head is the embedding.
         further: tables beside these.
+        rest: the tensor of the embedding's surplus rows, where they are stored apart.
     """
 
     embedding: Float[Tensor, "v h"]
@@ -59,11 +61,13 @@ class Tables:
     names: dict[str, tuple[str, ...]]
     is_tied: bool
     further: tuple[FurtherTable, ...] = ()
+    rest: str | None = None
 
     @property
     def all_names(self) -> tuple[str, ...]:
         """Every tensor that has a row per token."""
         named = [*self.names.values(), *(further.names for further in self.further)]
+        named += [(self.rest,)] if self.rest is not None else []
         return tuple(name for names in named for name in names)
 
     @property
@@ -125,7 +129,7 @@ def read_tables(
 
     _settle(checkpoint, names, rows, "head", head)
     _settle(checkpoint, names, rows, "head_bias")
-    if is_tied and _head_is_a_copy(checkpoint, names):
+    if is_tied and names.rest is None and _head_is_a_copy(checkpoint, names):
         names.embedding += names.head
         names.head = []
     elif not names.head:
@@ -134,6 +138,8 @@ def read_tables(
     _check_all_understood(checkpoint, config, names, side)
     kept = {role: tuple(names.of(role)) for role in _ROLES if names.of(role)}
     tables = {role: _read_finite(checkpoint, same[0]) for role, same in kept.items()}
+    if names.rest is not None and checkpoint.tensors[names.rest].shape[0]:
+        tables["embedding"] = torch.cat([tables["embedding"], _read_finite(checkpoint, names.rest)])
     bias = tables.get("head_bias")
     return Tables(
         embedding=tables["embedding"],
@@ -145,6 +151,7 @@ def read_tables(
             FurtherTable(same, is_input, _as_matrix(_read_finite(checkpoint, same[0])))
             for same, is_input in further
         ),
+        rest=names.rest,
     )
 
 
@@ -196,11 +203,15 @@ def replacements(
         raise ValueError(f"new tables {sorted(present)} for the old {sorted(tables.names)}")
     named = [(tables.names[role], table) for role, table in present.items()]
     named += [(old.names, table) for old, table in zip(tables.further, further, strict=True)]
-    return {
+    found = {
         name: _shaped_as(checkpoint.tensors[name], table)
         for names, table in named
         for name in names
     }
+    if tables.rest is not None:
+        parts = embedding.split([len(embedding) - tables.surplus, tables.surplus])
+        found |= zip((tables.names["embedding"][0], tables.rest), parts, strict=True)
+    return found
 
 
 def _as_matrix(table: Tensor) -> Float[Tensor, "rows w"]:

@@ -54,7 +54,7 @@ def expected_bytes(pair: Pair, config: TransferConfig, out: Path) -> int:
     """Return how much room the new model's weights take beside what is shared, but for padding."""
     checkpoint, rows = pair.source.checkpoint, len(pair.alignment.match.plm_ids)
     shapes = {}
-    for name in pair.tables.all_names:
+    for name in {*pair.tables.all_names} - {pair.tables.rest}:
         shape = checkpoint.tensors[name].shape
         shapes[name] = (1, rows) if shape[0] == 1 else (rows, *shape[1:])
     size = planned_bytes(checkpoint, shapes, _stored_dtype(config))

@@ -26,6 +26,14 @@ def test_the_rows_are_those_of_the_model(model, read):
     assert not set(ids["new"]) & set(ids["shared"])
 
 
+def test_rows_that_are_in_another_tensor_are_not_shown(model):
+    """Of an embedding in two halves, as transformers saves that of Molmo 2."""
+    (saved,) = read_saved_files([model])
+    n_rows = len(load_file(model / "model.safetensors")["model.embed_tokens.weight"])
+    assert set(read_rows_of(saved, {"new": [], "shared": [n_rows - 1]})) == {"shared"}
+    assert read_rows_of(saved, {"new": [3], "shared": [n_rows]}) == {}
+
+
 def test_histograms_hold_every_value(read):
     table, _, rows = read
     neighbours, residual, norms = histograms_of(table, rows)

@@ -98,12 +98,17 @@ def _is_word(name: str) -> bool:
 
 
 def read_rows_of(saved: SavedFiles, ids: dict[str, list[int]]) -> dict[str, Float[Tensor, "n h"]]:
-    """Return rows of a model's embedding by group; nothing if its name is not on record."""
+    """Return rows of a model's embedding by group.
+
+    Nothing if its name is not on record, or it is stored in two tensors of equal size, as
+    transformers saves one that it read from two.
+    """
     manifest = saved.manifest or {}
     tables = manifest.get("source", {}).get("tables", {})
     names = tables.get("embedding", {}).get("tensors", ())
     checkpoint = open_checkpoint(saved.directory)
-    if not names or names[0] not in checkpoint.tensors:
+    stored = checkpoint.tensors.get(names[0]) if names else None
+    if stored is None or max(map(max, filter(None, ids.values())), default=0) >= stored.shape[0]:
         return {}
     return {
         name: checkpoint.read_rows(names[0], rows).float() for name, rows in ids.items() if rows
