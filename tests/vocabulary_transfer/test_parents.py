@@ -156,7 +156,8 @@ def test_a_cased_plm_stays_cased_whatever_transformers_makes_of_it(
     result = transfer(source, plm, tmp_path / "out")
     (note,) = [note for note in result.target.notes if "loads another tokenizer" in note]
     assert note in inspect(source, plm).notes
-    assert as_markdown(note) in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    shown = as_markdown(note.replace(str(plm), plm.name))  # a card names no folder of a disk
+    assert shown in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert AutoTokenizer.from_pretrained(tmp_path / "out").tokenize("Das Haus") == ["ĠDas", "ĠHaus"]
 
 
