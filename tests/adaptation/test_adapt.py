@@ -10,6 +10,7 @@ import runpy
 import shutil
 import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3VLForConditio
 
 from adapt_models import N_ROWS, N_SHARED, N_TOKENS, read_model, save_model, save_text, tiny_config
 from saltlm.adaptation import adapt as verb
-from saltlm.adaptation import checkpoints, loss, training
+from saltlm.adaptation import checkpoints, engine, loss, training
 from saltlm.adaptation.adapt import adapt
 from saltlm.adaptation.metrics import flatten, read_metrics, summary
 from saltlm.adaptation.objective import CAUSAL
@@ -29,6 +30,7 @@ from saltlm.adaptation.run_folder import RunFolder, choose_start
 from saltlm.adaptation.samples import continuations
 from saltlm.cli.main import cli
 from saltlm.errors import CheckpointError, TrainingError
+from saltlm.files.progress import progress
 from saltlm.record.manifest import read_manifest
 from tiny_models import qwen3_vl
 
@@ -342,6 +344,7 @@ def test_the_bar_shows_speed_loss_and_the_time_that_is_left(tmp_path, text, monk
         patch.setattr(sys, "stderr", terminal)
         patch.setenv("TQDM_DISABLE", "")
         patch.setenv("COLUMNS", "80")
+        patch.setattr(engine, "progress", partial(progress, mininterval=0))  # each step is drawn
         config = tiny_config(tmp_path, heldout={"german": text}, eval_every=3)
         adapt(save_model(tmp_path / "model"), tmp_path / "out", config=config)
     bars = [line for line in terminal.getvalue().split("\r") if "full:" in line]

@@ -235,10 +235,16 @@ def test_ids_of_a_class_that_is_not_known_must_be_those_of_the_config(tmp_path, 
         read_tokenizer(tmp_path)
 
 
-def test_a_file_of_another_format_is_named(tmp_path):
-    file = tmp_path / "tokenizer.model"
-    file.write_bytes(b"IQ== 0\nIg== 1\n")
-    with pytest.raises(VocabularyError, match=r"tokenizer\.model is not a SentencePiece model: "):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"IQ== 0\nIg== 1\n", "lists the pieces of tiktoken"),
+        (b"no pieces", "is not a SentencePiece model: "),
+    ],
+)
+def test_a_file_of_another_format_is_named(tmp_path, content, message):
+    (tmp_path / "tokenizer.model").write_bytes(content)
+    with pytest.raises(VocabularyError, match=rf"tokenizer\.model {message}"):
         read_tokenizer(tmp_path)
 
 

@@ -50,7 +50,7 @@ def test_a_tied_model_is_untied(mode, pair, tmp_path):
     (note,) = [note for note in manifest["notes"] if "no longer the embedding" in note]
     assert f"{len(two.head):,} rows of its own" in note
     card = (tmp_path / "two" / "README.md").read_text()
-    assert "for the head first-piece, of the head: half" in card
+    assert "for the head first-piece, half the row" in card
     assert note in card
     plain = read_manifest(tmp_path / "one")
     assert (plain["untied"], plain["output"]) == (False, None)

@@ -369,7 +369,7 @@ def test_what_cannot_be_is_said_before_anything_is_written(write_case, tmp_path,
     write_case(Case("Llama", "wordpiece", "BERT", "unigram", is_tied=False))
     with pytest.raises(VocabularyError, match="is a WordPiece one, which cannot be extended"):
         transfer(*pair, mode="extend")
-    with pytest.raises(ConfigError, match="replace keeps no text as it is"):
+    with pytest.raises(ConfigError, match="keep is only for the modes extend and swap"):
         transfer(*pair, keep=(german_file,))
     with pytest.raises(ConfigError, match="mode=extend cuts numbers as the source does, digits=p"):
         transfer(*pair, mode="extend", digits="plm")

@@ -30,6 +30,7 @@ from saltlm.files.progress import duration
 from saltlm.files.source import paths_of
 from saltlm.methods.registry import parse_method
 from saltlm.models.cost import about
+from saltlm.models.hub import resolve_model
 from saltlm.models.token_tables import Tables
 from saltlm.record.manifest import free_memory_bytes, peak_memory_bytes
 from saltlm.scoring.holdout import score_briefly
@@ -168,6 +169,8 @@ def transfer(
     if config.target_tokenizer is not None:
         _check_apart(Path(out), [Path(config.target_tokenizer)])
     check_place(Path(out), force=force)
+    resolve_model(str(source))  # a wrong path is the first thing to be told
+    resolve_model(str(plm), with_weights=config.plm_vectors is None)
     for line in in_one_line_each(config):
         logger.info(line)
     tell_reading(config)

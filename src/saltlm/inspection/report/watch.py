@@ -71,7 +71,9 @@ def watch(directories: str | Path | Sequence[str | Path], *, port: int = 8765) -
         server = ThreadingHTTPServer((_HERE, port), _handler(pages))
     except (OSError, OverflowError) as error:  # 70000 is no port at all
         reason = getattr(error, "strerror", None) or "it is not one of 0 to 65535"
-        raise OutputError(f"port {port} is not free: {reason}", "choose another --port") from error
+        raise OutputError(
+            f"port {port} cannot be used: {reason}", "choose another --port"
+        ) from error
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
     thread.start()
