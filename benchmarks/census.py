@@ -34,6 +34,7 @@ import conftest
 from tiny_models import PLMS
 
 HIDDEN, HEADS, KV_HEADS, LAYERS = 32, 4, 2, 2
+CASES = "replace-untied,extend-tied,swap-untied,replace-tied,extend-untied,swap-tied"
 LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers")
 
 # The first pattern that a key's whole name matches says what an integer becomes.
@@ -366,7 +367,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="results as JSON; what is there is not run again")
     parser.add_argument("--only", action="append", help="classes with this in their names")
-    parser.add_argument("--cases", default="replace-untied,extend-tied,swap-untied")
+    parser.add_argument("--cases", default=CASES)
     options = parser.parse_args()
     signal.signal(signal.SIGALRM, _too_long)
     hf.logging.set_verbosity_error()

@@ -392,7 +392,7 @@ def census_failures():
         why = r["why"] if r["outcome"] != "proved" else "; ".join(r["check"])
         if why:
             modes.setdefault((r["class"], r["outcome"], _cell(why)), []).append(r["mode"])
-    rows = [[name, ", ".join(sorted(said)), *rest] for (name, *rest), said in sorted(modes.items())]
+    rows = [[key[0], ", ".join(sorted(set(said))), *key[1:]] for key, said in sorted(modes.items())]
     return table(["class", "modes", "outcome", "why"], rows)
 
 
