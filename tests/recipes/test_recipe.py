@@ -130,7 +130,7 @@ def test_the_budget_chooses_the_vocabulary_and_english_is_measured(given, tmp_pa
     assert asked["transfer"]["budget"] == 300
     run = Path("recipe-german")
     trained, kept = (str(run / "corpus/english" / f"{name}.jsonl") for name in ("train", "heldout"))
-    heldout = {"target": str(run / "corpus/heldout.jsonl"), "English": kept}
+    heldout = {"target": str(run / "corpus/heldout.jsonl"), "english": kept}
     assert asked["adapt"]["english"] == trained
     assert asked["adapt"]["heldout"] == heldout
     assert asked["evaluate"] == {"heldout": heldout["target"], "english": kept}

@@ -47,5 +47,5 @@ def support_candidates(scores: Float[Tensor, "b c"]) -> Bool[Tensor, "b c"]:
     bound = threshold(maxima.sort(-1, descending=True).values)
     if scores.device.type != "cpu":
         return scores > bound
-    # numpy compares with a column in a third of torch's time.
+    # numpy compares with a column faster than torch.
     return torch.from_numpy(scores.numpy() > bound.numpy())

@@ -254,7 +254,7 @@ def _adapt(
     options: dict[str, Any] = {"data": text, "heldout": heldout}
     if config.english:
         english, kept = _texts(run / "corpus" / "english")
-        options |= {"english": english, "heldout": {"target": heldout, "English": kept}}
+        options |= {"english": english, "heldout": {"target": heldout, "english": kept}}
     options |= {"tokens": n_tokens, "seed": config.seed, **config.adapt}
     done = adapt(run / "transferred", run / "adapted", resume=resume, **options)
     return {"bits_per_byte": done.bits_per_byte, "said": str(done)}
