@@ -80,6 +80,8 @@ def test_the_readme_path_and_what_is_next_run_as_they_stand(there, run, monkeypa
     assert verdicts.keys() == {"inspect", "transfer", "score", "check", "adapt", "evaluate"}
     assert verdicts["transfer"].startswith("r2 -0.")  # random models foretell nothing: stop
     assert "(source " in verdicts["adapt"]
+    card = Path("german-adapted/README.md").read_text(encoding="utf-8")
+    assert f"): {verdicts['adapt']}.\n" in card.partition("Verdict after training (")[2]
     assert "saltlm adapt, 2,000 tokens" in said["inspect"]
     assert "training of 2,000 tokens (saltlm adapt) then takes about " in said["transfer"]
     assert "--preset laptop --tokens 2000 --out german-adapted" in said["check"]

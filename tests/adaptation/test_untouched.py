@@ -14,13 +14,15 @@ def test_the_source_is_measured_if_it_is_there_and_loads(tmp_path, monkeypatch):
     source, text = save_model(tmp_path / "model"), tmp_path / "de.txt"
     text.write_text("\n".join(CORPUS[:3]))
     config = AdaptConfig(data={str(text): None}, heldout={"target": text})
-    manifest = {"source": {"name": str(source)}}
+    manifest = {"source": {"name": str(source)}, "adaptations": [{}]}
+    monkeypatch.setattr(untouched, "model_card", lambda _, record: str(record["adaptations"]))
     monkeypatch.setattr(untouched, "read_manifest", lambda _: manifest)
     model = AutoModelForCausalLM.from_pretrained(source).eval()
     tokenizer = AutoTokenizer.from_pretrained(source)
     expected = bits_per_byte(model, tokenizer, CORPUS[:3], context=16, stride=8).value
     found = untouched.untouched_bits(tmp_path, config, 16)
     assert found == {"target": pytest.approx(expected)}
+    assert (tmp_path / "README.md").read_text() == str([{"untouched": found}])
     (source / "model.safetensors").write_bytes(b"cut off")
     assert untouched.untouched_bits(tmp_path, config, 16) == {}
     manifest.clear()

@@ -85,6 +85,16 @@ def test_the_card_shows_what_the_model_wrote_before_and_after():
     assert model_card("m", manifest(adaptations=[run])).count("|---|---|---|") == 1
 
 
+def test_the_card_judges_the_last_training():
+    run = {"tokens": 7, "options": {"data": {"c": None}}, "bits_per_byte": {"target": 1.9}}
+    measured = {**run, "before": {"target": 2.2}, "untouched": {"target": 2.0}}
+    told = "\nVerdict after training (good): bits per byte 1.900 (source 2.000, before 2.200).\n\n"
+    assert told in model_card("m", manifest(adaptations=[run, measured]))
+    assert "after training (" not in model_card("m", manifest(adaptations=[measured, run]))
+    worse = {**run, "bits_per_byte": {"english": 1.2}, "before": {"english": 1.0}}
+    assert "training (stop): English 1.00 to 1.20" in model_card("m", manifest(adaptations=[worse]))
+
+
 def test_the_card_says_whose_tokens_they_are_and_what_was_decided():
     other = {"name": "org/tokenizer", "licence": "cc0-1.0"}
     changes = {

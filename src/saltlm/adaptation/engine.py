@@ -220,6 +220,7 @@ def _finish(run: Run, saved: Saved, inputs: dict[str, Any], result: AdaptResult)
             "tokens": result.n_tokens,
             "seconds": round(result.seconds, 3),
             "bits_per_byte": result.bits_per_byte,
+            "before": result.before,
             "samples": [sample._asdict() for sample in result.samples],
             "processes": run.accelerator.num_processes,
             "environment": environment(),

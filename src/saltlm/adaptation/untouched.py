@@ -7,14 +7,18 @@ from saltlm.adaptation.config import AdaptConfig
 from saltlm.errors import SaltlmError
 from saltlm.evaluation.bits_per_byte import bits_per_byte
 from saltlm.evaluation.evaluate import load_subject
+from saltlm.files.atomic import replace_text
 from saltlm.files.documents import first
-from saltlm.record.manifest import read_manifest
+from saltlm.record.card import model_card
+from saltlm.record.manifest import read_manifest, write_manifest
 
 logger = logging.getLogger(__name__)
 
 
 def untouched_bits(directory: Path, config: AdaptConfig, context: int) -> dict[str, float]:
     """Return bits per byte of each held-out text by the source; empty where there is none.
+
+    They are also written into the record of the adapted model, and its card's verdict.
 
     Args:
         directory: of an adapted model, whose record names the source.
@@ -24,12 +28,13 @@ def untouched_bits(directory: Path, config: AdaptConfig, context: int) -> dict[s
     if not config.heldout:
         return {}
     try:
-        source = read_manifest(directory)["source"]["name"]
+        manifest = read_manifest(directory)
+        source = manifest["source"]["name"]
         subject = load_subject(source)
     except (KeyError, SaltlmError):  # not made by a transfer, or the source is not here any more
         return {}
     logger.info("measuring %s on the held-out text, to compare", source)
-    return {
+    found = {
         name: bits_per_byte(
             subject.model,
             subject.tokenizer,
@@ -40,3 +45,7 @@ def untouched_bits(directory: Path, config: AdaptConfig, context: int) -> dict[s
         ).value
         for name, file in config.heldout.items()
     }
+    manifest["adaptations"][-1]["untouched"] = found
+    write_manifest(directory, manifest)
+    replace_text(directory / "README.md", model_card(directory.name, manifest))
+    return found

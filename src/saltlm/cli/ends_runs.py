@@ -16,8 +16,8 @@ from saltlm.pretraining.pretrain import PretrainResult
 from saltlm.record.verdicts import (
     Grade,
     Verdict,
-    of_english,
     of_feeding,
+    of_held_out,
     of_r2,
     of_training,
     together,
@@ -46,21 +46,15 @@ def of_adaptation(
     heldout: Mapping[str, Path],
 ) -> tuple[Verdict, list[str]]:
     """Judge a run by its held-out texts, and say what to measure next."""
-    verdicts = []
-    for name, after in result.bits_per_byte.items():
-        first = untouched.get(name, result.before.get(name))
-        if name == "english" and first is not None:
-            verdicts.append(of_english(first, after))
-        elif name != "english":
-            verdicts.append(of_training(untouched.get(name), result.before.get(name), after))
-    if not verdicts:
+    verdict = of_held_out(result.bits_per_byte, result.before, untouched)
+    if verdict is None:
         text = "nothing was measured: add --heldout FILE, text that is not in the training"
         return Verdict("weak", text), ["chat", str(out)]
     flags = []
     for name, file in heldout.items():
         flags += ["--english" if name == "english" else "--heldout", str(file)]
     words = ["evaluate", source_of(out) or model, str(out), *flags]
-    return together(verdicts), [*words, "--out", free_name(str(out), "evaluation")]
+    return verdict, [*words, "--out", free_name(str(out), "evaluation")]
 
 
 def after_evaluation(found: Evaluation, model: str, flags: Mapping[str, Any]) -> list[str]:

@@ -39,7 +39,7 @@ def table(
         prose: columns of sentences, which may be broken into lines.
         spare: columns that a narrow terminal can do without, the first one first.
     """
-    made = Table(title=printable(title), box=None, pad_edge=False)
+    made = Table(title=printable(title), box=None, pad_edge=False, show_header=any(columns))
     made.caption = " ".join(spare)
     for place, column in enumerate(columns):
         is_number = all(_NUMBER.fullmatch(_text(row[place])) for row in rows)

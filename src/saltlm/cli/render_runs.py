@@ -17,7 +17,7 @@ from saltlm.comparison.results import Comparison, Point
 from saltlm.comparison.score import PairScores
 from saltlm.comparison.show import comparison_rows
 from saltlm.evaluation.results import Evaluation
-from saltlm.evaluation.side_by_side import evaluation_rows, labels_of, notes_of, text_of
+from saltlm.evaluation.side_by_side import Row, evaluation_rows, labels_of, notes_of, text_of
 from saltlm.files.progress import duration
 
 _BAR_WIDTH = 50
@@ -105,10 +105,17 @@ def show_comparison(found: Comparison, out: Path) -> None:
         show_evaluation(found.evaluation, out / "evaluation")
 
 
+def _tells(row: Row) -> bool:
+    """Whether a row of an evaluation says anything; that no byte was lost is as it should be."""
+    return row.metric != "bytes lost" or any(
+        cell.metric and cell.metric["value"] for cell in row.cells
+    )
+
+
 def show_evaluation(found: Evaluation, out: Path) -> None:
     """Print all models side by side: the best in green, what is level with it marked."""
     rows = []
-    for row in evaluation_rows(found):
+    for row in filter(_tells, evaluation_rows(found)):
         n = next(cell.metric["n"] for cell in row.cells if cell.metric)
         cells = [
             Text(text_of(cell, bold="*"), style="green" if cell.place == "best" else "")

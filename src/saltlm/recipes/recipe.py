@@ -244,7 +244,7 @@ def _score(source: str, plm: str, config: RecipeConfig, aux: Mapping[str, Any]) 
 def _transfer(source: str, plm: str, out: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     made = transfer(source, plm, out, force=True, **options)
     counts = {name: int(count) for name, count in made.counts.items()}
-    said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    said = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
     return {"counts": counts, "said": said}
 
 

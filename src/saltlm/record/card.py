@@ -3,7 +3,7 @@
 import functools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from saltlm.errors import shown
 from saltlm.files.markdown import as_markdown
 from saltlm.methods.registry import METHODS
 from saltlm.record.manifest import Manifest
-from saltlm.record.verdicts import of_transfer
+from saltlm.record.verdicts import Verdict, of_held_out, of_transfer
 
 _TEMPLATE = """\
 ---
@@ -47,9 +47,9 @@ text of the target language before use.
 {%- if loop.last %}
 {% endif %}
 {%- endfor %}
-{%- if verdict %}
-Verdict before training ({{ verdict.level }}): {{ verdict.reason }}.
-{% endif %}
+{%- for when, verdict in verdicts %}
+Verdict {{ when }} training ({{ verdict.level }}): {{ verdict.reason }}.
+{% endfor %}
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -226,13 +226,15 @@ def model_card(name: str, manifest: Manifest) -> str:
         source=source,
         plm=plm,
         place=json.dumps(name, ensure_ascii=False),
-        verdict=of_transfer(manifest) if manifest.get("yardstick") else None,
+        verdicts=list(_verdicts(manifest)),
         choice=f"{taken} of {owner}",
         tokenizer=tokenizer,
         notes=[_named_note(note, manifest) for note in manifest.get("notes", ())],
         version=manifest["environment"]["libraries"]["saltlm"],
         counts={
-            origin: count for origin, count in manifest["counts"].items() if origin in _ORIGINS
+            origin: count
+            for origin, count in manifest["counts"].items()
+            if origin in _ORIGINS and count
         },
         origins=_ORIGINS,
         auxiliary=manifest["auxiliary"],
@@ -250,6 +252,16 @@ def model_card(name: str, manifest: Manifest) -> str:
             _without_folders(manifest["options"]), sort_keys=False, width=_NEVER_FOLDED
         ),
     )
+
+
+def _verdicts(manifest: Manifest) -> Iterator[tuple[str, Verdict]]:
+    """Yield what was judged before training, and after the last one."""
+    if manifest.get("yardstick"):
+        yield "before", of_transfer(manifest)
+    for run in manifest.get("adaptations", [])[-1:]:
+        bits = (run.get(key, {}) for key in ("bits_per_byte", "before", "untouched"))
+        if verdict := of_held_out(*bits):
+            yield "after", verdict
 
 
 def _samples(manifest: Manifest) -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from saltlm.errors import CheckpointError
+from saltlm.files.atomic import replace_text
 from saltlm.files.json_object import parse_json, read_text
 from saltlm.version import __version__
 
@@ -109,7 +110,7 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     folder = directory / FOLDER
     folder.mkdir(exist_ok=True)
     text = json.dumps({"schema": _SCHEMA, **manifest}, indent=2, ensure_ascii=False) + "\n"
-    (folder / "manifest.json").write_text(text, encoding="utf-8")
+    replace_text(folder / "manifest.json", text)
 
 
 def read_manifest(directory: Path) -> Manifest:

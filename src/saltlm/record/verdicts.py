@@ -5,7 +5,7 @@ have none: in our tables they foretell nothing.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from saltlm.record.manifest import Manifest
@@ -88,6 +88,28 @@ def of_training(untouched: float | None, before: float | None, after: float) -> 
     if untouched is not None and after >= untouched:
         return Verdict("weak", f"{text}: not yet ahead of the source, train on")
     return Verdict("good", text)
+
+
+def of_held_out(
+    after: Mapping[str, float], before: Mapping[str, float], untouched: Mapping[str, float]
+) -> Verdict | None:
+    """Judge a training by its held-out texts; None if there is nothing to compare with.
+
+    Args:
+        after: bits per byte of each text after training; English is called english.
+        before: the same before it.
+        untouched: the same of the source.
+    """
+    found = []
+    for name, value in after.items():
+        first = untouched.get(name, before.get(name))
+        if first is None:
+            continue
+        if name == "english":
+            found.append(of_english(first, value))
+        else:
+            found.append(of_training(untouched.get(name), before.get(name), value))
+    return together(found) if found else None
 
 
 def of_feeding(n_read: int, n_layers: int) -> Verdict:

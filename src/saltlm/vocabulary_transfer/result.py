@@ -74,7 +74,7 @@ class TransferResult:
         return {kind.name.lower(): n for kind, n in count.items() if n or kind not in rare}
 
     def __repr__(self) -> str:
-        counts = ", ".join(f"{count:,} {origin}" for origin, count in self.counts.items())
+        counts = ", ".join(f"{count:,} {origin}" for origin, count in self.counts.items() if count)
         return f"TransferResult({len(self.embedding):,} tokens: {counts})"
 
 
