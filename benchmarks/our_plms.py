@@ -5,10 +5,10 @@
 
 DIR of texts holds LANGUAGE.txt.gz and LANGUAGE.heldout.txt.gz. Arms run one after the other; each
 result is written as it comes, and the same command again goes on, also inside an arm that was
-killed. An arm is a PLM: trained on the first megabytes of a language's text, or e5-small cut to as
-many tokens; then each method is scored on shared tokens that it was not shown, and the source with
-the PLM's vocabulary is measured on held-out paragraphs, untrained. The corpus that chooses
-e5-small's tokens is the same.
+killed. An arm is a PLM: trained on the first megabytes of a language's text, fastText vectors of as
+much text for the tokens of such a PLM, or e5-small cut to as many tokens; then each method is
+scored on shared tokens that it was not shown, and the source with the PLM's vocabulary is measured
+on held-out paragraphs, untrained. The corpus that chooses e5-small's tokens is the same.
 """
 
 import argparse
@@ -45,6 +45,8 @@ ARMS = [
     Arm("de", "untouched", 0, 0),
     Arm("de", "bert", 4, 1),
     Arm("de", "e5-small", 4, 0),
+    *(Arm("de", "vectors", megabytes, 3) for megabytes in (4, 0.5, 1, 2, 8)),
+    *(Arm(language, "vectors", 4, 3) for language in ("vi", "ar")),
     Arm("de", "gpt", 4, 1),
     *(Arm("de", arch, 4, 4) for arch in ("bert", "gpt", "t5")),
     *(Arm("de", "bert", megabytes, 4) for megabytes in (0.5, 1, 2, 8)),
@@ -75,22 +77,28 @@ def plm_of(arm, corpus, args):
     """Return the PLM's directory, the options of its transfer, and how it was made."""
     if arm.arch == "e5-small":
         return args.plm, {"prune_to": 8000, "corpus": str(corpus)}, {}
-    from saltlm import pretrain
+    from saltlm import pretrain, vectors
 
+    is_trained = arm.arch != "vectors"
     place = args.work / arm.name.replace(" ", "-").replace(",", "")
     done = pretrain(
         place,
         corpus=str(corpus),
-        arch=arm.arch,
+        arch=arm.arch if is_trained else "bert",
         size="mini",
         vocab_size=8000,
-        epochs=arm.epochs,
+        **({"epochs": arm.epochs} if is_trained else {"steps": 1}),
         seed=arm.seed,
         save_every=50,
         eval_every=200,
         heldout=str(args.texts / f"{arm.language}.heldout.txt.gz"),
         eval_documents=30,
     )
+    if not is_trained:
+        file = args.work / f"{place.name}.bin"
+        made = vectors("train", corpus=corpus, out=file, epochs=int(arm.epochs), force=True)
+        options = {"plm_vectors": f"fasttext:{file}"}
+        return place, options, {"words": made.n_words, "n-grams": made.n_ngrams}
     made = {
         "parameters": done.n_parameters,
         "tokens": done.n_tokens,

@@ -32,7 +32,7 @@ from saltlm.cli.main import cli
 from saltlm.errors import CheckpointError, TrainingError
 from saltlm.files.progress import progress
 from saltlm.record.manifest import read_manifest
-from tiny_models import qwen3_vl
+from tiny_models import molmo2, qwen3_vl
 
 STAGES = ["embeddings:0.1", "full"]
 
@@ -148,6 +148,14 @@ def test_a_model_that_reads_images_is_opened_by_its_own_class(tmp_path, text):
     }
     assert "model.language_model." in changed
     assert not [name for name in changed if "visual" in name]
+
+
+def test_a_model_that_must_be_told_what_is_text(tmp_path, text):
+    """Molmo 2, which is not trained otherwise."""
+    model, out = save_model(tmp_path / "model", has_record=False), tmp_path / "out"
+    molmo2(N_TOKENS + 40, bos_token_id=0, eos_token_id=0).save_pretrained(model)
+    end = adapt(model, out, config=tiny_config(tmp_path, heldout={"target": text}))
+    assert end.bits_per_byte["target"] < end.before["target"]
 
 
 def test_adapters_and_ends_leave_a_plain_model(tmp_path, text):

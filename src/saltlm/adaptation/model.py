@@ -1,8 +1,10 @@
 """The model of a run: its skeleton for checks that cost nothing, and the model itself."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm.adaptation.config import AdaptConfig
@@ -14,6 +16,8 @@ from saltlm.models.architecture import read_config
 from saltlm.models.checkpoint import open_checkpoint
 from saltlm.models.fits_config import check_layers, check_tensors
 from saltlm.models.states import layers_of
+
+_TOLD_WHAT_IS_TEXT = {"molmo2"}  # model types that refuse to be trained without being told
 
 
 def read_skeleton(directory: Path, config: AdaptConfig, objective: Objective) -> PreTrainedModel:
@@ -132,7 +136,15 @@ def load_model(directory: Path, config: AdaptConfig, objective: Objective) -> Pr
         raise CheckpointError(
             f"{directory} does not load: {reason}", f"saltlm check {directory}"
         ) from error
+    if model.config.model_type in _TOLD_WHAT_IS_TEXT:
+        model.register_forward_pre_hook(_all_is_text, with_kwargs=True)
     return model
+
+
+def _all_is_text(
+    _: nn.Module, args: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return args, named | {"mm_token_type_ids": torch.zeros_like(named["input_ids"])}
 
 
 def recompute_activations(model: PreTrainedModel) -> None:
