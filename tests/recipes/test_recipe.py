@@ -179,6 +179,9 @@ def test_a_plan_makes_nothing(given, tmp_path, monkeypatch):
     adapt = next(step for step in planned.steps if step.name == "adapt")
     assert adapt.seconds == pytest.approx(7200 + 60, rel=1e-3)
     assert str(planned).startswith("about 2.")
+    monkeypatch.setattr(planning, "seconds_of_tasks", lambda *given: len(given[1]))
+    measured = recipe("german", plan=True, **given | {"english": given["corpus"]}).steps[-1]
+    assert measured.seconds == 3 * 3 + 4 * 1  # two texts, and what is written, also in turns
     given["transfer"] = {}
     fitted = recipe("german", plan=True, **given)
     of = [

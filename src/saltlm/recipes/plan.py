@@ -1,6 +1,7 @@
 """What a recipe would do, how long that takes, and how much memory; nothing is made."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM
@@ -9,6 +10,10 @@ from saltlm.adaptation.config import load_adapt_config
 from saltlm.auxiliary.fasttext_training import check_training
 from saltlm.config.reading import read_count
 from saltlm.config.recommended import load_recommended
+from saltlm.evaluation.config import QuickConfig
+from saltlm.evaluation.estimate import seconds_of_tasks
+from saltlm.evaluation.quick import LIMIT, quick_tasks
+from saltlm.evaluation.task import Task
 from saltlm.files.documents import check_corpus
 from saltlm.files.progress import duration
 from saltlm.models.architecture import read_config
@@ -18,7 +23,6 @@ from saltlm.pretraining.config import load_pretrain_config
 from saltlm.pretraining.start import plan as plan_start
 from saltlm.recipes.config import RecipeConfig, read_seconds
 
-_EVALUATED = 2000  # tokens of training that an evaluation takes as long as
 _BYTES = 16  # for each parameter that is trained: weight, gradient, two moments, in float32
 _ACTIVATIONS = 2e9  # bytes, with the batches of `adapt`
 _ADAPT_SECONDS = 60.0  # of everything else than training steps
@@ -121,11 +125,23 @@ def plan_recipe(config: RecipeConfig) -> RecipePlan:
         PlannedStep(
             "evaluate",
             "three models side by side",
-            training_seconds(_EVALUATED, n_source, per_product),
+            _evaluating_seconds(config, directory, per_product),
             size,
         ),
     ]
     return RecipePlan(tuple(steps), n_tokens)
+
+
+def _evaluating_seconds(config: RecipeConfig, source: Path, per_product: float) -> float:
+    """Return how long three models like the source take, two of them in turns with the first."""
+    options = QuickConfig(heldout=config.corpus, english=config.english)
+    n_documents = min(LIMIT, config.heldout_documents)
+    planned = list(quick_tasks(options, limit=n_documents, seed=config.seed))
+    tasks = [task for task in planned if isinstance(task, Task)]
+    written = [task for task in tasks if task.name == "generation"]
+    return 3 * seconds_of_tasks(source, tasks, per_product) + 4 * seconds_of_tasks(
+        source, written, per_product
+    )
 
 
 def _check_later_steps(config: RecipeConfig) -> bool:
