@@ -6,8 +6,16 @@ from pathlib import Path
 import pytest
 
 from saltlm.cli.ends import free_name
-from saltlm.cli.ends_runs import after_comparison, of_comparison, of_export, of_pretraining
+from saltlm.cli.ends_runs import (
+    after_comparison,
+    after_evaluation,
+    of_comparison,
+    of_export,
+    of_pretraining,
+)
 from saltlm.comparison.results import AdaptedRun, Comparison, MethodResult, Point, TextMeasurement
+from saltlm.evaluation.results import Evaluation
+from saltlm.evaluation.side_by_side import of_evaluation
 from saltlm.models.gguf_export import Export
 from saltlm.pretraining.pretrain import PretrainResult
 from saltlm.record.verdicts import of_rows
@@ -39,6 +47,37 @@ def test_a_page_keeps_its_ending_where_its_name_is_taken(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "llm-report.html").touch()
     assert free_name("me/llm", "report", ".html") == "llm-report-2.html"
+
+
+def evaluated(*names, **bits):
+    measured = [
+        {"task": task, "metrics": {"bits per byte": {"value": n}}} for task, n in bits.items()
+    ]
+    records = tuple({"name": name, "sha256": ""} for name in names)
+    return Evaluation(records, (tuple(measured),) * len(names), ())
+
+
+def test_a_model_by_itself_is_to_be_put_beside_its_source(monkeypatch):
+    monkeypatch.setattr("saltlm.cli.ends_runs.source_of", lambda _: "llm")
+    flags = {
+        "suite": "quick",
+        "heldout": (Path("de.txt"),),
+        "english": (),
+        "chat": True,
+        "out": "r",
+    }
+    alone = evaluated("new", **{"target text": 2.0})
+    assert of_evaluation(alone).level == "weak"
+    words = "evaluate llm new --suite quick --heldout de.txt --chat --out r"
+    assert " ".join(after_evaluation(alone, "new", flags)) == words
+
+
+def test_what_is_said_of_an_evaluation_stands_in_the_order_of_the_tasks():
+    both = evaluated("llm", "new", **{"English text": 1.0, "target text": 2.0, "chat, en": 1.0})
+    assert str(of_evaluation(both)).startswith("weak: bits per byte 2.000 (source 2.000): not yet")
+    lost = evaluated("llm", "new", **{"English text, code": 1.0, "English text": 1.0})
+    reason = "English 1.00 to 1.00 bits per byte (+0.0%)"
+    assert of_evaluation(lost).reason == f"{reason}; {reason}"
 
 
 def method(name, bits, r2=None, adapted=None, error=None):

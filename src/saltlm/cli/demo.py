@@ -58,6 +58,7 @@ def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> 
     from saltlm.comparison.curves import check_adapt_extra
 
     check_adapt_extra("saltlm demo")
+    from saltlm.cli.ends import end
     from saltlm.cli.render import explanation_table, finding_table, show, table
     from saltlm.cli.render_pairs import inspection_tables, transfer_table
     from saltlm.cli.render_runs import curve_table, score_table
@@ -76,6 +77,7 @@ def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> 
         prepare_pair,
         train_briefly,
     )
+    from saltlm.record.verdicts import of_held_out
     from saltlm.vocabulary_transfer.transfer import transfer
 
     pair = prepare_pair(language, out, cache or cache_folder("demo"))
@@ -117,6 +119,14 @@ def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> 
     )
     keep_measurements(seen, models, out / "measured")
     report_at_end([made, adapted, out / "measured"], out / "report.html", is_wanted=is_reported)
+    named = {language: "target", "en": "english"}
+    untouched, before, after = (
+        {named[one.language]: one.bits.value for one in seen if one.model == name}
+        for name in models
+    )
+    verdict = of_held_out(after, before, untouched)
+    assert verdict is not None  # all three are measured on all texts
+    end(verdict, "chat", adapted)
 
 
 def _say(step: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from saltlm.adaptation.merge import MergeResult
 from saltlm.adaptation.result import AdaptResult
-from saltlm.cli.ends import free_name, laptop, repeated, source_of
+from saltlm.cli.ends import flags_again, free_name, laptop, repeated, source_of
 from saltlm.comparison.results import TARGET, UNTOUCHED, Comparison
 from saltlm.comparison.score import Scores
 from saltlm.evaluation.results import Evaluation
@@ -58,8 +58,13 @@ def of_adaptation(
 
 
 def after_evaluation(found: Evaluation, model: str, flags: Mapping[str, Any]) -> list[str]:
-    """Return a merge where English was lost and can be measured, or else a look at the model."""
+    """Return a merge where English was lost and can be measured, or else a look at the model.
+
+    A model that was measured by itself is to be put beside its source.
+    """
     source, texts = source_of(Path(model)), (flags["heldout"], flags["english"])
+    if len(found.models) < 2 and source is not None:
+        return ["evaluate", source, model, *flags_again(None, (), flags)]
     has_lost = "English" in of_evaluation(found).reason and of_evaluation(found).level != "good"
     if source is None or not all(texts) or not has_lost:
         return ["chat", model]

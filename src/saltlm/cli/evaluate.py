@@ -90,12 +90,13 @@ def command(
     for failure in found.failures:
         click.echo(failure_text(failure), err=True)
     report_at_end([out, *_made_here(models)], out / "report.html", is_wanted=is_reported)
-    if len(models) > 1 and not as_json:
+    if not as_json:
         from saltlm.cli.ends import end
         from saltlm.cli.ends_runs import after_evaluation
         from saltlm.evaluation.side_by_side import of_evaluation
 
-        end(of_evaluation(found), *after_evaluation(found, models[-1], flags))
+        again = {"suite": suite, "lang": lang, **flags, "out": out}
+        end(of_evaluation(found), *after_evaluation(found, models[-1], again))
     if found.failures:
         click.echo("hint: see to that, then give the same command: only this is left", err=True)
         raise SystemExit(1)

@@ -111,14 +111,14 @@ def notes_of(evaluation: Evaluation) -> Iterator[str]:
 def of_evaluation(found: Evaluation) -> Verdict:
     """Judge the last model beside the first, which is taken for the source."""
     if len(found.models) < 2:
-        return together([])
+        return Verdict("weak", "one model by itself is not judged: put its source beside it")
     first, last = (
         {result["task"]: result["metrics"] for result in results}
         for results in (found.results[0], found.results[-1])
     )
     verdicts = []
-    for task in first.keys() & last.keys():
-        before, after = (one[task].get("bits per byte") for one in (first, last))
+    for task in first:
+        before, after = (one.get(task, {}).get("bits per byte") for one in (first, last))
         if before is None or after is None:
             continue
         if task == "target text":

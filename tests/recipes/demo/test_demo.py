@@ -83,7 +83,7 @@ def tiny_assets(monkeypatch, tokenizers_by_family, roles_by_family, save_tokeniz
     monkeypatch.setattr(run, "fetch_asset", fetch)
 
 
-def test_the_demo_runs_through_and_replaces_an_earlier_one(tiny_assets, tmp_path):
+def test_the_demo_runs_through_and_replaces_an_earlier_one(tiny_assets, tmp_path, caplog):
     out = tmp_path / "out"
     for earlier in (out / "unigram-vi", out / "bytelevel-vi"):
         earlier.mkdir(parents=True)
@@ -92,6 +92,7 @@ def test_the_demo_runs_through_and_replaces_an_earlier_one(tiny_assets, tmp_path
     result = CliRunner().invoke(cli, command, catch_exceptions=False)
     assert result.exit_code == 0
     made = out / "bytelevel-vi"
+    assert re.search(r"^verdict: (good|weak|stop): .*\(source .*before ", caplog.text, re.MULTILINE)
     for part in ("shared tokens", "made rows", "forward pass", "neighbour", "bits a byte"):
         assert part in result.stdout
     assert "failed" not in result.stdout
