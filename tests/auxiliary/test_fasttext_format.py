@@ -149,6 +149,7 @@ def test_words_that_are_not_utf8_are_passed_over(tmp_path):
     assert seen_in_training(broken, ["ha", "haus", "fla"]).tolist() == [True, True, False]
     whole = read_fasttext(write_fasttext(tmp_path / "whole.bin", ["haus", "maus"]))
     np.testing.assert_array_equal(token_vectors(broken, ["maus"]), token_vectors(whole, ["maus"]))
+    assert np.isfinite(token_vectors(broken, [*broken.words()])).all()
 
 
 def test_only_the_needed_rows_are_touched(tmp_path):

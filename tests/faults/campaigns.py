@@ -175,6 +175,7 @@ def fuzz_kept(room: Room, target: str, chance: random.Random) -> Verdict:
     out = room.scratch / "place" / "made"
     files = sorted(path for path in room.scratch.glob(pattern) if path.is_file())
     file = chance.choice(files)
+    before = file.read_bytes()
     damage(file, chance)
     done = trial(*room.command(verb, out), memory=GIB, seconds=_SLOW)
     verdict = judged(done)
@@ -184,6 +185,8 @@ def fuzz_kept(room: Room, target: str, chance: random.Random) -> Verdict:
     models = [name for name in wanted if name.endswith(".safetensors") and "saltlm/" not in name]
     if any(found.get(name) != wanted[name] for name in models):
         return Verdict("accepted", f"another model after damage to {file.name}")
+    if target == "texts of a recipe" and file.suffix == ".jsonl" and file.read_bytes() != before:
+        return Verdict("accepted", f"{file.name} was damaged, and taken")
     return verdict
 
 

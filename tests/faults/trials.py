@@ -274,8 +274,8 @@ def _count_changes(counter: int, kill_at: int | None, broken: tuple[int, int] | 
     sys.addaudithook(hook)
 
 
-# Made of what is compared, and of times. A report that was killed is replaced by the next.
-WITH_TIMES = {"lock", "evaluation.md", "report.html", ".report.html.partial"}
+# Made of what is compared, and of times.
+WITH_TIMES = {"lock", "evaluation.md", "report.html"}
 PASSING = ("said", "second", "fast", "processor", "peak_memory", "environment", "speed")
 PASSING += ("per_second", "threads", "seal")  # which is of seconds too
 

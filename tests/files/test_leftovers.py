@@ -55,12 +55,14 @@ def test_what_died_among_temporary_files_is_removed(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_reader_of_a_model_removes_what_died_beside_it_and_names_the_rest(tmp_path, caplog):
+def test_a_reader_of_a_model_removes_what_died_there_and_names_the_rest(tmp_path, caplog):
     nameless = dead(tmp_path, ".saltlm-partial-abc")
     named = dead(tmp_path, ".other.saltlm-partial")
     (tmp_path / "model").mkdir()
+    within = dead(tmp_path / "model", ".saltlm-partial-def")
     assert resolve_model(str(tmp_path / "model")) == tmp_path / "model"
     assert not nameless.exists()
+    assert not within.exists()
     assert named.exists()
     assert f"has left {named}" in caplog.text
 

@@ -112,6 +112,9 @@ def test_ids_are_followed_at_any_depth_in_lists_and_in_maps(source, target):
     assert lost.startswith("vocabulary_map: 1 of 3 tokens are not in the new vocabulary, such as")
     assert unknown == f"begin_id {old['begin_id']} may be a token id of the old vocabulary"
     assert renumber(old, source, target, {}, keeps_ids=True) == (old, [])
+    assert renumber({"bos_token_id": 2**63}, source, target, {"bos": bos})[0] == {
+        "bos_token_id": bos
+    }
     moved, _ = renumber({"image_token_id": 905}, source, target, {}, surplus=(900, 50))
     assert moved == {"image_token_id": 55}
 

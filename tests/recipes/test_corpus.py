@@ -100,9 +100,11 @@ def test_what_shares_much_with_the_training_text_is_not_held_out(split):
         assert " ".join(text.split()[:14]) not in in_training
 
 
-def test_too_little_text(split):
-    with pytest.raises(DataError, match="of 3 documents 3 are left, too few to hold any out"):
-        split(sentences(3))
+def test_too_little_text_is_named_with_its_option(split):
+    found = r"of the 3 documents of .*text\.jsonl 3 are left, too few to hold any out"
+    with pytest.raises(DataError, match=found) as told:
+        split(sentences(3), option="--english")
+    assert told.value.hint.startswith("give --english more text: at least some hundred documents")
 
 
 def test_text_without_spaces_is_compared_by_its_characters(split):

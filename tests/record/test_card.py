@@ -3,7 +3,9 @@
 import pytest
 import yaml
 
-from saltlm.record.card import languages_of, licence_of, model_card, with_section
+from saltlm.errors import CheckpointError
+from saltlm.record.card import check_record, languages_of, licence_of, model_card, with_section
+from saltlm.record.manifest import write_manifest
 
 
 def manifest(**changes):
@@ -218,3 +220,14 @@ def test_the_card_shows_how_to_load_the_model_and_the_verdict():
     card = model_card("My model", manifest(yardstick=score))
     assert "\nVerdict before training (good): r2 0.30.\n" in card
     assert 'AutoTokenizer.from_pretrained("My model")' in card
+
+
+def test_a_record_that_makes_no_card_is_damaged(tmp_path):
+    check_record(tmp_path)
+    write_manifest(tmp_path, {"kind": "transfer", **manifest()})
+    check_record(tmp_path)
+    told = f"{tmp_path}/saltlm/manifest.json is damaged"
+    for damaged in (manifest(notes=[5]), manifest(counts={"shared": {}}), {"merges": [{}]}):
+        write_manifest(tmp_path, {"kind": "transfer", **damaged})
+        with pytest.raises(CheckpointError, match=told):
+            check_record(tmp_path)

@@ -1,6 +1,8 @@
 import pytest
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer, models
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from saltlm.errors import VocabularyError
 from saltlm.tokenizer.fertility import encode_documents, fertility, lost_bytes
 
 
@@ -35,6 +37,13 @@ def test_nothing_is_no_division_by_zero(load):
 def test_a_byte_level_tokenizer_loses_nothing(load, corpus):
     tokenizer = load("bytelevel")
     assert lost_bytes(tokenizer, corpus, encode_documents(tokenizer, corpus)) == [0] * len(corpus)
+
+
+def test_a_tokenizer_that_gives_up_is_named(tmp_path):
+    made = Tokenizer(models.WordPiece({"a": 0}, unk_token="[UNK]"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, name_or_path="some/model")
+    with pytest.raises(VocabularyError, match=r"the tokenizer of some/model is damaged: .*\[UNK\]"):
+        encode_documents(tokenizer, ["b"])
 
 
 def test_what_normalisation_and_unknown_tokens_lose(load):

@@ -47,6 +47,12 @@ def digits_apart():
     return tokenizer
 
 
+def test_a_class_that_is_no_name_is_told(tmp_path):
+    write(tmp_path, BERT, {"tokenizer_class": 5})
+    with pytest.raises(VocabularyError, match="the tokenizer of .* is damaged: AttributeError"):
+        read_declared(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("config", "settings", "tokenizer", "named"),
     [

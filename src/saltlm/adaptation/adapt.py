@@ -8,6 +8,7 @@ from saltlm.adaptation.engine import train
 from saltlm.adaptation.objective import CAUSAL, Beginning
 from saltlm.adaptation.result import AdaptResult
 from saltlm.models.hub import resolve_model
+from saltlm.record.card import check_record
 
 
 def adapt(
@@ -36,6 +37,8 @@ def adapt(
     config = load_adapt_config(config, **options)
 
     def begin() -> Beginning:
-        return Beginning(resolve_model(str(model)), CAUSAL)
+        directory = resolve_model(str(model))
+        check_record(directory)
+        return Beginning(directory, CAUSAL)
 
     return train(begin, Path(out), config, resume=resume)

@@ -34,7 +34,7 @@ from saltlm.files.documents import first
 from saltlm.files.markdown import as_markdown
 from saltlm.files.source import fingerprint
 from saltlm.models.write import Replacement, write_checkpoint
-from saltlm.record.card import licence_of, merge_text, model_card, with_section
+from saltlm.record.card import check_record, licence_of, merge_text, model_card, with_section
 from saltlm.record.manifest import FOLDER, Manifest, environment, read_manifest, write_manifest
 
 logger = logging.getLogger(__name__)
@@ -122,6 +122,7 @@ def merge(
     check_place(Path(out), force=force)
     names = [str(base), *([] if pretrained is None else [str(pretrained)])]
     own = read_model(str(adapted), trust_remote_code=trust_remote_code)
+    check_record(own.parent.directory)
     others = [read_model(name, trust_remote_code=trust_remote_code) for name in names]
     rows, body = match_rows(own, others), counterparts(own, others)
     merging = Merging(own, others, rows, body, trust_remote_code)

@@ -5,7 +5,8 @@ n-grams share by their hash. floret puts whole words among the n-grams, too, and
 up to four rows.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +60,11 @@ class SubwordModel:
         return int(self.matrix.shape[1])
 
 
+def _encoded(strings: Iterable[str]) -> list[bytes]:
+    """Return the bytes of strings, also of those that are no UTF-8."""
+    return [string.encode(errors="surrogateescape") for string in strings]
+
+
 def seen_in_training(model: SubwordModel, strings: Sequence[str]) -> Bool[np.ndarray, " n"]:
     """Tell which strings the model can represent.
 
@@ -78,7 +84,7 @@ def seen_in_training(model: SubwordModel, strings: Sequence[str]) -> Bool[np.nda
     needed = frozenset(ngram for ngrams in ngrams_of for ngram in ngrams)
     if model.kept is not None:
         ordered = sorted(needed)
-        _, has_row = bucket_rows(model, [ngram.encode() for ngram in ordered])
+        _, has_row = bucket_rows(model, _encoded(ordered))
         needed = frozenset(ngram for ngram, has in zip(ordered, has_row, strict=True) if has)
     unseen, wanted, in_dictionary = set(needed), set(strings), set()
     for word in model.words():
@@ -124,7 +130,7 @@ def _fasttext_rows(
 ) -> tuple[Int64[np.ndarray, " rows"], Int64[np.ndarray, " n"]]:
     """Return the rows of all strings one after another, and how many each has."""
     ngrams_of = [character_ngrams(string, model.minn, model.maxn) for string in strings]
-    rows, has_row = bucket_rows(model, [ngram.encode() for ngrams in ngrams_of for ngram in ngrams])
+    rows, has_row = bucket_rows(model, _encoded(itertools.chain.from_iterable(ngrams_of)))
     owners = np.repeat(np.arange(len(strings)), [len(ngrams) for ngrams in ngrams_of])[has_row]
     counts = np.bincount(owners, minlength=len(strings))
     own_rows = np.array([row_of_word.get(string, -1) for string in strings], dtype=np.int64)
@@ -156,7 +162,7 @@ def _floret_rows(
         else []
         for string in strings
     ]
-    hashes = murmur3([ngram.encode() for ngrams in ngrams_of for ngram in ngrams], floret.seed)
+    hashes = murmur3(_encoded(itertools.chain.from_iterable(ngrams_of)), floret.seed)
     rows = model.n_words + hashes[:, : floret.count].astype(np.int64) % model.bucket
     counts = np.array([len(ngrams) * floret.count for ngrams in ngrams_of], dtype=np.int64)
     return rows.reshape(-1), counts

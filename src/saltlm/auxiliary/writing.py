@@ -15,6 +15,7 @@ from saltlm.auxiliary.fasttext_format import MAGIC, NEWEST_VERSION
 from saltlm.auxiliary.subwords import SubwordModel, bucket_rows, character_ngrams, fnv1a_32
 from saltlm.errors import AuxiliaryVectorsError, OutputError
 from saltlm.files.atomic import disk_errors
+from saltlm.files.leftovers import aside
 
 _SKIPGRAM, _NEGATIVE_SAMPLING = 2, 2  # as fastText numbers models and losses
 _ROWS = 4096  # of a matrix at once
@@ -52,7 +53,7 @@ def write_text(out: Path, words: Sequence[str], vectors: Float[np.ndarray, "n d"
         file.write(f"{len(kept)} {vectors.shape[1]}\n".encode())
         for row in kept:
             numbers = " ".join(f"{number:.5g}" for number in vectors[row].tolist())
-            file.write(f"{words[row]} {numbers}\n".encode())
+            file.write(f"{words[row]} {numbers}\n".encode(errors="surrogateescape"))
 
 
 def write_subwords(out: Path, model: SubwordModel, words: Sequence[str]) -> int:
@@ -81,7 +82,7 @@ def write_subwords(out: Path, model: SubwordModel, words: Sequence[str]) -> int:
     ngrams = sorted(
         {gram for word in words for gram in character_ngrams(word, model.minn, model.maxn)}
     )
-    encoded = [gram.encode() for gram in ngrams]
+    encoded = [gram.encode(errors="surrogateescape") for gram in ngrams]
     rows, has_row = bucket_rows(model, encoded)
     buckets = (fnv1a_32(encoded) % max(model.bucket, 1)).astype(np.int64)
     kept, first = np.unique(buckets[has_row], return_index=True)
@@ -104,9 +105,9 @@ def write_subwords(out: Path, model: SubwordModel, words: Sequence[str]) -> int:
 @contextmanager
 def _written(out: Path) -> Iterator[IO[bytes]]:
     """Yield a file to write, which then gets its name."""
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        with disk_errors(out), partial.open("wb") as raw:
+    with disk_errors(out), aside(out.parent) as folder:
+        fresh = folder / out.name
+        with fresh.open("wb") as raw:
             if out.name.endswith(".gz"):
                 with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
                     yield cast(IO[bytes], packed)
@@ -114,6 +115,4 @@ def _written(out: Path) -> Iterator[IO[bytes]]:
                 yield raw
             raw.flush()
             os.fsync(raw.fileno())
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+        fresh.replace(out)

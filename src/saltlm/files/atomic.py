@@ -15,19 +15,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from saltlm.errors import OutputError
-from saltlm.files.leftovers import FRESH, LOCK, remove_dead
+from saltlm.files.leftovers import FRESH, LOCK, aside, remove_dead
 from saltlm.files.locks import take
 
 
 def replace_text(file: Path, text: str) -> None:
     """Replace a file at once: a killed run leaves the old one or the new one."""
-    partial = file.with_name(f".{file.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(file)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with aside(file.parent) as folder:
+        fresh = folder / file.name
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(file)
 
 
 _LOG = logging.getLogger(__name__)
@@ -111,6 +108,7 @@ def check_place(out: Path, *, force: bool) -> None:
     out = out.expanduser().resolve()
     _check_parent(out.parent)
     remove_dead(out.parent)
+    remove_dead(out)
     _check_place(out, force, expected_bytes=0)
 
 

@@ -16,6 +16,7 @@ _MAY_BE_ID = re.compile(r".*(_ids?|_token|_tokens|_index)")
 _NO_ID = re.compile(r"(n|num)_.*|.*(layer|block|head|expert|ignore|prompt|lang|hook|_per_).*")
 _ID_LISTS = ("suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "forced_decoder_ids")
 _TEXT_SECTIONS = ("text_config", "language_config", "llm_config", "thinker_config")
+_PAST_IDS = 2**32  # the first number that is no id of a tokenizer
 _ROLE_KEYS = {f"{role}_token_id": role for role in ("bos", "eos", "pad", "unk", "sep", "cls")}
 
 
@@ -80,7 +81,7 @@ def _new_id(
 ) -> int | None:
     if not isinstance(old, int):
         return None
-    token = source.id_to_token(old) if old >= 0 else None
+    token = source.id_to_token(old) if 0 <= old < _PAST_IDS else None
     if token is None and surplus is not None and old >= surplus[0]:
         return old - surplus[0] + surplus[1]
     if old < 0 or keeps_ids:

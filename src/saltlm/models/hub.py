@@ -58,7 +58,7 @@ def resolve_model(ref: str, *, with_weights: bool = True) -> Path:
 def local_directory(path: Path) -> Path | None:
     """Return a model directory on disk, put back if a killed run had moved it away; None: no such.
 
-    What killed runs have left beside it is removed or named.
+    What killed runs have left beside it and in it is removed or named.
 
     Raises:
         CheckpointError: a link in it leads elsewhere, or it holds an adapter.
@@ -67,6 +67,7 @@ def local_directory(path: Path) -> Path | None:
     if not path.is_dir():
         return None
     remove_dead(path.parent)
+    remove_dead(path)
     check_links(path)
     check_no_adapter(path)
     return path

@@ -80,7 +80,13 @@ class CorpusCheck:
 
 
 def split_corpus(
-    corpus: Sequence[Text], folder: Path, *, n_heldout: int, seed: int, is_english: bool = False
+    corpus: Sequence[Text],
+    folder: Path,
+    *,
+    n_heldout: int,
+    seed: int,
+    is_english: bool = False,
+    option: str = "--corpus",
 ) -> CorpusCheck:
     """Write ``train.jsonl`` and ``heldout.jsonl``, and return what the corpus holds.
 
@@ -90,11 +96,12 @@ def split_corpus(
         n_heldout: documents to hold out, but at most a tenth of all.
         seed: of their choice.
         is_english: whether English is the language itself.
+        option: that gave the texts, for messages.
 
     Raises:
         DataError: a text cannot be read, or too little is left to train on and hold out.
     """
-    check_corpus(corpus)
+    check_corpus(corpus, option)
     lines, scripts, n_documents, n_bytes = _look(corpus)
     one_of = 1 + n_bytes // _WHOLE
     script = scripts.most_common(1)[0][0] if scripts else "no"
@@ -116,8 +123,9 @@ def split_corpus(
     held = _hold_out(corpus, lines, found, n_drawn, one_of)
     if not held:
         raise DataError(
-            f"of {n_documents:,} documents {len(found):,} are left, too few to hold any out",
-            "give more text: at least some hundred documents, one a line or a paragraph",
+            f"of the {n_documents:,} documents of {', '.join(map(str, corpus))} {len(found):,} are"
+            " left, too few to hold any out",
+            f"give {option} more text: at least some hundred documents, one a line or a paragraph",
         )
     numbers = {number for _, number in found}
     counts = _write(corpus, lines, folder, numbers, held)

@@ -5,11 +5,7 @@ a step was made of and what came out. A step is done again only if that has chan
 that train go on where they were killed.
 """
 
-import hashlib
-import json
-import logging
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +21,6 @@ from saltlm.evaluation.evaluate import evaluate
 from saltlm.evaluation.results import model_hash
 from saltlm.evaluation.side_by_side import of_evaluation
 from saltlm.files.atomic import disk_errors, replace_text
-from saltlm.files.json_object import parse_json, read_text
 from saltlm.files.source import fingerprint
 from saltlm.inspection.report.report import report
 from saltlm.models.hub import resolve_model
@@ -33,9 +28,8 @@ from saltlm.pretraining.pretrain import pretrain
 from saltlm.recipes.config import RecipeConfig, load_recipe_config
 from saltlm.recipes.corpus import split_corpus
 from saltlm.recipes.plan import RecipePlan, plan_recipe
+from saltlm.recipes.steps import Steps
 from saltlm.vocabulary_transfer.transfer import transfer
-
-logger = logging.getLogger(__name__)
 
 _METHODS = ("salt", "global-residual:ridge=1.0", "mean")
 
@@ -98,55 +92,12 @@ def recipe(
         run.mkdir(parents=True, exist_ok=True)
         values = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         replace_text(run / "recipe.yaml", values)
-    steps = _Steps(run, {})
+    steps = Steps(run, {})
     _do(config, planned, steps)
     return RecipeResult(run / "adapted", run / "recipe.yaml", steps.results)
 
 
-@dataclass(frozen=True)
-class _Steps:
-    """The steps of a run that are done.
-
-    Attributes:
-        run: its directory.
-        results: of each step by name.
-    """
-
-    run: Path
-    results: dict[str, dict[str, Any]]
-
-    def do(
-        self, name: str, made_of: Mapping[str, Any], work: Callable[[str], dict[str, Any]]
-    ) -> dict[str, Any]:
-        """Return what a step came to, from its record if it was made of the same.
-
-        Args:
-            name: of the step.
-            made_of: options and results that decide it.
-            work: does it; gets ``auto`` to go on where it was killed, or ``never`` to start anew.
-        """
-        file = self.run / "steps" / f"{name}.json"
-        key = hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
-        recorded: dict[str, Any] = {}
-        with suppress(OSError, ValueError, TypeError):
-            recorded = dict(parse_json(read_text(file)))
-        is_same = recorded.get("key") == key
-        if not (is_same and "result" in recorded):
-            logger.info("saltlm recipe: %s", name)
-            file.parent.mkdir(exist_ok=True)
-            begun = {"key": key, "made_of": json.loads(json.dumps(made_of, default=str))}
-            replace_text(file, json.dumps(begun, indent=2) + "\n")
-            result = work("auto" if is_same or not recorded else "never")
-            recorded = {**begun, "result": result}
-            text = json.dumps(recorded, indent=2, ensure_ascii=False) + "\n"
-            replace_text(file, text)
-        else:
-            logger.info("saltlm recipe: %s is done", name)
-        self.results[name] = recorded["result"] | {"key": key}
-        return self.results[name]
-
-
-def _do(config: RecipeConfig, planned: RecipePlan, steps: _Steps) -> None:
+def _do(config: RecipeConfig, planned: RecipePlan, steps: Steps) -> None:
     """Do the steps, each made of the options that concern it and of those before it."""
     run, source = steps.run, str(config.source)
     same = {"corpus": [fingerprint(text) for text in config.corpus], "seed": config.seed}
@@ -155,6 +106,7 @@ def _do(config: RecipeConfig, planned: RecipePlan, steps: _Steps) -> None:
         "corpus",
         same | {"heldout": config.heldout_documents, "language": config.language},
         lambda _: _split(config, run / "corpus"),
+        [*_texts("corpus"), *(_texts("corpus/english") if config.english else ())],
     )
     budget = steps.do(
         "budget",
@@ -167,12 +119,15 @@ def _do(config: RecipeConfig, planned: RecipePlan, steps: _Steps) -> None:
     else:
         of = {"corpus": corpus["key"], "arch": config.arch, "seed": config.seed}
         of |= {"options": config.pretrain}
-        plm = steps.do("pretrain", of, lambda resume: _pretrain(config, run, text, heldout, resume))
+        plm = steps.do(
+            "pretrain", of, lambda resume: _pretrain(config, run, text, heldout, resume), ["plm"]
+        )
     aux: dict[str, Any] = {}
     if config.vectors:
         of = {"corpus": corpus["key"], "seed": config.seed}
-        steps.do("vectors", of, lambda _: _vectors(config, run / "vectors.bin", text))
-        aux = {"aux": f"vectors:{run / 'vectors.bin'}"}
+        out = run / "vectors.bin"
+        steps.do("vectors", of, lambda _: _vectors(config, out, text), [out.name])
+        aux = {"aux": f"vectors:{out}"}
     content = model_hash(resolve_model(source))
     of = {"plm": plm["key"], "source": content, "corpus": corpus["key"], **aux}
     steps.do("score", of, lambda _: _score(source, plm["plm"], config, aux))
@@ -183,12 +138,14 @@ def _do(config: RecipeConfig, planned: RecipePlan, steps: _Steps) -> None:
         "transfer",
         of | {"options": given},
         lambda _: _transfer(source, plm["plm"], run / "transferred", given),
+        ["transferred"],
     )
     of = {"model": made["key"], "tokens": budget["tokens"]}
     adapted = steps.do(
         "adapt",
         of | {"options": config.adapt},
         lambda resume: _adapt(config, run, text, heldout, budget["tokens"], resume),
+        ["adapted"],
     )
     steps.do("evaluate", {"model": adapted["key"]}, lambda _: _evaluate(config, run, heldout))
     if config.report:
@@ -214,13 +171,14 @@ def _split(config: RecipeConfig, folder: Path) -> dict[str, Any]:
         n_heldout=config.heldout_documents,
         seed=config.seed,
         is_english=True,
+        option="--english",
     )
     return asdict(found) | {"english": asdict(kept), "said": f"{found}; English: {kept}"}
 
 
-def _texts(folder: Path) -> tuple[str, str]:
+def _texts(folder: str | Path) -> tuple[str, str]:
     """Return the files that are trained on and held out."""
-    return str(folder / "train.jsonl"), str(folder / "heldout.jsonl")
+    return f"{folder}/train.jsonl", f"{folder}/heldout.jsonl"
 
 
 def _pretrain(

@@ -11,10 +11,11 @@ import jinja2
 import yaml
 
 from saltlm.config.yaml_text import parse_yaml
-from saltlm.errors import shown
+from saltlm.errors import CheckpointError, shown
+from saltlm.files.damage import reading
 from saltlm.files.markdown import as_markdown
 from saltlm.methods.registry import METHODS
-from saltlm.record.manifest import Manifest
+from saltlm.record.manifest import FOLDER, Manifest, read_manifest
 from saltlm.record.verdicts import Verdict, of_held_out, of_transfer
 
 _TEMPLATE = """\
@@ -262,6 +263,22 @@ def _verdicts(manifest: Manifest) -> Iterator[tuple[str, Verdict]]:
         bits = (run.get(key, {}) for key in ("bits_per_byte", "before", "untouched"))
         if verdict := of_held_out(*bits):
             yield "after", verdict
+
+
+def check_record(directory: Path) -> None:
+    """Make sure that a card can be made of a model's record, if it has one, before it is added to.
+
+    Raises:
+        CheckpointError: the record is damaged.
+    """
+    file = directory / FOLDER / "manifest.json"
+    if not file.is_file():
+        return
+    manifest = read_manifest(directory)
+    with reading(file, CheckpointError, f"give the command again that made {directory}"):
+        if manifest["kind"] == "transfer":
+            model_card(directory.name, manifest)
+        _ = [*manifest.get("adaptations", []), *map(merge_text, manifest.get("merges", []))]
 
 
 def _samples(manifest: Manifest) -> list[dict[str, str]]:

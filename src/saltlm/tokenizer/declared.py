@@ -67,7 +67,14 @@ def read_declared(directory: Path) -> Declared:
 
     Raises:
         CheckpointError: one of its files is not a JSON object.
+        VocabularyError: one of them says what none can.
     """
+    hint = "fetch tokenizer_config.json and config.json anew"
+    with reading(f"the tokenizer of {directory}", VocabularyError, hint):
+        return _declared(directory)
+
+
+def _declared(directory: Path) -> Declared:
     settings = read_json(directory / "tokenizer_config.json")
     config = read_json(directory / "config.json")
     named = read_json(directory / "special_tokens_map.json") | settings

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from saltlm.errors import VocabularyError
+from saltlm.files.damage import reading
+
 
 @dataclass(frozen=True)
 class Fertility:
@@ -35,12 +38,18 @@ class Fertility:
 def encode_documents(
     tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]
 ) -> list[list[int]]:
-    """Return the token ids of each document, without special tokens around it."""
+    """Return the token ids of each document, without special tokens around it.
+
+    Raises:
+        VocabularyError: the tokenizer gives up, as one does that needs an unknown token it lacks.
+    """
     if not documents:
         return []
-    ids: list[list[int]] = tokenizer(
-        list(documents), add_special_tokens=False, truncation=False, verbose=False
-    )["input_ids"]
+    hint = "give a copy of the model whose tokenizer.json is whole"
+    with reading(f"the tokenizer of {tokenizer.name_or_path}", VocabularyError, hint):
+        ids: list[list[int]] = tokenizer(
+            list(documents), add_special_tokens=False, truncation=False, verbose=False
+        )["input_ids"]
     return ids
 
 
