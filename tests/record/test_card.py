@@ -227,7 +227,7 @@ def test_a_record_that_makes_no_card_is_damaged(tmp_path):
     write_manifest(tmp_path, {"kind": "transfer", **manifest()})
     check_record(tmp_path)
     told = f"{tmp_path}/saltlm/manifest.json is damaged"
-    for damaged in (manifest(notes=[5]), manifest(counts={"shared": {}}), {"merges": [{}]}):
+    for damaged in (manifest(notes=[5]), manifest(counts={"shared": "x"}), {"merges": [{}]}):
         write_manifest(tmp_path, {"kind": "transfer", **damaged})
         with pytest.raises(CheckpointError, match=told):
             check_record(tmp_path)
