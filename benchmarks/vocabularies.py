@@ -43,6 +43,8 @@ SIZES = (16000, 32000)
 CUTS = {
     "replaced": {"mode": "replace"},
     "replaced, digits=plm": {"mode": "replace", "digits": "plm"},
+    "joined": {"mode": "replace", "vocabulary": "joined"},
+    "joined to 8,000": {"mode": "replace", "vocabulary": "joined", "prune_to": 8000},
     "extended": {"mode": "extend"},
     "swapped": {"mode": "swap"},
 }
@@ -112,6 +114,8 @@ def cut(given):
     for name, options in CUTS.items():
         if name not in (given.only or name):
             continue
+        if name == "joined":  # as many as the corpus needs of the PLM's
+            options = options | {"prune_to": len(parents[2].ids)}
         config = RowsConfig(**options, corpus=corpus)
         alignment = align(*parents, config, n_source_rows=len(parents[0].ids))
         made = alignment.target.tokenizer

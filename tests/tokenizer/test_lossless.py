@@ -12,7 +12,8 @@ from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from conftest import ROLES, TRAINERS
-from saltlm.config.transfer import SpecialTokensConfig
+from saltlm.alignment.pruned import prune_to_corpus
+from saltlm.config.transfer import RowsConfig, SpecialTokensConfig
 from saltlm.errors import VocabularyError
 from saltlm.tokenizer.carried import digits_at_once, joins_line_breaks
 from saltlm.tokenizer.definition import Definition
@@ -176,6 +177,21 @@ def test_digits_are_cut_as_the_source_cuts_them(tokens, tokenizers_by_family, pl
     assert back(target.tokenizer, "a1234 56\n789 0") == "a1234 56\n789 0"
     assert not any(re.search(r"\d\d|Ġ\d", token) for token in target.definition.ids)
     assert "numbers go: the source takes digits in groups of 1; --set digits=plm" in target.notes[0]
+
+
+@pytest.mark.parametrize("plm", ["unigram", "sentencepiece"])
+@pytest.mark.parametrize("options", [{}, {"mode": "extend"}, {"digits": "plm"}], ids=str)
+def test_numbers_that_are_never_made_take_no_place(
+    tokens, tokenizers_by_family, tmp_path, plm, options
+):
+    (corpus := tmp_path / "de.txt").write_text("Im Jahr 2024 für 3.980 Euro")
+    source, record = digit_source(tokenizers_by_family["bytelevel"]), {}
+    config = RowsConfig(corpus=[corpus], **options)
+    pruned, _ = prune_to_corpus(tokens[plm], source, config, len(tokens[plm].vocabulary), record)
+    numbers = [form for form in pruned.vocabulary.forms if form and re.search(rb"\d", form.text)]
+    are_made = all(len(form.text) == 1 and not form.begins_word for form in numbers)
+    assert are_made == (options != {"digits": "plm"})
+    assert bool(record["numbers_out_of_reach"]) == are_made
 
 
 @pytest.mark.parametrize("plm", FAMILIES)

@@ -353,6 +353,25 @@ def test_pruned(case, write_case, tmp_path, corpus, german_file, tokenizers_by_f
     assert f"the corpus needs {n_used:,} of the kept tokens; the other 20 are the" in notes
 
 
+def test_joined(write_case, tmp_path, german_file):
+    """Joined tokens have the mean of their pieces' rows in the PLM, and SALT makes theirs of it."""
+    case = Case("SmolLM2", "bytelevel", "XLM-R", "unigram", is_tied=True)
+    source, plm = write_case(case, is_english=True)
+    pair = tmp_path / "source", tmp_path / "plm"
+    options = {"mode": "replace", "corpus": (german_file,), "min_occurrences": 1}
+    with pytest.raises(ConfigError, match="vocabulary=joined shares out --prune-to N tokens"):
+        transfer(*pair, tmp_path / "out", vocabulary="joined", **options)
+    options |= {"vocabulary": "joined", "prune_to": 260}
+    result = transfer(*pair, tmp_path / "out", **options)
+    record = read_manifest(tmp_path / "out")["vocabulary"]
+    assert record["joined_tokens"] > 5
+    assert record["kept_tokens"] + record["joined_tokens"] == 260
+    new = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    check_new_rows(source, new, plm, result)
+    assert not faults(tmp_path / "out")
+    assert any("further tokens are neighbours that often" in note for note in result.target.notes)
+
+
 def test_what_cannot_be_is_said_before_anything_is_written(write_case, tmp_path, german_file):
     write_case(Case("SmolLM2", "bytelevel", "BERT", "wordpiece", is_tied=True))
     pair = tmp_path / "source", tmp_path / "plm", tmp_path / "out"

@@ -1,8 +1,7 @@
 """How two vocabularies meet: which tokens the new model has, and where their rows can come from."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from saltlm.alignment.match import (
     selected,
 )
 from saltlm.alignment.piece_means import PieceMeans, add_piece_means
+from saltlm.alignment.pruned import prune_to_corpus
 from saltlm.config.transfer import RowsConfig
 from saltlm.errors import VocabularyError
 from saltlm.files.documents import check_corpus, documents
@@ -29,8 +29,6 @@ from saltlm.tokenizer.counts import count_tokens
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.extend import extend_tokenizer
 from saltlm.tokenizer.losses import losses
-from saltlm.tokenizer.prune import prune_tokenizer
-from saltlm.tokenizer.pruning_loss import pruning_loss
 from saltlm.tokenizer.renumber import with_id
 from saltlm.tokenizer.replace import replace_vocabulary
 from saltlm.tokenizer.special_tokens import SpecialTokens
@@ -45,7 +43,6 @@ _OF_EXTENSION = {
     "n_out_of_reach": "are left out: the source's tokenizer cannot make them",
     "n_protected": "are left out: they turn up in text of the source's own language",
 }
-_MAX_DOCUMENTS = 5000  # of the corpus are read to say what pruning loses
 
 
 @dataclass(frozen=True)
@@ -153,8 +150,8 @@ def align(
         "source_loses": [loss.kind for loss in losses(source.tokenizer)],
     }
     if config.prune_to is not None:
-        wanted, kept = _prune(wanted, config.corpus, config.prune_to, record)
-        in_plm = in_plm[kept]
+        wanted, old = prune_to_corpus(wanted, llm, config, config.prune_to, record)
+        in_plm = _in_plm(wanted, plm_vocabulary, in_plm, old)
     if config.vocabulary == "auto":
         wanted = _choose(llm, config, record)
     if config.mode == "replace":
@@ -187,34 +184,17 @@ def align(
     )
 
 
-def _prune(
-    wanted: Tokens, corpus: Sequence[Path], size: int, record: dict[str, Any]
-) -> tuple[Tokens, Int64[Tensor, " v"]]:
-    """Cut a tokenizer to a corpus; return it with the old ids of its tokens, and record the loss.
+def _in_plm(
+    wanted: Tokens, plm: Vocabulary, in_plm: Int64[Tensor, " v"], old: Int64[Tensor, " w"]
+) -> Int64[Tensor, " w"]:
+    """Return the PLM's id of each token, where the old tokenizer's are known; -1 for none.
 
-    Before and after are compared on documents from all over the corpus.
+    A joined token may be one that the PLM has and never makes.
     """
-    check_corpus(corpus)
-    n_documents = 0
-
-    def counted() -> Iterator[str]:
-        nonlocal n_documents
-        for text in documents(corpus):
-            n_documents += 1
-            yield text
-
-    counts = count_tokens(wanted.definition.tokenizer, counted())
-    pruned = prune_tokenizer(wanted.definition, counts, size=size, special=wanted.special.tokens)
-    step = 1 + n_documents // _MAX_DOCUMENTS
-    sample = islice(documents(corpus), 0, None, step)
-    loss = pruning_loss(wanted.definition, pruned.definition, sample)
-    record |= {
-        "wanted_tokens": size,
-        "kept_tokens": len(pruned.kept),
-        "used_tokens": pruned.n_used,
-        "pruning": asdict(loss),
-    }
-    return read_tokens(pruned.definition, wanted.special), pruned.kept
+    is_joined = (old < 0).nonzero().squeeze(1)
+    found = torch.where(old >= 0, in_plm[old], -1)
+    found[is_joined] = same_tokens(wanted.vocabulary, plm, ids=is_joined)
+    return found
 
 
 def _choose(source: Tokens, config: RowsConfig, record: dict[str, Any]) -> Tokens:
@@ -353,13 +333,24 @@ def _notes(record: Mapping[str, Any]) -> Iterator[str]:
             f"cut differently, {loss['n_changed']} of {loss['n_documents']} documents do not come "
             f"back as before, {len(loss['unreachable'])} kept tokens can no longer be made"
         )
+        if "joined_tokens" in record:
+            yield (
+                f"{record['joined_tokens']:,} further tokens are neighbours that often stand "
+                "together in the corpus, joined"
+            )
+        if record["numbers_out_of_reach"]:
+            yield (
+                f"{record['numbers_out_of_reach']:,} of the PLM's numbers take no place: the "
+                "source's way of cutting digits never makes them"
+            )
         if (n_further := record["kept_tokens"] - record["used_tokens"]) > 0:
             yield (
                 f"the corpus needs {record['used_tokens']:,} of the kept tokens; the other "
                 f"{n_further:,} are the PLM's most frequent ones whose pairs of letters the corpus "
                 "has"
             )
-        if record["kept_tokens"] < record["wanted_tokens"]:
+        n_made = record["kept_tokens"] + record.get("joined_tokens", 0)
+        if n_made < record["wanted_tokens"]:
             yield (
                 f"these are fewer than {record['wanted_tokens']:,}: no others have the same letters"
             )

@@ -134,10 +134,12 @@ class RowsConfig(Section):
         " extend adds new tokens to them, swap also removes those that neither the corpus nor the"
         " texts of keep use; preset best: extend",
     )
-    vocabulary: Literal["plm", "auto"] = Field(
+    vocabulary: Literal["plm", "auto", "joined"] = Field(
         "plm",
         description="which tokens are new: plm takes the PLM's; auto, with mode extend or swap,"
-        " chooses from the corpus as many as the budget can teach; preset best: auto",
+        " chooses from the corpus as many as the budget can teach; joined, with mode replace and"
+        " prune_to, also joins pieces of the PLM that often stand together in the corpus; preset"
+        " best: auto",
     )
     budget: Annotated[int | None, BeforeValidator(read_count)] = Field(
         None,
@@ -149,7 +151,8 @@ class RowsConfig(Section):
     min_occurrences: float = Field(
         20,
         gt=0,
-        description="how often a new token must occur within the budget, for vocabulary=auto",
+        description="how often a new token must occur: in the budget for vocabulary=auto, in the"
+        " corpus for vocabulary=joined",
     )
     prune_to: int | None = Field(
         None,
@@ -220,6 +223,10 @@ class RowsConfig(Section):
             raise ValueError(
                 "--budget is only for choosing new tokens with --vocabulary auto; add"
                 " --vocabulary auto, or leave --budget out"
+            )
+        if self.vocabulary == "joined" and (self.mode != "replace" or self.prune_to is None):
+            raise ValueError(
+                "vocabulary=joined shares out --prune-to N tokens with --mode replace; give both"
             )
         if self.vocabulary == "auto" and not self.corpus:
             raise ValueError(

@@ -111,7 +111,7 @@ def budget_vocabulary(
         most=_MOST,
         least=min_occurrences * n_tokens / (budget or n_tokens or 1) / _BEYOND,
         refused=pairs_in(own),
-        is_allowed=_is_allowed(source),
+        is_allowed=new_token_test(source),
     )
     points = list(_savings(ranked, n_tokens, max(1, found.n_words), budget))
     taught = [point for point in points if point.occurrences >= min_occurrences]
@@ -198,7 +198,7 @@ def _words(definition: Definition, stretch: tuple[int, ...]) -> Iterator[tuple[s
         yield tuple(word)
 
 
-def _is_allowed(source: Definition) -> Callable[[str, str], bool]:
+def new_token_test(source: Definition) -> Callable[[str, str], bool]:
     """Return the test of a pair: whether the two make a token that the source can have.
 
     It is new, no part of a character but its beginning, and of its own spelling the merges so far

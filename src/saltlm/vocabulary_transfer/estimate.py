@@ -26,7 +26,8 @@ from saltlm.vocabulary_transfer.parents import Pair
 logger = logging.getLogger(__name__)
 
 _READ_SECONDS = 5.0  # of both models
-_MEGABYTE_SECONDS = {"plm": 0.6, "auto": 3.0}  # of the corpus, by how its tokens are chosen
+# Of the corpus, by how its tokens are chosen.
+_MEGABYTE_SECONDS = {"plm": 0.6, "auto": 3.0, "joined": 3.0}
 _UNPACKED = 3  # bytes of text in a packed byte
 _LONG = 10.0  # seconds; less is not told
 _FLOAT32_BYTES = 4
