@@ -4,6 +4,7 @@ Values come from files that others wrote, so they are shown as data: nothing in 
 terminal, and none is longer than a line.
 """
 
+import json
 import re
 
 _LINE = 160  # letters of a value
@@ -29,6 +30,11 @@ def shown(value: object, most: int = _LINE) -> str:
         text = f"{text[: most // 2]} ...{len(text):,} letters... {text[-most // 4 :]}"
     text = printable(" ".join(text.split()))
     return text if len(text) <= most + _MARK else f"{text[:most]}..."
+
+
+def setting(value: object) -> str:
+    """Return the value of an option as a file of options has it, and not as Python writes it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _message(text: str) -> str:

@@ -175,7 +175,7 @@ def test_damaged_settings(file, changes, check, detail, copy):
 
 def test_a_flag_that_does_not_say_what_the_file_holds(copy):
     edit_tensors(copy, lambda tensors: tensors.update({"lm_head.weight": -tensors[EMBEDDING]}))
-    said = "two tables in the file, but config.json says tie_word_embeddings True"
+    said = "two tables in the file, but config.json says tie_word_embeddings true"
     assert bad(copy)["tied as in the file"] == said
 
 

@@ -232,7 +232,7 @@ def break_tying(model, directory, save):
     [
         (break_weights, {CHECKS[8]: ("failed", "model.norm.weight")}),
         (break_names, {CHECKS[9]: ("warning", "model.norm.weight lost, extra added")}),
-        (break_tying, {CHECKS[10]: ("failed", "tie_word_embeddings True, saved again False")}),
+        (break_tying, {CHECKS[10]: ("failed", "tie_word_embeddings true, saved again false")}),
     ],
 )
 def test_a_model_that_is_saved_as_another(breaks, expected, sound, monkeypatch):

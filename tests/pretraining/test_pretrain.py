@@ -132,7 +132,11 @@ def test_what_cannot_be_continued_is_said(tmp_path, text):
     left = out / "saltlm" / ".start.saltlm-partial"  # of a run that was killed while it tidied up
     left.mkdir()
     os.utime(left, (0, 0))
-    for other, said in (({"seed": 1}, "seed was 0, is 1"), ({"hidden_share": 0.5}, "was 0.2")):
+    for other, said in (
+        ({"seed": 1}, "seed was 0, is 1"),
+        ({"hidden_share": 0.5}, "was 0.2"),
+        ({"size": "mini"}, "was null, is mini"),
+    ):
         with pytest.raises(TrainingError, match=f"holds a run with other settings: .*{said}"):
             pretrain(out, **options(text, arch="gpt", steps=1, **other))
     assert not left.exists()

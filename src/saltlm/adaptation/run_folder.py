@@ -19,7 +19,7 @@ from saltlm.adaptation import checkpoints
 from saltlm.adaptation.checkpoints import Saved
 from saltlm.adaptation.config import AdaptConfig
 from saltlm.adaptation.metrics import flatten, keep_metrics
-from saltlm.errors import OutputError, TrainingError
+from saltlm.errors import OutputError, TrainingError, setting
 from saltlm.files.atomic import replace_text
 from saltlm.files.damage import reading
 from saltlm.files.json_object import parse_json, read_text
@@ -183,7 +183,8 @@ def _check_same(folder: RunFolder, run: Mapping[str, Any]) -> None:
     changed = [key for key in keys if not key.startswith(_ADDED) or (key in old and key in new)]
     if changed:
         differences = ", ".join(
-            f"{key.removeprefix('options.')} was {old.get(key)}, is {new.get(key)}"
+            f"{key.removeprefix('options.')} was {setting(old.get(key))},"
+            f" is {setting(new.get(key))}"
             for key in changed
         )
         raise TrainingError(

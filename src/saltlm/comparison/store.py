@@ -9,7 +9,7 @@ from typing import Any
 
 from saltlm.adaptation.metrics import flatten
 from saltlm.comparison.results import UNTOUCHED, AdaptedRun, MethodResult
-from saltlm.errors import CheckpointError, ConfigError, SaltlmError
+from saltlm.errors import CheckpointError, ConfigError, SaltlmError, setting
 from saltlm.files.atomic import replace_text
 from saltlm.files.damage import reading
 from saltlm.files.json_object import read_json
@@ -67,7 +67,9 @@ def claim(file: Path, inputs: Mapping[str, Any]) -> None:
     old, new = (flatten(values, ".") for values in (read_json(file), wanted))
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     if changed:
-        said = ", ".join(f"{key} was {old.get(key)}, is {new.get(key)}" for key in changed[:5])
+        said = ", ".join(
+            f"{key} was {setting(old.get(key))}, is {setting(new.get(key))}" for key in changed[:5]
+        )
         raise ConfigError(
             f"{file.parent} holds a comparison of other models, options or texts: {said}",
             "choose another --out, or remove this one to begin anew",

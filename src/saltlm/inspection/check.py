@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from saltlm.errors import CheckpointError, SaltlmError
+from saltlm.errors import CheckpointError, SaltlmError, setting
 from saltlm.files.json_object import read_json
 from saltlm.inspection.downstream import handover_findings
 from saltlm.inspection.finding import Check, Finding, advice, failure, verdict
@@ -169,18 +169,18 @@ def _model_findings(tables: Tables, model: Any, flags: set[bool]) -> Iterator[Fi
         pairs.append(("head", head.weight, stored))
     for name, loaded, stored in pairs:
         is_same = torch.equal(loaded.detach(), stored.to(loaded.dtype))
-        yield verdict(f"loaded {name} equals the file", is_same, f"{tuple(loaded.shape)}")
+        yield verdict(f"loaded {name} equals the file", is_same, " x ".join(map(str, loaded.shape)))
     is_tied = tables.is_tied if head is None else head.weight is embedding.weight
     said = "tied" if is_tied else "untied"
     if flags != {tables.is_tied}:
         said = (
             f"{'one table' if tables.is_tied else 'two tables'} in the file, but config.json says"
-            f" tie_word_embeddings {' and '.join(map(str, sorted(flags)))}"
+            f" tie_word_embeddings {' and '.join(map(setting, sorted(flags)))}"
         )
     yield verdict("tied as in the file", {is_tied} == flags == {tables.is_tied}, said)
     padding = getattr(embedding, "padding_idx", None)
     is_inside = padding is None or 0 <= padding < len(tables.embedding)
-    yield verdict("padding_idx inside the table", is_inside, str(padding))
+    yield verdict("padding_idx inside the table", is_inside, setting(padding))
 
 
 def _id_findings(tokenizer: Any, model: Any, tables: Tables) -> Iterator[Finding]:
@@ -244,4 +244,4 @@ def _forward_finding(tokenizer: Any, model: Any, rows: int) -> Finding:
     except Exception as error:  # nor is what a class raises that cannot do with its settings
         return failure("forward pass", error)
     is_good = bool(logits.isfinite().all()) and logits.shape[-1] == rows
-    return verdict("forward pass", is_good, f"logits {tuple(logits.shape)}")
+    return verdict("forward pass", is_good, f"logits {' x '.join(map(str, logits.shape))}")

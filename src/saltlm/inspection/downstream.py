@@ -11,7 +11,7 @@ import torch
 import transformers
 from transformers import AutoTokenizer
 
-from saltlm.errors import SaltlmError, VocabularyError
+from saltlm.errors import SaltlmError, VocabularyError, setting
 from saltlm.files.json_object import read_json
 from saltlm.files.leftovers import temporary
 from saltlm.inspection.finding import Finding, advice, failure, verdict
@@ -66,7 +66,7 @@ def handover_findings(
             read_config(path, trust_remote_code=trust_remote_code).tie_word_embeddings
             for path in (directory, again)
         )
-        detail = f"tie_word_embeddings {is_tied}, saved again {still}"
+        detail = f"tie_word_embeddings {setting(is_tied)}, saved again {setting(still)}"
         yield verdict("tied flag saved again", is_tied == still, detail)
         tokenizer.save_pretrained(again)
         reloaded = AutoTokenizer.from_pretrained(
@@ -128,7 +128,11 @@ def _setting_findings(tokenizer: Any, model: Any) -> Iterator[Finding]:
     padding = getattr(model.get_input_embeddings(), "padding_idx", None)
     pad = tokenizer.pad_token_id
     is_same = padding is None or pad is None or padding == pad
-    yield advice("padding_idx is the pad token", is_same, f"padding_idx {padding}, pad token {pad}")
+    yield advice(
+        "padding_idx is the pad token",
+        is_same,
+        f"padding_idx {setting(padding)}, pad token {setting(pad)}",
+    )
 
 
 def _chat_findings(tokenizer: Any) -> Iterator[Finding]:

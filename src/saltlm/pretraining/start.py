@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from saltlm.errors import TrainingError
+from saltlm.errors import TrainingError, setting
 from saltlm.files.atomic import new_directory
 from saltlm.files.documents import check_corpus, documents
 from saltlm.files.leftovers import remove_dead
@@ -193,7 +193,9 @@ def _check_same(directory: Path, made_of: dict[str, Any]) -> None:
     recorded = read_manifest(directory)["pretraining"]["made_of"]
     old, new = ({**values["options"], "corpus": values["corpus"]} for values in (recorded, made_of))
     changed = [
-        "the corpus is another one" if key == "corpus" else f"{key} was {old[key]}, is {new[key]}"
+        "the corpus is another one"
+        if key == "corpus"
+        else f"{key} was {setting(old[key])}, is {setting(new[key])}"
         for key in new
         if old[key] != new[key]
     ]
