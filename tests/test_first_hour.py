@@ -85,4 +85,13 @@ def test_the_readme_path_and_what_is_next_run_as_they_stand(there, run, monkeypa
     assert "saltlm adapt, 2,000 tokens" in said["inspect"]
     assert "training of 2,000 tokens (saltlm adapt) then takes about " in said["transfer"]
     assert "--preset laptop --tokens 2000 --out german-adapted" in said["check"]
+    assert "no English is in this" not in said["adapt"]
     assert done[-1][1] == "chat"
+
+
+def test_training_without_english_or_held_out_text_is_told_beforehand(there, run):
+    model = COMMANDS[0][2]
+    words = ["saltlm", "adapt", model, "--data", "german.txt", "--tokens", "300", "--out", "plain"]
+    _, err, _ = run(words)
+    assert "no English is in this training, so English gets worse: --english FILE" in err
+    assert err.index("nothing will be measured: --heldout FILE") < err.index("300 tokens")

@@ -1,5 +1,6 @@
 """``saltlm adapt``."""
 
+import os
 import shlex
 from importlib.resources import files
 from pathlib import Path
@@ -69,6 +70,7 @@ def command(
     from saltlm.adaptation.config import load_adapt_config
 
     options = load_adapt_config(config, assignments, **flags)
+    _tell_missing(bool(options.english) or len(options.data) > 1, bool(options.heldout))
     from saltlm.adaptation.adapt import adapt
 
     result = adapt(model, out, resume=resume, config=options)
@@ -90,6 +92,18 @@ def command(
     report_at_end([out], out / "saltlm" / "report.html", is_wanted=is_reported)
     _tell_checkpoints(out)
     end(verdict, *words)
+
+
+def _tell_missing(has_english: bool, has_heldout: bool) -> None:
+    """Say beforehand what a run of hours will lack for want of a file."""
+    from saltlm.cli.ends import notes
+
+    if os.environ.get("RANK", "0") != "0":  # one of many processes
+        return
+    if not has_english:
+        notes(["no English is in this training, so English gets worse: --english FILE"])
+    if not has_heldout:
+        notes(["nothing will be measured: --heldout FILE names text that is not trained on"])
 
 
 def _tell_checkpoints(out: Path) -> None:
