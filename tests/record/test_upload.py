@@ -25,6 +25,14 @@ def test_the_model_and_its_record_go_and_what_only_a_run_needs_stays(tmp_path):
     assert found.files == dict.fromkeys(GOES, 2)
     assert (found.is_private, found.url, found.licence) == (True, None, None)
     assert "would be put into me/model, private" in repr(found)
+    assert [one.partition(":")[0] for one in found.to_know] == [
+        "the card states no licence",
+        "the card names no language",
+    ]
+    (tmp_path / "README.md").write_text("---\nlicense: mit\nlanguage: de\n---\n")
+    (tmp_path / "saltlm/manifest.json").write_text('{"corpus": ["/home/me/de.txt"]}')
+    (told,) = push(tmp_path, "me/model", dry_run=True).to_know
+    assert told.endswith("manifest.json names folders of this machine, such as /home/me/de.txt")
 
 
 def test_what_is_no_model_does_not_go(tmp_path):

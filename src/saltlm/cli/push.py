@@ -26,8 +26,8 @@ def command(directory: Path, repo: str, public: bool, dry_run: bool) -> None:
     found = push(directory, repo, public=public, dry_run=dry_run)
     rows = [(name, f"{size / 1e6:,.1f}") for name, size in found.files.items()]
     show(table(repr(found).removeprefix("Push(").removesuffix(")"), ("file", "MB"), rows))
-    if found.licence is None:
-        click.echo("warning: the card states no licence: look up those of both parents", err=True)
+    for sentence in found.to_know:
+        click.echo(f"warning: {sentence}", err=True)
     if found.url:
         click.echo(found.url)
     else:

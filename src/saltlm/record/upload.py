@@ -1,13 +1,16 @@
 """A model directory goes to the Hugging Face Hub, without what only a run needs."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from saltlm.errors import CheckpointError, OutputError
+from saltlm.errors import CheckpointError, OutputError, shown
 from saltlm.models.hub import local_directory
-from saltlm.record.card import licence_of
+from saltlm.record.card import languages_of, licence_of
 from saltlm.record.manifest import FOLDER
 
+_PATH = re.compile(r'"((?:/|~/)[^"]+)"')
 _STAYS = ("checkpoints", "start", "lock", "run.json", "report.html")  # in the record folder
 
 
@@ -21,6 +24,7 @@ class Push:
         is_private: whether only its owner sees it.
         files: path in the directory -> bytes.
         licence: that its card states; None if it states none.
+        to_know: before others see it, a sentence each.
         url: of the commit; None for a dry run.
     """
 
@@ -29,6 +33,7 @@ class Push:
     is_private: bool
     files: dict[str, int]
     licence: str | None
+    to_know: tuple[str, ...] = ()
     url: str | None = None
 
     def __repr__(self) -> str:
@@ -61,7 +66,7 @@ def push(directory: str | Path, repo: str, *, public: bool = False, dry_run: boo
         for path in sorted(place.rglob("*"))
         if path.is_file() and _goes(path.relative_to(place))
     }
-    found = Push(place, repo, not public, files, licence_of(place))
+    found = Push(place, repo, not public, files, licence_of(place), tuple(_to_know(place)))
     if dry_run:
         return found
     from huggingface_hub import HfApi
@@ -78,7 +83,18 @@ def push(directory: str | Path, repo: str, *, public: bool = False, dry_run: boo
     except Exception as error:  # requests and httpx, one per hub version, share no parent
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise OutputError(f"the Hub does not take {repo}: {reason}", "hf auth login") from error
-    return Push(place, repo, not public, files, found.licence, str(url))
+    return replace(found, url=str(url))
+
+
+def _to_know(place: Path) -> Iterator[str]:
+    """Yield what the owner should look at before others see a model."""
+    if licence_of(place) is None:
+        yield "the card states no licence: look up those of both parents"
+    if not languages_of(place):
+        yield "the card names no language: write language: into its first lines"
+    record = place / FOLDER / "manifest.json"
+    if record.is_file() and (path := _PATH.search(record.read_text(encoding="utf-8"))):
+        yield f"{FOLDER}/manifest.json names folders of this machine, such as {shown(path[1])}"
 
 
 def _goes(path: Path) -> bool:
