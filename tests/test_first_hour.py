@@ -81,6 +81,7 @@ def test_the_readme_path_and_what_is_next_run_as_they_stand(there, run, monkeypa
     assert verdicts["transfer"].startswith("r2 -0.")  # random models foretell nothing: stop
     assert "(source " in verdicts["adapt"]
     card = Path("german-adapted/README.md").read_text(encoding="utf-8")
+    assert "\nIt writes every kind of text that SmolLM2-135M-Instruct does" in card
     assert f"): {verdicts['adapt']}.\n" in card.partition("Verdict after training (")[2]
     assert "saltlm adapt, 2,000 tokens" in said["inspect"]
     assert "training of 2,000 tokens (saltlm adapt) then takes about " in said["transfer"]

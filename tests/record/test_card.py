@@ -87,6 +87,18 @@ def test_the_card_shows_what_the_model_wrote_before_and_after():
     assert model_card("m", manifest(adaptations=[run])).count("|---|---|---|") == 1
 
 
+@pytest.mark.parametrize(
+    ("loses", "said"),
+    [
+        ([], "It writes every kind of text that org/source does, white space included."),
+        (["tabs", "emoji"], "It cannot write some text that org/source can: tabs, emoji."),
+    ],
+)
+def test_the_card_says_what_text_is_lost(loses, said):
+    vocabulary = {**manifest()["vocabulary"], "loses": loses}
+    assert f"saltlm.\n{said}\n\n**This" in model_card("m", manifest(vocabulary=vocabulary))
+
+
 def test_the_card_judges_the_last_training():
     run = {"tokens": 7, "options": {"data": {"c": None}}, "bits_per_byte": {"target": 1.9}}
     measured = {**run, "before": {"target": 2.2}, "untouched": {"target": 2.0}}

@@ -28,7 +28,7 @@ from saltlm.tokenizer.budget import as_vocabulary, budget_vocabulary
 from saltlm.tokenizer.counts import count_tokens
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.extend import extend_tokenizer
-from saltlm.tokenizer.losses import losses
+from saltlm.tokenizer.losses import losses, new_losses
 from saltlm.tokenizer.renumber import with_id
 from saltlm.tokenizer.replace import replace_vocabulary
 from saltlm.tokenizer.special_tokens import SpecialTokens
@@ -163,6 +163,8 @@ def align(
     rows, piece_means = add_piece_means(
         choice.vocabulary, choice.match.plm_ids, choice.ids, plm, plm_vocabulary
     )
+    found = new_losses(source.tokenizer, choice.target.tokenizer)
+    record["loses"] = [loss.kind for loss in found]  # that the source does not
     record["composed_rows"] = len(piece_means.pieces)
     further = no_further_anchors()
     if config.anchors == "all" and config.mode != "extend":  # which has them all

@@ -29,6 +29,13 @@ Method: {{ method }}, {{ methods[method].description }}
 {%- if output %}; for the head {{ output }}, \
 {{ methods[output].description.removeprefix("for the head alone: ") }}{% endif %}; see
 [SALT](https://arxiv.org/abs/2505.10945) and the documents of saltlm.
+{%- if loses is not none %}
+{%- if loses %}
+It cannot write some text that {{ source.name }} can: {{ loses | join(", ") }}.
+{%- else %}
+It writes every kind of text that {{ source.name }} does, white space included.
+{%- endif %}
+{%- endif %}
 
 {% for run in adaptations -%}
 Adapted on {{ "{:,}".format(run.tokens) }} tokens of {{ run.texts | join(", ") }}
@@ -230,6 +237,7 @@ def model_card(name: str, manifest: Manifest) -> str:
         verdicts=list(_verdicts(manifest)),
         choice=f"{taken} of {owner}",
         tokenizer=tokenizer,
+        loses=vocabulary.get("loses"),
         notes=[_named_note(note, manifest) for note in manifest.get("notes", ())],
         version=manifest["environment"]["libraries"]["saltlm"],
         counts={
