@@ -1,4 +1,4 @@
-"""One pair, five vocabularies: replaced, extended, swapped, and pruned to two sizes, untrained.
+"""One pair, six vocabularies: replaced, joined, extended, swapped, pruned to two sizes, untrained.
 
     python benchmarks/vocabularies.py --source SMOLLM2 --plm E5_SMALL --texts DIR --work DIR \
         [--language de] [--stage make cut measure time] [--only replaced ...] \
@@ -6,7 +6,8 @@
 
 DIR of texts holds LANGUAGE.txt.gz and LANGUAGE.heldout.txt.gz, one document a line, and English
 beside the language. ``replaced`` has all tokens that occur in LANGUAGE.txt.gz, ``extended`` puts
-the same tokens behind the source's own, ``swapped`` cuts those of the source that no text uses.
+the same tokens behind the source's own, ``joined`` shares out as many rows among these tokens and
+neighbours of theirs that are joined, ``swapped`` cuts those of the source that no text uses.
 Stage ``cut`` says how the tokenizers alone cut held-out text, and of that the documents without
 digits, what they lose, and how much longer the kept sample gets.
 Speed is that of greedy generation on one thread, in rounds that take the models in turn, by the
@@ -56,8 +57,11 @@ def make(given):
     """Make the four models; return the directory of each, the untouched source first."""
     corpus = given.texts / f"{given.language}.txt.gz"
     donor = given.work / f"donor-{given.language}"
+    n_donor = json.loads((donor / "config.json").read_text())["vocab_size"]
+    joined = ["--vocabulary", "joined", "--prune-to", n_donor, "--corpus", corpus]
     options = {
         "replaced": [donor],
+        "joined": [donor, "--mode", "replace", *joined],
         "extended": [donor, "--mode", "extend"],
         "swapped": [donor, "--mode", "swap", "--corpus", corpus],
     }

@@ -153,6 +153,7 @@ WORD_FILES = [
     Case("a word twice", "v.vec", text("14 6\n") + text(""), note="stand twice: the first"),
     Case("NaN in a row", "v.vec", text("8 6\n") + "fehlt" + " nan" * 6 + "\n", note="NaN, infinite or no numbers"),
     Case("word2vec binary", "v.bin", binary()),
+    Case("word2vec binary whose header has too few words", "v.bin", binary().replace(b"%d" % len(WORDS), b"3", 1), note="says 3 words"),
     Case("word2vec binary, packed", "v.bin.gz", gzip.compress(binary())),
     Case("ConceptNet Numberbatch, one language", "nb.txt.gz", gzip.compress(numberbatch().encode())),
     Case("SentencePiece's pieces: BPEmb", "de.vec", text(words=["\u2581haus", *WORDS[1:-1], "\u2581maus", "haus"], rows=[*ROWS, ROWS[1]], header=""), note="SentencePiece's pieces"),

@@ -322,6 +322,13 @@ PAIR_CASES = [
     ),
     Case("one column", "a.txt", lines(LINES).encode(), "is not in columns", PAIRS),
     Case(
+        "Tatoeba of one language",
+        "a.tsv",
+        tabbed((str(n), "deu", g) for n, (_, g) in enumerate(PAIRS, 1)),
+        "1 column of text, not two: column 3",
+        PAIRS,
+    ),
+    Case(
         "JSON of OPUS (`translation`)",
         "a.jsonl",
         lines(json.dumps({"id": 1, "translation": {"de": g, "en": e}}) for e, g in PAIRS).encode(),
@@ -335,6 +342,13 @@ PAIR_CASES = [
         PAIRS,
     ),
     Case("translation memory (TMX)", "a.tmx", tmx(PAIRS), PAIRS),
+    Case(
+        "translation memory of three languages",
+        "a.tmx",
+        tmx(PAIRS).replace(b"</tu>", b'<tuv xml:lang="fr"><seg>oui</seg></tuv></tu>'),
+        "which of its fields are the two sides of a pair: ",
+        PAIRS,
+    ),
     Case(
         "zip of OPUS",
         "a.zip",

@@ -95,6 +95,11 @@ def two_files(folder):
     return first_pairs(f"{folder}/en,{folder}/de", 9)
 
 
+def test_a_language_stands_for_its_regions(tmp_path):
+    (file := tmp_path / "a.tmx").write_bytes(cases.tmx(cases.PAIRS))
+    assert first_pairs(f"{file}#english:EN,target:de", 9) == cases.PAIRS
+
+
 def test_two_files_of_pairs_in_either_order(tmp_path):
     assert two_files(tmp_path) == cases.PAIRS
     assert first_pairs(f"{tmp_path}/de,{tmp_path}/en", 9) == cases.PAIRS

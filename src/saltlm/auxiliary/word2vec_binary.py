@@ -4,6 +4,7 @@ import codecs
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -34,19 +35,22 @@ class BinaryLayout:
     header: tuple[int, int]
 
     def entries(self, file: io.BufferedIOBase) -> Iterator[tuple[bytes, bytes]]:
-        """Yield each word and the bytes of its numbers.
+        """Yield each word and the bytes of its numbers, also of words that the header leaves out.
 
         Raises:
             AuxiliaryVectorsError: the file ends too early, or has something else than words.
         """
         file.readline(_START)
         rest, place, size = b"", 0, 4 * self.dimension
-        for index in range(self.header[0]):
+        for index in count():
+            is_beyond = index >= self.header[0]
             end = rest.find(b" ", place)
             if end < 0 or len(rest) < end + 1 + size:
                 rest = rest[place:] + read_up_to(file, max(_BLOCK, size + _MAX_WORD))
                 place, end = 0, rest.find(b" ")
                 if end < 0 or len(rest) < end + 1 + size:
+                    if is_beyond:
+                        return
                     raise AuxiliaryVectorsError(
                         f"{self.path} is truncated or damaged: its header promises "
                         f"{self.header[0]:,} words, it ends in word {index + 1:,}",
@@ -54,6 +58,8 @@ class BinaryLayout:
                     )
             word = rest[place:end].lstrip(b"\n")
             if end - place > _MAX_WORD or b"\0" in word:
+                if is_beyond:
+                    return
                 raise AuxiliaryVectorsError(
                     f"{self.path} is damaged: its word {index + 1:,} is {excerpt(word[:80])}",
                     "get the file again",

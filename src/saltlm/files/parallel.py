@@ -22,6 +22,10 @@ from saltlm.files.source import Source, suffix_of
 from saltlm.files.tables import TextTable, column_number, read_table, table_rows
 
 _ENGLISH = ("english", "en", "eng")  # then the first side of a pair, as corpora call it
+_WRITE_PAIRS = (
+    "write English, a tab and the translation into each line, or give two files:"
+    " ENGLISH,TRANSLATIONS"
+)
 _FIRST = ("source", "src", "sentence1", "premise")
 _LOOKED_AT = 200  # pairs
 _COMMON = frozenset(
@@ -117,8 +121,7 @@ def _table_rows(text: Characters, source: Source) -> Iterator[_Row | BadRow]:
     if table is None or table.width < 2:
         raise DataError(
             f"{path} is not in columns",
-            "write English, a tab and the translation into each line, or give two files:"
-            " ENGLISH,TRANSLATIONS",
+            _WRITE_PAIRS,
         )
     english, target = _columns_of(text, table, source)
     is_known = source.english is not None or source.target is not None
@@ -149,10 +152,13 @@ def _columns_of(text: Characters, table: TextTable, source: Source) -> tuple[int
         named = column_number(table, source.target, text)
         texts = [*[column for column in texts if column != named][:1], named]
     if len(texts) != 2:
+        columns = "column" if len(texts) == 1 else "columns"
         shown = ", ".join(table.name(column) for column in texts) or "none"
         raise DataError(
-            f"{text.path} has {len(texts)} columns of text, not two: {shown}",
-            f"say which to read: {source.with_options(english='1', target='2')}",
+            f"{text.path} has {len(texts)} {columns} of text, not two: {shown}",
+            f"say which to read: {source.with_options(english='1', target='2')}"
+            if len(texts) > 2
+            else _WRITE_PAIRS,
         )
     return texts[0], texts[1]
 
@@ -189,17 +195,24 @@ def _inner(row: Fields) -> tuple[str, dict[str, Any]] | BadRow:
 def _names_of(names: Sequence[str], source: Source, path: Path) -> tuple[str, str]:
     lowered = {name.lower().replace("_", "-").partition("-")[0]: name for name in names}
     known = [lowered[name] for name in (*_ENGLISH, *_FIRST) if name in lowered]
-    english = source.english or (known[0] if known else None)
+
+    def meant(wanted: str) -> str | None:
+        """Return the field of that name, or of that language: en also stands for en-US."""
+        return wanted if wanted in names else lowered.get(wanted.lower())
+
+    english = meant(source.english) if source.english else next(iter(known), None)
     others = [name for name in names if name != english and name.lower() not in ("id", "url")]
-    target = source.target or (others[0] if len(others) == 1 else None)
-    if english not in names or target not in names:
+    only = others[0] if len(others) == 1 else None
+    target = meant(source.target) if source.target else only
+    if english is None or target is None:
         shown = ", ".join(names) or "no field with text"
-        proposed = [*([english] if english in names else []), *others, "NAME", "NAME"]
+        first = [name for name in (english, *known) if name][:1]
+        proposed = [*first, *(name for name in others if name not in first), "NAME", "NAME"]
         raise DataError(
             f"{path} does not say which of its fields are the two sides of a pair: {shown}",
             f"name them: {source.with_options(english=proposed[0], target=proposed[1])}",
         )
-    return str(english), str(target)
+    return english, target
 
 
 def _side_by_side(english: Source, target: Source) -> Iterator[_Row | BadRow]:

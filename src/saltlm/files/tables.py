@@ -47,11 +47,22 @@ class TextTable(NamedTuple):
         return repr(self.header[column]) if self.header else f"column {column + 1}"
 
     def texts(self, wanted: int) -> list[int]:
-        """Return the columns that may be text: no numbers, and if there are many, no codes."""
-        columns = [number for number in range(self.width) if not self._all(number, _NUMBER)]
+        """Return the columns that may be text: no numbers, and if there are many, no codes.
+
+        A code that is the same in all rows, as Tatoeba has the language, is never text.
+        """
+        columns = [
+            number
+            for number in range(self.width)
+            if not self._all(number, _NUMBER) and not self._is_one_code(number)
+        ]
         if len(columns) > wanted:
             columns = [number for number in columns if not self._all(number, _ASIDE)]
         return columns
+
+    def _is_one_code(self, column: int) -> bool:
+        values = {row[column].strip() for row in self.rows}
+        return len(values) == 1 < len(self.rows) and self._all(column, _ASIDE)
 
     def _all(self, column: int, pattern: re.Pattern[str]) -> bool:
         return all(pattern.fullmatch(row[column].strip()) for row in self.rows)
