@@ -106,6 +106,8 @@ def joined(*found):
         for result in one["results"]
     ]
     places = [row for one in found for row in one["places"] if row["metric"] in METRICS]
+    for row in [*results, *places]:  # texts with a name are those of --english
+        row["task"] = row["task"].removeprefix("English text, ")
     failures = [failure for one in found for failure in one["failures"]]
     return {"models": models, "results": results, "places": places, "failures": failures}
 

@@ -552,6 +552,7 @@ TABLES = {
     "quick de": partial(evaluated, "quick_de.json"),
     "quick vi": partial(evaluated, "quick_vi.json"),
     "kept de": partial(evaluated, "kept_de.json"),
+    "kept replay de": partial(evaluated, "kept_replay_de.json"),
     "peers": peers,
     "adapt speed": adapt_speed,
     "before adaptation de": partial(before_adaptation, "de"),
