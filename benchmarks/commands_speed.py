@@ -1,4 +1,4 @@
-r"""Whole commands of two checkouts in turns, and a script that does the least that a transfer must.
+r"""Whole commands of two checkouts in turns, and scripts that do the least that a command must.
 
     python benchmarks/commands_speed.py SOURCE PLM CORPUS BEFORE AFTER [--rounds 5] \
         [--only prune inspect] [--out benchmarks/results/commands_speed.json]
@@ -45,6 +45,18 @@ save_file(tensors, out / "model.safetensors", {"format": "pt"})
 tokenizers[1].save_pretrained(out)
 shutil.copyfile(source / "config.json", out / "config.json")
 """
+_CHECK_FLOOR = """
+import sys, tempfile
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
+with torch.inference_mode():
+    model(**tokenizer("a", return_tensors="pt"))
+with tempfile.TemporaryDirectory() as again:
+    model.save_pretrained(again)
+    tokenizer.save_pretrained(again)
+"""
 _PRUNE = """
 import sys
 from pathlib import Path
@@ -68,6 +80,15 @@ def commands(source: str, plm: str, corpus: str, folder: Path) -> dict[str, list
         "extend": ["transfer", source, plm, *text, *few, "--out", out["extend"]],
         "swap": ["transfer", source, plm, *text, "--mode", "swap", "--out", out["swap"]],
     }
+
+
+def least_of(name: str, arguments: list[str], out: str) -> list[str] | None:
+    """Return the script that does the least that a command must, with its arguments."""
+    if name in _TRANSFERS:
+        return [_FLOOR, *arguments[1:3], str(_TRANSFERS[name]), out]
+    if name == "check":
+        return [_CHECK_FLOOR, arguments[1]]
+    return None
 
 
 def seconds(arguments: list[str], checkout: Path) -> float | None:
@@ -128,11 +149,9 @@ def main() -> None:
                     if "--out" in arguments and Path(arguments[-1]).exists():
                         arguments = [*arguments, "--force"]
                     taken[side].append(seconds([_RUN, *arguments], checkout))
-                if name in _TRANSFERS:
-                    plm = arguments[2]
-                    out = str(Path(temporary) / f"floor {name} {round}")
-                    floor = [_FLOOR, given.source, plm, str(_TRANSFERS[name]), out]
-                    taken["floor"].append(seconds(floor, given.after))
+                out = str(Path(temporary) / f"floor {name} {round}")
+                if (least := least_of(name, arguments, out)) is not None:
+                    taken["floor"].append(seconds(least, given.after))
             result[name] = {"rounds": given.rounds, "commits": {}} | {
                 side: None if not all(found) else round_of(found) for side, found in taken.items()
             }

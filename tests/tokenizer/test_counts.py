@@ -9,7 +9,7 @@ from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 
 from saltlm.tokenizer import counts
 from saltlm.tokenizer.blanks import cuts_at_blanks
-from saltlm.tokenizer.counts import count_tokens
+from saltlm.tokenizer.counts import count_tokens, cut_texts, encode_texts
 
 
 @pytest.mark.parametrize("family", ["bytelevel", "unigram", "wordpiece"])
@@ -105,3 +105,14 @@ def test_an_added_token_with_a_blank_reads_whole_texts(tokenizers_by_family):
     tokenizer = Tokenizer.from_str(tokenizers_by_family["unigram"].to_str())
     tokenizer.add_tokens(["to be"])
     assert not cuts_at_blanks(tokenizer)
+
+
+@pytest.mark.parametrize("family", ["bytelevel", "unigram", "wordpiece"])
+def test_texts_that_are_cut_are_those_that_are_encoded_and_counted(
+    tokenizers_by_family, corpus, family
+):
+    tokenizer = tokenizers_by_family[family]
+    for texts in (corpus[:9], ["", corpus[0]], []):
+        cut = cut_texts(tokenizer, texts)
+        assert cut.documents() == encode_texts(tokenizer, texts)
+        assert cut.counts(5000).equal(count_tokens(tokenizer, texts, n_rows=5000))

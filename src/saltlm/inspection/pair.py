@@ -19,7 +19,6 @@ from saltlm.config.transfer import TransferConfig
 from saltlm.files.documents import first
 from saltlm.models.token_tables import Tables
 from saltlm.record.verdicts import is_loud
-from saltlm.tokenizer.counts import encode_texts
 from saltlm.tokenizer.fertility import Fertility
 from saltlm.tokenizer.kinds import script_of, token_kind
 from saltlm.tokenizer.losses import in_words, new_losses
@@ -174,14 +173,14 @@ def inspect(
     config = load_recommended(config, **options)
     tell_reading(config)
     begun = time.perf_counter()
-    pair = read_pair(source, plm, config)
+    pair = read_pair(source, plm, config, keeps_cut=True)
     read_seconds = time.perf_counter() - begun
     texts = first(config.corpus, _MAX_DOCUMENTS) if config.corpus else []
     left, right, alignment = pair.source, pair.plm, pair.alignment
     tables, plm_tables = pair.tables, pair.plm_tables
     zero, repeated = suspicious_rows(tables.embedding[: len(alignment.source)])
     tokenizers = (left.tokenizer, right.tokenizer, alignment.target.tokenizer)
-    cut = [encode_texts(tokenizer, texts) for tokenizer in tokenizers]
+    cut = [one.documents() for one in pair.cut or ()]
     on_text = [_on_text(*one, texts) for one in zip(tokenizers, cut, strict=True)]
     vocabularies, used = _overlap(alignment), Counter(chain.from_iterable(cut[2]))
     coverage = _coverage(alignment, used)

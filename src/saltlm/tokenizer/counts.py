@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int32, Int64
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -85,6 +86,36 @@ def batches(texts: Iterable[str], what: str) -> Iterator[list[str]]:
             batch, n_characters = [], 0
     if batch:
         yield batch
+
+
+class CutTexts(NamedTuple):
+    """Texts as a tokenizer cuts them.
+
+    Attributes:
+        ids: of all texts, one behind the other.
+        lengths: how many are each text's.
+    """
+
+    ids: Int32[Tensor, " tokens"]
+    lengths: list[int]
+
+    def counts(self, n_rows: int) -> Int64[Tensor, " rows"]:
+        """Return how often each id occurs."""
+        return torch.bincount(self.ids, minlength=n_rows)
+
+    def documents(self) -> list[list[int]]:
+        """Return the ids of each text."""
+        return [part.tolist() for part in self.ids.split(self.lengths)]
+
+
+def cut_texts(tokenizer: Tokenizer, texts: Iterable[str]) -> CutTexts:
+    """Return texts as a tokenizer cuts them, special tokens around them aside."""
+    parts, lengths = [torch.zeros(0, dtype=torch.int32)], list[int]()
+    for batch in batches(texts, "cut texts"):
+        cut = encode_texts(tokenizer, batch)
+        lengths += map(len, cut)
+        parts.append(torch.tensor(list(chain.from_iterable(cut)), dtype=torch.int32))
+    return CutTexts(torch.cat(parts), lengths)
 
 
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:

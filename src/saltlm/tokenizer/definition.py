@@ -90,6 +90,8 @@ class Definition:
         vocabulary = self.model["vocab"]
         if isinstance(vocabulary, list):
             return dict(enumerate(piece for piece, _ in vocabulary))
+        if [*vocabulary.values()] == [*range(len(vocabulary))]:  # as most files list them
+            return dict(enumerate(vocabulary))
         return {id: piece for piece, id in sorted(vocabulary.items(), key=lambda item: item[1])}
 
     @cached_property

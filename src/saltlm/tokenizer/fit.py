@@ -3,9 +3,8 @@
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from tokenizers import Tokenizer
-
-from saltlm.tokenizer.counts import count_tokens
+from jaxtyping import Int64
+from torch import Tensor
 
 _ENOUGH_TOKENS = 20_000  # of the corpus, to say of a vocabulary that it hardly occurs
 _HARDLY = 0.1  # of the vocabulary
@@ -16,22 +15,23 @@ _JOINED = re.compile(r"[^\W\d_]_[^\W\d_]")  # PhoBERT's words: sinh_viên
 _CUT_OFF = re.compile(r"^\+[\u0621-\u064a]|[\u0621-\u064a]\+$")  # AraBERT's: \u0627\u0644+
 
 
-def fit_warnings(source: Tokenizer, new: Tokenizer, texts: Sequence[str]) -> Iterator[str]:
+def fit_warnings(
+    by_source: Int64[Tensor, " v_s"], by_new: Int64[Tensor, " v"], size: int
+) -> Iterator[str]:
     """Say where a new model's vocabulary does not fit a corpus.
 
     Args:
-        source: the LLM's tokenizer.
-        new: the tokenizer that the new model would have.
-        texts: documents of the target language.
+        by_source: how often each token of the LLM occurs in documents of the target language.
+        by_new: how often each token occurs there that the new model would have.
+        size: tokens that the new model would have.
     """
-    by_source, by_new = (count_tokens(tokenizer, texts) for tokenizer in (source, new))
     n_source, n_new = int(by_source.sum()), int(by_new.sum())
     if n_new > n_source:
         yield (
             f"THE NEW VOCABULARY CUTS THE CORPUS WORSE THAN THE SOURCE'S: {n_new:,} tokens for"
             f" {n_source:,}; take a PLM of the corpus' language, or stay with the source"
         )
-    used, size = int((by_new > 0).sum()), new.get_vocab_size()
+    used = int((by_new > 0).sum())
     if n_new >= _ENOUGH_TOKENS and used < _HARDLY * size:
         yield (
             f"THE NEW VOCABULARY HARDLY OCCURS IN THE CORPUS: {used:,} of {size:,} tokens do, in"

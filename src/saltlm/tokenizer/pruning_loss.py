@@ -100,8 +100,8 @@ def unreachable_pieces(whole: Definition, pruned: Definition) -> Iterator[str]:
         continues = bool(prefix) and piece.startswith(prefix) and piece != prefix
         fronts = letters if continues else [""]
         stem = piece.removeprefix(prefix) if continues else piece
-        if _makes(whole.tokenizer, piece, stem, fronts) and not _makes(
-            pruned.tokenizer, piece, stem, fronts
+        if not _makes(pruned.tokenizer, piece, stem, fronts) and _makes(
+            whole.tokenizer, piece, stem, fronts
         ):
             yield piece
 

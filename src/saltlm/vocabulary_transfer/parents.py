@@ -1,6 +1,6 @@
 """The two models, read without their weights, and how their vocabularies meet."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from saltlm.models.hub import resolve_model, revision_of
 from saltlm.models.quantised_tables import settings_of_decoded, with_decoded_tables
 from saltlm.models.token_tables import Tables, read_tables
 from saltlm.models.untie import untie
+from saltlm.tokenizer.counts import CutTexts, count_tokens, cut_texts
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.fit import fit_warnings, preparation_notes
 from saltlm.tokenizer.load import check_ids, read_tokenizer, without_rowless
@@ -68,22 +69,29 @@ class Parent:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two models with their per-token tables, and how their vocabularies meet."""
+    """Two models with their per-token tables, and how their vocabularies meet.
+
+    Attributes:
+        cut: the first documents of the corpus as both models' tokenizers and the new one cut them;
+            None where that is not kept.
+    """
 
     source: Parent
     plm: Parent
     tables: Tables
     plm_tables: Tables
     alignment: Alignment
+    cut: tuple[CutTexts, CutTexts, CutTexts] | None = None
 
 
-def read_parents(source: str, plm: str, config: TransferConfig) -> Pair:
+def read_parents(source: str, plm: str, config: TransferConfig, *, keeps_cut: bool = False) -> Pair:
     """Read all of two models that a transfer needs, and let their vocabularies meet.
 
     Args:
         source: Hub id or directory of the LLM.
         plm: Hub id or directory of the target-language model.
         config: options of the transfer.
+        keeps_cut: whether the result has the documents that are looked at, as they are cut.
 
     Raises:
         CheckpointError: a model is not there, the source is no causal LLM, or a table is missing
@@ -138,12 +146,16 @@ def read_parents(source: str, plm: str, config: TransferConfig) -> Pair:
         held=positions_begin_at(left.config),
     )
     texts = first(config.corpus, _MAX_DOCUMENTS) if config.corpus else []
-    is_other = config.mode == "replace"  # an extended vocabulary is the source's, and need not fit
+    tokenizers = (left.tokenizer, right.tokenizer, alignment.target.tokenizer)
+    cut = None
+    if keeps_cut:
+        one, two, three = (cut_texts(tokenizer, texts) for tokenizer in tokenizers)
+        cut = one, two, three
     notes = (
         *(*left.notes, *right.notes, *other_notes),
         *([decoded_note] if decoded_note else []),
         *preparation_notes(right.definition.ids, texts),
-        *(fit_warnings(left.tokenizer, alignment.target.tokenizer, texts) if is_other else ()),
+        *_fit_warnings(left, alignment, texts, cut, config),
         *alignment.target.notes,
         *_untied_notes(tables, len(alignment.match.plm_ids), config),
     )
@@ -151,7 +163,25 @@ def read_parents(source: str, plm: str, config: TransferConfig) -> Pair:
     if config.plm_vectors is not None:
         rows = read_vectors(config.plm_vectors, alignment.surface[: len(alignment.plm)]).matrix
         plm_tables = Tables(rows, None, None, {"embedding": (config.plm_vectors,)}, is_tied=False)
-    return Pair(left, right, tables, plm_tables, alignment)
+    return Pair(left, right, tables, plm_tables, alignment, cut)
+
+
+def _fit_warnings(
+    source: Parent,
+    alignment: Alignment,
+    texts: Sequence[str],
+    cut: tuple[CutTexts, CutTexts, CutTexts] | None,
+    config: TransferConfig,
+) -> Iterator[str]:
+    """Say where a new vocabulary does not fit; an extended one is the source's, and need not."""
+    if config.mode != "replace":
+        return
+    new = alignment.target.tokenizer
+    if cut is None:
+        by_source, by_new = (count_tokens(one, texts) for one in (source.tokenizer, new))
+    else:
+        by_source, _, by_new = (one.counts(0) for one in cut)
+    yield from fit_warnings(by_source, by_new, new.get_vocab_size())
 
 
 def _untied_notes(tables: Tables, n_rows: int, config: TransferConfig) -> list[str]:

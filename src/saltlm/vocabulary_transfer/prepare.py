@@ -54,16 +54,23 @@ def prepare(
 
 
 def read_pair(
-    source: str | Path, plm: str | Path, config: TransferConfig, methods: Sequence[str] = ()
+    source: str | Path,
+    plm: str | Path,
+    config: TransferConfig,
+    methods: Sequence[str] = (),
+    *,
+    keeps_cut: bool = False,
 ) -> Pair:
     """Check all inputs, and read two models; the first half of `prepare`.
+
+    With ``keeps_cut`` the pair has the first documents of the corpus, as they are cut.
 
     Raises:
         SaltlmError: an input is missing, or a model cannot be read.
     """
     choices = [parse_method(method) for method in methods or (config.method,)]
     check_inputs(config, choices)
-    pair = read_parents(str(source), str(plm), config)
+    pair = read_parents(str(source), str(plm), config, keeps_cut=keeps_cut)
     for choice in choices:
         check_sides(pair.tables, choice, fits_head=config.fits.head)
     return pair

@@ -24,6 +24,7 @@ from saltlm.models.checkpoint import largest_in_rows
 from saltlm.record.arrays import Origin
 
 _CHUNK = 8192  # new tokens at a time: bounds what is held in float32 beside the tables
+_SUMMED = 256  # rows in float64 that a processor's cache holds
 
 logger = logging.getLogger(__name__)
 
@@ -177,11 +178,11 @@ def sample_rows(
     if not count:
         return torch.empty(0, source.shape[1])
     total, squares = source.new_zeros(2, source.shape[1], dtype=torch.float64)
-    for part in source.split(_CHUNK):
+    for part in source.split(_SUMMED):
         total += part.double().sum(0)
     mean = total / len(source)
-    for part in source.split(_CHUNK):
-        squares += (part.double() - mean).square().sum(0)
+    for part in source.split(_SUMMED):
+        squares += (part.double() - mean).square_().sum(0)
     deviation = (squares / len(source)).sqrt()
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(count, source.shape[1], generator=generator)
