@@ -293,11 +293,12 @@ def short_of(room: Room, verb: str, what: str, chance: random.Random) -> Verdict
         is_removable = limits.get("broken", (0, 0))[1] != errno.EROFS
         if left and first.code > 0 and is_removable:
             return Verdict(verdict.kind, f"left behind: {left}")
-    if first.code == 0:
+    is_stuck = limits.get("broken", (0, 0))[1] == errno.EROFS  # then nothing can be removed
+    if first.code == 0 and not is_stuck:
         return Verdict("whole", _amiss(room, out, wanted, first))
     _age(room)
     again = trial(*room.command(verb, out))
-    if again.code:
+    if again.code and not (verb in _ONCE and outcome_of(out) == wanted):
         return Verdict(verdict.kind, f"with enough of it: {again.error}")
     return Verdict(verdict.kind, _amiss(room, out, wanted, again))
 

@@ -266,3 +266,13 @@ def test_weights_of_killed_runs_are_set_aside_and_their_room_is_counted(tmp_path
         assert left_by_killed_run(fresh) is None
     with pytest.raises(OutputError, match="GB are needed"):
         make(tmp_path / "other", size=101)
+
+
+def test_a_disk_too_full_for_the_lock_keeps_nothing(tmp_path, monkeypatch):
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("saltlm.files.atomic.take", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        make(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []

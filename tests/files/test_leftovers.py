@@ -59,10 +59,13 @@ def test_a_reader_of_a_model_removes_what_died_there_and_names_the_rest(tmp_path
     nameless = dead(tmp_path, ".saltlm-partial-abc")
     named = dead(tmp_path, ".other.saltlm-partial")
     (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "saltlm").mkdir()
     within = dead(tmp_path / "model", ".saltlm-partial-def")
+    deeper = dead(tmp_path / "model" / "saltlm", ".saltlm-partial-ghi")
     assert resolve_model(str(tmp_path / "model")) == tmp_path / "model"
     assert not nameless.exists()
     assert not within.exists()
+    assert not deeper.exists()
     assert named.exists()
     assert f"has left {named}" in caplog.text
 

@@ -47,6 +47,18 @@ def digits_apart():
     return tokenizer
 
 
+def test_ids_that_would_take_gigabytes_are_refused_before_transformers_reads_them(tmp_path):
+    load.check_loadable(tmp_path)
+    file = tmp_path / "tokenizer.json"
+    TRAINERS["wordpiece"]().save(str(file))
+    load.check_loadable(tmp_path)
+    data = json.loads(file.read_text())
+    data["model"]["vocab"]["x"] = 2**31
+    file.write_text(json.dumps(data))
+    with pytest.raises(VocabularyError, match="but the id 2,147,483,648"):
+        load.check_loadable(tmp_path)
+
+
 def test_a_class_that_is_no_name_is_told(tmp_path):
     write(tmp_path, BERT, {"tokenizer_class": 5})
     with pytest.raises(VocabularyError, match="the tokenizer of .* is damaged: AttributeError"):

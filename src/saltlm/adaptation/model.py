@@ -16,6 +16,7 @@ from saltlm.models.architecture import read_config
 from saltlm.models.checkpoint import open_checkpoint
 from saltlm.models.fits_config import check_layers, check_tensors
 from saltlm.models.states import layers_of
+from saltlm.tokenizer.load import check_loadable
 
 _TOLD_WHAT_IS_TEXT = {"molmo2"}  # model types that refuse to be trained without being told
 
@@ -50,7 +51,9 @@ def read_fitting_tokenizer(
 
     Raises:
         CheckpointError: it does not load, or has more tokens than the model has rows.
+        VocabularyError: its ids would take gigabytes.
     """
+    check_loadable(directory)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             directory, local_files_only=True, trust_remote_code=config.trust_remote_code

@@ -41,6 +41,7 @@ from saltlm.models.cost import about, seconds_a_product
 from saltlm.models.hub import resolve_model
 from saltlm.models.skeleton import loader_of
 from saltlm.record.manifest import environment, free_memory_bytes
+from saltlm.tokenizer.load import check_loadable
 
 _SLOW = ("generation", "ranking", "chat", "code")  # names begin so
 
@@ -272,6 +273,7 @@ def _try_to_load(
     """Return a model and its tokenizer, or why transformers cannot load them."""
     options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
     try:
+        check_loadable(directory)
         tokenizer = AutoTokenizer.from_pretrained(directory, **options)
         config = read_config(directory, trust_remote_code=trust_remote_code)
         model = loader_of(config).from_pretrained(directory, dtype="auto", **options)

@@ -216,7 +216,8 @@ def read_result(file: Path) -> Result:
         _check(result["model"], {"name": str, "sha256": str})
         for metric in result["metrics"].values():
             _check(metric, _METRIC)
-            np.array([metric["interval"] or [0.0, 0.0]]).astype(np.float64, casting="same_kind")
+            _low, _high = metric["interval"] or (0.0, 0.0)
+            np.array([_low, _high]).astype(np.float64, casting="same_kind")
             np.array(metric["items"] or [[0.0]]).astype(np.float64, casting="same_kind")
     return result
 

@@ -11,11 +11,11 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from saltlm.errors import OutputError
-from saltlm.files.leftovers import FRESH, LOCK, aside, remove_dead
+from saltlm.files.leftovers import FRESH, LOCK, aside, remove_dead, remove_dead_of
 from saltlm.files.locks import take
 
 
@@ -107,8 +107,7 @@ def check_place(out: Path, *, force: bool) -> None:
     """
     out = out.expanduser().resolve()
     _check_parent(out.parent)
-    remove_dead(out.parent)
-    remove_dead(out)
+    remove_dead_of(out)
     _check_place(out, force, expected_bytes=0)
 
 
@@ -166,6 +165,10 @@ def _lock(partial: Path, out: Path) -> int:
         lock = take(path)
     except (BlockingIOError, FileNotFoundError):  # or the other has just removed its directory
         raise busy from None
+    except OSError:
+        with suppress(OSError):
+            partial.rmdir()
+        raise
     if not path.exists() or not os.path.samestat(os.fstat(lock), path.stat()):
         os.close(lock)
         raise busy

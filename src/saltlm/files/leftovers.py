@@ -73,6 +73,12 @@ def remove_dead(parent: Path) -> None:
             )
 
 
+def remove_dead_of(model: Path) -> None:
+    """Remove or name what died beside a model directory, in it and among its record."""
+    for place in (model.parent, model, model / "saltlm"):
+        remove_dead(place)
+
+
 def _is_done(path: Path) -> bool:
     """Tell whether a run had given a directory its name, and was killed while it tidied up."""
     made = path.with_name(path.name[1:].removesuffix(_NAMED))

@@ -20,7 +20,7 @@ from saltlm.models.skeleton import loader_of
 from saltlm.models.token_tables import Tables, read_tables
 from saltlm.record.manifest import read_manifest
 from saltlm.tokenizer.chat import render_chat
-from saltlm.tokenizer.load import open_tokenizer
+from saltlm.tokenizer.load import check_loadable, open_tokenizer
 from saltlm.tokenizer.losses import in_words, losses
 from saltlm.tokenizer.probes import PROBES
 
@@ -67,6 +67,7 @@ def _checks(directory: Path, trust_remote_code: bool) -> Iterator[Finding]:
 
     from transformers import AutoTokenizer
 
+    check_loadable(directory)
     tokenizer = AutoTokenizer.from_pretrained(
         directory, local_files_only=True, trust_remote_code=trust_remote_code
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from saltlm.errors import CheckpointError
 from saltlm.files.atomic import put_back
-from saltlm.files.leftovers import remove_dead
+from saltlm.files.leftovers import remove_dead_of
 from saltlm.files.links import check_links
 from saltlm.models.adapters import check_no_adapter
 
@@ -66,8 +66,7 @@ def local_directory(path: Path) -> Path | None:
     put_back(path)
     if not path.is_dir():
         return None
-    remove_dead(path.parent)
-    remove_dead(path)
+    remove_dead_of(path)
     check_links(path)
     check_no_adapter(path)
     return path

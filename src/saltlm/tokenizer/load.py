@@ -124,6 +124,16 @@ def open_tokenizer(file: Path) -> Tokenizer:
     return tokenizer
 
 
+def check_loadable(directory: Path) -> None:
+    """Refuse a tokenizer.json whose ids would take gigabytes, before transformers makes room.
+
+    Raises:
+        VocabularyError: it is one, or cannot be loaded.
+    """
+    if (directory / "tokenizer.json").is_file():
+        open_tokenizer(directory / "tokenizer.json")
+
+
 def _converted(declared: Declared) -> ReadTokenizer:
     """Convert the vocabulary of a directory without tokenizer.json."""
     check_convertible(declared)
