@@ -173,14 +173,22 @@ def test_even_a_mistake_of_ours_is_no_traceback(run, monkeypatch):
     assert "SALTLM_DEBUG=1" in err
 
 
-def test_interrupting_is_no_traceback(run, monkeypatch):
+@pytest.mark.parametrize(
+    ("arguments", "function", "said"),
+    [
+        ("inspect a b", "config.recommended.load_recommended", "nothing is half-written"),
+        ("adapt . --data a --out b", "adaptation.config.load_adapt_config", "again continues"),
+    ],
+)
+def test_who_interrupts_hears_what_is_left(run, monkeypatch, arguments, function, said):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("saltlm.config.recommended.load_recommended", interrupt)
-    code, out, err = run("inspect", "a", "b")
-    assert (code, out) == (1, "")
-    assert "Traceback" not in err
+    monkeypatch.setattr(f"saltlm.{function}", interrupt)
+    code, out, err = run(*arguments.split())
+    assert (code, out) == (130, "")
+    assert err.startswith("\nstopped: ")
+    assert said in err
 
 
 def test_transfer_then_explain_then_check(pair, tmp_path, run):
@@ -265,8 +273,7 @@ def test_watch_says_where_and_ends_when_interrupted(run, tmp_path, monkeypatch):
     watched = Watched()
     monkeypatch.setattr("saltlm.inspection.report.watch.watch", lambda *_, port: watched)
     code, out, err = run("watch", tmp_path)
-    assert (code, out) == (1, "http://127.0.0.1:1/  (Ctrl-C ends it)\n")
-    assert "Aborted!" in err
+    assert (code, out, err) == (130, "http://127.0.0.1:1/  (Ctrl-C ends it)\n", "")
     assert watched.is_closed
 
 

@@ -452,8 +452,11 @@ def test_the_command(tmp_path, text, caplog):
     assert "measured while out was trained" in (tmp_path / "out/saltlm/report.html").read_text()
 
 
-def test_a_short_run_chooses_its_options_says_so_and_gets_longer(tmp_path, text, caplog):
+def test_a_short_run_chooses_its_options_says_so_and_gets_longer(
+    tmp_path, text, caplog, monkeypatch
+):
     """What is not given fits the run's length; a longer run keeps what it began with."""
+    monkeypatch.setattr(engine, "_SILENCE", 0)
     model, out = save_model(tmp_path / "model", max_position_embeddings=32), tmp_path / "out"
     options = {"data": str(text), "cache": tmp_path / "cache", "dtype": "float32"}
     english = {"english": str(save_text(tmp_path / "english.txt")), "english_share": 0.25}
@@ -462,6 +465,7 @@ def test_a_short_run_chooses_its_options_says_so_and_gets_longer(tmp_path, text,
     assert "chosen for a short run (500 tokens): 256 tokens a step, 32 in a sequence" in caplog.text
     assert "25.0 % from" in caplog.text
     assert "more than the run" not in caplog.text
+    assert "step 1 of 2, 0:00:0" in caplog.text  # a line a minute, where there is no terminal
     record = json.loads((out / "saltlm" / "run.json").read_text())["options"]
     assert (record["batch_tokens"], record["sequence_length"], record["decay"]) == (256, 32, 1.0)
     assert [stage["kind"] for stage in record["stages"]] == ["full"]

@@ -1,5 +1,8 @@
 """The fits on a pair of tiny models, against what transformers' own models say of the result."""
 
+import logging
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -167,9 +170,11 @@ def test_the_same_inputs_give_the_same_bytes(pair, german, tmp_path):
     assert first == second
 
 
-def test_what_was_done_is_said(untied, german, tmp_path):
+def test_what_is_done_is_said(untied, german, tmp_path, caplog):
     options = settings(german, input=True, head=True)
-    result = transfer(*untied, tmp_path / "out", **options)
+    with caplog.at_level(logging.INFO):
+        result = transfer(*untied, tmp_path / "out", **options)
+    assert re.search(r"fitting input rows to .* documents\n.*\n?.*head's rows to", caplog.text)
     manifest = read_manifest(tmp_path / "out")
     found = manifest["fits"]
     assert found["input"]["documents"] == len(TEXT)

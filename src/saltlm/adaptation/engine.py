@@ -7,6 +7,7 @@ a stage and going on after a crash are the same thing.
 
 import logging
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -56,6 +57,7 @@ from saltlm.files.progress import progress
 from saltlm.record.manifest import environment
 
 _SPEED_STEPS = 3  # steps until speed is told; the first ones are slower
+_SILENCE = 60.0  # seconds at most without a line, where there is no terminal
 _BAR = "{desc}: {n_fmt}/{total_fmt}, {remaining} left{postfix}"
 
 logger = logging.getLogger(__name__)
@@ -123,6 +125,7 @@ def _run_stage(run: Run, number: int, saved: Saved | None) -> Saved:
     measured = _before(run, training) if first == 0 else {}
     hidden = not run.accelerator.is_main_process
     length: dict[str, Any] = {"total": run.n_steps, "initial": first, "bar_format": _BAR}
+    told_at = time.monotonic()
     with progress(is_hidden=hidden, desc=stage.kind, delay=0, leave=True, **length) as bar:
         for step in range(first, stage.last):
             done = step + 1
@@ -143,7 +146,9 @@ def _run_stage(run: Run, number: int, saved: Saved | None) -> Saved:
             shown = summary(row | {"bits_per_byte": measured}, _room(stage.kind, run.n_steps))
             bar.set_postfix_str(shown, refresh=False)
             bar.update()
-            if is_measured and bar.disable and not hidden:  # there is no terminal
+            is_due = is_measured or time.monotonic() - told_at >= _SILENCE
+            if is_due and bar.disable and not hidden:  # there is no terminal
+                told_at = time.monotonic()
                 left = timedelta(seconds=round(seconds / done * (run.n_steps - done)))
                 told = (done, run.n_steps, left, summary(row))
                 logger.info("step %d of %d, %s left: %s", *told)

@@ -37,12 +37,26 @@ VERBS = {
     "demo": "Show all steps on small real models.",
 }
 
+_GO_ON = {"adapt", "compare", "evaluate", "pretrain", "recipe"}  # from what they have kept
+_ENDED_BY_HAND = {"chat", "watch"}  # as they say themselves
+_INTERRUPTED = 130  # as shells say it
 
 _COLLECTED_AFTER = (50_000, 20, 20)
 """Objects between two searches for cycles: modules and vocabularies are many objects that stay."""
 
 
 class _Verbs(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            verb, said = ctx.invoked_subcommand, "nothing is half-written"
+            if verb in _GO_ON:
+                said = "the same command again continues from what is saved"
+            if verb not in _ENDED_BY_HAND:
+                click.echo(f"\nstopped: {said}", err=True)
+            ctx.exit(_INTERRUPTED)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
 

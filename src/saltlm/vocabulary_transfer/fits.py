@@ -4,6 +4,7 @@ Neither trains the body, and no copied row moves. A new token that does not occu
 the row that the method made.
 """
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,8 @@ from saltlm.vocabulary_transfer.rows import norm_ratio
 _MOSTLY_NEW = 0.5  # share of new tokens in text from which the smaller ridge is better
 _RIDGE, _RIDGE_OF_MOSTLY_NEW = 100.0, 50.0
 _CHARACTERS = 16  # of a document are cut for each token that is read
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,10 @@ def make_tables(
     reader = Reader(body, embedding, start, config.fits)
     if config.fits.input:
         n = config.fits.steps * config.fits.documents
+        logger.info("fitting input rows to at most %s documents", f"{n:,}")
         result = fit_input_rows(reader, result, list(islice(texts_of(pair, result, config), n)))
     if config.fits.head:
+        logger.info("fitting the head's rows to %s tokens", f"{config.fits.positions:,}")
         result = fit_head_rows(reader, result, texts_of(pair, result, config))
     ratio = norm_ratio(result.embedding, embedding, problem.plan)
     return replace(result, provenance=replace(result.provenance, norm_ratio=ratio))
