@@ -16,7 +16,9 @@ from saltlm.alignment.pruned import prune_to_corpus
 from saltlm.config.transfer import RowsConfig, SpecialTokensConfig
 from saltlm.errors import VocabularyError
 from saltlm.tokenizer.carried import digits_at_once, joins_line_breaks
+from saltlm.tokenizer.counts import count_tokens
 from saltlm.tokenizer.definition import Definition
+from saltlm.tokenizer.joined import join_pieces
 from saltlm.tokenizer.probes import PROBES
 from saltlm.tokenizer.replace import replace_vocabulary
 from saltlm.tokenizer.save import save_tokenizer
@@ -72,11 +74,22 @@ def tokens(tokenizers_by_family):
     return {family: read(tokenizers_by_family[family], **ROLES[family]) for family in FAMILIES}
 
 
+def joined(plm: Tokens, corpus: list[str]) -> Tokens:
+    """The PLM's tokenizer with half of its tokens, and joins of them."""
+    counts = count_tokens(plm.definition.tokenizer, corpus[:6])
+    made = join_pieces(plm.definition, counts, corpus, size=len(plm.vocabulary) // 2)
+    assert made.n_joined > 20
+    return read_tokens(made.definition, plm.special)
+
+
 @pytest.fixture(scope="module")
-def lost(tokens):
+def lost(tokens, corpus):
     """A function that names the pairs of which the source gives a text back and the new one not."""
     pairs = list(itertools.product(FAMILIES, FAMILIES))
     new = {(plm, source): replaced(tokens[plm], tokens[source]).tokenizer for plm, source in pairs}
+    for plm in ("unigram", "sentencepiece"):
+        pairs.append((f"{plm}, joined", "bytelevel"))
+        new[pairs[-1]] = replaced(joined(tokens[plm], corpus), tokens["bytelevel"]).tokenizer
 
     def find(text: str) -> dict[tuple[str, str], str]:
         kept = {family: back(tokens[family].definition.tokenizer, text) for family in FAMILIES}

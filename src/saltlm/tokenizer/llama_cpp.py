@@ -104,7 +104,10 @@ def llama_cpp_vocabulary(tokenizer: Tokenizer, n_rows: int) -> LlamaCppVocabular
     if definition.is_byte_level:
         name = f"byte-level {name}"
     if name not in _FAMILIES:
-        raise VocabularyError(f"llama.cpp has no tokenizer for a {name} of this kind", _ELSE)
+        raise VocabularyError(
+            f"llama.cpp has no tokenizer for a {name} of this kind",
+            f"{_ELSE}; of a byte-level BPE it reads what --mode swap and --mode extend make",
+        )
     return _FAMILIES[name](definition, n_rows)
 
 
