@@ -91,6 +91,24 @@ def win():
     return table([*heading, "to plain at equal compute", "processor minutes"], rows)
 
 
+def our_plms():
+    """Rows from vectors beside those of e5-small: the yardstick, and bits per byte untrained."""
+    rows, results = [], read("our_plms.json")
+    for name, run in results.items():
+        if "step 0" not in run:
+            continue
+        language, _, made = name.partition(" ")
+        scores = {score["method"]: score["r2"]["value"] for score in run["yardstick"]["scores"]}
+        best = max(scores, key=scores.get)
+        bits = run["step 0"][best]["bits_per_byte"]
+        untouched = results[f"{language} untouched"]["bits_per_byte"]
+        numbers = (f"{value:.2f}" for value in (scores["salt"], scores[best], bits, untouched))
+        cells = [f"{run['yardstick']['n_shared']:,}", *numbers, str(run["processor seconds"])]
+        rows.append([LANGUAGES[language], made.removesuffix(", seed 0"), *cells])
+    heading = ["", "rows from, corpus x passes", "shared", "r2 of `salt`", "best r2"]
+    return table([*heading, "bits per byte", "untouched", "processor seconds"], rows)
+
+
 def english(run):
     return run["after"]["English"]["bits per byte"]
 
@@ -551,6 +569,7 @@ TABLES = {
     "cuts": cuts,
     "anchors": anchors,
     "win": win,
+    "our plms": our_plms,
     "real pairs": real_pairs,
     "real costs": real_costs,
     "map speed": map_speed,

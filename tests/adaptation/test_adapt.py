@@ -432,7 +432,8 @@ def test_the_command(tmp_path, text, caplog):
     ]
     outcome = CliRunner().invoke(cli, ["adapt", *arguments], catch_exceptions=False)
     assert outcome.exit_code == 0
-    assert re.search(r"/out: 256 tokens in \d+ s; bits per byte of held-out text\n", outcome.stdout)
+    title = r"/out: 256 tokens in \d+ s; bits per byte of held-out text, at most 200 documents"
+    assert re.search(title, " ".join(outcome.stdout.split()))
     assert re.search(r"\ntarget +\d\.\d{3} +\d\.\d{3}", outcome.stdout)
     assert f"evaluate {tmp_path / 'model'} {tmp_path / 'out'} --heldout {text}" in caplog.text
     samples = read_manifest(tmp_path / "out")["adaptations"][-1]["samples"]

@@ -183,9 +183,11 @@ def log_plan(run: Run, saved: Saved | None) -> None:
     if not run.accelerator.is_main_process:
         return
     stages = ", ".join(f"{stage.kind} to step {stage.last}" for stage in run.stages)
+    left = "" if saved is None else f"{run.n_steps - saved.step} of "
     logger.info(
-        "%d steps of %d tokens, %s: %s, measurements not counted",
-        *(run.n_steps, run.config.batch_tokens, stages, about(_expected_seconds(run, saved))),
+        "%s%d steps of %d tokens, %s: %s, measurements not counted",
+        *(left, run.n_steps, run.config.batch_tokens, stages),
+        about(_expected_seconds(run, saved)),
     )
     if run.reason:
         logger.info("%s (docs/adapt.md)", run.reason)

@@ -85,7 +85,7 @@ def command(
     from saltlm.cli.render_runs import adaptation_table, samples_table
 
     untouched = untouched_bits(result.directory, options, result.context)
-    show(adaptation_table(result, untouched))
+    show(adaptation_table(result, untouched, options.eval_documents))
     if result.samples:
         show(samples_table(result.samples))
     verdict, words = of_adaptation(result, untouched, model, out, options.heldout)

@@ -58,6 +58,8 @@ def command(
     subject = load_subject(model, device, trust_remote_code=bool(trust_remote_code))
     turns: list[dict[str, str]] = []
     for said in prompts or _lines():
+        if prompts:
+            click.echo(f"> {said}", err=True)
         turns.append({"role": "user", "content": said})
         text = reply(subject.model, subject.tokenizer, turns, n_new=tokens, temperature=temperature)
         turns.append({"role": "assistant", "content": text})

@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 def end(verdict: Verdict, *words: object) -> None:
     """Say a verdict, and the next command if there is one."""
+    if words[:1] == ("adapt",) and not {"--english", "--heldout"} & {*words}:
+        logger.info("note: --english FILE keeps English in adapt, --heldout FILE measures")
     logger.info("verdict: %s", verdict)
     if words:
         next_line(*words)
