@@ -294,6 +294,7 @@ def test_select_takes_the_best_variant_and_says_how_long_the_rest_takes(caplog):
     inputs, table = make_pair(noise=4.0)
     with caplog.at_level("INFO", "saltlm"):
         (chosen,) = select_options(inputs, table, ["global"])
-    assert caplog.messages == [f"{len(variants('global')) - 1} more options of methods: about 0 s"]
+    (told,) = caplog.messages  # on a busy machine it says so too
+    assert told.startswith(f"{len(variants('global')) - 1} more options of methods: about 0 s")
     assert isinstance(chosen, Choice)
     assert chosen.options["ridge"] == 0.1
