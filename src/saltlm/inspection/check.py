@@ -10,6 +10,7 @@ from torch import Tensor
 
 from saltlm.errors import CheckpointError, SaltlmError, setting
 from saltlm.files.json_object import read_json
+from saltlm.files.progress import progress
 from saltlm.inspection.downstream import handover_findings
 from saltlm.inspection.finding import Check, Finding, advice, failure, verdict
 from saltlm.models.architecture import read_config
@@ -38,7 +39,7 @@ def check(directory: str | Path, *, trust_remote_code: bool = False) -> Check:
     """
     findings, directory = [], Path(directory)
     try:
-        for finding in _checks(directory, trust_remote_code):
+        for finding in progress(_checks(directory, trust_remote_code), desc="check"):
             findings.append(finding)
     except SaltlmError as error:
         findings.append(Finding("readable", "failed", error.what))
