@@ -3,15 +3,19 @@
 import fcntl
 import os
 import shutil
+from contextlib import suppress
 
 import pytest
 
-from saltlm.errors import OutputError
+from saltlm.comparison.store import is_made
+from saltlm.errors import CheckpointError, OutputError
+from saltlm.evaluation.results import read_result
 from saltlm.files import leftovers, locks
 from saltlm.files.atomic import check_place, new_directory
 from saltlm.files.leftovers import LOCK, aside, left_in, temporary
 from saltlm.files.locks import is_held, take
 from saltlm.models.hub import resolve_model
+from saltlm.recipes.steps import _read as read_step
 
 
 def dead(folder, name, owner="1 of-another-boot"):
@@ -37,6 +41,14 @@ def test_what_nobody_goes_on_with_is_removed(tmp_path, caplog):
     with aside(tmp_path):
         assert not left.exists()
     assert f"{left} is removed: a run that was killed had left it" in caplog.text
+
+
+@pytest.mark.parametrize("read", [read_result, is_made, read_step])
+def test_who_reads_what_a_run_has_kept_removes_what_died_beside_it(read, tmp_path):
+    left = dead(tmp_path, ".saltlm-partial-abc")
+    with suppress(CheckpointError):  # only the folder matters here
+        read(tmp_path / "kept.json")
+    assert not left.exists()
 
 
 def test_a_folder_whose_lock_cannot_be_made_goes_away(tmp_path, monkeypatch):

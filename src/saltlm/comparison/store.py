@@ -13,6 +13,7 @@ from saltlm.errors import CheckpointError, ConfigError, SaltlmError, setting
 from saltlm.files.atomic import replace_text
 from saltlm.files.damage import reading
 from saltlm.files.json_object import read_json
+from saltlm.files.leftovers import remove_dead
 from saltlm.methods.registry import Choice
 from saltlm.scoring.holdout import FAILURES
 
@@ -82,6 +83,7 @@ def is_made(file: Path) -> bool:
     Raises:
         CheckpointError: it is damaged.
     """
+    remove_dead(file.parent)
     if not file.is_file():
         return False
     with reading(file, CheckpointError, "remove it, and give the command again"):

@@ -19,6 +19,7 @@ from saltlm.files.atomic import replace_text
 from saltlm.files.damage import reading
 from saltlm.files.hashes import sha256
 from saltlm.files.json_object import parse_json, read_text
+from saltlm.files.leftovers import remove_dead
 from saltlm.scoring.bootstrap import percentiles, resampled_sums
 
 SCHEMA = 1
@@ -210,6 +211,7 @@ def read_result(file: Path) -> Result:
     Raises:
         CheckpointError: it is damaged.
     """
+    remove_dead(file.parent)
     with reading(file, CheckpointError, f"the same command measures it again after: rm {file}"):
         result: Result = parse_json(read_text(file))
         _check(result, _RESULT)

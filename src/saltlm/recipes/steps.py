@@ -13,6 +13,7 @@ from saltlm.evaluation.results import hash_of, model_hash
 from saltlm.files.atomic import replace_text
 from saltlm.files.hashes import sha256
 from saltlm.files.json_object import parse_json, read_text
+from saltlm.files.leftovers import remove_dead
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ def _hash(path: Path) -> str:
 
 def _read(file: Path) -> dict[str, Any]:
     """Return the record of a step; nothing if there is none, or it is damaged."""
+    remove_dead(file.parent)
     with suppress(OSError, ValueError, TypeError, KeyError):
         recorded = dict(parse_json(read_text(file)))
         if recorded.pop("seal") == hash_of(recorded):
