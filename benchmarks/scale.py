@@ -8,7 +8,7 @@ a hole and is shared with the result (``--link auto``), and a PLM of 250,000 row
 tokens are in both, 150,000 are new. Each transfer is a process of its own, whose resident memory is
 looked at twenty times a second; the manifest says when its stages began. ``--new`` repeats
 ``replace`` with fewer new tokens. ``--part 0.25`` takes a quarter of the tokens and of the widths,
-``--body`` a smaller body: its bytes are read once, to be hashed. --out is added to.
+``--body`` a smaller body. --out is added to.
 """
 
 import argparse
