@@ -94,5 +94,5 @@ def test_training_without_english_or_held_out_text_is_told_beforehand(there, run
     model = COMMANDS[0][2]
     words = ["saltlm", "adapt", model, "--data", "german.txt", "--tokens", "300", "--out", "plain"]
     _, err, _ = run(words)
-    assert "no English is in this training, so English gets worse: --english FILE" in err
+    assert "no English is in this training: --english FILE keeps more of it" in err
     assert err.index("nothing will be measured: --heldout FILE") < err.index("300 tokens")

@@ -20,10 +20,10 @@ def test_the_source_is_measured_if_it_is_there_and_loads(tmp_path, monkeypatch):
     model = AutoModelForCausalLM.from_pretrained(source).eval()
     tokenizer = AutoTokenizer.from_pretrained(source)
     expected = bits_per_byte(model, tokenizer, CORPUS[:3], context=16, stride=8).value
-    found = untouched.untouched_bits(tmp_path, config, 16)
+    found = untouched.measure_untouched(tmp_path, config, 16)
     assert found == {"target": pytest.approx(expected)}
     assert (tmp_path / "README.md").read_text() == str([{"untouched": found}])
     (source / "model.safetensors").write_bytes(b"cut off")
-    assert untouched.untouched_bits(tmp_path, config, 16) == {}
+    assert untouched.measure_untouched(tmp_path, config, 16) == {}
     manifest.clear()
-    assert untouched.untouched_bits(tmp_path, config, 16) == {}
+    assert untouched.measure_untouched(tmp_path, config, 16) == {}

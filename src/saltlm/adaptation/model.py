@@ -145,8 +145,10 @@ def load_model(directory: Path, config: AdaptConfig, objective: Objective) -> Pr
 
 
 def _all_is_text(
-    _: nn.Module, args: tuple[Any, ...], named: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    model: nn.Module, args: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    if not model.training:
+        return None
     return args, named | {"mm_token_type_ids": torch.zeros_like(named["input_ids"])}
 
 

@@ -23,7 +23,7 @@ from saltlm.errors import OutputError, TrainingError, setting
 from saltlm.files.atomic import replace_text
 from saltlm.files.damage import reading
 from saltlm.files.json_object import parse_json, read_text
-from saltlm.files.leftovers import LOCK, remove_dead
+from saltlm.files.leftovers import LOCK, remove_dead_of
 from saltlm.files.locks import take
 from saltlm.record.manifest import FOLDER
 
@@ -118,7 +118,7 @@ def only_run(folder: RunFolder) -> Iterator[None]:
             f"cannot write {out}: {error.strerror}", "choose another --out"
         ) from error
     try:
-        remove_dead(out.parent)
+        remove_dead_of(out)
         yield
     finally:
         os.close(lock)

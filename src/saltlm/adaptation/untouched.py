@@ -15,10 +15,11 @@ from saltlm.record.manifest import read_manifest, write_manifest
 logger = logging.getLogger(__name__)
 
 
-def untouched_bits(directory: Path, config: AdaptConfig, context: int) -> dict[str, float]:
-    """Return bits per byte of each held-out text by the source; empty where there is none.
+def measure_untouched(directory: Path, config: AdaptConfig, context: int) -> dict[str, float]:
+    """Measure the source on each held-out text, and enter it into the adapted model's record.
 
-    They are also written into the record of the adapted model, and its card's verdict.
+    Returns:
+        bits per byte of each text; empty where there is no text or no source.
 
     Args:
         directory: of an adapted model, whose record names the source.

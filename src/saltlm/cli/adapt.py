@@ -78,13 +78,13 @@ def command(
 
     if not PartialState().is_main_process:
         return
-    from saltlm.adaptation.untouched import untouched_bits
+    from saltlm.adaptation.untouched import measure_untouched
     from saltlm.cli.ends import end
     from saltlm.cli.ends_runs import of_adaptation
     from saltlm.cli.render import show
     from saltlm.cli.render_runs import adaptation_table, samples_table
 
-    untouched = untouched_bits(result.directory, options, result.context)
+    untouched = measure_untouched(result.directory, options, result.context)
     show(adaptation_table(result, untouched, options.eval_documents))
     if result.samples:
         show(samples_table(result.samples))
@@ -101,7 +101,7 @@ def _tell_missing(has_english: bool, has_heldout: bool) -> None:
     if os.environ.get("RANK", "0") != "0":  # one of many processes
         return
     if not has_english:
-        notes(["no English is in this training, so English gets worse: --english FILE"])
+        notes(["no English is in this training: --english FILE keeps more of it"])
     if not has_heldout:
         notes(["nothing will be measured: --heldout FILE names text that is not trained on"])
 
