@@ -49,21 +49,22 @@ def gradients(step: int, shape: tuple[int, ...]) -> torch.Tensor:
 
 @pytest.mark.parametrize("shape", [(6, 5), (6,)])
 @pytest.mark.parametrize("rates", [(0.1, 0.03), (0.03, 0.1), (0.1, 0.1)])
+@pytest.mark.parametrize("of_table", [0, 1])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.5])
-def test_rows_move_as_two_parameters_would(shape, rates, weight_decay):
-    new, shared = rates
+def test_rows_move_as_two_parameters_would(shape, rates, of_table, weight_decay):
+    (new, shared), rate = rates, rates[of_table]
     start = gradients(99, shape)
     whole = nn.Parameter(start.clone())
     parts = [nn.Parameter(start[IS_NEW].clone()), nn.Parameter(start[~IS_NEW].clone())]
-    optimizer = torch.optim.AdamW([whole], lr=max(rates), weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW([whole], lr=rate, weight_decay=weight_decay)
     expected = torch.optim.AdamW(
         [{"params": [parts[0]], "lr": new}, {"params": [parts[1]], "lr": shared}],
         weight_decay=weight_decay,
     )
     ones = torch.ones(6, dtype=torch.float64)
-    share = torch.where(IS_NEW, ones * new / max(rates), ones * shared / max(rates))
-    slow = (share != 1).nonzero().squeeze(1)
-    table = Table(whole, slow, share[slow])
+    ratio = torch.where(IS_NEW, ones * new / rate, ones * shared / rate)
+    other = (ratio != 1).nonzero().squeeze(1)
+    table = Table(whole, other, ratio[other])
     for step in range(20):
         whole.grad = gradients(step, shape)
         parts[0].grad, parts[1].grad = whole.grad[IS_NEW].clone(), whole.grad[~IS_NEW].clone()
@@ -72,8 +73,26 @@ def test_rows_move_as_two_parameters_would(shape, rates, weight_decay):
         expected.step()
     assert torch.allclose(whole[IS_NEW], parts[0], rtol=1e-13, atol=1e-14)
     assert torch.allclose(whole[~IS_NEW], parts[1], rtol=1e-13, atol=1e-14)
-    fast = IS_NEW if new >= shared else ~IS_NEW
-    assert torch.equal(whole[fast], parts[0] if new >= shared else parts[1])
+    as_table = ~IS_NEW if of_table else IS_NEW
+    assert torch.equal(whole[as_table], parts[of_table])
+
+
+@pytest.mark.parametrize(("new", "shared"), [(0.1, 0.03), (0.1, 0.0), (0.0, 0.03)])
+@pytest.mark.parametrize("n_new", [0, 1, 3, 5, 6])
+def test_few_rows_are_corrected(new, shared, n_new):
+    is_new = torch.arange(6) < n_new
+    rates = LearningRates(new=new, shared=shared, body=0.01)
+    ours = model(is_tied=True)
+    rate = parameter_groups(ours, rates, is_new, weight_decay=0.0)[0]["lr"]
+    (table,) = row_tables(ours, rates, is_new)
+    wanted = torch.where(is_new, new, shared)
+    if rate:
+        assert torch.allclose(wanted[table.other], table.ratio * rate)
+        moved = wanted.clone()
+        moved[table.other] = rate
+        assert (moved == rate).all()
+    if new and shared:
+        assert len(table.other) <= 3
 
 
 @pytest.mark.parametrize("is_tied", [True, False])
@@ -142,7 +161,7 @@ def test_a_table_without_new_rows_learns_at_the_shared_rate():
     nothing = torch.zeros(6, dtype=torch.bool)
     assert parameter_groups(ours, RATES, nothing, 0.0)[0]["peak"] == 0.03
     (table,) = row_tables(ours, RATES, nothing)
-    assert len(table.slow) == 0
+    assert len(table.other) == 0
 
 
 def test_top_and_bottom_layers():

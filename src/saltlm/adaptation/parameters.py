@@ -1,9 +1,9 @@
 """Which weights learn in a stage, and how fast: new rows, shared rows, and the body.
 
 New and shared rows lie in the same tensor, and AdamW knows one learning rate per tensor. Its step
-is proportional to the rate, so a table takes the step of the faster rows, and the others are then
-put back to their part of the way. A rate of 0 thus leaves rows where they were, bit for bit, and
-their gradient is removed so that neither the norm nor the moments see it.
+is proportional to the rate, so a table takes the step of most of its rows, and the others are then
+put to their part, or their multiple, of the way. A rate of 0 thus leaves rows where they were, bit
+for bit, and their gradient is removed so that neither the norm nor the moments see it.
 """
 
 import hashlib
@@ -37,18 +37,18 @@ class Table:
 
     Attributes:
         weight: the embedding, the head or the head's bias; one shard of it under FSDP2.
-        slow: rows of this shard that learn more slowly than the others, or not at all.
-        share: their learning rates as shares of the table's.
+        other: rows of this shard with a rate that is not the table's.
+        ratio: of their learning rates to the table's.
     """
 
     weight: nn.Parameter
-    slow: Int64[Tensor, " r"]
-    share: Float[Tensor, " r"]
+    other: Int64[Tensor, " r"]
+    ratio: Float[Tensor, " r"]
 
     @property
     def frozen(self) -> Int64[Tensor, " f"]:
         """Rows of this shard that do not learn."""
-        return self.slow[self.share == 0]
+        return self.other[self.ratio == 0]
 
 
 def new_rows(directory: Path, n_rows: int) -> Bool[Tensor, " v"]:
@@ -145,7 +145,7 @@ def parameter_groups(
         if weight.requires_grad and id(weight) not in are_tables
     ]
     groups = [
-        (tables, _fastest(rates, is_new), 0.0),
+        (tables, _rate_of_most(rates, is_new), 0.0),
         ([weight for weight in body if weight.ndim > 1], rates.body, weight_decay),
         ([weight for weight in body if weight.ndim <= 1], rates.body, 0.0),
     ]
@@ -160,13 +160,13 @@ def row_tables(
     model: PreTrainedModel, rates: LearningRates, is_new: Bool[Tensor, " v"]
 ) -> list[Table]:
     """Return the tables with the rates of their rows, for this process's shards."""
-    fastest = _fastest(rates, is_new) or 1.0
-    share = torch.where(is_new, rates.new / fastest, rates.shared / fastest)
+    rate = _rate_of_most(rates, is_new) or 1.0
+    ratio = torch.where(is_new, rates.new / rate, rates.shared / rate)
     tables = []
     for weight in table_weights(model):
-        local = _shard_like(share.to(weight.device), weight)
-        slow = (local != 1).nonzero().squeeze(1)
-        tables.append(Table(weight, slow, local[slow]))
+        local = _shard_like(ratio.to(weight.device), weight)
+        other = (local != 1).nonzero().squeeze(1)
+        tables.append(Table(weight, other, local[other]))
     return tables
 
 
@@ -179,13 +179,13 @@ def mask_gradients(tables: Sequence[Table]) -> None:
 
 @contextmanager
 def row_rates(tables: Sequence[Table]) -> Iterator[None]:
-    """Let the optimizer's step in the body go only part of the way for slow rows."""
-    before = [_local(table.weight)[table.slow] for table in tables]
+    """Let rows with a rate of their own go their part of the optimizer's step in the body."""
+    before = [_local(table.weight)[table.other] for table in tables]
     yield
     for table, old in zip(tables, before, strict=True):
         rows = _local(table.weight)
-        share = table.share.to(rows.dtype).view(-1, *[1] * (rows.ndim - 1))
-        rows[table.slow] = torch.lerp(old, rows[table.slow], share)
+        ratio = table.ratio.to(rows.dtype).view(-1, *[1] * (rows.ndim - 1))
+        rows[table.other] = torch.lerp(old, rows[table.other], ratio)
 
 
 def frozen_hash(tables: Sequence[Table]) -> str:
@@ -196,10 +196,11 @@ def frozen_hash(tables: Sequence[Table]) -> str:
     return digest.hexdigest()
 
 
-def _fastest(rates: LearningRates, is_new: Bool[Tensor, " v"]) -> float:
-    """Return the table's learning rate: that of its fastest rows."""
-    present = [rates.new] * bool(is_new.any()) + [rates.shared] * bool((~is_new).any())
-    return max(present)
+def _rate_of_most(rates: LearningRates, is_new: Bool[Tensor, " v"]) -> float:
+    """Return the learning rate of most rows that learn; they then need no correction."""
+    n_new = int(is_new.sum())
+    rows = [(len(is_new) - n_new, rates.shared), (n_new, rates.new)]
+    return max([pair for pair in rows if all(pair)], default=rows[0])[1]
 
 
 def _local(tensor: Tensor) -> Tensor:
