@@ -116,8 +116,8 @@ def test_option_reference_is_the_schema():
         "In a file (`--config run.yaml`), or one by one (`--set key=value`).",
         "Made from the code; a test compares the two.",
     ]
-    for verb in ("transfer", "adapt", "pretrain", "recipe"):
-        (section,) = VERB_OPTIONS[verb]
+    for verb in ("transfer", "adapt", "pretrain", "recipe", "evaluate --suite FILE.yaml"):
+        section = VERB_OPTIONS[verb.partition(" ")[0]][0]
         lines += ["", f"## saltlm {verb}", "", "| option | default | meaning |", "|---|---|---|"]
         for name, field in options(section):
             default = field.get_default(call_default_factory=True)

@@ -55,6 +55,10 @@ class SaltlmError(Exception):
         self.hint = printable(hint)[:_LONGEST_HINT]
         super().__init__(f"{self.what}\nhint: {self.hint}")
 
+    def add_hint(self, more: str) -> None:
+        """Say more of what to do: where the command that failed is a part of another."""
+        SaltlmError.__init__(self, self.what, f"{self.hint}; {more}")
+
 
 class CheckpointError(SaltlmError):
     """A model directory cannot be read, or does not hold what is needed."""

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from saltlm.adaptation.config import AdaptConfig
 from saltlm.adaptation.mixture import (
     check_texts,
     count_bytes,
@@ -95,7 +96,7 @@ def test_sources_without_a_share_split_the_rest_by_size(tmp_path):
 def test_too_little_text_is_refused(tmp_path):
     text = packed(tmp_path / "a", "small.txt", 3)
     with pytest.raises(DataError, match=r"small.txt has 6 tokens, fewer than one sequence of 100"):
-        check_texts([text], 100)
+        check_texts([text], AdaptConfig(data={"a": None}, sequence_length=100))
 
 
 def test_a_message_names_the_text_of_a_batch(tmp_path):

@@ -4,6 +4,7 @@ import errno
 import gc
 import json
 import os
+import re
 import shutil
 import sys
 from collections import namedtuple
@@ -21,6 +22,7 @@ from saltlm.adaptation import engine as loop
 from saltlm.adaptation import stops as safety
 from saltlm.adaptation import write_model as finish
 from saltlm.adaptation.adapt import adapt
+from saltlm.adaptation.config import load_adapt_config
 from saltlm.adaptation.objective import CAUSAL
 from saltlm.adaptation.run_folder import RunFolder, only_run
 from saltlm.cli.main import cli
@@ -52,6 +54,15 @@ def model(tmp_path):
     return save_model(tmp_path / "model")
 
 
+def done_as(hint, verb, *folders, **options):
+    """Adapt as a hint says to the verb, or to any."""
+    words = re.sub(rf"saltlm (?!{verb})\w+ [^;)]*", "", hint)
+    assignments = re.findall(r"--set (\w[\w.]*=[\w.]*\w)", words)
+    resume = re.search(r"--resume ([^\s;]+)", words)
+    config = load_adapt_config(tiny_config(folders[0].parent, **options), assignments)
+    return adapt(*folders, config=config, resume=resume[1] if resume else "auto")
+
+
 def kept(out):
     return checkpoints.find(out / "saltlm" / "checkpoints")
 
@@ -71,9 +82,22 @@ def test_not_a_number_stops_the_run_and_keeps_the_last_good(tmp_path, model, mon
             adapt(model, out, config=tiny_config(tmp_path))
     assert [path.name for path in kept(out)] == ["step-00000002"]
     assert str(tmp_path / "text.txt") in caught.value.what
-    assert caught.value.hint.endswith(f"with --resume {kept(out)[0]}")
+    hint = caught.value.hint
+    assert hint.endswith(f"with --resume {kept(out)[0]}")
+    assert "saltlm pretrain --set learning_rate=0.0015)" in hint
     assert not (out / "config.json").exists()
-    assert adapt(model, out, config=tiny_config(tmp_path)).n_steps == 4
+    assert done_as(hint, "adapt", model, out).n_steps == 4
+    rates = json.loads((out / "saltlm" / "run.json").read_text())["options"]["lr"]
+    assert rates == {"new": 5e-3, "shared": 1.5e-3, "body": 1.5e-3}
+
+
+def test_not_a_number_in_the_first_step_begins_anew(tmp_path, model, monkeypatch):
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_accumulate", lambda *_: float("nan"))
+        with pytest.raises(TrainingError, match="step 1 has loss nan") as caught:
+            adapt(model, out, config=tiny_config(tmp_path, steps=1))
+    assert done_as(caught.value.hint, "adapt", model, out, steps=1).n_steps == 1
 
 
 def test_a_full_disk_keeps_the_last_good(tmp_path, model, monkeypatch):
@@ -117,7 +141,7 @@ def test_too_little_space_is_seen_before_writing(tmp_path, model, monkeypatch):
 def test_out_of_memory_names_what_to_lower(tmp_path, error):
     message = (
         "out of memory in step 3 with micro_batch=4, sequence_length=8 and loss_chunk=9120\n"
-        "hint: lower one of the three, first --set micro_batch=2"
+        "hint: lower one of the three: --set micro_batch=2; saltlm adapt --set loss_chunk=4560 "
     )
     with (
         pytest.raises(TrainingError, match=message),
@@ -173,7 +197,7 @@ def test_places_that_are_taken(tmp_path, model):
     ("options", "kind", "message"),
     [
         (
-            {"sequence_length": 128, "batch_tokens": 128},
+            {"sequence_length": 128, "batch_tokens": 128 * 7},
             ConfigError,
             "more than the model's 64 pos",
         ),
@@ -186,9 +210,12 @@ def test_inputs_that_do_not_fit(tmp_path, model, monkeypatch, options, kind, mes
     monkeypatch.chdir(tmp_path)
     (tmp_path / "EMPTY").write_text("")
     (tmp_path / "SMALL").write_text("Das Haus.\n")
-    with pytest.raises(kind, match=message):
+    with pytest.raises(kind, match=message) as caught:
         adapt(model, tmp_path / "out", config=tiny_config(tmp_path, **options))
     assert not (tmp_path / "out" / "config.json").exists()
+    if "--set" in caught.value.hint:
+        done = done_as(caught.value.hint, "adapt", model, tmp_path / "out", **options, steps=1)
+        assert done.context <= 64
 
 
 def test_a_tokenizer_beyond_the_embedding_is_refused(tmp_path):
@@ -262,9 +289,13 @@ def test_memory_that_runs_out_in_a_run(tmp_path, model, monkeypatch, part, where
     def full(*_, **__):
         raise torch.OutOfMemoryError("x")
 
-    monkeypatch.setattr(verb, "CAUSAL", replace(CAUSAL, **{part: full}))
-    with pytest.raises(TrainingError, match=f"out of memory in {where} with"):
-        adapt(model, tmp_path / "out", config=tiny_config(tmp_path))
+    out, options = tmp_path / "out", {"steps": 1, "micro_batch": 1 if part == "loss" else 4}
+    with monkeypatch.context() as patch:
+        patch.setattr(verb, "CAUSAL", replace(CAUSAL, **{part: full}))
+        with pytest.raises(TrainingError, match=f"out of memory in {where} with") as caught:
+            adapt(model, out, config=tiny_config(tmp_path, **options))
+    done = done_as(caught.value.hint, "adapt", model, out, **options)
+    assert (done.n_steps, done.context) == (1, 4 if part == "loss" else 8)
 
 
 @pytest.mark.parametrize(("capability", "has"), [("avx512_bf16", True), ("avx2", False)])

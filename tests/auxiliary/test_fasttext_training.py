@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from saltlm.auxiliary.fasttext_format import read_fasttext
-from saltlm.auxiliary.fasttext_training import binding_version, train_fasttext
+from saltlm.auxiliary.fasttext_training import _diverged, binding_version, train_fasttext
 from saltlm.auxiliary.subwords import token_vectors
-from saltlm.config.transfer import FasttextConfig
+from saltlm.config.transfer import FasttextConfig, load_config
 from saltlm.errors import AuxiliaryVectorsError, MissingExtraError
 
 TEXT = "Der Hund läuft, die Katze schläft.\n__label__x </s> المُدرِّس می‌خواهم हिन्दी 3.14\n" * 40
@@ -96,10 +96,13 @@ def test_refusals(corpus, tmp_path, monkeypatch):
         AuxiliaryVectorsError, match=r"no word .* occurs 999 times \(760 words in all"
     ):
         train_fasttext([corpus], small(min_count=999), seed=0)
-    with pytest.raises(AuxiliaryVectorsError, match=r"diverged .* rate 1e\+38\n.*rate=5e\+37"):
+    with pytest.raises(AuxiliaryVectorsError, match=r"diverged to NaN .* rate 1e\+38\n") as caught:
         train_fasttext([corpus], small(learning_rate=1e38), seed=0)
+    way = load_config(None, caught.value.hint.split()[1:]).fasttext
+    assert train_fasttext([corpus], small(learning_rate=way.learning_rate), seed=0).words()
+    assert _diverged(small(learning_rate=0.1)).hint == "--set fasttext.learning_rate=0.05"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"--aux train needs the 'fasttext' extra"):
+    with pytest.raises(MissingExtraError, match="fastText vectors needs the 'fasttext' extra"):
         train_fasttext([tmp_path / "is not read"], SMALL, seed=0)
 
 

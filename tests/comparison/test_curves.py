@@ -178,8 +178,8 @@ def test_an_adaptation_that_fails_is_told_and_stops_nothing(pair, texts):
     [
         (["--adapt-seeds", "0,x", "--adapt", "steps=1"], 1, "--adapt-seeds takes numbers, not 0,x"),
         (["--adapt-seeds", "0"], 1, "--adapt-seeds needs --adapt"),
-        (["--adapt", "stepz=1"], 1, "there is no option 'stepz'"),
-        (["--adapt", "steps=1"], 1, "there is no text to train on"),
+        (["--adapt", "stepz=1 data=[x]"], 1, "there is no option 'stepz'"),
+        (["--adapt", "steps=1"], 1, "on with --adapt\nhint: add --corpus FILE"),
         (["--adapt", "steps=1 data=[x]", "--heldout", "more.txt"], 1, "2 files of target text"),
     ],
 )

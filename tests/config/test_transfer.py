@@ -1,9 +1,12 @@
 """Options from files, assignments and flags, and what a wrong one is told."""
 
+import itertools
+import re
 from pathlib import Path
 
 import pytest
 
+from saltlm.config.recommended import load_recommended
 from saltlm.config.transfer import TransferConfig, load_config
 from saltlm.errors import ConfigError
 
@@ -66,8 +69,8 @@ def test_values_are_read_as_yaml():
         ("aux=", "option aux=None: Input should be a valid string", OPTIONS),
         ("fasttext.model=glove", "option fasttext.model='glove': ", OPTIONS),
         ("special_tokens.roles=7", "option special_tokens.roles=7: ", OPTIONS),
-        ("seed", "--set takes key=value, not 'seed'", "for instance: --set seed=1"),
-        ("=3", "--set takes key=value, not '=3'", "for instance: "),
+        ("seed", "--set takes key=value, not 'seed'", "write --set KEY=VALUE; docs/options.md"),
+        ("=3", "--set takes key=value, not '=3'", "write --set KEY=VALUE; "),
         ("seed.x.y=1", "'x' in --set seed.x.y=1 is not a section", OPTIONS),
         (
             "corpus=[a",
@@ -124,15 +127,51 @@ def test_options_cannot_change_under_way():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"budget": "100k"}, "add --vocabulary auto, or leave --budget out"),
-        ({"vocabulary": "auto", "corpus": ["a"]}, "add --mode extend"),
-        ({"vocabulary": "auto", "budget": 9, "mode": "extend"}, "add --corpus FILE"),
-        ({"preset": "best"}, "preset=best and vocabulary=auto choose .* by a text; add --corpus"),
-        (AUTO | {"prune_to": 9}, "leave prune_to out"),
-        (AUTO | {"target_tokenizer": "x"}, "both say which tokens are new"),
+        ({"budget": "100k"}, "--budget is only for --vocabulary auto, .*; leave --budget out"),
+        ({"vocabulary": "auto", "corpus": ["a"]}, "; add --mode extend\n"),
+        ({"vocabulary": "auto", "budget": 9, "mode": "extend"}, "; add --corpus FILE\n"),
+        ({"vocabulary": "auto"}, "; add --corpus FILE --mode extend\n"),
+        (
+            {"preset": "best"},
+            "preset=best and vocabulary=auto choose .* a text .*; add --corpus",
+        ),
+        (AUTO | {"prune_to": 9}, "leave --prune-to out"),
+        (AUTO | {"target_tokenizer": "x"}, "both say which .* new; leave --target-tokenizer out"),
     ],
 )
 def test_a_vocabulary_for_a_budget_needs_text_and_a_place(options, message):
     with pytest.raises(ConfigError, match=message):
         load_config(**options)
     assert load_config(**AUTO).budget == 100_000
+
+
+WORDS = [
+    *("preset=best", "preset=paper", "vocabulary=auto", "vocabulary=joined", "vocabulary=plm"),
+    *("mode=replace", "mode=extend", "mode=swap", "digits=plm", "copy_shared=false"),
+    *("budget=9k", "keep=FILE", "prune_to=9", "corpus=FILE", "target_tokenizer=x"),
+]
+
+
+def refusal(options):
+    try:
+        load_recommended(None, [f"{key}={value}" for key, value in options.items()])
+    except ConfigError as error:
+        return error.what
+    return None
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_what_does_not_fit_together_is_told_until_it_does(n):
+    """Done as it says, no refusal comes of an earlier one: what one adds, no other takes away."""
+    refused = 0
+    for words in itertools.combinations(WORDS, n):
+        options, changed = dict(word.split("=") for word in words), set()
+        while (what := refusal(options)) is not None:
+            (way,) = re.findall(r"; (?:leave (\S+) out|add (--.*))$", what)
+            gone = {way[0].lstrip("-").partition("=")[0].replace("-", "_")} - {""}
+            more = dict(re.findall(r"--(\S+) (\S+)", way[1].replace("-to N", "_to 9")))
+            assert not changed & (gone | more.keys()), (words, what)
+            changed |= gone | more.keys()
+            options = {key: options[key] for key in options.keys() - gone} | more
+            refused += 1
+    assert refused > n

@@ -5,7 +5,10 @@ import json
 
 import pytest
 
-from saltlm.errors import CheckpointError
+from saltlm.adaptation.config import load_adapt_config
+from saltlm.config.reading import read_values, validated
+from saltlm.errors import CheckpointError, ConfigError
+from saltlm.recipes.config import RecipeConfig
 from saltlm.recipes.steps import Steps
 
 
@@ -54,6 +57,19 @@ def test_what_is_gone_is_made_again(do, tmp_path):
     do()
     (tmp_path / "text").unlink()
     assert do()[1] == ["auto"]
+
+
+@pytest.mark.parametrize("name", ["adapt", "score"])
+def test_a_steps_hint_says_how_a_recipe_is_given_its_options(tmp_path, name):
+    def work(resume):
+        raise ConfigError("too much", "--set micro_batch=2")
+
+    with pytest.raises(ConfigError, match="too much") as caught:
+        Steps(tmp_path, {}).do(name, {}, work)
+    assert ("--set adapt.KEY=VALUE" in caught.value.hint) == (name == "adapt")
+    values = read_values(None, ["adapt.micro_batch=2"])
+    config = validated(RecipeConfig, {"language": "x", "corpus": "a", "source": "b", **values})
+    assert load_adapt_config(None, data="a", **config.adapt).micro_batch == 2
 
 
 @pytest.mark.parametrize("damage", ["", "[]", "{}", "other"])

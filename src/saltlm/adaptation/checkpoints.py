@@ -126,7 +126,7 @@ def save(
         again = f"the same command then goes on from {kept[-1]}" if kept else "then start again"
         raise OutputError(
             f"{error.what}: {name} of {n_bytes / 1e9:.2f} GB is not written",
-            f"free some space, or keep fewer with --keep; {again}",
+            f"free some space{', or keep fewer with --keep 1' if keep > 1 else ''}; {again}",
         ) from error
     prune(folder, keep)
     return folder / name

@@ -229,13 +229,17 @@ class AdaptConfig(Section):
         is_given = {"batch_tokens", "sequence_length"} <= self.model_fields_set
         if is_given and self.batch_tokens % self.sequence_length:
             raise ValueError(
-                f"batch_tokens={self.batch_tokens} is not a multiple of"
-                f" sequence_length={self.sequence_length}"
+                f"batch_tokens={self.batch_tokens} is not a multiple of the sequence length; try"
+                f" {self.sequences_of(self.sequence_length)}"
             )
-        _check_shares([stage.share for stage in self.stages] or [None], "stages", "[lora:0.3,full]")
+        _check_shares(
+            [stage.share for stage in self.stages] or [None],
+            "stages",
+            "--set stages=[lora:0.3,full]",
+        )
         if both := sorted({str(file) for file in self.english} & self.data.keys()):
             raise ValueError(f"{both[0]} is given as data and as english; give it once")
-        _check_shares(list(self.texts.values()), "data", "[de.txt,en.txt=0.1]")
+        _check_shares(list(self.texts.values()), "data", "--data de.txt --data en.txt=0.1")
         return self
 
     @property
@@ -243,6 +247,14 @@ class AdaptConfig(Section):
         """All text to train on, that of the old language too, with its shares."""
         share = self.english_share / max(1, len(self.english))
         return self.data | {str(file): share for file in self.english}
+
+    def sequences_of(self, most: int) -> str:
+        """Return as flags what gives sequences of ``most`` tokens, in steps of a like size."""
+        length = max(2, most)
+        flags = f"--set sequence_length={length}"
+        if self.batch_tokens % length == 0:
+            return flags
+        return f"{flags} --set batch_tokens={max(1, self.batch_tokens // length) * length}"
 
     @property
     def batch_sequences(self) -> int:
@@ -256,7 +268,7 @@ def _check_shares(shares: Sequence[float | None], option: str, example: str) -> 
     if given > 1 + 1e-9 or (None not in shares and given < 1 - 1e-9):
         raise ValueError(
             f"the shares of the {option} sum to {given:g}, not 1; leave one out, and it takes the"
-            f" rest: --set {option}={example}"
+            f" rest: {example}"
         )
 
 

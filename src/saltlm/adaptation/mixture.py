@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from saltlm.adaptation.config import AdaptConfig
 from saltlm.adaptation.packing import PackedText, bytes_before, positions, sequence
 from saltlm.errors import DataError
 
@@ -52,18 +53,20 @@ class Batch:
     positions: Int64[Tensor, "b t"]
 
 
-def check_texts(packed: Sequence[PackedText], length: int) -> None:
+def check_texts(packed: Sequence[PackedText], config: AdaptConfig) -> None:
     """Refuse a source that has not one sequence.
 
     Raises:
         DataError: naming the source and its size.
     """
+    length = config.sequence_length
     for text in packed:
         if not text.n_sequences(length):
+            most = len(text.tokens) - 1
+            shorter = config.sequences_of(max(min(8, most), most // 4))
             raise DataError(
                 f"{text.name} has {len(text.tokens)} tokens, fewer than one sequence of {length}",
-                "give more text, or shorter sequences: --set sequence_length="
-                f"{max(2, (len(text.tokens) - 1) // 4)}",
+                f"give more text{f', or shorter sequences: {shorter}' if most > 1 else ''}",
             )
 
 

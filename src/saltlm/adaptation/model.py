@@ -90,7 +90,7 @@ def check_lengths(skeleton: PreTrainedModel, config: AdaptConfig, n_processes: i
         raise ConfigError(
             f"sequence_length={config.sequence_length} is more than the model's {positions}"
             " positions",
-            f"--set sequence_length={positions}",
+            config.sequences_of(positions),
         )
     if config.batch_sequences % n_processes:
         raise ConfigError(

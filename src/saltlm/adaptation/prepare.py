@@ -110,7 +110,7 @@ def read_inputs(
     if settled is None:  # passes over the text, whose length is known only now
         settled = fit(round((config.epochs or 1) * sum(len(text.tokens) for text in packed)))
     config = settled.config
-    check_texts(packed, config.sequence_length)
+    check_texts(packed, config)
     n_steps = _count_steps(packed, config)
     return Run(
         config=config,
@@ -198,7 +198,7 @@ def log_plan(run: Run, saved: Saved | None) -> None:
             " batch_tokens=%d",
             f"{run.config.batch_tokens:,}",
             f"{wanted:,}",
-            step_size(wanted),
+            max(1, step_size(wanted) // run.config.sequence_length) * run.config.sequence_length,
         )
     for text, share in zip(run.mixture.packed, run.mixture.shares, strict=True):
         logger.info("%.1f %% from %s (%s tokens)", 100 * share, text.name, f"{len(text.tokens):,}")

@@ -11,6 +11,7 @@ from saltlm.adaptation.config import AdaptConfig
 from saltlm.adaptation.mixture import Mixture, describe
 from saltlm.errors import TrainingError
 
+_ANEW = "begin anew with --resume never"  # a run goes on with its own settings alone
 # What devices say in a plain RuntimeError: the CPU; Apple's GPU and CUDA's driver; cuBLAS.
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "_ALLOC_FAILED")
 
@@ -22,6 +23,7 @@ def check_finite(
     first: int,
     count: int,
     kept: Sequence[Path],
+    config: AdaptConfig,
 ) -> None:
     """Refuse a step whose loss or gradient is not a number, before it is taken.
 
@@ -32,18 +34,21 @@ def check_finite(
         first: the step's first sequence.
         count: the step's number of sequences.
         kept: the checkpoints of the run.
+        config: its options.
 
     Raises:
         TrainingError: naming the step and its text.
     """
     if math.isfinite(loss) and math.isfinite(gradient_norm):
         return
+    new, shared, body = (rate / 2 for rate in (config.lr.new, config.lr.shared, config.lr.body))
     raise TrainingError(
         f"step {first // count + 1} has loss {loss:g} and gradient norm {gradient_norm:g}, on"
         f" sequences {first} to {first + count - 1} of the run"
         f" ({describe(mixture, first, count)}); the weights are as before it",
-        "lower the learning rates, such as --set lr.body=1e-4, and "
-        + (f"go on from the last good one with --resume {kept[-1]}" if kept else "start again"),
+        f"lower the learning rates (saltlm adapt --set lr.new={new:g} --set lr.shared={shared:g}"
+        f" --set lr.body={body:g}; saltlm pretrain --set learning_rate={body:g}), and "
+        + (f"go on from the last good one with --resume {kept[-1]}" if kept else _ANEW),
     )
 
 
@@ -76,6 +81,13 @@ def memory_errors(where: str, config: AdaptConfig) -> Iterator[None]:
         raise TrainingError(
             f"out of memory in {where} with micro_batch={config.micro_batch},"
             f" sequence_length={config.sequence_length} and loss_chunk={config.loss_chunk}",
-            f"lower one of the three, first --set micro_batch={max(1, config.micro_batch // 2)};"
-            " or --set checkpointing=true; or share the weights among devices (docs/adapt.md)",
+            f"lower one of the three: {_less(config)}; saltlm adapt --set"
+            f" loss_chunk={max(1, config.loss_chunk // 2)} --set checkpointing=true takes less too;"
+            " or share the weights among devices (docs/adapt.md)",
         ) from error
+
+
+def _less(config: AdaptConfig) -> str:
+    if config.micro_batch > 1:
+        return f"--set micro_batch={config.micro_batch // 2}"
+    return f"{config.sequences_of(config.sequence_length // 2)}, and {_ANEW}"

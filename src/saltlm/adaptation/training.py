@@ -121,7 +121,7 @@ def train_step(run: Run, training: Training, stage: Stage, step: int) -> dict[st
     # The float of a norm that processes share may be that of one's own part, as in torch 2.8.
     gradient_norm = float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
     kept = checkpoints.find(run.folder.checkpoints)
-    check_finite(loss, gradient_norm, run.mixture, step * n, n, kept)
+    check_finite(loss, gradient_norm, run.mixture, step * n, n, kept, config)
     with row_rates(training.tables):
         training.optimizer.step()
     training.optimizer.zero_grad()

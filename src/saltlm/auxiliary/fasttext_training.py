@@ -40,7 +40,7 @@ def check_training() -> None:
         MissingExtraError: no fastText is installed.
     """
     if importlib.util.find_spec(_BINDING) is None:
-        raise MissingExtraError("--aux train", "fasttext")
+        raise MissingExtraError("training fastText vectors", "fasttext")
 
 
 @functools.cache
@@ -148,7 +148,8 @@ def _arguments(binding: ModuleType, text: Path, settings: FasttextConfig, seed: 
 
 
 def _diverged(settings: FasttextConfig) -> AuxiliaryVectorsError:
+    usual = FasttextConfig.model_fields["learning_rate"].default
     return AuxiliaryVectorsError(
         f"fastText diverged to NaN with learning rate {settings.learning_rate}",
-        f"--set fasttext.learning_rate={settings.learning_rate / 2:g}",
+        f"--set fasttext.learning_rate={min(usual, settings.learning_rate / 2):g}",
     )

@@ -25,7 +25,8 @@ from saltlm.cli.report import report_at_end
 )
 @options("evaluate", "heldout", required=True)
 @options("evaluate", "english")
-@options("transfer", "corpus", "aux", "seed")
+@options("transfer", "preset", "corpus", "aux", "mode", "vocabulary", "budget", "keep", "prune_to")
+@options("transfer", "target_tokenizer", "match", "untie", "seed")
 @click.option(
     "--documents",
     default=100,

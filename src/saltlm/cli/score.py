@@ -33,7 +33,7 @@ from saltlm.cli.options import json_flag, options, settings
     help="How many times to divide the shared tokens into folds.",
 )
 @options("transfer", "preset", "aux", "corpus", "mode", "vocabulary", "budget", "keep")
-@options("transfer", "prune_to", "target_tokenizer", "match", "seed")
+@options("transfer", "prune_to", "target_tokenizer", "match", "untie", "seed")
 @settings
 @click.option("--list", "as_list", is_flag=True, help="List the methods and their options.")
 @json_flag

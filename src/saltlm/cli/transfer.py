@@ -10,7 +10,7 @@ from saltlm.cli.report import report_at_end
 
 _SCORED = (
     *("preset", "aux", "corpus", "mode", "vocabulary", "budget", "keep", "prune_to"),
-    *("target_tokenizer", "match", "seed"),
+    *("target_tokenizer", "match", "untie", "seed"),
 )
 """Flags that saltlm score has too."""
 

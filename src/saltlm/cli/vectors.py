@@ -46,8 +46,8 @@ def command(
     """Train fastText vectors, or make a file of vectors smaller.
 
     convert reads FILE in any format of docs/vectors.md. saltlm transfer takes the result with --aux
-    vectors:FILE. --set takes the options under fasttext in docs/options.md: --set dimension=100.
-    The same text and seed give the same bytes on any machine.
+    vectors:FILE. --set takes the options under fasttext in docs/options.md, with that name or
+    without it. The same text and seed give the same bytes on any machine.
 
     \b
       saltlm vectors train --corpus german.txt --out german.bin
@@ -56,7 +56,10 @@ def command(
     from saltlm.config.reading import read_values, validated
     from saltlm.config.transfer import FasttextConfig
 
-    options = validated(FasttextConfig, read_values(config, assignments))
+    options = validated(
+        FasttextConfig,
+        read_values(config, [assignment.removeprefix("fasttext.") for assignment in assignments]),
+    )
     from saltlm.auxiliary.make import vectors
 
     made = vectors(

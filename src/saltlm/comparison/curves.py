@@ -57,6 +57,8 @@ def adapt_options(
                 "put the documents into one file",
             )
     words, fields = (shlex.split(options), {}) if isinstance(options, str) else ((), options)
+    if not data and "data" not in fields and not any(word.startswith("data=") for word in words):
+        raise ConfigError("there is no text to train on with --adapt", "add --corpus FILE")
     text = f"data={json.dumps(list(map(str, data)))}"
     return load_adapt_config(
         load_adapt_config(None, [text, *words], **fields),

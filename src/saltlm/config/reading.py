@@ -60,7 +60,7 @@ def read_values(start: Section | str | Path | None, assignments: Iterable[str]) 
         key, equals, text = assignment.partition("=")
         if not equals or not key:
             raise ConfigError(
-                f"--set takes key=value, not {assignment!r}", "for instance: --set seed=1"
+                f"--set takes key=value, not {assignment!r}", f"write --set KEY=VALUE; {_OPTIONS}"
             )
         *sections, last = key.split(".")
         place = values
@@ -100,7 +100,7 @@ def validated(schema: type[SomeSection], values: dict[str, Any]) -> SomeSection:
         if first["type"] != "extra_forbidden":
             value = shown(repr(first["input"]))
             raise ConfigError(f"option {where}={value}: {message}", _OPTIONS) from error
-        known = _paths(schema)
+        known = option_names(schema)
         near = difflib.get_close_matches(where, known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else "known: " + ", ".join(known)
         raise ConfigError(f"there is no option {where!r}", hint) from error
@@ -125,12 +125,13 @@ def read_yaml(file: Path) -> dict[str, Any]:
     return {str(key): value for key, value in (values or {}).items()}
 
 
-def _paths(section: type[BaseModel], prefix: str = "") -> list[str]:
+def option_names(section: type[BaseModel], prefix: str = "") -> list[str]:
+    """Return the names of all options, those of sections under joined names."""
     names = []
     for name, field in section.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            names += _paths(kind, f"{prefix}{name}.")
+            names += option_names(kind, f"{prefix}{name}.")
         else:
             names.append(prefix + name)
     return names

@@ -42,21 +42,22 @@ def in_one_line_each(config: TransferConfig) -> Iterator[str]:
         yield "with --corpus FILE you get what was best in our trials: docs/two_sides.md"
     if config.preset != "best":
         return
+    alone = "" if config.budget is None else " (without --budget)"
     best = PRESETS["best"]
     if config.method == best["method"] and config.fits.input and config.fits.head:
         yield (
             "method: two sides, fitted to the corpus, best in our trials (docs/two_sides.md);"
-            " SALT as published: --preset paper"
+            f" SALT as published: --preset paper{alone}"
         )
     if config.mode == "extend":
         yield (
             "mode: extend, which cuts English as before; the PLM's tokens in place of the source's:"
-            " --preset best --mode replace"
+            f" --preset best --mode replace{alone}"
         )
     if config.vocabulary == "auto":
         budget = config.budget
         length = "one pass over the corpus" if budget is None else f"{budget:,} tokens"
         yield (
             f"vocabulary: as many new tokens as {length} can teach (--budget N for another length);"
-            " all of the PLM's: --preset best --vocabulary plm"
+            f" all of the PLM's: --preset best --vocabulary plm{alone}"
         )

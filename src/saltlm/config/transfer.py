@@ -211,33 +211,39 @@ class RowsConfig(Section):
     def _fits(self) -> "RowsConfig":
         if self.mode != "replace" and not self.copy_shared:
             raise ValueError(
-                f"mode={self.mode} keeps the source's rows, copy_shared=false does not"
+                f"mode={self.mode} keeps the source's rows, copy_shared=false does not; leave"
+                " copy_shared=false out"
             )
         if self.mode == "replace" and self.keep:
-            raise ValueError("keep is only for the modes extend and swap")
+            raise ValueError("keep is only for the modes extend and swap; leave --keep out")
         if self.mode != "replace" and self.digits == "plm":
             raise ValueError(
-                f"mode={self.mode} cuts numbers as the source does, digits=plm does not"
+                f"mode={self.mode} cuts numbers as the source does, digits=plm does not; leave"
+                " digits=plm out"
             )
         if self.budget is not None and self.vocabulary != "auto":
             raise ValueError(
-                "--budget is only for choosing new tokens with --vocabulary auto; add"
-                " --vocabulary auto, or leave --budget out"
+                "--budget is only for --vocabulary auto, which takes --corpus FILE, --mode extend"
+                " or swap, and no --prune-to; leave --budget out"
             )
-        if self.vocabulary == "joined" and (self.mode != "replace" or self.prune_to is None):
+        has_mode = (self.mode == "replace") == (self.vocabulary == "joined")
+        lacks = [] if self.corpus else ["--corpus FILE"]
+        if self.vocabulary == "joined" and (not has_mode or self.prune_to is None):
+            lacks += [] if has_mode else ["--mode replace"]
+            lacks += ["--prune-to N"] if self.prune_to is None else []
             raise ValueError(
-                "vocabulary=joined shares out --prune-to N tokens with --mode replace; give both"
-            )
-        if self.vocabulary == "auto" and not self.corpus:
-            raise ValueError(
-                "preset=best and vocabulary=auto choose new tokens by a text; add --corpus FILE"
-            )
-        if self.vocabulary == "auto" and self.mode == "replace":
-            raise ValueError(
-                "vocabulary=auto puts new tokens behind the source's; add --mode extend or swap"
+                f"vocabulary=joined shares out a number of rows by a text; add {' '.join(lacks)}"
             )
         if self.vocabulary == "auto" and self.prune_to is not None:
-            raise ValueError("vocabulary=auto chooses how many tokens are new; leave prune_to out")
+            raise ValueError(
+                "vocabulary=auto chooses how many tokens are new; leave --prune-to out"
+            )
+        if self.vocabulary == "auto" and (lacks or not has_mode):
+            lacks += [] if has_mode else ["--mode extend"]
+            raise ValueError(
+                "preset=best and vocabulary=auto choose new tokens by a text and put them behind"
+                f" the source's; add {' '.join(lacks)}"
+            )
         return self
 
 
@@ -316,7 +322,8 @@ class TransferConfig(RowsConfig):
     def _has_one_vocabulary(self) -> "TransferConfig":
         if self.vocabulary == "auto" and self.target_tokenizer is not None:
             raise ValueError(
-                "vocabulary=auto and target_tokenizer both say which tokens are new; give one"
+                "vocabulary=auto and target_tokenizer both say which tokens are new; leave"
+                " --target-tokenizer out"
             )
         return self
 

@@ -56,7 +56,7 @@ class PretrainConfig(Section):
     continue_tokenizer: str | None = Field(
         None,
         description="begin with the merges of this LLM's tokenizer (a directory or Hub id), so that"
-        " --mode extend can use every token",
+        " saltlm transfer --mode extend can use every token",
         json_schema_extra={"metavar": "SOURCE"},
     )
     budget: Annotated[int | None, BeforeValidator(read_count)] = Field(

@@ -2,18 +2,20 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from saltlm.errors import CheckpointError
+from saltlm.errors import CheckpointError, SaltlmError
 from saltlm.evaluation.results import hash_of, model_hash
 from saltlm.files.atomic import replace_text
 from saltlm.files.hashes import sha256
 from saltlm.files.json_object import parse_json, read_text
 from saltlm.files.leftovers import remove_dead
+
+_WITH_OPTIONS = {"pretrain", "transfer", "adapt"}
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +62,8 @@ class Steps:
             file.parent.mkdir(exist_ok=True)
             begun = {"key": key, "made_of": values}
             _write(file, begun)
-            result = work("auto" if is_same or not recorded else "never")
+            with _options_are_of(name):
+                result = work("auto" if is_same or not recorded else "never")
             files = {one: _hash(self.run / one) for one in makes if (self.run / one).exists()}
             recorded = begun | {"result": result, "files": files}
             _write(file, recorded)
@@ -80,6 +83,17 @@ class Steps:
                     f"the same command makes it again after: rm {record}",
                 )
         return True
+
+
+@contextmanager
+def _options_are_of(name: str) -> Iterator[None]:
+    """Say of a step's hint how a recipe is given the options that it names."""
+    try:
+        yield
+    except SaltlmError as error:
+        if "--" in error.hint and name in _WITH_OPTIONS:
+            error.add_hint(f"in a recipe, options of {name} are --set {name}.KEY=VALUE")
+        raise
 
 
 def _hash(path: Path) -> str:

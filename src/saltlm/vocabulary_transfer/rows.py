@@ -97,7 +97,7 @@ def plan_rows(
         raise VocabularyError(
             f"the two vocabularies share {n_shared} tokens, "
             f"{n_anchors} of them with an auxiliary vector; {min_shared} are needed",
-            "compare them with: saltlm inspect SOURCE PLM; then try --set match=casefold, "
+            "compare them with: saltlm inspect SOURCE PLM; then try --match casefold, "
             "another PLM, or a lower --set min_shared=N",
         )
     if not copy_shared:

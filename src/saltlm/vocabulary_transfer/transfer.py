@@ -237,8 +237,8 @@ def _check_new_tokens(pair: Pair, config: TransferConfig) -> None:
         raise ConfigError(
             f"no new token occurs {config.min_occurrences:g} times in {budget['tokens']:,} tokens"
             " of the corpus: it is too short, or the source cuts it well already",
-            "give more text with --corpus; or add --preset best --vocabulary plm: the PLM's tokens"
-            " however rare they are",
+            "give more text with --corpus; or take the PLM's tokens however rare they are: --preset"
+            f" best --vocabulary plm{'' if config.budget is None else ' (without --budget)'}",
         )
 
 
