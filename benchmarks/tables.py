@@ -7,6 +7,7 @@ writes it anew.
 
 import json
 import re
+import statistics
 import textwrap
 from functools import partial
 from pathlib import Path
@@ -89,6 +90,15 @@ def win():
         )
     heading = ["", "arm", "tokens", "before training", "after", "difference to plain", "English"]
     return table([*heading, "to plain at equal compute", "processor minutes"], rows)
+
+
+def waiting():
+    """Seconds of a step by how threads wait, for one process and for two at once."""
+    found, rows = read("waiting.json"), []
+    for processes, label in (("1 at once", "one process"), ("2 at once", "two at once")):
+        of = [statistics.median(found[f"{processes}, {how}"]) for how in ("active", "passive")]
+        rows.append([label, *(f"{each:.2f} s" for each in of)])
+    return table(["", "waiting busily", "asleep"], rows)
 
 
 def our_plms():
@@ -577,6 +587,7 @@ TABLES = {
     "all methods vi": partial(all_methods, "vi"),
     "all methods ar": partial(all_methods, "ar"),
     "calibrations ar": partial(spaces_and_calibrations, "ar"),
+    "waiting": waiting,
     "quick de": partial(evaluated, "quick_de.json"),
     "quick vi": partial(evaluated, "quick_vi.json"),
     "kept de": partial(evaluated, "kept_de.json"),

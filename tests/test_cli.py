@@ -5,6 +5,7 @@ import json
 import logging
 import lzma
 import os
+import re
 import subprocess
 import sys
 
@@ -99,6 +100,16 @@ def test_options_that_scripts_rely_on(verb):
 def test_the_version(run):
     code, out, _ = run("--version")
     assert (code, out) == (0, "saltlm, version 0.1.0\n")
+
+
+def test_threads_sleep_while_they_wait(run, monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    run("--version")
+    assert os.environ["OMP_WAIT_POLICY"] == "active"  # what the user has set stays
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    done = subprocess_of("env", OMP_DISPLAY_ENV="true")
+    assert done.returncode == 0
+    assert re.search("OMP_WAIT_POLICY ?= ?'PASSIVE'", done.stderr)  # says the threads' library
 
 
 @pytest.mark.parametrize(

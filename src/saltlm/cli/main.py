@@ -126,6 +126,8 @@ def cli(verbose: bool, quiet: bool) -> None:
 def main(args: Sequence[str] | None = None) -> Any:
     """Run the command line; an error becomes one message and exit code 1, never a traceback."""
     gc.set_threshold(*_COLLECTED_AFTER)
+    # Threads that wait busily hold up those they wait for where others need the cores too.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # torch reads it when it is loaded
     try:
         return cli.main(args=args, prog_name="saltlm", standalone_mode=True)
     except BaseException as error:
