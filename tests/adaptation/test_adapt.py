@@ -26,7 +26,7 @@ from saltlm.adaptation import checkpoints, engine, loss, training
 from saltlm.adaptation.adapt import adapt
 from saltlm.adaptation.metrics import flatten, read_metrics, summary
 from saltlm.adaptation.objective import CAUSAL
-from saltlm.adaptation.run_folder import RunFolder, choose_start
+from saltlm.adaptation.run_folder import RunFolder, choose_start, recorded_options
 from saltlm.adaptation.samples import continuations
 from saltlm.cli.main import cli
 from saltlm.errors import CheckpointError, TrainingError
@@ -432,7 +432,7 @@ def test_the_command(tmp_path, text, caplog):
     ]
     outcome = CliRunner().invoke(cli, ["adapt", *arguments], catch_exceptions=False)
     assert outcome.exit_code == 0
-    title = r"/out: 256 tokens in \d+ s; bits per byte of held-out text, at most 200 documents"
+    title = r"/out: 256 tokens in \d+ s; bits per byte of held-out text, at most 10 documents"
     assert re.search(title, " ".join(outcome.stdout.split()))
     assert re.search(r"\ntarget +\d\.\d{3} +\d\.\d{3}", outcome.stdout)
     assert f"evaluate {tmp_path / 'model'} {tmp_path / 'out'} --heldout {text}" in caplog.text
@@ -449,6 +449,7 @@ def test_the_command(tmp_path, text, caplog):
     )
     assert "4 steps of 64 tokens, full to step 4: about " in caplog.text
     assert "25.0 % from" in caplog.text
+    assert "held-out text is measured 2 times, at most 10 documents of each: ab" in caplog.text
     assert re.search(r"step 4 of 4, 0:00:00 left: loss \d.*, target \d.* tokens/s", caplog.text)
     assert "measured while out was trained" in (tmp_path / "out/saltlm/report.html").read_text()
 
@@ -470,8 +471,11 @@ def test_a_short_run_chooses_its_options_says_so_and_gets_longer(
     record = json.loads((out / "saltlm" / "run.json").read_text())["options"]
     assert (record["batch_tokens"], record["sequence_length"], record["decay"]) == (256, 32, 1.0)
     assert [stage["kind"] for stage in record["stages"]] == ["full"]
+    english["heldout"] = {"target": text}
     longer = adapt(model, out, tokens=700, **english, **options)
-    assert (longer.n_steps, longer.n_tokens) == (3, 768)
+    assert (longer.n_steps, longer.n_tokens, longer.documents) == (3, 768, 10)
+    assert recorded_options(RunFolder(out))["eval_documents"] == 10
+    assert adapt(model, out, tokens=700, eval_documents=3, **english, **options).documents == 3
 
 
 def test_a_step_that_is_more_than_the_run_is_told(tmp_path, text, caplog):

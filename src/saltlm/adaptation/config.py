@@ -96,12 +96,10 @@ ADAPT_PRESETS: dict[str, dict[str, Any]] = {
     "laptop": {
         "micro_batch": 2,
         "loss_chunk": 2**24,
-        "eval_every": 50,
-        "eval_documents": 50,
         "keep": 1,
     },
 }
-"""What fits a machine without a GPU: less memory, shorter measurements, one checkpoint."""
+"""What fits a machine without a GPU: less memory, one checkpoint."""
 
 
 class AdaptConfig(Section):
@@ -109,8 +107,8 @@ class AdaptConfig(Section):
 
     preset: Literal["laptop"] | None = Field(
         None,
-        description="a set of options: laptop (less memory, shorter measurements, one checkpoint);"
-        " options that you give as well win",
+        description="a set of options: laptop (less memory, one checkpoint); options that you"
+        " give as well win",
     )
 
     data: Annotated[
@@ -198,8 +196,18 @@ class AdaptConfig(Section):
     save_every: int = Field(
         500, ge=1, description="steps between checkpoints; by default at least four in a run"
     )
-    eval_every: int = Field(100, ge=1, description="steps between held-out measurements")
-    eval_documents: int = Field(200, ge=1, description="documents of each held-out file to use")
+    eval_every: int = Field(
+        100,
+        ge=1,
+        description="steps between held-out measurements; by default more where these would be"
+        " over a tenth of the run's work",
+    )
+    eval_documents: int = Field(
+        200,
+        ge=1,
+        description="documents of each held-out file to use; by default fewer, but ten, where"
+        " these would be over a tenth of the run's work",
+    )
     samples: int = Field(
         2,
         ge=0,

@@ -247,6 +247,7 @@ def _result(run: Run, saved: Saved) -> AdaptResult:
         bits_per_byte=measured[-1]["bits_per_byte"] if measured else {},
         before=measured[0]["bits_per_byte"] if measured and not measured[0]["step"] else {},
         context=run.config.sequence_length,
+        documents=run.config.eval_documents,
         samples=_samples(rows),
     )
 

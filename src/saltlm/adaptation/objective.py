@@ -16,7 +16,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from saltlm.adaptation.loss import causal_loss, separates_documents
 from saltlm.adaptation.packing import Frame, frame_of
 from saltlm.adaptation.samples import continuations
-from saltlm.evaluation.bits_per_byte import bits_per_byte
+from saltlm.evaluation.bits_per_byte import bits_per_byte, tokens_forward
 from saltlm.models.architecture import check_is_causal_lm
 from saltlm.models.logits import check_logits
 from saltlm.models.skeleton import loader_of
@@ -36,6 +36,7 @@ class Objective:
         loss: of sequences and the positions in their documents (None: attention crosses them); the
             sum of -ln p over all that is predicted, scaled as if every token were.
         measure: of held-out documents, bits a byte of what is predicted.
+        reads: how many tokens go forward to measure a document of so many in windows of so many.
         go_on: what the model writes after beginnings of documents; None: it does not write.
     """
 
@@ -46,6 +47,7 @@ class Objective:
     frame: Callable[[PreTrainedModel, PreTrainedTokenizerBase], Frame]
     loss: Callable[..., Float[Tensor, ""]]
     measure: Callable[..., float]
+    reads: Callable[[int, int], int]
     go_on: Callable[..., dict[str, str]] | None = None
 
 
@@ -75,6 +77,7 @@ CAUSAL = Objective(
     frame=frame_of,
     loss=causal_loss,
     measure=_causal_bits,
+    reads=tokens_forward,
     go_on=continuations,
 )
 """The next token of every token."""

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm.adaptation.checkpoints import Saved, load_weights
 from saltlm.adaptation.config import AdaptConfig
+from saltlm.adaptation.held_out import Measuring, plan_measuring, reading_costs
 from saltlm.adaptation.mixture import Mixture, check_texts, mix
 from saltlm.adaptation.model import (
     check_lengths,
@@ -65,6 +66,7 @@ class Run:
         is_new: which rows a transfer made.
         mixture: the text and its order.
         heldout: documents to measure bits per byte on, by name.
+        measuring: how often, and what it takes; None without such documents.
         suite: what else is measured before every checkpoint.
         stages: what learns when.
         n_steps: its length.
@@ -80,6 +82,7 @@ class Run:
     is_new: Bool[Tensor, " v"]
     mixture: Mixture
     heldout: dict[str, list[str]]
+    measuring: Measuring | None
     suite: tuple[Task, ...]
     stages: tuple[Stage, ...]
     n_steps: int
@@ -112,6 +115,17 @@ def read_inputs(
     config = settled.config
     check_texts(packed, config)
     n_steps = _count_steps(packed, config)
+    measuring = None
+    if heldout:
+        has_new_rows = bool(is_new.any())
+        costs = reading_costs(
+            objective, tokenizer, heldout, config.sequence_length, has_new_rows=has_new_rows
+        )
+        measuring = plan_measuring(config, costs, n_steps, has_source=has_new_rows)
+        heldout = {name: texts[: measuring.documents] for name, texts in heldout.items()}
+        config = config.model_copy(
+            update={"eval_every": measuring.every, "eval_documents": measuring.documents}
+        )
     return Run(
         config=config,
         reason=settled.reason,
@@ -129,6 +143,7 @@ def read_inputs(
             seed=config.seed,
         ),
         heldout=heldout,
+        measuring=measuring,
         suite=suite,
         stages=plan_stages(config.stages, n_steps),
         n_steps=n_steps,
@@ -191,6 +206,8 @@ def log_plan(run: Run, saved: Saved | None) -> None:
     )
     if run.reason:
         logger.info("%s (docs/adapt.md)", run.reason)
+    if run.measuring is not None:
+        logger.info("%s", run.measuring)
     wanted = _wanted_tokens(run.config)
     if wanted is not None and wanted < run.config.batch_tokens:
         logger.warning(

@@ -18,6 +18,7 @@ class AdaptResult:
         bits_per_byte: of each held-out text at the end.
         before: the same before the first step.
         context: tokens in a sequence.
+        documents: of each held-out text at most so many were measured.
         samples: what the model wrote after beginnings of the held-out text.
     """
 
@@ -28,6 +29,7 @@ class AdaptResult:
     bits_per_byte: dict[str, float]
     before: dict[str, float] = field(default_factory=dict)
     context: int = 1024
+    documents: int = 200
     samples: tuple[Sample, ...] = ()
 
     def __str__(self) -> str:

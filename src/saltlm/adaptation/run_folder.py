@@ -18,7 +18,7 @@ from typing import Any
 from saltlm.adaptation import checkpoints
 from saltlm.adaptation.checkpoints import Saved
 from saltlm.adaptation.config import AdaptConfig
-from saltlm.adaptation.metrics import flatten, keep_metrics
+from saltlm.adaptation.metrics import flatten, keep_metrics, read_metrics
 from saltlm.errors import OutputError, TrainingError, setting
 from saltlm.files.atomic import replace_text
 from saltlm.files.damage import reading
@@ -161,10 +161,16 @@ def choose_start(folder: RunFolder, run: Mapping[str, Any], resume: str) -> Save
 
 
 def recorded_options(folder: RunFolder) -> dict[str, Any]:
-    """Return the options of the run that a folder holds; nothing if it holds none."""
+    """Return the options of the run that a folder holds; nothing if it holds none.
+
+    Those that may change are not among them, but for the number of documents that it was measured
+    on.
+    """
     if not folder.record.exists():
         return {}
-    return _recorded(folder)["options"]
+    options = _recorded(folder)["options"]
+    measured = [row["documents"] for row in read_metrics(folder.metrics) if "documents" in row]
+    return options | ({"eval_documents": measured[0]} if measured else {})
 
 
 def _recorded(folder: RunFolder) -> dict[str, dict[str, Any]]:

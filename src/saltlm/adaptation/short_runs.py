@@ -22,7 +22,15 @@ _SEQUENCE = 512  # tokens
 # Body and copied rows; new rows learn at ten times that, in embedding and head.
 _RATE, _RATE_OF_LEAST, _NEW = 3e-4, 2e-4, 10.0
 
-CHOSEN = ("batch_tokens", "sequence_length", "warmup", "decay", "stages", "lr")
+CHOSEN = (
+    "batch_tokens",
+    "sequence_length",
+    "warmup",
+    "decay",
+    "stages",
+    "lr",
+    "eval_documents",
+)
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,7 @@ def without_gradient(
 
 
 def measure(run: Run, inside: nn.Module) -> dict[str, Any]:
-    """Return bits per byte of each held-out text, and what becomes of new tokens in it.
+    """Return bits per byte of each held-out text, of how many documents, and of new tokens in it.
 
     Every process measures the same.
     """
@@ -202,8 +202,9 @@ def measure(run: Run, inside: nn.Module) -> dict[str, Any]:
     }
     if not values:
         return {}
+    row = {"bits_per_byte": values, "documents": run.config.eval_documents}
     if not run.is_new.any():
-        return {"bits_per_byte": values}
+        return row
     new_tokens = {
         name: without_gradient(
             inside,
@@ -216,7 +217,7 @@ def measure(run: Run, inside: nn.Module) -> dict[str, Any]:
         )
         for name, texts in run.heldout.items()
     }
-    return {"bits_per_byte": values, "new_tokens": new_tokens}
+    return row | {"new_tokens": new_tokens}
 
 
 def write_samples(run: Run, inside: nn.Module) -> dict[str, Any]:

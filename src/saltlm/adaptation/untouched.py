@@ -1,9 +1,9 @@
 """What the source of a transferred model makes of the same held-out text, to be beside it."""
 
 import logging
-from pathlib import Path
 
 from saltlm.adaptation.config import AdaptConfig
+from saltlm.adaptation.result import AdaptResult
 from saltlm.errors import SaltlmError
 from saltlm.evaluation.bits_per_byte import bits_per_byte
 from saltlm.evaluation.evaluate import load_subject
@@ -15,17 +15,17 @@ from saltlm.record.manifest import read_manifest, write_manifest
 logger = logging.getLogger(__name__)
 
 
-def measure_untouched(directory: Path, config: AdaptConfig, context: int) -> dict[str, float]:
+def measure_untouched(result: AdaptResult, config: AdaptConfig) -> dict[str, float]:
     """Measure the source on each held-out text, and enter it into the adapted model's record.
 
     Returns:
         bits per byte of each text; empty where there is no text or no source.
 
     Args:
-        directory: of an adapted model, whose record names the source.
-        config: of its run.
-        context: tokens in a window, as in the run.
+        result: of a run; the record of its model names the source.
+        config: of the run.
     """
+    directory, context = result.directory, result.context
     if not config.heldout:
         return {}
     try:
@@ -39,7 +39,7 @@ def measure_untouched(directory: Path, config: AdaptConfig, context: int) -> dic
         name: bits_per_byte(
             subject.model,
             subject.tokenizer,
-            first([file], config.eval_documents, "--heldout"),
+            first([file], result.documents, "--heldout"),
             context=context,
             stride=max(1, context // 2),
             batch=config.micro_batch,

@@ -84,8 +84,8 @@ def command(
     from saltlm.cli.render import show
     from saltlm.cli.render_runs import adaptation_table, samples_table
 
-    untouched = measure_untouched(result.directory, options, result.context)
-    show(adaptation_table(result, untouched, options.eval_documents))
+    untouched = measure_untouched(result, options)
+    show(adaptation_table(result, untouched))
     if result.samples:
         show(samples_table(result.samples))
     verdict, words = of_adaptation(result, untouched, model, out, options.heldout)

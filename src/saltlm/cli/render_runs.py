@@ -23,9 +23,7 @@ from saltlm.files.progress import duration
 _BAR_WIDTH = 50
 
 
-def adaptation_table(
-    result: AdaptResult, untouched: Mapping[str, float], n_documents: int
-) -> Table:
+def adaptation_table(result: AdaptResult, untouched: Mapping[str, float]) -> Table:
     """Return what training made of each held-out text, of its first documents."""
     rows = [
         (
@@ -36,7 +34,7 @@ def adaptation_table(
         for name, after in result.bits_per_byte.items()
     ]
     title = f"{result.directory}: {result.n_tokens:,} tokens in {duration(result.seconds)}"
-    measured = f"; bits per byte of held-out text, at most {n_documents} documents"
+    measured = f"; bits per byte of held-out text, at most {result.documents} documents"
     title += measured if rows else "; no --heldout, so nothing measured"
     return table(title, ("text", "source", "before", "after"), rows)
 

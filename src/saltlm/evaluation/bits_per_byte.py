@@ -140,6 +140,12 @@ def bits_per_byte(
     )
 
 
+def tokens_forward(n_tokens: int, context: int) -> int:
+    """Return how many tokens go forward when a document of so many is measured, as by default."""
+    windows = _windows([n_tokens + 1], [0], context, max(1, context // 2))
+    return sum(window.end - window.start for window in windows)
+
+
 def _check_options(
     model: PreTrainedModel, documents: Sequence[str], context: int, stride: int, batch: int
 ) -> None:

@@ -111,6 +111,7 @@ def _objective(auto_class: Any, predict: Predict, frame: Frame, *, separates: bo
         frame=lambda model, tokenizer: frame,
         loss=partial(_loss, predict=predict),
         measure=partial(_measure, predict=predict, frame=frame),
+        reads=lambda n_tokens, context: n_tokens,
     )
 
 
