@@ -13,7 +13,7 @@ from tiny_pairs import write_pair
 PARSED, WRITTEN = {"Tokenizer.from_str", "Tokenizer.from_file"}, {"Tokenizer.to_str"}
 DONE = {
     "replace": {"parsed": 6, "written": 5, "read": 2, "passes": 7},
-    "swap": {"parsed": 10, "written": 6, "read": 2, "passes": 7},
+    "swap": {"parsed": 9, "written": 6, "read": 2, "passes": 7},
 }
 """What a transfer may do; who needs less, lowers it. Passes are openings of the corpus: most end at
 its first documents."""

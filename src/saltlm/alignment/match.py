@@ -186,18 +186,17 @@ def same_tokens(
     loosen = {"exact": None, "symbols": _without_place, "casefold": _without_case}[mode]
     n_rows = len(other) if n_rows is None else n_rows
     loose = _index_forms(other, n_rows, loosen) if loosen else {}
-    found = torch.full_like(ids, -1)
-    asked = (ids >= 0).nonzero().squeeze(1)
-    for place, id in zip(asked.tolist(), ids[asked].tolist(), strict=True):
-        form = vocabulary.forms[id]
-        if form is None:
+    found, first = [-1] * len(ids), other.first_ids
+    for place, id in enumerate(ids.tolist()):
+        form = vocabulary.forms[id] if id >= 0 else None
+        if form is None or (loosen is None and form not in first):
             continue
         candidates: Sequence[int] = [same for same in other.ids_of(form) if same < n_rows]
         if not candidates and loosen and (loosened := loosen(form)):
             candidates = loose.get(loosened, ())
         if candidates:
             found[place] = _closest(candidates, vocabulary, id, other)
-    return found
+    return torch.tensor(found, dtype=torch.int64)
 
 
 def _index_forms(other: Vocabulary, n_rows: int, key_of: Callable[[Form], Form | None]) -> _Index:

@@ -17,10 +17,9 @@ from saltlm.config.transfer import RowsConfig
 from saltlm.files.documents import check_corpus, documents
 from saltlm.tokenizer.carried import digits_at_once
 from saltlm.tokenizer.counts import count_tokens
-from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.joined import join_pieces
 from saltlm.tokenizer.lossless import cannot_be_lossless, check_lossless, out_of_reach
-from saltlm.tokenizer.prune import prune_tokenizer
+from saltlm.tokenizer.prune import prune_tokenizer, without_pieces
 from saltlm.tokenizer.pruning_loss import pruning_loss
 from saltlm.tokenizer.tokens import Tokens, read_tokens
 
@@ -54,7 +53,7 @@ def prune_to_corpus(
             yield text
 
     dead = _numbers_out_of_reach(wanted, source, config)
-    reached = _without(wanted, dead)
+    reached = without_pieces(wanted.definition, dead) if dead else wanted.definition
     counts = count_tokens(reached.tokenizer, counted())
     if config.vocabulary == "joined":
         joined = join_pieces(
@@ -92,12 +91,3 @@ def _numbers_out_of_reach(wanted: Tokens, source: Tokens, config: RowsConfig) ->
         return set()
     at_once = digits_at_once(source.definition)
     return out_of_reach(wanted.definition, wanted.vocabulary, at_once)
-
-
-def _without(wanted: Tokens, dead: Set[str]) -> Definition:
-    """Return a definition without some pieces."""
-    if not dead:
-        return wanted.definition
-    stays = torch.ones(len(wanted.vocabulary), dtype=torch.int64)
-    stays[[wanted.definition.ids[piece] for piece in dead]] = 0
-    return prune_tokenizer(wanted.definition, stays, special=wanted.special.tokens).definition

@@ -1,5 +1,6 @@
 """``saltlm``: the group of verbs, and the edge where errors become messages."""
 
+import atexit
 import gc
 import importlib
 import logging
@@ -128,6 +129,7 @@ def main(args: Sequence[str] | None = None) -> Any:
     gc.set_threshold(*_COLLECTED_AFTER)
     # Threads that wait busily hold up those they wait for where others need the cores too.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # torch reads it when it is loaded
+    atexit.register(gc.freeze)  # what is left then goes with the process, unsearched
     try:
         return cli.main(args=args, prog_name="saltlm", standalone_mode=True)
     except BaseException as error:

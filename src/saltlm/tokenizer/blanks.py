@@ -1,6 +1,7 @@
 """Tokenizers that cut at every blank, so that a word is cut alike wherever it stands.
 
-A corpus repeats its words: with such a tokenizer each need be cut only once to count tokens.
+A corpus repeats its words: with such a tokenizer each need be cut only once to count tokens. Blanks
+are no part of tokens (WordPiece, most Unigram ones) or begin them (byte-level ones).
 """
 
 import json
@@ -36,6 +37,22 @@ def cuts_at_blanks(tokenizer: Tokenizer) -> bool:
         first.get("type") in _CUT_AT_BLANKS
         and all(_cuts_a_word_alone(step) for step in others)
         and all(_changes_a_word_alone(step) for step in _steps(tokenizer.normalizer, "normalizers"))
+    )
+
+
+def cuts_before_blanks(tokenizer: Tokenizer) -> bool:
+    """Tell whether the tokens of a text are those of its words, each with the blank before it.
+
+    That is so where single blanks stand between words, and no other white space.
+    """
+    added = tokenizer.get_added_tokens_decoder().values()
+    if any(token.lstrip or token.rstrip or " " in token.content for token in added):
+        return False
+    *others, last = _steps(tokenizer.pre_tokenizer, "pretokenizers") or [{}]
+    return (
+        (last.get("type") == "ByteLevel" and last["use_regex"] and not last["add_prefix_space"])
+        and all(step["type"] == "Digits" for step in others)
+        and all(step["type"] == "NFC" for step in _steps(tokenizer.normalizer, "normalizers"))
     )
 
 

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from saltlm.files.progress import progress
-from saltlm.tokenizer.blanks import cuts_at_blanks, words
+from saltlm.tokenizer.blanks import cuts_at_blanks, cuts_before_blanks, words
 from saltlm.tokenizer.definition import highest_id
 
 # What is encoded together: a few documents, and no more text than this, so that memory does not
@@ -36,28 +36,31 @@ def count_tokens(
     size = 1 + highest_id(tokenizer) if n_rows is None else n_rows
     counts = torch.zeros(size, dtype=torch.int64)
     found: Counter[str] = Counter()
-    by_words = cuts_at_blanks(tokenizer)
+    by_words, before = cuts_at_blanks(tokenizer), " " * cuts_before_blanks(tokenizer)
     for batch in batches(texts, "count tokens"):
         whole = []
         for text in batch:
             if by_words and (parts := words(text)) is not None:
                 found.update(parts)
+            elif before and (split := text.split(" ")) == text.split():
+                whole.append(split[0])
+                found.update(split[1:])
             else:
                 whole.append(text)
         counts += _count(tokenizer, whole, [1] * len(whole), size)
         if len(found) >= _WORDS:
-            counts += _count(tokenizer, *_one_text_a_count(found), size)
+            counts += _count(tokenizer, *_one_text_a_count(found, before), size)
             found.clear()
-    return counts + _count(tokenizer, *_one_text_a_count(found), size)
+    return counts + _count(tokenizer, *_one_text_a_count(found, before), size)
 
 
-def _one_text_a_count(found: Counter[str]) -> tuple[list[str], list[int]]:
+def _one_text_a_count(found: Counter[str], before: str) -> tuple[list[str], list[int]]:
     """Return texts of the words that occur equally often, and how often: fewer texts to cut."""
     alike: dict[int, list[str]] = {}
     for word, times in found.items():
         alike.setdefault(times, []).append(word)
     parts = [
-        (" ".join(group[first : first + _DOCUMENTS]), times)
+        (before + " ".join(group[first : first + _DOCUMENTS]), times)
         for times, group in alike.items()
         for first in range(0, len(group), _DOCUMENTS)
     ]

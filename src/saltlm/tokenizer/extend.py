@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 
 from saltlm.config.transfer import SpecialTokensConfig
 from saltlm.errors import ConfigError, VocabularyError
-from saltlm.tokenizer.counts import encode_texts
+from saltlm.tokenizer.counts import count_tokens, encode_texts
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.insert import Splice, splice
 from saltlm.tokenizer.special_tokens import ROLES, SpecialTokens
@@ -196,16 +196,16 @@ def _protect(
 
     A token that is taken out may open the way for another, so it takes a few rounds.
     """
-    wanted, banned = set(spellings), set[str]()
+    wanted, banned, cuts = set(spellings), set[str](), dict[str, list[str]]()
     first = None
     while True:
-        spliced = splice(definition, size, spellings, banned, is_ranked=is_ranked)
+        spliced = splice(definition, size, spellings, banned, cuts, is_ranked=is_ranked)
         tokenizer = spliced.definition.tokenizer
         made = {token for token in spliced.added if token in wanted and _makes(tokenizer, token)}
         first = len(made) if first is None else first
-        found = {id for ids in encode_texts(tokenizer, sample) for id in ids if id >= size}
+        found = count_tokens(tokenizer, sample, n_rows=size + len(spliced.added))[size:]
         unwanted = wanted.intersection(spliced.added) - made
-        unwanted.update(spliced.added[id - size] for id in found)
+        unwanted.update(spliced.added[place] for place in found.nonzero().squeeze(1).tolist())
         if not unwanted:
             return first, spliced
         banned |= unwanted

@@ -45,7 +45,7 @@ def _round(n: int) -> int:
 
 def _count(pattern: re.Pattern[str], mark: str, strings: Iterable[str]) -> int:
     """Return how many strings hold a pattern, which has a mark in it."""
-    return sum(mark in string and bool(pattern.search(string)) for string in strings)
+    return sum(1 for string in strings if mark in string and pattern.search(string))
 
 
 def preparation_notes(pieces: Collection[str], texts: Sequence[str]) -> Iterator[str]:

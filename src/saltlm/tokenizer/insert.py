@@ -12,7 +12,7 @@ pieces allow, unless another old one comes within that trifle.
 In both, a text in which no new token turns up is cut exactly as before.
 """
 
-from collections.abc import Collection, Iterable, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -41,6 +41,7 @@ def splice(
     size: int,
     spellings: Iterable[str],
     banned: Set[str],
+    cuts: dict[str, list[str]] | None = None,
     *,
     is_ranked: bool = False,
 ) -> Splice:
@@ -53,6 +54,7 @@ def splice(
         size: ids below this are taken.
         spellings: of the new tokens, as the model spells text.
         banned: spellings that must not become tokens.
+        cuts: what the definition's model makes of spellings, as an earlier call found; filled.
         is_ranked: whether each of the spellings is made of two that come before it; else the
             shorter ones are made first.
     """
@@ -68,9 +70,9 @@ def splice(
         return Splice(definition, ())
     spelled = _with_letters(definition, size, letters)
     if definition.kind == "Unigram":
-        extended, new = _extend_unigram(spelled, tokens)
+        extended, new = _extend_unigram(spelled, _cuts(spelled, tokens, cuts))
     else:
-        extended, new = _extend_bpe(spelled, tokens, taken)
+        extended, new = _extend_bpe(spelled, _cuts(spelled, tokens, cuts), taken)
     return Splice(extended, (*letters, *new))
 
 
@@ -98,20 +100,29 @@ def bare_model(definition: Definition) -> Model:
     return model
 
 
-def _cuts(definition: Definition, tokens: Iterable[str]) -> dict[str, list[str]]:
-    """Return what a definition's model makes of the spellings that it can spell."""
-    model = bare_model(definition)
-    cuts = {token: [piece.value for piece in model.tokenize(token)] for token in tokens}
-    return {token: pieces for token, pieces in cuts.items() if "".join(pieces) == token}
+def _cuts(
+    definition: Definition, tokens: Iterable[str], known: dict[str, list[str]] | None
+) -> dict[str, list[str]]:
+    """Return what a definition's model makes of the spellings that it can spell.
+
+    Those that are known already are taken as they are, since no other letter changes them.
+    """
+    known = {} if known is None else known
+    if lacking := [token for token in tokens if token not in known]:
+        model = bare_model(definition)
+        known |= {token: [piece.value for piece in model.tokenize(token)] for token in lacking}
+    return {token: [*known[token]] for token in tokens if "".join(known[token]) == token}
 
 
-def _extend_unigram(definition: Definition, tokens: Iterable[str]) -> tuple[Definition, list[str]]:
-    """Return a Unigram definition with the tokens, and those that are new, by id."""
+def _extend_unigram(
+    definition: Definition, cuts: Mapping[str, list[str]]
+) -> tuple[Definition, list[str]]:
+    """Return a Unigram definition with some tokens that it cuts, and those that are new, by id."""
     model = definition.model
     scores = {piece: score for piece, score in model["vocab"]}
     new = [
         [token, sum(scores[piece] for piece in pieces) + _GAIN * (len(pieces) - 1)]
-        for token, pieces in _cuts(definition, tokens).items()
+        for token, pieces in cuts.items()
         if token not in scores
     ]
     vocab = [*model["vocab"], *new]
@@ -119,13 +130,13 @@ def _extend_unigram(definition: Definition, tokens: Iterable[str]) -> tuple[Defi
 
 
 def _extend_bpe(
-    definition: Definition, tokens: Iterable[str], taken: Set[str]
+    definition: Definition, cuts: Mapping[str, list[str]], taken: Set[str]
 ) -> tuple[Definition, list[str]]:
-    """Return a BPE definition with the tokens, and those that are new, by id."""
+    """Return a BPE definition with some tokens that it cuts, and those that are new, by id."""
     model = definition.model
     ranks: dict[Merge, int] = {}
     made: dict[str, None] = {}
-    for pieces in _cuts(definition, tokens).values():
+    for pieces in cuts.values():
         made.update(dict.fromkeys(_merge_into_one(pieces, ranks, made, taken)))
     first = 1 + max(model["vocab"].values())
     vocab = model["vocab"] | {token: first + place for place, token in enumerate(made)}

@@ -173,14 +173,16 @@ def out_of_reach(definition: Definition, plm: Vocabulary, digits: int | None) ->
     """
     if digits is None or digits_at_once(definition) == digits:
         return set()
+    texts = {
+        piece: text
+        for id, piece in definition.pieces.items()
+        if (form := plm.forms[id]) is not None and (text := spoken_text(form))
+    }
+    numbers = {char for char in {*"".join(texts.values())} if unicodedata.category(char)[0] == "N"}
     return {
         piece
-        for id, piece in definition.pieces.items()
-        if (form := plm.forms[id]) is not None
-        and (text := spoken_text(form)) is not None
-        and (is_number := [unicodedata.category(char)[0] == "N" for char in text])
-        and any(is_number)
-        and not (all(is_number) and len(text) <= digits)
+        for piece, text in texts.items()
+        if not numbers.isdisjoint(text) and not (len(text) <= digits and numbers.issuperset(text))
     }
 
 

@@ -9,7 +9,7 @@ that look like the corpus: they serve other texts of the language, and of its ne
 """
 
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Set
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -85,6 +85,8 @@ def prune_tokenizer(
 
     def keep(tokens: Iterable[str]) -> None:
         for token in tokens:
+            if len(kept) == size:
+                break
             needed = {token, *_merged_from(token, merges, definition)} - kept
             if size is None or len(kept) + len(needed) <= size:
                 kept.update(needed)
@@ -93,7 +95,13 @@ def prune_tokenizer(
     n_used = len(kept)
     if size is not None and n_used < size:
         keep(_alike(definition, used, kept))
-    return _cut(definition, kept, n_used)
+    pruned, old = _cut(definition, kept)
+    return PrunedTokenizer(Definition.of(pruned.build()), old, n_used)
+
+
+def without_pieces(definition: Definition, going: Set[str]) -> Definition:
+    """Return a tokenizer without some pieces, of which none leads to one that stays."""
+    return _cut(definition, definition.ids.keys() - going)[0]
 
 
 def _alike(definition: Definition, used: Iterable[str], kept: Collection[str]) -> Iterator[str]:
@@ -165,13 +173,15 @@ def _merged_from(token: str, ranks: Ranks, definition: Definition) -> list[str]:
     Merges that a text has executed lie within its tokens, each as if the token stood alone. So
     with these pieces kept, the token is built wherever it was. Nothing if merges do not build it.
     """
+    if not ranks:
+        return []
     pieces = _spell(token, definition)
     passed = [*pieces, *apply_merges(pieces, ranks, definition.prefix)]
     return passed if len(pieces) == 1 else []
 
 
-def _cut(definition: Definition, kept: set[str], n_used: int) -> PrunedTokenizer:
-    """Return the tokenizer with the kept tokens only."""
+def _cut(definition: Definition, kept: Set[str]) -> tuple[Definition, Int64[Tensor, " v"]]:
+    """Return the tokenizer with the kept tokens only, and the old id of each."""
     prefix = definition.prefix
     if "merges" in definition.model:
         merges = definition.model["merges"]
@@ -184,8 +194,4 @@ def _cut(definition: Definition, kept: set[str], n_used: int) -> PrunedTokenizer
         added_tokens=[{**token, "id": ids[token["content"]]} for token in definition.added],
         post_processor=renumbered_processor(definition.json["post_processor"], ids),
     ).unbounded()
-    return PrunedTokenizer(
-        definition=Definition.of(pruned.build()),
-        kept=torch.tensor([old for _, old in tokens], dtype=torch.int64),
-        n_used=n_used,
-    )
+    return pruned, torch.tensor([old for _, old in tokens], dtype=torch.int64)

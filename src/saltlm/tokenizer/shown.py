@@ -14,10 +14,13 @@ def visible(text: str) -> str:
     A space is ``␣``, a control character its picture (``␊``), and what is invisible (marks of
     direction, other spaces) is ``⟨U+202E⟩``. A combining mark at the beginning stands on ``◌``.
     """
-    has_letter = any(character.isalpha() for character in text)
-    shown = [_visible(character, has_letter) for character in text]
+    if text.isprintable():
+        shown = text.replace(" ", SPACE)
+    else:
+        has_letter = any(character.isalpha() for character in text)
+        shown = "".join(_visible(character, has_letter) for character in text)
     is_mark = bool(text) and unicodedata.category(text[0]).startswith("M")
-    return "◌" * is_mark + "".join(shown)
+    return "◌" * is_mark + shown
 
 
 def _visible(character: str, in_word: bool) -> str:

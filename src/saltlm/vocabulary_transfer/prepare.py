@@ -11,6 +11,7 @@ from saltlm.auxiliary.vectors import (
     AuxiliaryVectors,
     auxiliary_vectors,
     check_auxiliary_spec,
+    from_plm,
     vector_files,
 )
 from saltlm.config.transfer import TransferConfig
@@ -147,10 +148,13 @@ def input_files(config: TransferConfig, choice: Choice) -> list[Path]:
 def auxiliary_of(pair: Pair, config: TransferConfig) -> AuxiliaryVectors:
     """Return the auxiliary vectors that the options ask for."""
     alignment = pair.alignment
+    rows = alignment.piece_means.rows(pair.plm_tables.embedding)
+    if config.aux == "plm":  # whatever the tokens are
+        return from_plm(rows)
     by_token = config.fasttext.units == "tokens" and config.aux == "train"
     return auxiliary_vectors(
         config.aux,
-        alignment.piece_means.rows(pair.plm_tables.embedding),
+        rows,
         alignment.native if by_token else alignment.surface,
         corpus=config.corpus,
         settings=config.fasttext,
