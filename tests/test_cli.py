@@ -251,11 +251,8 @@ def test_transfer_then_explain_then_check(pair, tmp_path, run):
     (out_dir / "tokenizer.json").unlink()
     code, out, _ = run("check", out_dir, "--json")
     assert code == 1
-    assert json.loads(out)[-1] == {
-        "check": "readable",
-        "outcome": "failed",
-        "detail": f"{out_dir} has no tokenizer.json",
-    }
+    detail = f"{out_dir} has no tokenizer.json; save it there with tokenizer.save_pretrained()"
+    assert json.loads(out)[-1] == {"check": "readable", "outcome": "failed", "detail": detail}
 
 
 def test_a_report_that_fails_takes_nothing_with_it(tmp_path, caplog, monkeypatch):

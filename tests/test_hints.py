@@ -9,6 +9,7 @@ import re
 import subprocess
 
 import pytest
+from click.testing import CliRunner
 from tokenizers import Tokenizer, normalizers
 from transformers import PreTrainedTokenizerFast
 
@@ -17,9 +18,10 @@ from saltlm.alignment.align import align
 from saltlm.auxiliary.fasttext_training import train_fasttext
 from saltlm.auxiliary.make import vectors
 from saltlm.auxiliary.writing import check_vectors_place
+from saltlm.cli.main import cli
 from saltlm.config.transfer import load_config
-from saltlm.errors import SaltlmError
-from saltlm.files.atomic import new_directory
+from saltlm.errors import OutputError, SaltlmError
+from saltlm.files.atomic import check_place, new_directory
 from saltlm.files.caches import cache
 from saltlm.files.documents import documents
 from saltlm.files.links import check_links
@@ -39,7 +41,7 @@ def refusal(function, *args, **options):
 
 def proposed(hint):
     """Return the options that a hint names, each a way out by itself, as ``--set`` takes them."""
-    flags = re.findall(r"--(mode|vocabulary) ([a-z]+)|--(untie)", hint)
+    flags = re.findall(r"--(mode|vocabulary|match) ([a-z]+)|--(untie)", hint)
     ways = [f"{name}={value}" if name else f"{flag}=true" for name, value, flag in flags]
     ways += re.findall(r"--set ([\w.]+=[\w.]+)", hint)
     return ways + [f"prune_to={size}" for size in re.findall(r"prune to (\d+) tokens", hint)]
@@ -117,7 +119,7 @@ def test_another_way_to_rows(tokenizers_by_family, tmp_path, german, monkeypatch
 
 
 def test_a_place_that_is_not_there(tmp_path):
-    out = tmp_path / "no" / "out"
+    out = tmp_path / "not yet" / "out"
 
     def write(*, force=False):
         with new_directory(out, force=force, expected_bytes=0) as fresh:
@@ -125,6 +127,12 @@ def test_a_place_that_is_not_there(tmp_path):
 
     subprocess.run(refusal(write), shell=True, check=True)
     write()
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "out", tmp_path / "file"):
+        with pytest.raises(OutputError) as caught:
+            check_place(place, force=False)
+        assert caught.value.hint.startswith("choose another")
+        assert "--force" not in caught.value.hint
     assert "--force" in refusal(write)
     write(force=True)
     vectors_file = tmp_path / "none" / "v.vec"
@@ -171,7 +179,14 @@ def test_vectors_of_little_text_and_of_a_list(tmp_path):
         config = load_config(None, assignments, fasttext=None)
         return train_fasttext([text], config.fasttext.model_copy(update=small), 0)
 
-    assert made(*proposed(refusal(made))).words()
+    way = proposed(refusal(made))
+    assert made(*way).words()
+    words = [f"--set={word}" for word in (*way, *(f"{key}={n}" for key, n in small.items()))]
+    done = CliRunner().invoke(
+        cli, ["vectors", "train", "--corpus", str(text), "--out", str(tmp_path / "t.bin"), *words]
+    )
+    assert done.exit_code == 0, done.exception
+    assert way == ["fasttext.min_count=1"]
     hint = refusal(vectors, "train", text, out=tmp_path / "v.vec")
     given = {"corpus": re.search(r"--corpus (\S+),", hint)[1], "min_count": 1, **small}
     assert vectors("train", out=tmp_path / "v.vec", **given).n_words

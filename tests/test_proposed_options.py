@@ -57,6 +57,10 @@ SAID_IN = {
 }
 OTHERS = r"\b(pip|hf|accelerate|llama-gguf-split|saltlm [A-Z]+)\b[^;\n]*"
 COMMAND = r"\bsaltlm ([a-z]+)(?=[ ,:)\n]|$)((?:[^;\n](?!saltlm))*)"
+SHELL = (
+    rf"\b(saltlm ({'|'.join(VERBS)})|mkdir -p|rm|rm -r|cp -rL|ls|ls -ld|python -m json.tool"
+    r"|hf download|unzip( -p)?) [^;:,=]*$|--resume $"
+)
 COMMANDS = {verb: importlib.import_module(f"saltlm.cli.{verb}").command for verb in VERBS}
 FLAGS = {
     verb: {name: one.type for one in command.params for name in (*one.opts, "--help")}
@@ -88,6 +92,25 @@ def texts(source: str) -> Iterator[str]:
             continue
         if " " in text:
             yield text
+
+
+def unquoted(source: str) -> Iterator[str]:
+    """Yield the values in commands of a source that a shell would take apart at a blank."""
+    for text in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.JoinedStr)):
+        before = ""
+        for part in text.values:
+            if isinstance(part, ast.Constant):
+                before += part.value
+                continue
+            value = ast.unparse(part.value)
+            is_path = part.format_spec is None and part.conversion < 0
+            if (
+                is_path
+                and re.search(SHELL, before)
+                and not re.search(r"quote|^out$|^name$|^chosen$", value)
+            ):
+                yield value
+            before += "\0"
 
 
 def wrong(text: str, verbs: tuple[str, ...]) -> Iterator[str]:
@@ -135,6 +158,13 @@ def test_methods_that_texts_propose_are_there(said):
     assert "salt:ridge=0.1:centred=true" in found
     for name in found:
         assert parse_method(name.rstrip("/"))
+
+
+def test_paths_in_commands_are_quoted():
+    sources = {file.name: file.read_text(encoding="utf-8") for file in PACKAGE.rglob("*.py")}
+    del sources["demo.py"]  # its own commands, not for the shell
+    assert {name: found for name in sources if (found := [*unquoted(sources[name])])} == {}
+    assert [*unquoted('f"look: rm -r {path} and {quoted(path)}; {path}"')] == ["path"]
 
 
 def test_what_is_not_there_is_found():

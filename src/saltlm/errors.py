@@ -6,6 +6,7 @@ terminal, and none is longer than a line.
 
 import json
 import re
+import shlex
 
 _LINE = 160  # letters of a value
 _MARK = 40  # letters of what says that some are left out
@@ -35,6 +36,16 @@ def shown(value: object, most: int = _LINE) -> str:
 def setting(value: object) -> str:
     """Return the value of an option as a file of options has it, and not as Python writes it."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def quoted(value: object) -> str:
+    """Return a value, such as a path, as it stands in a command that a message proposes."""
+    return shlex.quote(str(value))
+
+
+def python_command(code: str) -> str:
+    """Return the shell command that runs a line of Python."""
+    return f"python -c {quoted(code)}" if set(code) & set('"$`\\!') else f'python -c "{code}"'
 
 
 def _message(text: str) -> str:

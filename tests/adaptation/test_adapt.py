@@ -24,6 +24,7 @@ from adapt_models import N_ROWS, N_SHARED, N_TOKENS, read_model, save_model, sav
 from saltlm.adaptation import adapt as verb
 from saltlm.adaptation import checkpoints, engine, loss, training
 from saltlm.adaptation.adapt import adapt
+from saltlm.adaptation.config import load_adapt_config
 from saltlm.adaptation.metrics import flatten, read_metrics, summary
 from saltlm.adaptation.objective import CAUSAL
 from saltlm.adaptation.run_folder import RunFolder, choose_start, recorded_options
@@ -482,3 +483,5 @@ def test_a_step_that_is_more_than_the_run_is_told(tmp_path, text, caplog):
     config = tiny_config(tmp_path, steps=None, tokens=50)
     adapt(save_model(tmp_path / "model"), tmp_path / "out", config=config)
     assert "a step of 64 tokens is more than the run of 50: it is one step" in caplog.text
+    (way,) = re.findall(r"try --set (batch_tokens=\d+)", caplog.text)
+    assert load_adapt_config(config, [way]).batch_sequences == 32

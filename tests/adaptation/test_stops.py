@@ -10,6 +10,7 @@ import sys
 from collections import namedtuple
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -89,6 +90,13 @@ def test_not_a_number_stops_the_run_and_keeps_the_last_good(tmp_path, model, mon
     assert done_as(hint, "adapt", model, out).n_steps == 4
     rates = json.loads((out / "saltlm" / "run.json").read_text())["options"]["lr"]
     assert rates == {"new": 5e-3, "shared": 1.5e-3, "body": 1.5e-3}
+    (kept(out)[-1] / "weights.safetensors").write_bytes(b"half")
+    again = partial(done_as, hint.partition(", and")[0], "adapt", model, out)
+    with pytest.raises(TrainingError, match="is not a whole checkpoint") as caught:
+        again()
+    assert caught.value.hint.startswith("remove it, and the same command goes on from the one")
+    shutil.rmtree(kept(out)[-1])
+    assert again().n_steps == 4
 
 
 def test_not_a_number_in_the_first_step_begins_anew(tmp_path, model, monkeypatch):

@@ -177,7 +177,11 @@ def test_an_adaptation_that_fails_is_told_and_stops_nothing(pair, texts):
     ("words", "code", "message"),
     [
         (["--adapt-seeds", "0,x", "--adapt", "steps=1"], 1, "--adapt-seeds takes numbers, not 0,x"),
-        (["--adapt-seeds", "0"], 1, "--adapt-seeds needs --adapt"),
+        (
+            ["--adapt-seeds", "0"],
+            1,
+            'needs --adapt\nhint: for instance: --adapt "tokens=1M" --corp',
+        ),
         (["--adapt", "stepz=1 data=[x]"], 1, "there is no option 'stepz'"),
         (["--adapt", "steps=1"], 1, "on with --adapt\nhint: add --corpus FILE"),
         (["--adapt", "steps=1 data=[x]", "--heldout", "more.txt"], 1, "2 files of target text"),

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import torch
+import yaml
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
@@ -17,7 +18,8 @@ from saltlm.cli.main import cli
 from saltlm.errors import ConfigError, OutputError
 from saltlm.evaluation import generation
 from saltlm.evaluation.config import QuickConfig, SuiteConfig, suite_named, with_options
-from saltlm.evaluation.evaluate import evaluate
+from saltlm.evaluation.device import chosen_device
+from saltlm.evaluation.evaluate import evaluate, plan_tasks
 from saltlm.evaluation.side_by_side import evaluation_rows
 
 
@@ -79,10 +81,19 @@ def test_some_tasks_can_be_chosen(models, files):
 
 
 def test_a_device_that_is_not_here_is_told_first(files):
-    with pytest.raises(
-        ConfigError, match="there is no device nowhere here: .*\nhint: --device cpu"
-    ):
+    with pytest.raises(ConfigError, match="there is no device nowhere here: ") as caught:
         evaluate("no/model", files / "out", device="nowhere", heldout=files / "de.txt")
+    flag, device = caught.value.hint.split()
+    assert (flag, chosen_device(device)) == ("--device", "cpu")
+
+
+def test_a_suite_of_nothing_names_what_is_enough(files):
+    with pytest.raises(ConfigError, match="measures nothing") as caught:
+        plan_tasks(SuiteConfig())
+    names = {"heldout": "de.txt", "english": "de.txt", "parallel": "en-de.tsv"}
+    assert re.findall(r"--(\w+)", caught.value.hint) == [*names]
+    for name, file in names.items():
+        assert plan_tasks(SuiteConfig(quick={name: files / file}))
 
 
 def test_all_of_quick_and_what_is_done_is_not_done_again(models, files, monkeypatch):
@@ -198,6 +209,10 @@ def test_mistakes_are_found_before_anything_is_measured(models, files):
     few = SuiteConfig(quick=QuickConfig(parallel=files / "en-de.tsv", distractors=6), limit=6)
     found = evaluate(models[:1], files / "out", suite=few)
     assert found.failures[0].reason == "6 pairs do not have 6 distractors for each"
+    way = yaml.safe_load(found.failures[0].hint.partition("--suite FILE.yaml with ")[2])
+    (files / "way.yaml").write_text(yaml.safe_dump(way))
+    told = with_options(suite_named(files / "way.yaml"), limit=6, parallel=files / "en-de.tsv")
+    assert "ranking, 1 of 6" in [task.name for task in plan_tasks(told)]
 
 
 def test_the_card_of_saltlms_own_model_gets_the_table(models, files, tmp_path):

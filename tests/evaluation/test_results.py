@@ -192,7 +192,9 @@ def test_json_has_all_but_the_items():
     (only,) = data["results"]
     assert only["metrics"]["m"].keys() == {"value", "better", "n", "stderr", "interval"}
     assert data["places"] == [{"task": "task", "metric": "m", "places": [None]}]
-    assert data["failures"] == [{"task": "text", "reason": "no such file", "model": None}]
+    assert data["failures"] == [
+        {"task": "text", "reason": "no such file", "model": None, "hint": ""}
+    ]
 
 
 def test_a_file_is_of_one_model_task_version_setting_and_text(tmp_path):

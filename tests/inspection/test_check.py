@@ -247,7 +247,8 @@ def test_truncated_weights(copy):
 
 
 def test_nothing_there(tmp_path):
-    assert bad(tmp_path / "no") == {"readable": f"{tmp_path / 'no'} is not a directory"}
+    said = f"{tmp_path / 'no'} is not a directory; saltlm check DIR takes a model's"
+    assert bad(tmp_path / "no") == {"readable": said}
 
 
 def test_the_record_says_where_the_tables_of_an_unknown_layout_are(copy):

@@ -1,6 +1,8 @@
 """A GGUF file as SOURCE: what its blocks stand for, where it is kept, and how it is marked."""
 
 import json
+import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -219,13 +221,17 @@ def test_an_unknown_pre_tokenizer_needs_the_original_tokenizer(
     write_gguf, tokenizers_by_family, save_tokenizer_dir, tmp_path, pre
 ):
     file = write_gguf(pre)
-    with pytest.raises(CheckpointError, match=f"names the pre-tokenizer '{pre or 'default'}'"):
+    with pytest.raises(
+        CheckpointError, match=f"names the pre-tokenizer '{pre or 'default'}'"
+    ) as caught:
         dequantise_gguf(file, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     original = save_tokenizer_dir(
         tokenizers_by_family["bytelevel"], tmp_path / "original", eos_token="<|im_end|>"
     )
-    dequantise_gguf(file, tmp_path / "out", tokenizer=original)
+    command = re.search(r"python -c .*(?=; then use DIR)", caught.value.hint)[0]
+    code = shlex.split(command)[2].replace("TOKENIZER_DIR", str(original))
+    exec(code.replace("DIR", str(tmp_path / "out")))  # noqa: S102 what the hint says
     assert AutoTokenizer.from_pretrained(tmp_path / "out").tokenize("1000") != list("1000")
 
 

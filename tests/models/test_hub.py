@@ -1,5 +1,6 @@
 """What a user types as SOURCE or PLM, without a network."""
 
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -119,7 +120,7 @@ def test_the_commit_is_known_for_the_hub_cache_only(tmp_path):
 
 @pytest.mark.parametrize("is_beside", [False, True])
 def test_a_folder_with_an_adapter_names_the_command_that_merges_it(tmp_path, is_beside):
-    settings = '{"peft_type": "LORA", "base_model_name_or_path": "owner/base"}'
+    settings = '{"peft_type": "LORA", "base_model_name_or_path": "owner/base`a`"}'
     (tmp_path / "adapter_config.json").write_text(settings)
     if is_beside:
         (tmp_path / "config.json").write_text("{}")
@@ -127,10 +128,13 @@ def test_a_folder_with_an_adapter_names_the_command_that_merges_it(tmp_path, is_
     with pytest.raises(CheckpointError, match=r"holds an adapter \(LORA\) of owner/base") as caught:
         resolve_model(str(tmp_path))
     assert (", beside a model" in caught.value.what) == is_beside
-    tokenizer = tmp_path if is_beside else "owner/base"
+    tokenizer = tmp_path if is_beside else "owner/base`a`"
+    python, _, code = shlex.split(caught.value.hint.partition("-merged: ")[2])
+    assert python == "python"
     for part in (
         f"Model.from_pretrained('{tmp_path}').merge_and_unload()",
         f"save_pretrained('{tmp_path}-merged')",
         f"Tokenizer.from_pretrained('{tokenizer}')",
     ):
-        assert part in caught.value.hint
+        assert part in code
+    assert compile(code, "command", "exec")

@@ -237,7 +237,8 @@ def test_a_number_that_the_dtype_cannot_hold_is_an_error(tmp_path, where):
     expected = r"a has a number of size 7e\+04, but torch.float16 ends at 6.55e\+04"
     with pytest.raises(OutputError, match=expected) as caught:
         write(tmp_path, tmp_path / "out", replaced, dtype="F16")
-    assert caught.value.hint == "choose another --dtype"
+    assert caught.value.hint == "--dtype bfloat16"
+    write(tmp_path, tmp_path / "again", replaced, dtype="BF16")
 
 
 @pytest.mark.parametrize("options", [{}, {"dtype": "F32"}, {"max_shard_bytes": 3000}])

@@ -1,5 +1,7 @@
 """Tokenizers trained on a corpus: nothing is lost, and the same text gives the same file."""
 
+import re
+
 import pytest
 
 from saltlm.errors import VocabularyError
@@ -38,5 +40,8 @@ def test_auto_takes_what_occurs_often_enough(corpus):
 def test_more_tokens_than_the_corpus_has(corpus):
     with pytest.raises(
         VocabularyError, match=r"the corpus has [\d,]+ pieces, fewer than the 30,000"
-    ):
+    ) as caught:
         train_tokenizer("gpt", "bpe", lambda: corpus, size=30_000, min_frequency=2)
+    size = int(re.search(r"--vocab-size (\d+)$", caught.value.hint)[1])
+    made = train_tokenizer("gpt", "bpe", lambda: corpus, size=size, min_frequency=2)
+    assert len(made.definition.ids) == size

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -278,8 +279,10 @@ def test_rows_that_are_not_finite_are_an_error():
 @pytest.mark.parametrize("n_folds", [1, 61])
 def test_folds_that_cannot_be(n_folds):
     inputs, table = make_pair()
-    with pytest.raises(ConfigError, match=f"{n_folds} folds of 120 shared tokens"):
+    with pytest.raises(ConfigError, match=f"{n_folds} folds of 120 shared tokens") as caught:
         score_methods(inputs, table, choices("mean"), n_folds=n_folds)
+    most = int(re.fullmatch(r"choose 2 to (\d+) folds", caught.value.hint)[1])
+    assert score_methods(inputs, table, choices("mean"), n_folds=most, n_used=1)[0].n_tokens == 2
 
 
 def test_variants_begin_with_the_published_method():

@@ -20,6 +20,7 @@ from saltlm.tokenizer.counts import count_tokens
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.joined import join_pieces
 from saltlm.tokenizer.probes import PROBES
+from saltlm.tokenizer.prune import prune_tokenizer
 from saltlm.tokenizer.replace import replace_vocabulary
 from saltlm.tokenizer.save import save_tokenizer
 from saltlm.tokenizer.special_tokens import special_tokens_of
@@ -82,6 +83,14 @@ def joined(plm: Tokens, corpus: list[str]) -> Tokens:
     return read_tokens(made.definition, plm.special)
 
 
+def pruned(plm: Tokens, corpus: list[str]) -> Tokens:
+    """The PLM's tokenizer with those of its tokens that a part of the corpus needs."""
+    counts = count_tokens(plm.definition.tokenizer, corpus[6:9])
+    made = prune_tokenizer(plm.definition, counts)
+    assert len(made.kept) < len(plm.vocabulary)
+    return read_tokens(Definition.of(made.tokenizer), plm.special)
+
+
 @pytest.fixture(scope="module")
 def lost(tokens, corpus):
     """A function that names the pairs of which the source gives a text back and the new one not."""
@@ -90,6 +99,9 @@ def lost(tokens, corpus):
     for plm in ("unigram", "sentencepiece"):
         pairs.append((f"{plm}, joined", "bytelevel"))
         new[pairs[-1]] = replaced(joined(tokens[plm], corpus), tokens["bytelevel"]).tokenizer
+    for source in ("bytelevel", "sentencepiece"):
+        pairs.append(("wordpiece, pruned", source))
+        new[pairs[-1]] = replaced(pruned(tokens["wordpiece"], corpus), tokens[source]).tokenizer
 
     def find(text: str) -> dict[tuple[str, str], str]:
         kept = {family: back(tokens[family].definition.tokenizer, text) for family in FAMILIES}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
 from saltlm.config.transfer import SpecialTokensConfig
+from saltlm.tokenizer.budget import as_vocabulary, budget_vocabulary
 from saltlm.tokenizer.counts import count_tokens
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.extend import Extension, extend_tokenizer
@@ -43,6 +44,23 @@ def extend(source: Tokenizer, plm: Tokenizer, sample: list[str]) -> Extension:
         read_vocabulary(Definition.of(plm), special=special_tokens_of(plm).tokens),
         SpecialTokensConfig(roles={"pad": special.tokens[0]}),
         sample,
+    )
+
+
+def extend_for_a_budget(source: Tokenizer, corpus: list[str]) -> Extension:
+    """With tokens merged further from the source's own, as ``vocabulary=auto`` chooses them."""
+    definition, special = Definition.of(source), special_tokens_of(source)
+    texts = corpus[GERMAN], corpus[ENGLISH]
+    found = budget_vocabulary(definition, *texts, budget=400, min_occurrences=2)
+    assert len(found.tokens) > 10
+    return extend_tokenizer(
+        definition,
+        special,
+        read_vocabulary(definition, special=special.tokens),
+        as_vocabulary(found, definition),
+        SpecialTokensConfig(),
+        corpus[ENGLISH],
+        is_ranked=True,
     )
 
 
@@ -147,15 +165,32 @@ PIECES = st.one_of(
 TEXTS = st.lists(PIECES, max_size=8).map("".join)
 
 
+@pytest.fixture(scope="module")
+def for_a_budget(tokenizers_by_family, corpus):
+    """Likewise, with the tokens that ``vocabulary=auto`` chooses."""
+    made = ByFamily()
+    for family in ("bytelevel", "sentencepiece", "unigram"):
+        source = tokenizers_by_family[family]
+        extension = extend_for_a_budget(source, corpus)
+        made[family] = Made(
+            source,
+            extension,
+            swap(extension, source.get_vocab_size(), corpus[GERMAN], corpus[ENGLISH]),
+        )
+    return made
+
+
 @pytest.mark.parametrize("family", PAIRS)
 @given(text=TEXTS)
-def test_whatever_comes_back_from_the_source_comes_back(swapped, family, text):
-    source, extension, result = swapped[family]
-    wanted = back(source, text)
+def test_whatever_comes_back_from_the_source_comes_back(swapped, for_a_budget, family, text):
     spells_bytes = family in ("bytelevel", "sentencepiece")
-    if spells_bytes or wanted == text:
-        assert back(extension.target.tokenizer, text) == wanted
-        assert back(result.target.tokenizer, text) == wanted
+    for source, extension, result in (
+        one[family] for one in (swapped, for_a_budget) if family in one
+    ):
+        wanted = back(source, text)
+        if spells_bytes or wanted == text:
+            assert back(extension.target.tokenizer, text) == wanted
+            assert back(result.target.tokenizer, text) == wanted
 
 
 WORDS = st.lists(st.sampled_from(["the", " house", " Datei", "\n"]), min_size=1, max_size=6)

@@ -1,6 +1,7 @@
 """The fits on a pair of tiny models, against what transformers' own models say of the result."""
 
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from conftest import CORPUS
 from saltlm.comparison.compare import compare
 from saltlm.config.transfer import load_config
-from saltlm.errors import ConfigError, DataError
+from saltlm.errors import CheckpointError, ConfigError, DataError
 from saltlm.inspection.pair import inspect
 from saltlm.models.logits import document_start
 from saltlm.record.arrays import Origin
@@ -242,8 +243,23 @@ def test_text_without_a_new_token_is_refused(pair, tmp_path):
     (tmp_path / "english.txt").write_text("the dog\n" * 3)
     for side in ("input", "head"):
         options = settings(tmp_path / "english.txt", **{side: True})
-        with pytest.raises(ConfigError, match=r"none of \d+ tokens of the corpus is new"):
+        with pytest.raises(ConfigError, match=r"none of \d+ tokens of the corpus is new") as caught:
             transfer(*pair, tmp_path / "out", **options)
+    config = load_config(load_config(**options), re.findall(r"--set (\S+)", caught.value.hint))
+    assert not config.fits.input
+    assert transfer(*pair, tmp_path / "out", config=config).head_fit is None
+
+
+def test_a_source_whose_layers_are_not_found_can_do_without(pair, german, tmp_path, monkeypatch):
+    def none(model, otherwise):
+        raise CheckpointError("no list of layers", otherwise)
+
+    monkeypatch.setattr("saltlm.models.states.layers_of", none)
+    options = settings(german, input=True, head=True)
+    with pytest.raises(CheckpointError, match="no list of layers") as caught:
+        transfer(*pair, tmp_path / "out", **options)
+    config = load_config(load_config(**options), re.findall(r"--set (\S+)", caught.value.hint))
+    assert transfer(*pair, tmp_path / "out", config=config).head_fit
 
 
 def test_inspect_counts_the_memory_of_the_fits(pair, german):
@@ -255,8 +271,11 @@ def test_a_source_that_lacks_nothing_is_refused_the_best(pair, german, tmp_path)
     (english := tmp_path / "english.txt").write_text("the dog\n")
     with pytest.raises(ConfigError, match="no new token occurs 2 times in 343 tokens of the") as no:
         transfer(*pair, tmp_path / "out", corpus=[german], keep=[english], min_occurrences=2)
-    assert "--preset best --vocabulary plm" in no.value.hint
     assert not (tmp_path / "out").exists()
+    way = dict(re.findall(r"--(preset|vocabulary) (\w+)", no.value.hint))
+    assert way.keys() == {"preset", "vocabulary"}
+    fits = {"steps": 1, "documents": 1}
+    assert transfer(*pair, tmp_path / "out", corpus=[german], keep=[english], fits=fits, **way)
 
 
 def test_presets(tmp_path):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from saltlm.errors import TrainingError
+from saltlm.errors import TrainingError, quoted
 from saltlm.files.atomic import replace_text
 from saltlm.files.damage import reading
 from saltlm.files.json_object import parse_json
@@ -21,7 +21,7 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
     """Return the lines in their order; a last one that was cut off is left out."""
     if not file.is_file():
         return []
-    with reading(file, TrainingError, f"remove it; what it lacks is a plot: rm {file}"):
+    with reading(file, TrainingError, f"remove it; what it lacks is a plot: rm {quoted(file)}"):
         lines = file.read_text(encoding="utf-8").split("\n")[:-1]
         rows = [parse_json(line) for line in lines]
         if any(not isinstance(row["step"], int) for row in rows):

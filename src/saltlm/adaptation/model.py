@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from saltlm.adaptation.config import AdaptConfig
 from saltlm.adaptation.objective import Objective
 from saltlm.adaptation.parameters import WHOLE, import_peft
-from saltlm.errors import CheckpointError, ConfigError
+from saltlm.errors import CheckpointError, ConfigError, quoted
 from saltlm.files.damage import reading
 from saltlm.models.architecture import read_config
 from saltlm.models.checkpoint import open_checkpoint
@@ -61,14 +61,15 @@ def read_fitting_tokenizer(
     except Exception as error:  # as above
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise CheckpointError(
-            f"the tokenizer of {directory} does not load: {reason}", f"saltlm check {directory}"
+            f"the tokenizer of {directory} does not load: {reason}",
+            f"saltlm check {quoted(directory)}",
         ) from error
     n_rows = skeleton.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > n_rows:
         raise CheckpointError(
             f"the tokenizer of {directory} has {len(tokenizer)} tokens, but the embedding"
             f" {n_rows} rows",
-            f"saltlm check {directory}",
+            f"saltlm check {quoted(directory)}",
         )
     return tokenizer
 
@@ -137,7 +138,7 @@ def load_model(directory: Path, config: AdaptConfig, objective: Objective) -> Pr
     except Exception as error:  # what transformers raises on a broken directory is not listed
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise CheckpointError(
-            f"{directory} does not load: {reason}", f"saltlm check {directory}"
+            f"{directory} does not load: {reason}", f"saltlm check {quoted(directory)}"
         ) from error
     if model.config.model_type in _TOLD_WHAT_IS_TEXT:
         model.register_forward_pre_hook(_all_is_text, with_kwargs=True)

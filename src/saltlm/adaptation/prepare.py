@@ -298,6 +298,7 @@ def _suite(config: AdaptConfig) -> Iterator[Task]:
         if isinstance(item, Failure):
             raise DataError(
                 f"{item.task} of {config.suite} cannot be measured: {item.reason}",
-                "saltlm evaluate --list names what can be; or leave out --set suite",
+                f"{item.hint or 'saltlm evaluate --list names what there is'}; or leave out --set"
+                " suite",
             )
         yield item

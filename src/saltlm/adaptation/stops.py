@@ -9,7 +9,7 @@ import torch
 
 from saltlm.adaptation.config import AdaptConfig
 from saltlm.adaptation.mixture import Mixture, describe
-from saltlm.errors import TrainingError
+from saltlm.errors import TrainingError, quoted
 
 _ANEW = "begin anew with --resume never"  # a run goes on with its own settings alone
 # What devices say in a plain RuntimeError: the CPU; Apple's GPU and CUDA's driver; cuBLAS.
@@ -48,7 +48,7 @@ def check_finite(
         f" ({describe(mixture, first, count)}); the weights are as before it",
         f"lower the learning rates (saltlm adapt --set lr.new={new:g} --set lr.shared={shared:g}"
         f" --set lr.body={body:g}; saltlm pretrain --set learning_rate={body:g}), and "
-        + (f"go on from the last good one with --resume {kept[-1]}" if kept else _ANEW),
+        + (f"go on from the last good one with --resume {quoted(kept[-1])}" if kept else _ANEW),
     )
 
 

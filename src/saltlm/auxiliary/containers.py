@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-from saltlm.errors import AuxiliaryVectorsError, DataError
+from saltlm.errors import AuxiliaryVectorsError, DataError, quoted
 from saltlm.files.compression import packing_of, unpacked
 from saltlm.files.damage import check_fetched
 
@@ -69,13 +69,10 @@ def _start(path: Path) -> bytes:
 
 
 def _unreadable(path: Path, reason: object) -> AuxiliaryVectorsError:
-    hint = "get the file again" if path.is_file() else f"see what is there: ls {path.parent}"
+    hint = (
+        "get the file again" if path.is_file() else f"see what is there: ls {quoted(path.parent)}"
+    )
     return AuxiliaryVectorsError(f"cannot read the vectors {path}: {reason}", hint)
-
-
-def python_command(code: str) -> str:
-    """Return the shell command that runs a line of Python."""
-    return f"python -c {shlex.quote(code)}" if set(code) & set('"$`\\!') else f'python -c "{code}"'
 
 
 def only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:

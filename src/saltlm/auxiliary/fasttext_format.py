@@ -19,7 +19,7 @@ from jaxtyping import Float, Int64
 from saltlm.auxiliary.containers import is_packed, to_stdout
 from saltlm.auxiliary.quantised import QuantisedMatrix, read_quantised
 from saltlm.auxiliary.subwords import FloretHash, SubwordModel
-from saltlm.errors import AuxiliaryVectorsError
+from saltlm.errors import AuxiliaryVectorsError, quoted
 
 MAGIC = 793712314
 NEWEST_VERSION = 12
@@ -107,7 +107,7 @@ def _check_signature(path: Path) -> None:
     except OSError as error:
         raise AuxiliaryVectorsError(
             f"cannot read the fastText model {path}: {error.strerror}",
-            f"see what is there: ls {path.parent}",
+            f"see what is there: ls {quoted(path.parent)}",
         ) from error
     magic, version = _SIGNATURE.unpack(start.ljust(_SIGNATURE.size, b"\0"))
     if packed:

@@ -8,11 +8,11 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
-from saltlm.auxiliary.containers import beginning, python_command, to_stdout
+from saltlm.auxiliary.containers import beginning, to_stdout
 from saltlm.auxiliary.fasttext_format import is_fasttext
 from saltlm.auxiliary.floret_format import is_floret_table
 from saltlm.auxiliary.spacy_format import spacy_folder
-from saltlm.errors import AuxiliaryVectorsError
+from saltlm.errors import AuxiliaryVectorsError, python_command, quoted
 
 Kind = Literal["fasttext", "floret", "spacy", "words"]
 NAMES: dict[Kind, str] = {
@@ -54,7 +54,7 @@ def kind_of(path: Path) -> Kind:
             f"{path} is a folder without spaCy's vectors (vocab/vectors and vocab/key2row)",
             "name the file of vectors that is meant, or a model as PLM"
             if not (path / "config.json").exists()
-            else f"a model is the PLM itself: saltlm transfer SOURCE {path} --out DIR",
+            else f"a model is the PLM itself: saltlm transfer SOURCE {quoted(path)} --out DIR",
         )
     if path.is_file() and zipfile.is_zipfile(path):
         _refuse_arrays(path)

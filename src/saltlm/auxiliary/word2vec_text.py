@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from saltlm.auxiliary.containers import beginning, python_command, to_stdout
-from saltlm.errors import AuxiliaryVectorsError
+from saltlm.auxiliary.containers import beginning, to_stdout
+from saltlm.errors import AuxiliaryVectorsError, python_command
 
 MAX_LINE = 2**20  # bytes: 50,000 numbers; a longer line is no line of text vectors
 _SAMPLE = 200  # lines

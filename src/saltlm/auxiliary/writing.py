@@ -14,7 +14,7 @@ from jaxtyping import Float
 from saltlm.auxiliary.fasttext_format import MAGIC, NEWEST_VERSION
 from saltlm.auxiliary.subwords import SubwordModel, bucket_rows, character_ngrams, fnv1a_32
 from saltlm.errors import AuxiliaryVectorsError, OutputError
-from saltlm.files.atomic import disk_errors
+from saltlm.files.atomic import disk_errors, no_folder
 from saltlm.files.leftovers import aside
 
 _SKIPGRAM, _NEGATIVE_SAMPLING = 2, 2  # as fastText numbers models and losses
@@ -27,10 +27,12 @@ def check_vectors_place(out: Path, *, force: bool) -> None:
     Raises:
         OutputError: it is there, or has a name that says no format.
     """
+    if out.is_dir():
+        raise OutputError(f"{out} is a directory", "give the name of a file with --out")
     if out.exists() and not force:
         raise OutputError(f"{out} exists", "choose another --out, or replace it with --force")
     if not out.parent.is_dir():
-        raise OutputError(f"{out.parent} is not a directory", f"mkdir -p {out.parent}")
+        raise no_folder(out.parent)
     if not is_subword_file(out) and not out.name.endswith((".vec", ".vec.gz")):
         raise OutputError(
             f"{out.name} says no format of vectors",

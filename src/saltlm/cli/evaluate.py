@@ -69,7 +69,6 @@ def command(
         raise click.UsageError("Missing option '--out'.")
     from saltlm.evaluation.evaluate import evaluate
     from saltlm.evaluation.side_by_side import as_json as to_json
-    from saltlm.evaluation.side_by_side import failure_text
 
     found = evaluate(
         models,
@@ -88,7 +87,7 @@ def command(
 
         show_evaluation(found, out)
     for failure in found.failures:
-        click.echo(failure_text(failure), err=True)
+        click.echo(str(failure), err=True)
     report_at_end([out, *_made_here(models)], out / "report.html", is_wanted=is_reported)
     if not as_json:
         from saltlm.cli.ends import end

@@ -114,7 +114,8 @@ def compare(
         else adapt_options(adapt, data=config.corpus, heldout=files, n_documents=documents)
     )
     if seeds and adaptation is None:
-        raise ConfigError("--adapt-seeds needs --adapt", 'for instance: --adapt "tokens=1M"')
+        text = "" if config.corpus else " --corpus FILE"
+        raise ConfigError("--adapt-seeds needs --adapt", f'for instance: --adapt "tokens=1M"{text}')
     if parallel is not None and not quick:
         raise ConfigError("--parallel needs --quick", "add --quick, or leave out --parallel")
     if quick:

@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from saltlm.errors import CheckpointError, ConfigError, OutputError, SaltlmError
+from saltlm.errors import CheckpointError, ConfigError, OutputError, SaltlmError, quoted
 from saltlm.evaluation.config import HarnessConfig, SuiteConfig, suite_named, with_options
 from saltlm.evaluation.device import chosen_device
 from saltlm.evaluation.estimate import memory_of_models, seconds_of_tasks
@@ -212,7 +212,7 @@ def _evaluate_one(
         if loaded is None:
             loaded = _try_to_load(directory, device, trust_remote_code)
         if isinstance(loaded, CheckpointError):
-            done.append(Failure(task.name, loaded.what, record["name"]))
+            done.append(Failure(task.name, loaded.what, record["name"], loaded.hint))
             continue
         file.parent.mkdir(parents=True, exist_ok=True)
         logger.info("task %d of %d: %s of %s", number, len(tasks), task.name, record["name"])
@@ -280,7 +280,9 @@ def _try_to_load(
     except Exception as error:  # what transformers raises on a broken directory is not listed
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         logger.warning("%s does not load: %s", directory, reason)
-        return CheckpointError(f"{directory} does not load: {reason}", f"saltlm check {directory}")
+        return CheckpointError(
+            f"{directory} does not load: {reason}", f"saltlm check {quoted(directory)}"
+        )
     return model.to(device).eval(), tokenizer
 
 
@@ -293,7 +295,8 @@ def attempt(task: Task, record: ModelRecord, subject: Subject) -> Result | Failu
             raise
         reason = str(error).partition("\n")[0] or type(error).__name__
         logger.warning("%s of %s failed: %s", task.name, record["name"], reason)
-        return Failure(task.name, reason, record["name"])
+        hint = error.hint if isinstance(error, SaltlmError) else ""
+        return Failure(task.name, reason, record["name"], hint)
 
 
 def _measure(task: Task, record: ModelRecord, subject: Subject) -> Result:
@@ -306,7 +309,9 @@ def _measure(task: Task, record: ModelRecord, subject: Subject) -> Result:
         model.train(was_training)
     for name, metric in measured.metrics.items():
         if math.isnan(metric["value"]):
-            raise CheckpointError(f"{name} is not a number", f"saltlm check {record['name']}")
+            raise CheckpointError(
+                f"{name} is not a number", f"saltlm check {quoted(record['name'])}"
+            )
     return Result(
         schema=SCHEMA,
         model=record,

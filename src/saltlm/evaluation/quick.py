@@ -169,7 +169,10 @@ def ranking_task(pairs: Sequence[SentencePair], n_distractors: int, seed: int) -
     if len(pairs) <= n_distractors:
         raise ConfigError(
             f"{len(pairs)} pairs do not have {n_distractors} distractors for each",
-            f"give more pairs, or distractors: {max(1, len(pairs) - 1)} in --suite FILE.yaml",
+            "give more pairs"
+            if len(pairs) < 2
+            else f"give more pairs, or --suite FILE.yaml with"
+            f" quick: {{distractors: {len(pairs) - 1}}}",
         )
     sides = [pair.english for pair in pairs], [pair.target for pair in pairs]
     candidates = draw_candidates(len(pairs), n_distractors, seed)

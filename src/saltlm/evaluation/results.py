@@ -14,7 +14,7 @@ from typing import Any, Literal, TypedDict
 
 import numpy as np
 
-from saltlm.errors import CheckpointError, shown
+from saltlm.errors import CheckpointError, quoted, shown
 from saltlm.files.atomic import replace_text
 from saltlm.files.damage import reading
 from saltlm.files.hashes import sha256
@@ -111,11 +111,18 @@ class Failure:
         task: its name.
         reason: in one line.
         model: with which; None if with any.
+        hint: what to do about it, if that is known.
     """
 
     task: str
     reason: str
     model: str | None = None
+    hint: str = ""
+
+    def __str__(self) -> str:
+        model = f" of {self.model}" if self.model else ""
+        way = f"; {self.hint}" if self.hint else ""
+        return f"not measured: {self.task}{model}: {self.reason}{way}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -138,7 +145,7 @@ class Evaluation:
             firsts = [(one["task"], *next(iter(one["metrics"].items()))) for one in results]
             seen = [f"{task}, {name} {metric['value']:.3f}" for task, name, metric in firsts]
             lines.append(f"\n  {model['name']}: {'; '.join(seen)}")
-        lines += [f"\n  not measured: {one.task}: {one.reason}" for one in self.failures]
+        lines += [f"\n  {one}" for one in self.failures]
         return f"{len(self.models)} models{''.join(lines)}"
 
     def __repr__(self) -> str:
@@ -212,7 +219,9 @@ def read_result(file: Path) -> Result:
         CheckpointError: it is damaged.
     """
     remove_dead(file.parent)
-    with reading(file, CheckpointError, f"the same command measures it again after: rm {file}"):
+    with reading(
+        file, CheckpointError, f"the same command measures it again after: rm {quoted(file)}"
+    ):
         result: Result = parse_json(read_text(file))
         _check(result, _RESULT)
         _check(result["model"], {"name": str, "sha256": str})

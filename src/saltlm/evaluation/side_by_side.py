@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from saltlm.errors import ConfigError
-from saltlm.evaluation.results import BUSY, Evaluation, Failure, Metric, Result, difference_interval
+from saltlm.evaluation.results import BUSY, Evaluation, Metric, Result, difference_interval
 from saltlm.evaluation.speed import SPEED, TIMES
 from saltlm.files.atomic import replace_text
 from saltlm.files.markdown import as_markdown
@@ -173,16 +173,8 @@ def evaluation_markdown(evaluation: Evaluation, *, heading: str = "# Evaluation"
         lines.append(f"| {names} | {n:,} | {cells} |")
     parts = [heading, "\n".join(lines), LEGEND, *map(as_markdown, notes_of(evaluation))]
     if evaluation.failures:
-        parts.append(
-            "\n".join(f"- {as_markdown(failure_text(failure))}" for failure in evaluation.failures)
-        )
+        parts.append("\n".join(f"- {as_markdown(str(failure))}" for failure in evaluation.failures))
     return "\n\n".join(parts) + "\n"
-
-
-def failure_text(failure: Failure) -> str:
-    """Return what failed, with which model, and why."""
-    model = f" of {failure.model}" if failure.model else ""
-    return f"not measured: {failure.task}{model}: {failure.reason}"
 
 
 def as_json(evaluation: Evaluation) -> dict[str, Any]:

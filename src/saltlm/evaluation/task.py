@@ -82,7 +82,7 @@ def planned(name: str, make: Callable[[], Task]) -> Task | Failure:
     try:
         return make()
     except SaltlmError as error:
-        return Failure(name, error.what)
+        return Failure(name, error.what, hint=error.hint)
 
 
 def result_file(out: Path, model: ModelRecord, task: Task, device: str) -> Path:

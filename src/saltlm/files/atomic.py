@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from saltlm.errors import OutputError
+from saltlm.errors import OutputError, quoted
 from saltlm.files.leftovers import FRESH, LOCK, aside, remove_dead, remove_dead_of
 from saltlm.files.locks import take
 
@@ -131,22 +131,31 @@ def _set_aside(fresh: Path, earlier: Path) -> int:
     return sum(file.stat().st_size for file in earlier.glob("*"))
 
 
+def no_folder(folder: Path) -> OutputError:
+    """Return the refusal of a folder that is not there, or that is a file."""
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    way = f"mkdir -p {quoted(folder)}" if nearest.is_dir() else "choose another place with --out"
+    return OutputError(f"{folder} is not a directory", way)
+
+
 def _check_parent(parent: Path) -> None:
     if not parent.is_dir():
-        raise OutputError(f"{parent} is not a directory", f"mkdir -p {parent}")
+        raise no_folder(parent)
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"{parent} is not writable", "choose another place with --out")
 
 
 def _check_place(out: Path, force: bool, expected_bytes: int) -> None:
     if out.exists():
-        if not force:
-            raise OutputError(f"{out} exists", "choose another --out, or replace it with --force")
-        if not out.is_dir() or (any(out.iterdir()) and not (out / "config.json").is_file()):
+        is_model = out.is_dir() and (not any(out.iterdir()) or (out / "config.json").is_file())
+        if force and not is_model:
             raise OutputError(
                 f"{out} is not a model directory, so --force does not replace it",
                 "choose another --out",
             )
+        if not force:
+            or_replace = ", or replace it with --force" if is_model else ""
+            raise OutputError(f"{out} exists", f"choose another --out{or_replace}")
     free = shutil.disk_usage(out.parent).free
     if free < expected_bytes:
         raise OutputError(

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from saltlm.errors import ConfigError, OutputError
+from saltlm.errors import ConfigError, OutputError, quoted
 from saltlm.files.leftovers import left_in, size_of
 
 KINDS = {
@@ -118,4 +118,7 @@ def _remove(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise OutputError(f"{path} cannot be removed: {error.strerror}", f"rm -r {path}") from error
+        raise OutputError(
+            f"{path} cannot be removed: {error.strerror}",
+            f"look at its permissions: ls -ld {quoted(path)}",
+        ) from error

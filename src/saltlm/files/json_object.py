@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from saltlm.errors import CheckpointError
+from saltlm.errors import CheckpointError, quoted
 from saltlm.files.damage import check_fetched
 
 LARGEST_TEXT = 2**29
@@ -43,7 +43,8 @@ def read_json(file: Path) -> dict[str, Any]:
     """
     if not file.is_file():
         return {}
-    hint = f"fetch or make {file.name} again; python -m json.tool {file} says where it breaks off"
+    where = f"python -m json.tool {quoted(file)} says where it breaks off"
+    hint = f"fetch or make {file.name} again; {where}"
     try:
         check_fetched(file, CheckpointError)
         value = parse_json(read_text(file))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from saltlm.errors import CheckpointError
+from saltlm.errors import CheckpointError, quoted
 
 _FOLDERS = ("saltlm", "additional_chat_templates")  # that are read beside the folder itself
 
@@ -20,7 +20,8 @@ def check_links(directory: Path) -> None:
         if path.is_symlink() and not path.resolve().is_relative_to(home):
             raise CheckpointError(
                 f"{path} is a link out of the model's folder, to {path.resolve()}",
-                f"if you trust it, copy what it leads to: cp -rL {directory} COPY; then give COPY",
+                f"if you trust it, copy what it leads to: cp -rL {quoted(directory)} COPY; then"
+                " give COPY",
             )
 
 

@@ -42,7 +42,7 @@ def check(directory: str | Path, *, trust_remote_code: bool = False) -> Check:
         for finding in progress(_checks(directory, trust_remote_code), desc="check"):
             findings.append(finding)
     except SaltlmError as error:
-        findings.append(Finding("readable", "failed", error.what))
+        findings.append(Finding("readable", "failed", f"{error.what}; {error.hint}"))
     except Exception as error:  # what transformers raises on a broken directory is not listed
         findings.append(failure("loads in transformers", error))
     return Check(directory, tuple(findings))

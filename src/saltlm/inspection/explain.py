@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from saltlm.errors import CheckpointError, VocabularyError
+from saltlm.errors import CheckpointError, VocabularyError, quoted
 from saltlm.models.hub import local_directory
 from saltlm.record.arrays import Arrays, Origin, read_arrays
 from saltlm.tokenizer.load import open_tokenizer
@@ -101,7 +101,9 @@ def explain(directory: str | Path, tokens: str | Sequence[str]) -> list[Explanat
     arrays, names = read_arrays(directory)
     file = directory / "tokenizer.json"
     if not file.is_file():
-        raise CheckpointError(f"{directory} has no tokenizer.json", f"saltlm check {directory}")
+        raise CheckpointError(
+            f"{directory} has no tokenizer.json", f"saltlm check {quoted(directory)}"
+        )
     tokenizer = open_tokenizer(file)
     return [
         _explain_id(id, arrays, names, tokenizer)

@@ -2,14 +2,10 @@
 
 from pathlib import Path
 
-from saltlm.errors import CheckpointError
+from saltlm.errors import CheckpointError, python_command
 from saltlm.files.json_object import read_json
 
 _FILE = "adapter_config.json"
-_MERGE = """python -c "from peft import AutoPeftModelForCausalLM as Model; \
-from transformers import AutoTokenizer as Tokenizer; \
-Model.from_pretrained('{directory}').merge_and_unload().save_pretrained('{out}'); \
-Tokenizer.from_pretrained('{tokenizer}').save_pretrained('{out}')\""""
 
 
 def check_no_adapter(directory: Path) -> None:
@@ -25,8 +21,12 @@ def check_no_adapter(directory: Path) -> None:
     has_model = (directory / "config.json").is_file()
     has_tokenizer = (directory / "tokenizer_config.json").is_file()
     out = f"{str(directory).rstrip('/')}-merged"
-    command = _MERGE.format(
-        directory=directory, out=out, tokenizer=directory if has_tokenizer else base
+    tokenizer = str(directory if has_tokenizer else base)
+    command = python_command(
+        "from peft import AutoPeftModelForCausalLM as Model;"
+        " from transformers import AutoTokenizer as Tokenizer;"
+        f" Model.from_pretrained({str(directory)!r}).merge_and_unload().save_pretrained({out!r});"
+        f" Tokenizer.from_pretrained({tokenizer!r}).save_pretrained({out!r})"
     )
     raise CheckpointError(
         f"{directory} holds an adapter ({settings.get('peft_type') or 'of peft'}) of {base}"

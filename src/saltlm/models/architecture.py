@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from saltlm.errors import CheckpointError, shown
+from saltlm.errors import CheckpointError, quoted, shown
 from saltlm.models.skeleton import class_of
 from saltlm.models.vocabulary_tensors import built_for
 
@@ -95,7 +95,7 @@ def check_is_causal_lm(config: PreTrainedConfig, directory: Path) -> None:
     raise CheckpointError(
         f"{directory} cannot be the SOURCE: {name} {problem}",
         "give a causal language model first and this one second:"
-        f" saltlm transfer HuggingFaceTB/SmolLM2-135M {directory} --out DIR",
+        f" saltlm transfer HuggingFaceTB/SmolLM2-135M {quoted(directory)} --out DIR",
     )
 
 

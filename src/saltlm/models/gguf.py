@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from saltlm.config.transfer import Dtype
-from saltlm.errors import CheckpointError, MissingExtraError, OutputError
+from saltlm.errors import CheckpointError, MissingExtraError, OutputError, python_command
 from saltlm.files.atomic import new_directory
 from saltlm.files.caches import cache_folder
 from saltlm.files.damage import check_fetched, reading
@@ -224,9 +224,12 @@ def _restore_pre_tokenizer(tokenizer: Tokenizer, metadata: dict[str, str], gguf:
         raise CheckpointError(
             f"{gguf} names the pre-tokenizer {name!r}, which is not known here: text would be cut"
             " in other places than in training",
-            'fetch the original tokenizer and name it: python -c "from pathlib import Path as P; '
-            f"from saltlm.models.gguf import dequantise_gguf as d; d(P('{gguf}'), P('DIR'), "
-            "tokenizer=P('TOKENIZER_DIR'))\"; then use DIR",
+            "fetch the original tokenizer and name it: "
+            + python_command(
+                "from pathlib import Path as P; from saltlm.models.gguf import dequantise_gguf as"
+                f" d; d(P({str(gguf)!r}), P('DIR'), tokenizer=P('TOKENIZER_DIR'))"
+            )
+            + "; then use DIR",
         )
 
 

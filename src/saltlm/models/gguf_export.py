@@ -23,7 +23,7 @@ from saltlm.errors import (
     SaltlmError,
     VocabularyError,
 )
-from saltlm.files.atomic import disk_errors
+from saltlm.files.atomic import disk_errors, no_folder
 from saltlm.files.json_object import read_json
 from saltlm.files.leftovers import aside
 from saltlm.models.checkpoint import Checkpoint, open_checkpoint
@@ -125,7 +125,7 @@ def export(
 
 def _check_place(out: Path, force: bool) -> None:
     if not out.parent.is_dir():
-        raise OutputError(f"{out.parent} is not a directory", f"mkdir -p {out.parent}")
+        raise no_folder(out.parent)
     if out.is_dir():
         raise OutputError(f"{out} is a directory", "give the name of a file with --out")
     if out.exists() and not force:

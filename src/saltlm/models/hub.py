@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from saltlm.errors import CheckpointError
+from saltlm.errors import CheckpointError, quoted
 from saltlm.files.atomic import put_back
 from saltlm.files.leftovers import remove_dead_of
 from saltlm.files.links import check_links
@@ -81,7 +81,7 @@ def _fetch(ref: str, *, with_weights: bool) -> Path:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import GatedRepoError, HFValidationError
 
-    hint = f"where there is network: hf download {ref} --local-dir DIR; then give DIR here"
+    hint = f"where there is network: hf download {quoted(ref)} --local-dir DIR; then give DIR here"
     try:
         info = HfApi().model_info(ref, files_metadata=True)
         sizes = {item.rfilename: item.size or 0 for item in info.siblings or []}

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from transformers import PreTrainedModel
 
-from saltlm.errors import CheckpointError
+from saltlm.errors import CheckpointError, quoted
 from saltlm.models.architecture import read_config
 from saltlm.models.logits import check_logits, output_head, short_head
 from saltlm.models.skeleton import loader_of
@@ -132,7 +132,7 @@ def load_body(directory: Path, *, device: str, trust_remote_code: bool = False) 
     except Exception as error:  # what transformers raises on a broken directory is not listed
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise CheckpointError(
-            f"{directory} does not load on {device}: {reason}", f"saltlm check {directory}"
+            f"{directory} does not load on {device}: {reason}", f"saltlm check {quoted(directory)}"
         ) from error
     model.eval().requires_grad_(False)
     check_logits(model, torch.zeros(1, 1, dtype=torch.int64, device=device))

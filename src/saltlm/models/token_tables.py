@@ -328,7 +328,7 @@ def _check_all_understood(
     raise CheckpointError(
         f"{checkpoint.directory} has tensors with one row per token that saltlm does not"
         f" understand: {listed} (taken: {taken})",
-        f"{_yaml_lines(side)}; else {config.model_type} models cannot be the SOURCE",
+        f"{_named(side)}; else {config.model_type} models cannot be the SOURCE",
     )
 
 
@@ -341,7 +341,7 @@ def _missing(
         f"{checkpoint.directory} has no {role}: looked for a tensor of {rows} rows (vocab_size)"
         f" with {words} in its name; the nearest are"
         f" {', '.join(map(_describe, nearest)) or 'none'}",
-        _yaml_lines(side),
+        _named(side),
     )
 
 
@@ -349,7 +349,7 @@ def _ambiguous(checkpoint: Checkpoint, names: list[str]) -> CheckpointError:
     listed = ", ".join(_describe(checkpoint.tensors[name]) for name in names)
     return CheckpointError(
         f"{checkpoint.directory} has several embeddings, and they differ: {listed}",
-        _yaml_lines("plm"),
+        _named("plm"),
     )
 
 
@@ -357,9 +357,9 @@ def _describe(entry: TensorEntry) -> str:
     return f"{entry.name} {list(entry.shape)}"
 
 
-def _yaml_lines(side: ParentKind) -> str:
-    lines = [f"{side}_embedding: NAME"] + ["source_head: NAME"] * (side == "source")
-    return f"name the tensors in the YAML, tensors: {{{', '.join(lines)}}}"
+def _named(side: ParentKind) -> str:
+    names = [f"{side}_embedding"] + ["source_head"] * (side == "source")
+    return "name the tensors: " + " ".join(f"--set tensors.{name}=NAME" for name in names)
 
 
 def _read_finite(checkpoint: Checkpoint, name: str) -> Tensor:

@@ -54,7 +54,8 @@ def _head_name(checkpoint: Checkpoint, config: PreTrainedConfig, stored: str) ->
     if class_of(config) is None:
         raise CheckpointError(
             f"transformers has no model of type {config.model_type} to look up its head's name in",
-            "leave out --untie, with a method for both sides: --method global-residual:ridge=1.0",
+            "leave out --untie and --preset best, with a method for both sides: --method"
+            " global-residual:ridge=1.0",
         )
     built = built_for(config, checkpoint.directory)
     (place,) = [name for name, grown in built.grows.items() if grown.kind == "head"]

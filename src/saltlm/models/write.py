@@ -213,7 +213,7 @@ def _as_dtype(entry: TensorEntry, numbers: Tensor) -> memoryview:
         raise OutputError(
             f"{entry.name} has a number of size {numbers.abs().max():.4g}, but {converted.dtype}"
             f" ends at {torch.finfo(converted.dtype).max:.4g}",
-            "choose another --dtype",
+            f"--dtype {'float32' if converted.dtype == torch.bfloat16 else 'bfloat16'}",
         )
     return byte_view(converted)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from saltlm.errors import CheckpointError, SaltlmError
+from saltlm.errors import CheckpointError, SaltlmError, quoted
 from saltlm.evaluation.results import hash_of, model_hash
 from saltlm.files.atomic import replace_text
 from saltlm.files.hashes import sha256
@@ -80,7 +80,7 @@ class Steps:
                 raise CheckpointError(
                     f"{self.run / one} was changed since the step {name} made it: SHA-256 was"
                     f" {old}, is {new}",
-                    f"the same command makes it again after: rm {record}",
+                    f"the same command makes it again after: rm {quoted(record)}",
                 )
         return True
 

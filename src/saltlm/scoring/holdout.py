@@ -119,7 +119,7 @@ def score_methods(
     if not 2 <= n_folds <= n // 2:
         raise ConfigError(
             f"{n_folds} folds of {n} shared tokens: a fold needs two tokens, and there must be two",
-            "choose fewer folds, or models that share more tokens",
+            f"choose 2 to {n // 2} folds" if n >= 4 else "choose models that share more tokens",
         )
     strata = strata_of(inputs, counts)
     folds = [

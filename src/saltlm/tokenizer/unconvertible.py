@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from saltlm.errors import VocabularyError
+from saltlm.errors import VocabularyError, python_command
 from saltlm.tokenizer.declared import Declared
 
 MULTILINGUAL = (
@@ -69,7 +69,7 @@ def _is_of_tiktoken(file: Path) -> bool:
 
 def resave_command(directory: str, class_name: str = "AutoTokenizer") -> str:
     """Return a command that makes a class of transformers write a directory's tokenizer.json."""
-    return (
-        f'python -c "from transformers import {class_name} as T; '
-        f"T.from_pretrained('{directory}').save_pretrained('{directory}')\""
+    return python_command(
+        f"from transformers import {class_name} as T;"
+        f" T.from_pretrained({directory!r}).save_pretrained({directory!r})"
     )

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from saltlm.errors import CheckpointError
+from saltlm.errors import CheckpointError, quoted
 from saltlm.files.json_object import parse_json, read_text
 from saltlm.inspection.report.saved import SavedFiles
 from saltlm.record.arrays import Origin
@@ -58,7 +58,7 @@ def read_token_table(saved: SavedFiles) -> TokenTable:
         definition = Definition(parse_json(read_text(file)))
     except ValueError as error:
         raise CheckpointError(
-            f"{file} is damaged: {error}", f"saltlm check {saved.directory}"
+            f"{file} is damaged: {error}", f"saltlm check {quoted(saved.directory)}"
         ) from error
     manifest = saved.manifest or {}
     special = [str(role["token"]) for role in manifest.get("roles", ())]
