@@ -97,6 +97,21 @@ def test_another_vocabulary(sides, german, source, plm, options, ways):
         assert aligned(*options, way).target.tokenizer.get_vocab_size() > 100
 
 
+def test_the_id_that_positions_are_counted_from(sides):
+    """As in RoBERTa's kin, where that of pad has to stay."""
+
+    def aligned(held, *assignments):
+        config = load_config(None, assignments)
+        return align(*sides["bytelevel"], *sides["unigram"], config, n_source_rows=9999, held=held)
+
+    ids = sides["bytelevel"][0].ids
+    hint = refusal(aligned, ids["<|im_end|>"], "special_tokens.drop=['<|im_end|>']")
+    assert hint.startswith("take the token out of special_tokens.drop")
+    new = aligned(ids["<|im_end|>"])
+    left_out = min({*ids.values()} - {*new.match.source_ids.tolist()})
+    assert aligned(left_out, *proposed(refusal(aligned, left_out)))
+
+
 @pytest.mark.parametrize(
     ("options", "ways"),
     [

@@ -59,7 +59,7 @@ OTHERS = r"\b(pip|hf|accelerate|llama-gguf-split|saltlm [A-Z]+)\b[^;\n]*"
 COMMAND = r"\bsaltlm ([a-z]+)(?=[ ,:)\n]|$)((?:[^;\n](?!saltlm))*)"
 SHELL = (
     rf"\b(saltlm ({'|'.join(VERBS)})|mkdir -p|rm|rm -r|cp -rL|ls|ls -ld|python -m json.tool"
-    r"|hf download|unzip( -p)?) [^;:,=]*$|--resume $"
+    r"|hf download|unzip( -p)?) [^;:,=]*$|--(resume|aux|corpus) $"
 )
 COMMANDS = {verb: importlib.import_module(f"saltlm.cli.{verb}").command for verb in VERBS}
 FLAGS = {
@@ -74,9 +74,9 @@ KEYS = {verb: option_names(TransferConfig) for verb in PAIR} | {
 }
 
 
-def texts(source: str) -> Iterator[str]:
+def texts(tree: ast.Module) -> Iterator[str]:
     """Yield what a source says: strings of several words that are no docstrings."""
-    nodes = [*ast.walk(ast.parse(source))]
+    nodes = [*ast.walk(tree)]
     bodies = [node.body for node in nodes if isinstance(getattr(node, "body", 0), list)]
     left_out = {id(line.value) for body in bodies for line in body if isinstance(line, ast.Expr)}
     for node in nodes:  # from the outside inwards
@@ -94,9 +94,9 @@ def texts(source: str) -> Iterator[str]:
             yield text
 
 
-def unquoted(source: str) -> Iterator[str]:
+def unquoted(tree: ast.Module) -> Iterator[str]:
     """Yield the values in commands of a source that a shell would take apart at a blank."""
-    for text in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.JoinedStr)):
+    for text in (node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)):
         before = ""
         for part in text.values:
             if isinstance(part, ast.Constant):
@@ -139,10 +139,16 @@ def wrong(text: str, verbs: tuple[str, ...]) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def said():
-    """Texts by the module's name."""
+def trees():
+    """Sources by the module's name."""
     files = {file.relative_to(PACKAGE).as_posix(): file for file in PACKAGE.rglob("*.py")}
-    return {name: [*texts(file.read_text(encoding="utf-8"))] for name, file in files.items()}
+    return {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in files.items()}
+
+
+@pytest.fixture(scope="module")
+def said(trees):
+    """Texts by the module's name."""
+    return {name: [*texts(tree)] for name, tree in trees.items()}
 
 
 @pytest.mark.parametrize("begin", SAID_IN)
@@ -160,11 +166,11 @@ def test_methods_that_texts_propose_are_there(said):
         assert parse_method(name.rstrip("/"))
 
 
-def test_paths_in_commands_are_quoted():
-    sources = {file.name: file.read_text(encoding="utf-8") for file in PACKAGE.rglob("*.py")}
-    del sources["demo.py"]  # its own commands, not for the shell
-    assert {name: found for name in sources if (found := [*unquoted(sources[name])])} == {}
-    assert [*unquoted('f"look: rm -r {path} and {quoted(path)}; {path}"')] == ["path"]
+def test_paths_in_commands_are_quoted(trees):
+    own = "cli/demo.py"  # its commands are done, not proposed
+    assert {name for name, tree in trees.items() if name != own and [*unquoted(tree)]} == set()
+    text = ast.parse('f"look: rm -r {path} and {quoted(path)}; {path}"')
+    assert [*unquoted(text)] == ["path"]
 
 
 def test_what_is_not_there_is_found():
@@ -172,10 +178,10 @@ def test_what_is_not_there_is_found():
         '"a docstring --no"\nraise E(f"--set fits.inptu={1}; saltlm adapt {2} --dat x", "--ut")'
     )
     source += '\nE("add --untie, or --set match=exact: --matsch")'
-    assert [line for text in texts(source) for line in wrong(text, ("transfer",))] == [
+    assert [line for text in texts(ast.parse(source)) for line in wrong(text, ("transfer",))] == [
         "--dat in ('adapt',)",
         "--set fits.inptu in ('transfer',)",
         "--set match, which its flag wins over, in ('transfer',)",
         "--matsch in ('transfer',)",
     ]
-    assert next(texts('E("--mode extned")'), ("transfer",))
+    assert next(wrong("--mode extned", ("transfer",)))

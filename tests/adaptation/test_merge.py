@@ -2,6 +2,7 @@
 
 import gc
 import json
+import re
 import shutil
 
 import numpy as np
@@ -16,7 +17,7 @@ from adapt_models import N_TOKENS, save_model
 from conftest import CORPUS
 from saltlm.adaptation.merge_select import best_weight
 from saltlm.cli.main import cli
-from saltlm.errors import CheckpointError, ConfigError, DataError, OutputError
+from saltlm.errors import CheckpointError, ConfigError, DataError, OutputError, SaltlmError
 from saltlm.evaluation.results import model_hash
 from saltlm.models import write
 from tiny_models import molmo2
@@ -248,6 +249,11 @@ def test_options_that_do_not_fit(tmp_path, options, message):
     with pytest.raises(ConfigError) as error:
         saltlm.merge("base", "adapted", tmp_path / "out", **options)
     assert str(error.value).startswith(message)
+    if flags := re.search(r"--\w.*", error.value.hint):  # read by the command, and fit together
+        words = ["BASE", "ADAPTED", "--out", "DIR", *flags[0].removeprefix("--out DIR ").split()]
+        with pytest.raises(SaltlmError) as error:
+            cli.main(["merge", *words], standalone_mode=False)
+        assert not isinstance(error.value, ConfigError)  # but for the models, and their texts
 
 
 def test_models_that_do_not_fit_and_places_that_are_taken(models, tmp_path):

@@ -58,7 +58,7 @@ def model(tmp_path):
 def done_as(hint, verb, *folders, **options):
     """Adapt as a hint says to the verb, or to any."""
     words = re.sub(rf"saltlm (?!{verb})\w+ [^;)]*", "", hint)
-    assignments = re.findall(r"--set (\w[\w.]*=[\w.]*\w)", words)
+    assignments = re.findall(r"--set (\w[\w.]*=[\w.\[\]]+)", words)
     resume = re.search(r"--resume ([^\s;]+)", words)
     config = load_adapt_config(tiny_config(folders[0].parent, **options), assignments)
     return adapt(*folders, config=config, resume=resume[1] if resume else "auto")
@@ -269,9 +269,12 @@ def test_what_a_later_stage_needs_is_there_before_text_is_read(
 
     monkeypatch.setattr(prepare, "read_skeleton", unusual)
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(kind, match=message):
+    with pytest.raises(kind, match=message) as caught:
         adapt(model, tmp_path / "out", config=tiny_config(tmp_path, **options))
     assert not (tmp_path / "cache").exists()
+    if "--set" in caught.value.hint:
+        way = done_as(caught.value.hint, "adapt", model, tmp_path / "out", **options, steps=1)
+        assert way.n_steps == 1
 
 
 def test_all_sources_are_looked_at_before_the_first_is_packed(tmp_path, model):

@@ -213,11 +213,14 @@ def test_a_model_that_caps_its_logits_is_fitted(german, tmp_path, tokenizers_by_
 
 
 def test_compare_fits_too(untied, german, tmp_path):
-    options = settings(german, input=True)
-    del options["method"]
+    options = {key: value for key, value in settings(german).items() if key not in TWO}
+    options |= {"preset": "best", "vocabulary": "plm", "fits": {"steps": 6, "positions": 50}}
     compare(*untied, tmp_path / "out", methods="mean,fvt", heldout=german, documents=2, **options)
     for name in ("mean", "fvt"):
-        assert read_manifest(tmp_path / "out" / name)["fits"]["input"]["steps"] == 6
+        found = read_manifest(tmp_path / "out" / name)
+        assert found["vocabulary"]["mode"] == "extend"
+        assert found["fits"]["input"]["steps"] == 6
+        assert found["fits"]["head"]
 
 
 @pytest.mark.parametrize(
@@ -255,7 +258,7 @@ def test_a_source_whose_layers_are_not_found_can_do_without(pair, german, tmp_pa
         raise CheckpointError("no list of layers", otherwise)
 
     monkeypatch.setattr("saltlm.models.states.layers_of", none)
-    options = settings(german, input=True, head=True)
+    options = settings(german, input=True, head=True, positions=50)
     with pytest.raises(CheckpointError, match="no list of layers") as caught:
         transfer(*pair, tmp_path / "out", **options)
     config = load_config(load_config(**options), re.findall(r"--set (\S+)", caught.value.hint))

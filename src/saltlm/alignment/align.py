@@ -321,7 +321,8 @@ def _with_held(choice: _Choice, held: int, source: Vocabulary) -> _Choice:
     raise VocabularyError(
         f"the source counts positions from the id of pad, {held} ({token}), which has to stay that"
         f" token's, but {problem}",
-        "--mode extend keeps all ids; or take the token out of special_tokens.drop and .roles",
+        "take the token out of special_tokens.drop and .roles; if it is in neither, --mode extend"
+        " keeps all ids",
     )
 
 

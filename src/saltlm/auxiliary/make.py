@@ -21,7 +21,7 @@ from saltlm.auxiliary.writing import (
 )
 from saltlm.config.reading import given, read_values, validated
 from saltlm.config.transfer import FasttextConfig
-from saltlm.errors import AuxiliaryVectorsError, ConfigError
+from saltlm.errors import AuxiliaryVectorsError, ConfigError, quoted
 from saltlm.files.documents import check_corpus, documents
 from saltlm.models.hub import resolve_model
 from saltlm.tokenizer.definition import Definition
@@ -99,7 +99,8 @@ def vectors(
     if action == "train":
         if file is not None:
             raise ConfigError(
-                f"vectors are trained on text, not on {file}", f"--corpus {file}, if it is text"
+                f"vectors are trained on text, not on {file}",
+                f"--corpus {quoted(file)}, if it is text",
             )
         check_training()
         check_corpus(texts)

@@ -32,7 +32,7 @@ from saltlm.auxiliary.recognise import NAMES, kind_of
 from saltlm.auxiliary.subwords import SubwordModel, seen_in_training, token_vectors
 from saltlm.auxiliary.vector_file import check_vector_file, files_of, read_words, subword_model
 from saltlm.config.transfer import FasttextConfig
-from saltlm.errors import AuxiliaryVectorsError, ConfigError
+from saltlm.errors import AuxiliaryVectorsError, ConfigError, quoted
 from saltlm.files.caches import cache_folder
 from saltlm.files.documents import check_corpus
 from saltlm.files.leftovers import aside, remove_dead
@@ -72,7 +72,7 @@ def parse_auxiliary_spec(spec: str) -> tuple[str, Path | None]:
     if origin in ("fasttext", "vectors") and file:
         return origin, Path(file).expanduser()
     named = next((name for name in (spec, file) if name and Path(name).expanduser().exists()), None)
-    hint = f"--aux takes {CHOICES}" if named is None else f"--aux vectors:{named}"
+    hint = f"--aux takes {CHOICES}" if named is None else f"--aux {quoted(f'vectors:{named}')}"
     raise ConfigError(f"unknown auxiliary vectors {spec!r}", hint)
 
 
