@@ -91,8 +91,15 @@ def test_another_vocabulary(sides, german, source, plm, options, ways):
         config = load_config(None, assignments, corpus=[str(german)])
         return align(*sides[source], *sides[plm], config, n_source_rows=9999)
 
-    found = proposed(refusal(aligned, *options))
+    hint = refusal(aligned, *options)
+    found = proposed(hint)
     assert re.fullmatch(" ".join(ways), " ".join(found))
+    for mode, words in re.findall(r"--mode (\w+) \(without (.*?)\)", hint):
+        assert load_config(None, [f"mode={mode}"], corpus="text")
+        for word in words.replace(" and ", ", ").split(", "):
+            key, _, value = word.partition("=")
+            other = [f"mode={mode}", f"{key}={value or 9}"]
+            assert refusal(load_config, None, other, corpus="text")
     for way in found:
         assert aligned(*options, way).target.tokenizer.get_vocab_size() > 100
 

@@ -39,6 +39,7 @@ from saltlm.tokenizer.vocabulary import (
 logger = logging.getLogger(__name__)
 
 EXTENDABLE = ("byte-level BPE", "SentencePiece BPE", "Unigram")
+_REPLACE = "--mode replace (without vocabulary=auto, budget and keep)"
 """Families of tokenizers that new tokens can be put into."""
 
 
@@ -152,12 +153,12 @@ def _check(special: SpecialTokens, vocabulary: Vocabulary, config: SpecialTokens
     if vocabulary.family not in EXTENDABLE:
         raise VocabularyError(
             f"the source's tokenizer is a {vocabulary.family} one, which cannot be extended",
-            "replace its vocabulary: --mode replace",
+            f"replace its vocabulary: {_REPLACE}",
         )
     if config.drop or config.carry_plm:
         raise ConfigError(
             "the modes extend and swap keep the source's special tokens and take none of the PLM's",
-            "leave special_tokens.drop and special_tokens.carry_plm empty, or use --mode replace",
+            f"leave special_tokens.drop and special_tokens.carry_plm empty, or use {_REPLACE}",
         )
     check_names("roles", config.roles, ROLES)
     check_names("roles", config.roles.values(), special.tokens)

@@ -77,7 +77,8 @@ def check_lossless(definition: Definition, *, lossy: bool) -> list[str]:
             f"the PLM's tokenizer {' and '.join(reasons)}: its pieces cannot spell all "
             "text, and the new model could not write what the source can",
             "take a PLM that keeps them (a cased one), extend the source's vocabulary instead with "
-            "--mode extend, or accept the loss with --set lossy=true",
+            "--mode extend (without vocabulary=joined and digits=plm), or accept the loss with "
+            "--set lossy=true",
         )
     return reasons
 
