@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import re
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from transformers.utils.logging import enable_progress_bar
 from adapt_models import read_model, save_model, save_text
 from saltlm.adaptation import training
 from saltlm.adaptation.metrics import read_metrics
-from saltlm.errors import ConfigError, OutputError, TrainingError
+from saltlm.errors import ConfigError, DataError, OutputError, TrainingError
 from saltlm.pretraining import models
 from saltlm.pretraining.pretrain import pretrain
 from saltlm.pretraining.sizes import SIZES, Size, choose_size
@@ -124,6 +125,15 @@ def test_a_continued_tokenizer_leaves_no_token_out_of_reach(tmp_path, text):
     transfer(source, out, made, mode="extend", method="mean", min_shared=1, keep=[text])
     reach = json.loads((made / "saltlm" / "manifest.json").read_text())["vocabulary"]
     assert reach["extension"]["n_out_of_reach"] == 0
+
+
+def test_too_little_text_is_told_and_the_way_out_is_not_another_run(tmp_path, text):
+    given = options(text, arch="gpt", steps=1, sequence_length=4096, batch_tokens=8192)
+    with pytest.raises(DataError, match="fewer than one sequence of 4096") as caught:
+        pretrain(tmp_path / "out", **given)
+    shorter = {key: int(n) for key, n in re.findall(r"--set (\w+)=(\d+)", caught.value.hint)}
+    assert shorter.keys() == {"sequence_length", "batch_tokens"}
+    assert pretrain(tmp_path / "out", **given | shorter).n_read == shorter["batch_tokens"]
 
 
 def test_what_cannot_be_continued_is_said(tmp_path, text):

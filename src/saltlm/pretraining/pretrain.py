@@ -82,7 +82,7 @@ def pretrain(
             with only_run(folder), disk_errors(folder.out):
                 if resume == "never":
                     shutil.rmtree(start, ignore_errors=True)
-                make_start(start, config, planned)
+                make_start(start, config, planned, is_begun=folder.record.exists())
         trained = read_start(start).tokenizer
         return Beginning(start, objective_of(config.arch, trained, config.hidden_share))
 

@@ -5,6 +5,7 @@ goes on with the same tokenizer, and the training engine reads them as it reads 
 """
 
 import logging
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,8 +73,16 @@ def plan(config: PretrainConfig) -> StartPlan:
     return StartPlan(n_bytes, n_tokens, size, (reason,))
 
 
-def make_start(directory: Path, config: PretrainConfig, planned: StartPlan) -> None:
+def make_start(
+    directory: Path, config: PretrainConfig, planned: StartPlan, *, is_begun: bool = False
+) -> None:
     """Make the directory that a run begins with, unless it is there.
+
+    Args:
+        directory: of it.
+        config: options of the run.
+        planned: what they come to.
+        is_begun: whether a run was trained from what is there; else it is made anew for others.
 
     Raises:
         TrainingError: it is there, made of another corpus or with other options.
@@ -83,8 +92,15 @@ def make_start(directory: Path, config: PretrainConfig, planned: StartPlan) -> N
     made_of = {"options": options, "corpus": [fingerprint(text) for text in config.corpus]}
     if (directory / "config.json").is_file():
         remove_dead(directory.parent)
-        _check_same(directory, made_of)
-        return
+        changed = _changed(directory, made_of)
+        if not changed:
+            return
+        if is_begun:
+            raise TrainingError(
+                f"{directory.parent.parent} holds a run with other settings: {', '.join(changed)}",
+                "give the same again, choose another --out, or begin anew with --resume never",
+            )
+        shutil.rmtree(directory)
     logger.info("%s", "\n".join(planned.reasons))
     directory.parent.mkdir(parents=True, exist_ok=True)
     trained, reason = _tokenizer(config, planned)
@@ -189,21 +205,17 @@ def _as_target(trained: TrainedTokenizer) -> TargetTokenizer:
     )
 
 
-def _check_same(directory: Path, made_of: dict[str, Any]) -> None:
+def _changed(directory: Path, made_of: dict[str, Any]) -> list[str]:
+    """Return in words what a start was made of that is now otherwise."""
     recorded = read_manifest(directory)["pretraining"]["made_of"]
     old, new = ({**values["options"], "corpus": values["corpus"]} for values in (recorded, made_of))
-    changed = [
+    return [
         "the corpus is another one"
         if key == "corpus"
         else f"{key} was {setting(old[key])}, is {setting(new[key])}"
         for key in new
         if old[key] != new[key]
     ]
-    if changed:
-        raise TrainingError(
-            f"{directory.parent.parent} holds a run with other settings: {', '.join(changed)}",
-            "give the same again, choose another --out, or begin anew with --resume never",
-        )
 
 
 def _card(config: PretrainConfig, reasons: list[str]) -> str:
