@@ -28,7 +28,7 @@ from saltlm.comparison.show import comparison_markdown, comparison_rows
 from saltlm.comparison.store import directory_name, is_made
 from saltlm.comparison.untrained import NewRowMass, RowNorms, TableReport
 from saltlm.config.transfer import TransferConfig
-from saltlm.errors import CheckpointError, ConfigError, DataError
+from saltlm.errors import CheckpointError, ConfigError, DataError, VocabularyError
 from saltlm.evaluation.config import SuiteConfig
 from saltlm.evaluation.results import Evaluation
 from saltlm.methods.registry import parse_method
@@ -130,6 +130,8 @@ def test_what_methods_share_is_done_once(pair, heldout, tmp_path, monkeypatch):
 
 def test_results_of_other_inputs_are_not_mixed(pair, heldout, tmp_path):
     out = tmp_path / "cmp"
+    with pytest.raises(VocabularyError, match="a lower --set min_shared=N"):
+        compare(*pair, out, methods=["mean"], heldout=[heldout], min_shared=9999)
     compare(*pair, out, methods=["mean"], heldout=[heldout])
     with pytest.raises(ConfigError, match="holds a comparison of other models, options or texts"):
         compare(*pair, out, methods=["mean"], heldout=[heldout], config=TransferConfig(seed=1))

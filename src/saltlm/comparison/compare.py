@@ -36,7 +36,15 @@ from saltlm.comparison.results import (
 )
 from saltlm.comparison.score import corpus_counts
 from saltlm.comparison.show import comparison_markdown
-from saltlm.comparison.store import claim, collect, directory_name, is_made, once, try_once
+from saltlm.comparison.store import (
+    claim,
+    collect,
+    directory_name,
+    is_made,
+    once,
+    results_of_methods,
+    try_once,
+)
 from saltlm.config.transfer import TransferConfig, load_config
 from saltlm.errors import ConfigError
 from saltlm.evaluation.config import QuickConfig, SuiteConfig
@@ -126,14 +134,7 @@ def compare(
         check_adapt_extra()
         require_matplotlib()
     out.mkdir(parents=True, exist_ok=True)
-    claim(out / "inputs.json", _inputs(source, plm, config, texts))
-    for choice in choices:
-        if choice.files:
-            hashes = {str(file): fingerprint(file) for file in choice.files}
-            claim(out / f"{directory_name(choice)}.files.json", hashes)
-    if adaptation is not None:
-        claim(out / "adapt.json", adaptation.model_dump(mode="json", exclude={"seed"}))
-
+    _claim(out, _inputs(source, plm, config, texts), choices, adaptation)
     prepared = prepare(source, plm, config, [str(choice) for choice in choices])
     pair, problem = prepared.pair, prepared.problem
     failed: list[MethodResult | AdaptedRun] = []
@@ -157,6 +158,23 @@ def compare(
         untouched = {text: seen[text].bits_per_byte for text in texts if text in drawn}
         plot_curves(comparison.curves, untouched, out / "comparison.svg")
     return replace(comparison, evaluation=evaluate_each(comparison, out, suite) if suite else None)
+
+
+def _claim(
+    out: Path, inputs: dict[str, Any], choices: Sequence[Choice], adaptation: AdaptConfig | None
+) -> None:
+    """Make sure that all results in a directory are of the same inputs."""
+    made = results_of_methods(out)
+    if claim(out / "inputs.json", inputs, made):
+        (out / f"{UNTOUCHED}.json").unlink(missing_ok=True)
+    for choice in choices:
+        if choice.files:
+            hashes = {str(file): fingerprint(file) for file in choice.files}
+            name = directory_name(choice)
+            claim(out / f"{name}.files.json", hashes, [file for file in made if file.stem == name])
+    if adaptation is not None:
+        adapted = [file for file in made if "-adapted-" in file.stem]
+        claim(out / "adapt.json", adaptation.model_dump(mode="json", exclude={"seed"}), adapted)
 
 
 def _paths(files: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:

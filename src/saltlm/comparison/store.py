@@ -51,30 +51,46 @@ def directory_name(choice: Choice) -> str:
     return re.sub(r"[^\w.+-]+", "_", str(choice))
 
 
-def claim(file: Path, inputs: Mapping[str, Any]) -> None:
+def claim(file: Path, inputs: Mapping[str, Any], results: Sequence[Path]) -> bool:
     """Make sure that the results beside a file are of the same inputs.
 
     Args:
-        file: holds the inputs of the results; it is made if there is none.
+        file: holds the inputs of the results; it is made if there is none, and anew if there are
+            no results.
         inputs: options, and the hash of the content of each file that is read.
+        results: what was made of the inputs so far.
+
+    Returns:
+        Whether the file was made.
 
     Raises:
         ConfigError: an input is another one than it was.
     """
     wanted = json.loads(json.dumps(inputs))
-    if not file.is_file():
-        replace_text(file, json.dumps(wanted, indent=2) + "\n")
-        return
-    old, new = (flatten(values, ".") for values in (read_json(file), wanted))
-    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-    if changed:
-        said = ", ".join(
-            f"{key} was {setting(old.get(key))}, is {setting(new.get(key))}" for key in changed[:5]
-        )
-        raise ConfigError(
-            f"{file.parent} holds a comparison of other models, options or texts: {said}",
-            "choose another --out, or remove this one to begin anew",
-        )
+    if file.is_file():
+        held = read_json(file)
+        old, new = (flatten(values, ".") for values in (held, wanted))
+        changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+        if not changed:
+            return False
+        if results or held.keys() != wanted.keys():
+            said = ", ".join(
+                f"{key} was {setting(old.get(key))}, is {setting(new.get(key))}"
+                for key in changed[:5]
+            )
+            raise ConfigError(
+                f"{file.parent} holds a comparison of other models, options or texts: {said}",
+                "choose another --out, or remove this one to begin anew",
+            )
+    replace_text(file, json.dumps(wanted, indent=2) + "\n")
+    return True
+
+
+def results_of_methods(out: Path) -> list[Path]:
+    """Return the results in a directory, but for that of the untouched source."""
+    others = {"inputs", "adapt", "comparison", UNTOUCHED}
+    files = [file for file in out.glob("*.json") if not file.name.endswith(".files.json")]
+    return [file for file in files if file.stem not in others]
 
 
 def is_made(file: Path) -> bool:
