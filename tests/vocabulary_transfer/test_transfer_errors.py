@@ -143,7 +143,7 @@ def test_an_existing_output(room):
     (room / "out").mkdir()
     (room / "out" / "thesis.tex").write_text("mine")
     error = refused(room, OutputError, "out exists")
-    assert "--force" in error.hint
+    assert error.hint == "choose another --out"
     refused(room, OutputError, "out is not a model directory, so --force does not", force=True)
 
 
