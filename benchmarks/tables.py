@@ -589,7 +589,6 @@ TABLES = {
     "calibrations ar": partial(spaces_and_calibrations, "ar"),
     "waiting": waiting,
     "quick de": partial(evaluated, "quick_de.json"),
-    "quick vi": partial(evaluated, "quick_vi.json"),
     "kept de": partial(evaluated, "kept_de.json"),
     "kept replay de": partial(evaluated, "kept_replay_de.json"),
     "peers": peers,
