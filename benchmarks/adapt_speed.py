@@ -5,7 +5,12 @@ without weight decay, one learning rate, the same sequences at once, attention i
 their losses agree, and the benchmark stops when they do not. Each run is a process of its own and
 the two take turns; a process's first step is a warm-up and does not count.
 
+The roof is what the matrix products of a step take alone: those of a real step are noted, shapes,
+strides and dtypes, and done again after every later step, in the same process and in processor
+seconds. Products inside of fused attention are not among them.
+
     python benchmarks/adapt_speed.py --out benchmarks/results/adapt_speed.json
+    python benchmarks/adapt_speed.py --only roof --out ...    # the rest of the file stays
 
 The models: SmolLM2-135M with a German vocabulary of 21k tokens, and a tiny Llama (width 256, four
 layers) with 256,000 rows and the tokenizer of multilingual-e5-small. Without --source and --plm
@@ -21,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -136,6 +141,61 @@ def train_with_trainer(case: Case, model: Path, folder: Path) -> dict[str, Any]:
     return {"ends": ends, "losses": [row["loss"] for row in trainer.state.log_history[:-1]]}
 
 
+def train_beside_its_products(case: Case, model: Path, folder: Path) -> dict[str, Any]:
+    """Train, and do the products of a step alone after each: processor seconds of both."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    from saltlm.adaptation import engine
+
+    aten = torch.ops.aten
+    kinds = {aten.mm.default, aten.mm.out, aten.addmm.default, aten.addmm_.default}
+    kinds.add(aten.bmm.default)
+    noted: list[tuple[Any, list[tuple[Any, ...]]]] = []
+
+    class Note(TorchDispatchMode):
+        def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), named: Any = None) -> Any:
+            if op in kinds:
+                given = [one for one in args if isinstance(one, torch.Tensor)]
+                noted.append((op, [(one.shape, one.stride(), one.dtype) for one in given]))
+            return op(*args, **(named or {}))
+
+    def products() -> None:
+        made = {
+            spec: torch.empty_strided(spec[0], spec[1], dtype=spec[2]).normal_()
+            for spec in {spec for _, specs in noted for spec in specs}
+        }
+        buffer: dict[Any, Any] = {}
+        began = time.process_time()
+        for op, specs in noted:
+            given = [made[spec] for spec in specs]
+            if op is aten.mm.out:  # the logits, of which one buffer is filled again and again
+                shape = (specs[0][0][0], specs[1][0][1])
+                out = buffer.setdefault(shape, given[0].new_empty(shape))
+                op(*given, out=out)
+            else:
+                op(*given)
+        alone.append(time.process_time() - began)
+
+    steps: list[float] = []
+    alone: list[float] = []
+    step = engine.train_step
+
+    def beside(*args: Any) -> dict[str, Any]:
+        if not noted:
+            with Note():
+                return step(*args)
+        began = time.process_time()
+        row = step(*args)
+        steps.append(time.process_time() - began)
+        products()
+        return row
+
+    engine.train_step = beside
+    train_with_saltlm(case, model, folder)
+    return {"step": steps, "products": alone, "count": len(noted)}
+
+
 def run(side: str, case: Case, model: Path, cache: Path) -> dict[str, Any]:
     """Train in a process of its own and return its speed, its peak memory and its losses."""
     with tempfile.TemporaryDirectory(dir=cache) as folder:
@@ -149,6 +209,10 @@ def child(side: str, name: str, model: str, folder: str) -> None:
     import resource
 
     case = next(case for case in CASES if case.name == name)
+    if side == "roof":
+        case = replace(case, batch_tokens=case.sequence_length * case.micro_batch)
+        print(json.dumps(train_beside_its_products(case, Path(model), Path(folder))))
+        return
     train = train_with_saltlm if side == "saltlm" else train_with_trainer
     result = train(case, Path(model), Path(folder))
     ends = result["ends"]
@@ -185,6 +249,22 @@ def measure(case: Case, model: Path, cache: Path, rounds: int) -> dict[str, Any]
     }
 
 
+def roof(case: Case, model: Path, cache: Path) -> dict[str, Any]:
+    """Return how much of a step, of one micro-batch and an update, its matrix products are."""
+    found = run("roof", case, model, cache)
+    print(case.name, "roof", json.dumps(found), file=sys.stderr, flush=True)
+    ratios = [a / b for a, b in zip(found["products"], found["step"], strict=True)]
+    return {
+        "name": case.name,
+        "tokens in a step": case.sequence_length * case.micro_batch,
+        "processor seconds": {
+            key: [round(one, 2) for one in found[key]] for key in ("step", "products")
+        },
+        "products": found["count"],
+        "share of the roof": round(statistics.median(ratios), 3),
+    }
+
+
 def make_models(source: Path, plm: Path, folder: Path) -> Iterator[Path]:
     """Yield a model directory for each case."""
     import torch
@@ -215,20 +295,25 @@ def main() -> None:
     parser.add_argument("--source", type=Path, help="SmolLM2-135M")
     parser.add_argument("--plm", type=Path, help="multilingual-e5-small")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=["cases", "roof"], help="measure one of the two")
     given = parser.parse_args()
     source = given.source or fetch_asset(SMOLLM2, cache_folder("demo"))
     plm = given.plm or fetch_asset(E5_SMALL, cache_folder("demo"))
     with tempfile.TemporaryDirectory() as folder:
-        models = make_models(source, plm, Path(folder))
-        cases = [
-            measure(case, model, Path(folder), given.rounds)
-            for case, model in zip(CASES, models, strict=True)
-        ]
+        parts: dict[str, list[dict[str, Any]]] = {"cases": [], "roof": []}
+        for case, model in zip(CASES, make_models(source, plm, Path(folder)), strict=True):
+            if given.only != "roof":
+                parts["cases"].append(measure(case, model, Path(folder), given.rounds))
+            if given.only != "cases":
+                parts["roof"].append(roof(case, model, Path(folder)))
     import torch
     import transformers
 
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-    result = {**versions, "cores": os.cpu_count(), "cases": cases}
+    result = {**versions, "cores": os.cpu_count()}
+    if given.only and given.out and given.out.is_file():
+        result = json.loads(given.out.read_text(encoding="utf-8"))
+    result |= {name: part for name, part in parts.items() if part}
     text = json.dumps(result, indent=2) + "\n"
     if given.out:
         given.out.write_text(text, encoding="utf-8")

@@ -101,6 +101,20 @@ def waiting():
     return table(["", "waiting busily", "asleep"], rows)
 
 
+def adapt_memory():
+    """What is alive at the peak of a step, and what the process holds in several ways."""
+    ways = read("adapt_memory.json")["ways"]
+    first = next(iter(ways.values()))
+    together = first["alive together, MiB"]
+    parts = [[name, f"{size:,}"] for name, size in first["alive, MiB"].items()]
+    alive = table(["alive at the peak", "MiB"], [*parts, ["together", f"{together:,}"]])
+    rows = [
+        [way, f"{one['peak, MiB']:,}", f"{one['peak, MiB'] / together:.2f}"]
+        for way, one in ways.items()
+    ]
+    return f"{alive}\n\n{table(['way', 'peak, MiB', 'of what is alive as it is'], rows)}"
+
+
 def our_plms():
     """Rows from vectors beside those of e5-small: the yardstick, and bits per byte untrained."""
     rows, results = [], read("our_plms.json")
@@ -476,6 +490,7 @@ WORDS = {
 }
 SHARES = {"prune": 0.2, "extend": 0.2, "swap": 0.2}
 OF_FLOOR = 1.6
+ROOFS = {"SmolLM2-135M, 21k rows": 0.8, "tiny Llama, 256k rows": 0.75}
 
 
 def performance():
@@ -484,7 +499,7 @@ def performance():
 
     def put(what, found, limit, script):
         distance = "holds" if found <= limit else f"{found / limit:.1f} x"
-        rows.append([what, f"{found:.2f}", f"{limit:g}", distance, f"`{script}`"])
+        rows.append([what, f"{found:.2f}", f"{limit:.3g}", distance, f"`{script}`"])
 
     def tell(what, found, script):
         rows.append([what, f"{found:.2f}", "", "", f"`{script}`"])
@@ -512,6 +527,9 @@ def performance():
     for case, limit in zip(read("adapt_speed.json")["cases"], (0.8, 0.4), strict=True):
         share = case["share of the memory"]
         put(f"`adapt`, {case['name']}: of the Trainer's memory", share, limit, "adapt_speed.py")
+    for case in read("adapt_speed.json")["roof"]:
+        what = f"a step of `adapt`, {case['name']}: of its matrix products alone"
+        put(what, 1 / case["share of the roof"], 1 / ROOFS[case["name"]], "adapt_speed.py")
     return table(["what", "now", "at most", "distance", "script in `benchmarks/`"], rows)
 
 
@@ -568,6 +586,7 @@ TABLES = {
     "faults": faults,
     "scale": scale,
     "performance": performance,
+    "adapt memory": adapt_memory,
     "choices": choices,
     "samples": samples,
     "census": census,
