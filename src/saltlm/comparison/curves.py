@@ -60,10 +60,12 @@ def adapt_options(
     if not data and "data" not in fields and not any(word.startswith("data=") for word in words):
         raise ConfigError("there is no text to train on with --adapt", "add --corpus FILE")
     text = f"data={json.dumps(list(map(str, data)))}"
+    config = load_adapt_config(None, [text, *words], **fields)
     return load_adapt_config(
-        load_adapt_config(None, [text, *words], **fields),
+        config,
         heldout={name: files[0] for name, files in heldout.items()},
         eval_documents=n_documents,
+        eval_every=config.eval_every,  # a curve has its points, whatever they take
     )
 
 
