@@ -359,7 +359,7 @@ def test_joined(write_case, tmp_path, german_file):
     source, plm = write_case(case, is_english=True)
     pair = tmp_path / "source", tmp_path / "plm"
     options = {"mode": "replace", "corpus": (german_file,), "min_occurrences": 1}
-    with pytest.raises(ConfigError, match="shares out a number of rows by a text; add --prune-to N"):
+    with pytest.raises(ConfigError, match="a number of rows by a text; add --prune-to N"):
         transfer(*pair, tmp_path / "out", vocabulary="joined", **options)
     options |= {"vocabulary": "joined", "prune_to": 260}
     result = transfer(*pair, tmp_path / "out", **options)
