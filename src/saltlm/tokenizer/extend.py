@@ -39,8 +39,9 @@ from saltlm.tokenizer.vocabulary import (
 logger = logging.getLogger(__name__)
 
 EXTENDABLE = ("byte-level BPE", "SentencePiece BPE", "Unigram")
-_REPLACE = "--mode replace (without vocabulary=auto, budget and keep)"
 """Families of tokenizers that new tokens can be put into."""
+
+_REPLACE = "--mode replace (without vocabulary=auto, budget and keep)"
 
 
 @dataclass(frozen=True)
