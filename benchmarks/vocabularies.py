@@ -54,7 +54,7 @@ PROMPTS, PROMPT_CHARACTERS, NEW_TOKENS, ROUNDS = 4, 200, 32, 3
 
 
 def make(given):
-    """Make the four models; return the directory of each, the untouched source first."""
+    """Make the models; return the directory of each, the untouched source first."""
     corpus = given.texts / f"{given.language}.txt.gz"
     donor = given.work / f"donor-{given.language}"
     n_donor = json.loads((donor / "config.json").read_text())["vocab_size"]

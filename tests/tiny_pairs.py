@@ -9,8 +9,14 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
+from saltlm.config.transfer import SpecialTokensConfig
 from saltlm.inspection.check import check
 from saltlm.inspection.finding import Finding
+from saltlm.tokenizer.budget import BudgetVocabulary, as_vocabulary
+from saltlm.tokenizer.definition import Definition
+from saltlm.tokenizer.extend import Extension, extend_tokenizer
+from saltlm.tokenizer.special_tokens import special_tokens_of
+from saltlm.tokenizer.vocabulary import read_vocabulary
 from saltlm.vocabulary_transfer.transfer import transfer
 from tiny_models import LAYOUTS, PLMS, SOURCES
 
@@ -95,3 +101,17 @@ def contents(directory: Path) -> dict[str, bytes]:
         str(path.relative_to(directory)): path.read_bytes() if path.is_file() else b""
         for path in sorted(directory.rglob("*"))
     }
+
+
+def extended_by(found: BudgetVocabulary, source: Definition, sample: list[str]) -> Extension:
+    """Extend a tokenizer by the tokens that a budget chose for it."""
+    special = special_tokens_of(source.tokenizer)
+    return extend_tokenizer(
+        source,
+        special,
+        read_vocabulary(source, special=special.tokens),
+        as_vocabulary(found, source),
+        SpecialTokensConfig(),
+        sample,
+        is_ranked=True,
+    )

@@ -2,14 +2,12 @@
 
 import pytest
 
-from saltlm.config.transfer import SpecialTokensConfig
-from saltlm.tokenizer.budget import as_vocabulary, budget_vocabulary, count_words, is_whole
+from saltlm.tokenizer.budget import budget_vocabulary, count_words, is_whole
 from saltlm.tokenizer.counts import count_tokens, encode_texts
 from saltlm.tokenizer.definition import Definition
-from saltlm.tokenizer.extend import extend_tokenizer
 from saltlm.tokenizer.prune import prune_tokenizer
-from saltlm.tokenizer.special_tokens import special_tokens_of
-from saltlm.tokenizer.vocabulary import Form, read_vocabulary, speller
+from saltlm.tokenizer.vocabulary import Form, speller
+from tiny_pairs import extended_by
 
 ENGLISH, GERMAN = slice(0, 6), slice(6, 12)
 
@@ -31,16 +29,7 @@ def chosen(source, corpus, **options):
 def test_the_tokens_are_made_and_save_what_was_said(source, corpus):
     found = chosen(source, corpus)
     assert len(found.tokens) > 10
-    special = special_tokens_of(source.tokenizer)
-    extension = extend_tokenizer(
-        source,
-        special,
-        read_vocabulary(source, special=special.tokens),
-        as_vocabulary(found, source),
-        SpecialTokensConfig(),
-        corpus[ENGLISH],
-        is_ranked=True,
-    )
+    extension = extended_by(found, source, corpus[ENGLISH])
     assert extension.sample_changed == 0
     assert extension.n_intermediate == 0
     assert extension.n_new >= 0.9 * len(found.tokens)

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
 from saltlm.config.transfer import SpecialTokensConfig
-from saltlm.tokenizer.budget import as_vocabulary, budget_vocabulary
+from saltlm.tokenizer.budget import budget_vocabulary
 from saltlm.tokenizer.counts import count_tokens
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.extend import Extension, extend_tokenizer
 from saltlm.tokenizer.special_tokens import special_tokens_of
 from saltlm.tokenizer.swap import Swap, swap_notes, swap_tokenizer
 from saltlm.tokenizer.vocabulary import SPECIAL, read_vocabulary
+from tiny_pairs import extended_by
 
 ENGLISH, GERMAN = slice(0, 6), slice(6, 12)
 PAIRS = {
@@ -49,19 +50,11 @@ def extend(source: Tokenizer, plm: Tokenizer, sample: list[str]) -> Extension:
 
 def extend_for_a_budget(source: Tokenizer, corpus: list[str]) -> Extension:
     """With tokens merged further from the source's own, as ``vocabulary=auto`` chooses them."""
-    definition, special = Definition.of(source), special_tokens_of(source)
+    definition = Definition.of(source)
     texts = corpus[GERMAN], corpus[ENGLISH]
     found = budget_vocabulary(definition, *texts, budget=400, min_occurrences=2)
     assert len(found.tokens) > 10
-    return extend_tokenizer(
-        definition,
-        special,
-        read_vocabulary(definition, special=special.tokens),
-        as_vocabulary(found, definition),
-        SpecialTokensConfig(),
-        corpus[ENGLISH],
-        is_ranked=True,
-    )
+    return extended_by(found, definition, corpus[ENGLISH])
 
 
 def swap(extension: Extension, n_source: int, corpus, sample, within=1e9) -> Swap:
