@@ -1,4 +1,4 @@
-"""PLMs that `saltlm pretrain` makes, beside e5-small: the yardstick, and bits per byte at step 0.
+"""PLMs that `saltlm pretrain` makes, beside e5-small: the yardstick, and the model they give.
 
     nice -n 19 python benchmarks/our_plms.py --source SMOLLM2 --plm E5_SMALL --texts DIR \
         --work DIR [--out benchmarks/results/our_plms.json] [--list] [--arms NAME ...]
@@ -8,18 +8,23 @@ result is written as it comes, and the same command again goes on, also inside a
 killed. An arm is a PLM: trained on the first megabytes of a language's text, fastText vectors of as
 much text for the tokens of such a PLM, or e5-small cut to as many tokens; then each method is
 scored on shared tokens that it was not shown, and the source with the PLM's vocabulary is measured
-on held-out paragraphs, untrained. The corpus that chooses e5-small's tokens is the same.
+on held-out paragraphs. That of `ADAPTED` is then trained on 20,480 tokens of the language and
+measured again, as is the untouched source; not where only the size of the corpus differs.
 """
 
 import argparse
 import json
 import os
 import resource
+import shutil
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-METHODS = ("salt", "global-residual:ridge=1.0", "mean")
+ADAPTED, ADAPTED_TOKENS = "global-residual:ridge=1.0", 20_480
+METHODS = ("salt", ADAPTED, "mean")
 DOCUMENTS = 60
 
 
@@ -31,30 +36,34 @@ class Arm(NamedTuple):
     megabytes: float
     epochs: float
     seed: int = 0
+    is_adapted: bool = True
 
     @property
     def name(self):
         """The key in the results."""
+        seed = f", seed {self.seed}"
         if self.arch == "untouched":
-            return f"{self.language} untouched"
-        trained = "" if self.arch == "e5-small" else f" x {self.epochs:g}, seed {self.seed}"
-        return f"{self.language} {self.arch}, {self.megabytes:g} MB{trained}"
+            return f"{self.language} untouched{seed}"
+        trained = "" if self.arch == "e5-small" else f" x {self.epochs:g}"
+        return f"{self.language} {self.arch}, {self.megabytes:g} MB{trained}{seed}"
 
 
-ARMS = [
-    Arm("de", "untouched", 0, 0),
-    Arm("de", "bert", 4, 1),
-    Arm("de", "e5-small", 4, 0),
-    *(Arm("de", "vectors", megabytes, 3) for megabytes in (4, 0.5, 1, 2, 8)),
-    *(Arm(language, "vectors", 4, 3) for language in ("vi", "ar")),
-    Arm("de", "gpt", 4, 1),
-    *(Arm("de", arch, 4, 4) for arch in ("bert", "gpt", "t5")),
-    *(Arm("de", "bert", megabytes, 4) for megabytes in (0.5, 1, 2, 8)),
-    Arm("de", "bert", 4, 4, seed=1),
-    *(Arm(language, arch, 4, 4) for language in ("vi", "ar") for arch in ("bert", "gpt", "t5")),
-    *(Arm(language, "e5-small", 4, 0) for language in ("vi", "ar")),
-    *(Arm(language, "untouched", 0, 0) for language in ("vi", "ar")),
-]
+MEGABYTES = {"de": 4, "vi": 4, "ar": 2}  # all that there is in Arabic
+ARCHES = {"bert": 4, "gpt": 4, "t5": 4, "vectors": 3}  # and passes over the text
+
+
+def arms():
+    """All arms, the most decisive first."""
+    found = []
+    for language, megabytes in MEGABYTES.items():
+        found += [Arm(language, "untouched", 0, 0), Arm(language, "e5-small", megabytes, 0)]
+        found += [Arm(language, arch, megabytes, passes) for arch, passes in ARCHES.items()]
+    sizes = (0.5, 1, 2, 8)
+    for arch in ("bert", "vectors"):
+        found += [Arm("de", arch, size, ARCHES[arch], 0, is_adapted=False) for size in sizes]
+    for language, megabytes in MEGABYTES.items():
+        found += [Arm(language, arch, megabytes, 4, 1) for arch in ("untouched", "e5-small", "gpt")]
+    return found
 
 
 def first_megabytes(texts, work, language, megabytes):
@@ -89,8 +98,8 @@ def plm_of(arm, corpus, args):
         vocab_size=8000,
         **({"epochs": arm.epochs} if is_trained else {"steps": 1}),
         seed=arm.seed,
-        save_every=50,
-        eval_every=200,
+        save_every=100,
+        eval_every=10_000,  # before the first step and after the last
         heldout=str(args.texts / f"{arm.language}.heldout.txt.gz"),
         eval_documents=30,
     )
@@ -120,25 +129,53 @@ def measure(directory, arm, args):
     texts = list(islice(documents([args.texts / f"{arm.language}.heldout.txt.gz"]), DOCUMENTS))
     model = AutoModelForCausalLM.from_pretrained(directory, dtype="float32")
     found = bits_per_byte(model, AutoTokenizer.from_pretrained(directory), texts, context=512)
-    return {"bits_per_byte": found.value, "interval": found.interval()}
+    return {
+        "bits_per_byte": found.value,
+        "interval": found.interval(),
+        "bits": [round(bits, 1) for bits in found.bits],  # of each paragraph, for pairs
+        "bytes": list(found.n_bytes),
+    }
+
+
+def train(model, arm, args):
+    """Return what a model is worth after a short training on the language."""
+    out = args.work / "adapted"
+    shutil.rmtree(out, ignore_errors=True)
+    words = ["--data", args.texts / f"{arm.language}.txt.gz", "--tokens", ADAPTED_TOKENS]
+    words += ["--set", f"seed={arm.seed}", "--out", out]
+    command = [sys.executable, "-m", "saltlm", "adapt", model, *words]  # accelerate keeps a process's first dtype
+    subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
+    return measure(out, arm, args)
 
 
 def run(arm, args):
     """Return the results of an arm."""
     if arm.arch == "untouched":
-        return measure(args.source, arm, args)
+        before = measure(args.source, arm, args)
+        return before | {"adapted": train(args.source, arm, args)}
     from saltlm import score, transfer
 
     corpus = first_megabytes(args.texts, args.work, arm.language, arm.megabytes)
     plm, options, result = plm_of(arm, corpus, args)
+    options |= {"seed": arm.seed}
     (pair,) = score(args.source, plm, method=METHODS, **options).pairs
     result["yardstick"] = pair.to_json()
     result["step 0"] = {}
     for method in METHODS:
         out = args.work / "transferred"
-        transfer(args.source, plm, out, method=method, force=True, **options)
+        transfer(args.source, plm, out, method=method, mode="replace", force=True, **options)
         result["step 0"][method] = measure(out, arm, args)
+        if arm.is_adapted and method == ADAPTED:
+            result["adapted"] = train(out, arm, args)
     return result
+
+
+def processor_seconds():
+    """Of this process and of those that it waited for."""
+    own, of_others = (
+        resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return own.ru_utime + of_others.ru_utime
 
 
 def main():
@@ -152,15 +189,14 @@ def main():
     args = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
     results = json.loads(args.out.read_text()) if args.out.exists() else {}
-    for arm in ARMS:
+    for arm in arms():
         if args.list:
             print(arm.name, "(done)" if arm.name in results else "")
         elif arm.name not in results and (not args.arms or arm.name in args.arms):
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
+            before = processor_seconds()
             args.work.mkdir(parents=True, exist_ok=True)
             results[arm.name] = run(arm, args)
-            spent = resource.getrusage(resource.RUSAGE_SELF).ru_utime - before
-            results[arm.name]["processor seconds"] = round(spent)
+            results[arm.name]["processor seconds"] = round(processor_seconds() - before)
             args.out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
             print(arm.name, json.dumps(results[arm.name]))
 
