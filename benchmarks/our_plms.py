@@ -143,7 +143,8 @@ def train(model, arm, args):
     shutil.rmtree(out, ignore_errors=True)
     words = ["--data", args.texts / f"{arm.language}.txt.gz", "--tokens", ADAPTED_TOKENS]
     words += ["--set", f"seed={arm.seed}", "--out", out]
-    command = [sys.executable, "-m", "saltlm", "adapt", model, *words]  # accelerate keeps a process's first dtype
+    # A process of its own: accelerate keeps the number format that a process begins with.
+    command = [sys.executable, "-m", "saltlm", "adapt", model, *words]
     subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
     return measure(out, arm, args)
 

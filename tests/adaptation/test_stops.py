@@ -309,15 +309,6 @@ def test_memory_that_runs_out_in_a_run(tmp_path, model, monkeypatch, part, where
     assert (done.n_steps, done.context) == (1, 4 if part == "loss" else 8)
 
 
-@pytest.mark.parametrize(("capability", "has"), [("avx512_bf16", True), ("avx2", False)])
-def test_a_cpu_that_multiplies_bfloat16_trains_in_it(monkeypatch, capability, has):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {capability: True})
-    assert devices._has_bfloat16() is has
-    monkeypatch.delattr(torch.cpu, "get_capabilities")
-    assert not devices._has_bfloat16()
-
-
 def test_one_process_has_one_dtype(tmp_path, model):
     """accelerate keeps it; other tests of this process have begun with float32."""
     devices.start_accelerator(tiny_config(tmp_path), RunFolder(tmp_path / "out"))

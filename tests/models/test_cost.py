@@ -1,9 +1,10 @@
 """What work with a model is said to cost."""
 
 import pytest
+import torch
 
 from saltlm.models import cost
-from saltlm.models.cost import about, seconds_a_product, training_seconds
+from saltlm.models.cost import about, arithmetic, seconds_a_product, training_seconds
 
 
 def test_other_programs_do_not_count(monkeypatch):
@@ -12,6 +13,33 @@ def test_other_programs_do_not_count(monkeypatch):
     monkeypatch.setattr(cost.time, "process_time", lambda: next(laps))
     monkeypatch.setattr(cost.torch, "get_num_threads", lambda: 4)
     assert seconds_a_product.__wrapped__() == pytest.approx(1.0 / 4 / 512**3)
+
+
+@pytest.mark.parametrize(
+    ("capability", "found"), [("avx512_bf16", torch.bfloat16), ("avx2", torch.float32)]
+)
+def test_a_cpu_that_multiplies_bfloat16_counts_in_it(monkeypatch, capability, found):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {capability: True})
+    assert arithmetic("auto", "cpu") == found
+    assert arithmetic("float32", "cpu") == torch.float32
+    assert arithmetic("bfloat16", "cpu") == torch.bfloat16
+    monkeypatch.delattr(torch.cpu, "get_capabilities")  # an older torch
+    assert arithmetic("auto", "cpu") == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("is_there", "multiplies", "found"),
+    [
+        (True, True, torch.bfloat16),
+        (True, False, torch.float32),  # it emulates it
+        (False, True, torch.float32),
+    ],
+)
+def test_a_gpu_counts_in_bfloat16_where_it_has_it(monkeypatch, is_there, multiplies, found):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: is_there)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *, including_emulation: multiplies)
+    assert arithmetic("auto", "cuda:1") == found
+    assert arithmetic("auto", "mps") == torch.float32
 
 
 def test_training_takes_longer_by_its_tokens_and_weights():

@@ -35,6 +35,25 @@ def test_states_are_those_of_the_whole_model(name, tmp_path):
     assert all(weight.grad is None for weight in body.model.parameters())
 
 
+def test_a_model_in_bfloat16_gives_states_in_float32(tmp_path):
+    SOURCES["Llama"](ROWS).save_pretrained(tmp_path)
+    rows, ids = torch.randn(2, 16), torch.tensor([[0, 1, 0]])
+    whole, short = (
+        load_body(tmp_path, device="cpu", dtype=dtype) for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert short.model.dtype == torch.bfloat16
+    learnt = rows.clone().requires_grad_(True)
+    for found, wanted in (
+        (short.behind_layer(1, learnt, ids), whole.behind_layer(1, rows, ids)),
+        (short.received_by_head(rows, ids), whole.received_by_head(rows, ids)),
+    ):
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, wanted, rtol=0.05, atol=0.05)
+    short.behind_layer(1, learnt, ids).sum().backward()
+    assert learnt.grad.dtype == torch.float32
+    assert (learnt.grad != 0).any()
+
+
 def test_layers_behind_are_not_run(tmp_path):
     SOURCES["Llama"](ROWS, num_hidden_layers=3).save_pretrained(tmp_path)
     body = load_body(tmp_path, device="cpu")

@@ -16,7 +16,7 @@ def pair(tmp_path_factory, tokenizers_by_family):
 
 
 def test_fits_and_their_length_are_in_the_estimate(pair, tmp_path, monkeypatch):
-    monkeypatch.setattr(estimate, "seconds_a_product", lambda: 1e-9)
+    monkeypatch.setattr(estimate, "seconds_a_product", lambda *_: 1e-9)
     (tmp_path / "de.txt").write_text("Das Haus am Fluss\n")
     given = {"corpus": tmp_path / "de.txt", "mode": "replace", "untie": True}
     plain = load_config(**given)

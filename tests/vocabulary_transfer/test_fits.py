@@ -43,7 +43,7 @@ def untied(tmp_path_factory, tokenizers_by_family):
 
 def settings(german, *, input=False, head=False, **more):
     fits = {"input": input, "head": head, "steps": 6, "documents": len(TEXT)}
-    fits |= {"positions": 10_000, "layer": 1}
+    fits |= {"positions": 10_000, "layer": 1, "dtype": "float32"}
     # The text that must be cut as before is short here: to read the usual one takes a second.
     english = german.with_name("english.txt")
     english.write_text("the dog\n")
@@ -58,13 +58,14 @@ def load(directory):
     return AutoModelForCausalLM.from_pretrained(directory), AutoTokenizer.from_pretrained(directory)
 
 
-@pytest.mark.parametrize("mode", ["extend", "replace"])
-def test_only_new_rows_of_tokens_in_the_text_move(mode, pair, german, tmp_path):
+@pytest.mark.parametrize(
+    ("mode", "dtype"), [("extend", "float32"), ("extend", "bfloat16"), ("replace", "float32")]
+)
+def test_only_new_rows_of_tokens_in_the_text_move(mode, dtype, pair, german, tmp_path):
     change = {"mode": mode, **({"keep": ()} if mode == "replace" else {})}
     plain = transfer(*pair, tmp_path / "plain", **{**settings(german), **change})
-    fitted = transfer(
-        *pair, tmp_path / "fitted", **{**settings(german, input=True, head=True), **change}
-    )
+    fits = settings(german, input=True, head=True, dtype=dtype)
+    fitted = transfer(*pair, tmp_path / "fitted", **{**fits, **change})
     text = fitted.tokenizer.encode_batch(TEXT, add_special_tokens=False)
     occurs = torch.zeros(len(fitted.embedding), dtype=torch.bool)
     occurs[[id for encoding in text for id in encoding.ids]] = True

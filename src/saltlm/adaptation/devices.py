@@ -3,7 +3,6 @@
 import importlib.util
 import logging
 from datetime import timedelta
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -13,17 +12,8 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from saltlm.adaptation.config import AdaptConfig
 from saltlm.adaptation.run_folder import RunFolder
 from saltlm.errors import ConfigError
+from saltlm.models.cost import arithmetic
 from saltlm.models.skeleton import hide_bars
-
-
-def _has_bfloat16() -> bool:
-    """Return whether the device of this process multiplies bfloat16 faster than float32."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if torch.xpu.is_available() or torch.backends.mps.is_available():
-        return torch.xpu.is_available()
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # none: old torch
-    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def start_accelerator(config: AdaptConfig, folder: RunFolder) -> Accelerator:
@@ -36,12 +26,12 @@ def start_accelerator(config: AdaptConfig, folder: RunFolder) -> Accelerator:
         if importlib.util.find_spec(tracker) is None:
             raise ConfigError(f"the tracker {tracker} is not installed", f"pip install {tracker}")
     # Without an accelerator, accelerate takes processes for copies unless it is told of the CPU.
-    has_device = torch.cuda.is_available() or torch.xpu.is_available()
-    has_device = has_device or torch.backends.mps.is_available()
-    uses_bfloat16 = config.dtype == "bfloat16" or (config.dtype == "auto" and _has_bfloat16())
+    has = {"cuda": torch.cuda, "xpu": torch.xpu, "mps": torch.backends.mps}
+    kind = next((name for name, backend in has.items() if backend.is_available()), "cpu")
+    uses_bfloat16 = arithmetic(config.dtype, kind) == torch.bfloat16
     try:
         accelerator = Accelerator(
-            cpu=not has_device,
+            cpu=kind == "cpu",
             mixed_precision="bf16" if uses_bfloat16 else "no",
             log_with=list(config.trackers) or None,
             project_dir=folder.path,

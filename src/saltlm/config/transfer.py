@@ -117,6 +117,11 @@ class FitsConfig(Section):
         description="where the fits run the source, such as cuda; two runs differ there in the"
         " last digits",
     )
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="number format in which the source is run; auto: bfloat16 where the device is"
+        " faster in it",
+    )
 
 
 class RowsConfig(Section):

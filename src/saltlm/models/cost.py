@@ -8,6 +8,7 @@ import functools
 import math
 import os
 import time
+from typing import Any
 
 import torch
 
@@ -24,8 +25,30 @@ _BUSY = 1.5  # processes for each core
 _PROBES = 5
 
 
+def arithmetic(dtype: str, device: str) -> torch.dtype:
+    """Return what a model counts in: ``auto`` is bfloat16 where the device is faster in it.
+
+    Args:
+        dtype: ``auto``, ``bfloat16`` or ``float32``.
+        device: as torch names it, such as ``cpu`` or ``cuda:1``.
+    """
+    is_short = dtype == "bfloat16" or (dtype == "auto" and _multiplies_bfloat16(device))
+    return torch.bfloat16 if is_short else torch.float32
+
+
+def _multiplies_bfloat16(device: str) -> bool:
+    kind = device.partition(":")[0]
+    if kind == "cpu":
+        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # old: none
+        return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+    if kind == "cuda":
+        is_there = torch.cuda.is_available()
+        return is_there and bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return kind == "xpu"
+
+
 @functools.cache
-def seconds_a_product(device: str = "cpu") -> float:
+def seconds_a_product(device: str = "cpu", dtype: torch.dtype = torch.float32) -> float:
     """Return the seconds of one multiplication with its addition, in a large product.
 
     The fastest of a few products, as the first starts the threads; on a CPU by the time of the
@@ -34,7 +57,7 @@ def seconds_a_product(device: str = "cpu") -> float:
     clock, n_threads = time.perf_counter, 1
     if device == "cpu":
         clock, n_threads = time.process_time, torch.get_num_threads()
-    probe, seconds = torch.ones(_SIDE, _SIDE, device=device), []
+    probe, seconds = torch.ones(_SIDE, _SIDE, device=device, dtype=dtype), []
     for _ in range(_PROBES):
         begun = clock()
         float((probe @ probe)[0, 0])

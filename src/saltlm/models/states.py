@@ -47,10 +47,13 @@ class Body:
         Args:
             rows: the input rows of the documents' tokens.
             ids: which of them each token has; any behind the end of a document.
+
+        Returns:
+            The states in float32, whatever the model counts in; so does `behind_layer`.
         """
         with short_head(output_head(self.model)) as received:
             self._run(rows, ids)
-        return received[0]
+        return received[0].float()
 
     def behind_layer(
         self, number: int, rows: Float[Tensor, "u h"], ids: Int64[Tensor, "n t"]
@@ -70,7 +73,7 @@ class Body:
             try:
                 self._run(rows, ids)
             except _Reached:
-                return states[0]
+                return states[0].float()
         raise CheckpointError(
             f"{type(self.model).__name__} did not run the layer {number} that was found, so its"
             " states are not known",
@@ -84,7 +87,7 @@ class Body:
     def _run(self, rows: Tensor, ids: Tensor) -> None:
         device = self.model.device
         inputs = {"input_ids": ids.to(device), "use_cache": False}
-        functional_call(self.model, {self.table: rows.to(device)}, (), inputs)
+        functional_call(self.model, {self.table: rows.to(device, self.model.dtype)}, (), inputs)
 
 
 def layers_of(model: PreTrainedModel, otherwise: str) -> nn.ModuleList:
@@ -110,8 +113,14 @@ def layers_of(model: PreTrainedModel, otherwise: str) -> nn.ModuleList:
     )
 
 
-def load_body(directory: Path, *, device: str, trust_remote_code: bool = False) -> Body:
-    """Load a model in float32 and freeze it.
+def load_body(
+    directory: Path,
+    *,
+    device: str,
+    dtype: torch.dtype = torch.float32,
+    trust_remote_code: bool = False,
+) -> Body:
+    """Load a model and freeze it.
 
     Raises:
         CheckpointError: transformers cannot load it, its head does more than multiply, or the
@@ -123,7 +132,7 @@ def load_body(directory: Path, *, device: str, trust_remote_code: bool = False) 
             loader_of(config)
             .from_pretrained(
                 directory,
-                dtype=torch.float32,
+                dtype=dtype,
                 local_files_only=True,
                 trust_remote_code=trust_remote_code,
             )

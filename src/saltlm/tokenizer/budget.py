@@ -7,9 +7,9 @@ what they save, and taken while each still occurs often enough in the text that 
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from itertools import groupby
+from itertools import pairwise
 from typing import Any
 
 from saltlm.tokenizer.bpe import apply_merges
@@ -159,36 +159,36 @@ def count_words(
         texts: a document each, read a batch at a time.
         most_characters: of the texts are read; None: all.
     """
-    counts: Counter[tuple[str, ...]] = Counter()
+    stretches: Counter[tuple[int, ...]] = Counter()
     n_words = n_read = 0
     for batch in batches(texts, "count words"):
-        stretches: Counter[tuple[int, ...]] = Counter()
         for encoding in definition.tokenizer.encode_batch(batch, add_special_tokens=False):
             stretches.update(_stretches(encoding.ids, encoding.word_ids))
-        for stretch, count in stretches.items():
-            for word in _words(definition, stretch):
-                counts[word] += count
         n_words += sum(len(text.split()) for text in batch)
         n_read += sum(map(len, batch))
         if most_characters is not None and n_read >= most_characters:
             break
+    counts: Counter[tuple[str, ...]] = Counter()
+    pieces = {**definition.pieces, definition.unknown_id: ""}
+    for stretch, count in stretches.items():
+        for word in _words(pieces, definition.mark, stretch):
+            counts[word] += count
     return Words(counts, n_words)
 
 
-def _stretches(ids: list[int], numbers: list[int | None]) -> Iterator[tuple[int, ...]]:
-    """Yield the ids of a document, cut where the pre-tokenizer splits."""
-    place = 0
-    for _, same in groupby(numbers):
-        first, place = place, place + sum(1 for _ in same)
-        yield tuple(ids[first:place])
+def _stretches(ids: list[int], numbers: list[int | None]) -> list[tuple[int, ...]]:
+    """Return the ids of a document, cut where the pre-tokenizer splits."""
+    ends = [end for end, (one, other) in enumerate(pairwise(numbers), 1) if one != other]
+    return [tuple(ids[start:end]) for start, end in pairwise([0, *ends, len(ids)])]
 
 
-def _words(definition: Definition, stretch: tuple[int, ...]) -> Iterator[tuple[str, ...]]:
+def _words(
+    pieces: Mapping[int, str], mark: str, stretch: tuple[int, ...]
+) -> Iterator[tuple[str, ...]]:
     """Yield a stretch as pieces, cut further where one begins a word and at unknown ones."""
-    pieces, mark, unknown = definition.pieces, definition.mark, definition.unknown_id
     word: list[str] = []
     for id in stretch:
-        piece = "" if id == unknown else pieces.get(id, "")
+        piece = pieces.get(id, "")
         if word and (not piece or (mark and piece.startswith(mark))):
             yield tuple(word)
             word = []

@@ -17,6 +17,7 @@ from saltlm.models.cost import (
     OVERHEAD_BYTES,
     SLOWER,
     about,
+    arithmetic,
     count_weights,
     seconds_a_product,
     training_seconds,
@@ -30,7 +31,6 @@ _READ_SECONDS = 5.0  # of both models
 _MEGABYTE_SECONDS = {"plm": 0.6, "auto": 3.0, "joined": 3.0}
 _UNPACKED = 3  # bytes of text in a packed byte
 _LONG = 10.0  # seconds; less is not told
-_FLOAT32_BYTES = 4
 _WRITE_BYTES_PER_SECOND = 200 * 2**20
 _COSINE_MULTIPLE = 4  # all of the maps take about as long as so many cosine products
 _PASSES = 4  # of a fitted text through the layers: the teacher, the student, and backward twice
@@ -58,8 +58,8 @@ def expected_memory(pair: Pair, config: TransferConfig) -> int:
     row = tables.embedding.element_size() * tables.embedding.shape[1]
     size = sum(table.nbytes for table in held.values()) + pair.plm_tables.embedding.nbytes
     size += n_new_tables * len(pair.alignment.match.plm_ids) * row + OVERHEAD_BYTES
-    if config.fits.input or config.fits.head:  # the whole source, in float32
-        size += _FLOAT32_BYTES * count_weights(pair.source.checkpoint)
+    if config.fits.input or config.fits.head:  # the whole source
+        size += _fits_in(config).itemsize * count_weights(pair.source.checkpoint)
     return size
 
 
@@ -80,7 +80,7 @@ def expected_seconds(pair: Pair, config: TransferConfig, texts: Sequence[str]) -
     written = sum(entry.nbytes for entry in pair.source.checkpoint.tensors.values())
     seconds = products * per_product + 2 * written / _WRITE_BYTES_PER_SECOND
     if texts and (config.fits.input or config.fits.head):
-        seconds += _fit_seconds(pair, config, texts, per_product)
+        seconds += _fit_seconds(pair, config, texts)
     return seconds
 
 
@@ -97,11 +97,14 @@ def expected_training(pair: Pair) -> tuple[int, float] | None:
     return budget["tokens"], training_seconds(budget["tokens"], n_weights, per_product)
 
 
-def _fit_seconds(
-    pair: Pair, config: TransferConfig, texts: Sequence[str], per_product: float
-) -> float:
+def _fits_in(config: TransferConfig) -> torch.dtype:
+    return arithmetic(config.fits.dtype, config.fits.device)
+
+
+def _fit_seconds(pair: Pair, config: TransferConfig, texts: Sequence[str]) -> float:
     """Return how long the fits are expected to take."""
     fits, source = config.fits, pair.source
+    per_product = seconds_a_product("cpu", _fits_in(config))  # a device may not be there
     n_layers = int(getattr(source.config.get_text_config(), "num_hidden_layers", 1))
     tables = pair.tables.all_names
     entries = source.checkpoint.tensors
@@ -120,5 +123,5 @@ def _fit_seconds(
     if fits.head:
         seconds += through(fits.positions / n_tokens, n_layers)
         rows, width = pair.tables.embedding.shape
-        seconds += _PARTITIONS * fits.positions * rows * width * per_product
+        seconds += _PARTITIONS * fits.positions * rows * width * seconds_a_product()
     return seconds

@@ -23,6 +23,7 @@ from saltlm.files.progress import progress
 from saltlm.methods.head_fit import HeadProblem, fit_head, log_partition
 from saltlm.methods.input_fit import common_ends, descend, distillation_loss
 from saltlm.methods.registry import Choice
+from saltlm.models.cost import arithmetic
 from saltlm.models.logits import document_start, logit_transform
 from saltlm.models.states import Body, load_body
 from saltlm.record.arrays import Origin
@@ -101,7 +102,8 @@ def make_tables(
     if not (config.fits.input or config.fits.head):
         return result
     place, code = pair.source.directory, config.trust_remote_code
-    body = load_body(place, device=config.fits.device, trust_remote_code=code)
+    device, dtype = config.fits.device, arithmetic(config.fits.dtype, config.fits.device)
+    body = load_body(place, device=device, dtype=dtype, trust_remote_code=code)
     tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=code)
     embedding = pair.tables.embedding
     start = embedding[document_start(body.model, tokenizer)].float()
