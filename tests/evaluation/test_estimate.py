@@ -10,7 +10,8 @@ from saltlm.evaluation import evaluate as running
 from saltlm.evaluation.estimate import memory_of_models, seconds_of_tasks
 from saltlm.evaluation.evaluate import evaluate
 from saltlm.evaluation.task import Task, Work
-from saltlm.models.cost import LAYER_SECONDS, OVERHEAD_BYTES
+from saltlm.models.checkpoint import open_checkpoint
+from saltlm.models.cost import LAYER_SECONDS, OVERHEAD_BYTES, count_weights
 
 LAYERS = 2
 
@@ -25,8 +26,10 @@ def task(work):
 
 
 def test_time_is_by_tokens_read_and_written(model):
+    n_weights = count_weights(open_checkpoint(model))
+
     def seconds(*works, per_product=1e-6):
-        return seconds_of_tasks(model, list(map(task, works)), per_product)
+        return seconds_of_tasks(model, n_weights, list(map(task, works)), per_product)
 
     texts = CORPUS[:8]
     assert seconds(Work(texts), per_product=0.0) == pytest.approx(LAYERS * LAYER_SECONDS)

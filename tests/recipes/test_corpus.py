@@ -57,6 +57,7 @@ def test_every_document_is_in_one_part(split):
         "near-duplicates": 0,
         "not in Latin script": 0,
         "English": 0,
+        "in another language": 0,
         "leaks": 0,
     }
     assert found.training_bytes == sum(len(row) for row in train)
@@ -77,6 +78,29 @@ def test_what_is_left_out(split):
     assert sorted(train + heldout) == sorted(rows)
     assert split([*rows, *english], is_english=True)[0].dropped["English"] == 0
     assert "40 near-duplicates, 3 not in Latin script, 1 English" in str(found)
+
+
+@pytest.mark.parametrize("n_foreign", [3, 60])
+def test_another_language_is_told_by_the_words_that_are_common(split, n_foreign):
+    """Also where its own are among the commonest of the corpus; short texts are not judged."""
+    draw = random.Random(1)
+    words = ["le", "chien", "est", "dans", "un", "jardin", "sous", "la", "ville", "avec"]
+    foreign = [" ".join(draw.choices(words, k=14)) for _ in range(n_foreign)]
+    short = ["le chien est dans un jardin"]
+    rows = sentences(150)
+    found, train, heldout = split([*rows, *foreign, *short])
+    assert found.dropped["in another language"] == n_foreign
+    assert sorted(train + heldout) == sorted([*rows, *short])
+
+
+def test_a_text_that_is_english_is_refused(split):
+    draw = random.Random(0)
+    words = ["the", "cat", "of", "a", "dog", "and", "to", "be", "in", "it", "was", "for", "rain"]
+    rows = [" ".join(draw.choices(words, k=14)) for _ in range(60)]
+    with pytest.raises(DataError, match=r"of the 80 documents of .* 60 are English") as told:
+        split([*rows, *sentences(20)])
+    assert "give --corpus text of the language, or name the language english" in told.value.hint
+    assert split(rows, is_english=True)[0].n_heldout == 6
 
 
 def test_lines_that_recur_are_boilerplate(split):
@@ -100,10 +124,12 @@ def test_what_shares_much_with_the_training_text_is_not_held_out(split):
         assert " ".join(text.split()[:14]) not in in_training
 
 
-def test_too_little_text_is_named_with_its_option(split):
-    found = r"of the 3 documents of .*text\.jsonl 3 are left, too few to hold any out"
+def test_too_little_text_is_named_with_its_option_and_what_is_gone(split):
+    found = (
+        r"of the 4 documents of .*text\.jsonl 3 are left \(left out: 1 near-duplicates\), too few"
+    )
     with pytest.raises(DataError, match=found) as told:
-        split(sentences(3), option="--english")
+        split([*sentences(3), sentences(1)[0]], option="--english")
     assert told.value.hint.startswith("give --english more text: at least some hundred documents")
 
 

@@ -16,13 +16,14 @@ from recipes.test_corpus import sentences
 from saltlm.adaptation.result import AdaptResult
 from saltlm.cli.main import cli
 from saltlm.comparison.score import Scores
+from saltlm.config.recommended import load_recommended
 from saltlm.errors import OutputError, SaltlmError
 from saltlm.evaluation.results import Evaluation
 from saltlm.models.cost import training_seconds
 from saltlm.pretraining.sizes import SIZES, Size
 from saltlm.recipes import plan as planning
 from saltlm.recipes import recipe as recipes
-from saltlm.recipes.config import RecipeConfig, read_seconds
+from saltlm.recipes.config import RecipeConfig, read_seconds, run_of
 from saltlm.recipes.plan import tokens_of
 from saltlm.recipes.recipe import recipe
 from tiny_pairs import write_pair
@@ -74,8 +75,19 @@ def test_a_recipe_is_done_once_and_again_from_its_file(given, tmp_path, monkeypa
     assert "transfer: " in str(found)
 
     before, weights = stamps(run), read_model(run / "adapted")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")  # the run is the one that its file lies in
     recipe(config=run / "recipe.yaml")
     assert stamps(run) == before
+    (run / "evaluation" / "evaluation.json").unlink()
+    (run / "report.html").unlink()
+    recipe("german", out=run, **given)
+    changed = {name for name, time in stamps(run).items() if time != before[name]}
+    assert changed == {"evaluate", "report"}
+    assert (run / "report.html").is_file()
+    assert not any((tmp_path / "elsewhere").iterdir())
+    monkeypatch.chdir(tmp_path)
+    before = stamps(run)
 
     values = yaml.safe_load((run / "recipe.yaml").read_text())
     values["budget"] = "260"
@@ -126,9 +138,15 @@ def test_the_budget_chooses_the_vocabulary_and_english_is_measured(given, tmp_pa
     monkeypatch.setattr(recipes, "adapt", seen("adapt", AdaptResult(model, 3, 300, 1.0, {})))
     monkeypatch.setattr(recipes, "evaluate", seen("evaluate", Evaluation((), (), ())))
     given |= {"transfer": {}, "budget": "300", "english": [str(english)], "report": False}
-    recipe("german", **given)
+    monkeypatch.setattr(recipes, "vectors", seen("vectors", "a file"))
+    recipe("german", **given, vectors=True)
     assert asked["transfer"]["budget"] == 300
-    run = Path("recipe-german")
+    run = tmp_path / "recipe-german"
+    assert asked["transfer"].pop("force")
+    chosen = load_recommended(None, **asked["transfer"])
+    assert (chosen.mode, chosen.vocabulary, chosen.method) == ("extend", "auto", "salt")
+    assert chosen.aux == f"vectors:{run / 'vectors.bin'}"
+    assert asked["score"]["config"] == chosen  # of the same tokens
     trained, kept = (str(run / "corpus/english" / f"{name}.jsonl") for name in ("train", "heldout"))
     heldout = {"target": str(run / "corpus/heldout.jsonl"), "english": kept}
     assert asked["adapt"]["english"] == trained
@@ -179,7 +197,7 @@ def test_a_plan_makes_nothing(given, tmp_path, monkeypatch):
     adapt = next(step for step in planned.steps if step.name == "adapt")
     assert adapt.seconds == pytest.approx(7200 + 60, rel=1e-3)
     assert str(planned).startswith("about 2.")
-    monkeypatch.setattr(planning, "seconds_of_tasks", lambda *given: len(given[1]))
+    monkeypatch.setattr(planning, "seconds_of_tasks", lambda *given: len(given[2]))
     measured = recipe("german", plan=True, **given | {"english": given["corpus"]}).steps[-1]
     assert measured.seconds == 3 * 3 + 4 * 1  # two texts, and what is written, also in turns
     given["transfer"] = {}
@@ -189,6 +207,38 @@ def test_a_plan_makes_nothing(given, tmp_path, monkeypatch):
         for plan in (planned, fitted)
     ]
     assert of == [30, pytest.approx(30 + training_seconds(14_000, n_source, 2e-9))]
+
+
+def test_a_plan_needs_no_weights_and_a_run_looks_at_both_models_first(given, tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "seconds_a_product", lambda device: 2e-9)
+    weights = Path(given["source"]) / "model.safetensors"
+    weights.rename(tmp_path / "aside")
+    assert recipe("german", plan=True, **given).n_tokens == 200  # as of a model of the Hub
+    with pytest.raises(SaltlmError, match="source holds neither model.safetensors nor"):
+        recipe("german", **given)
+    (tmp_path / "aside").rename(weights)
+    (Path(given["plm"]) / "model.safetensors").unlink()
+    with pytest.raises(SaltlmError, match="plm holds neither model.safetensors nor"):
+        recipe("german", **given)
+    config = Path(given["source"]) / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"is_encoder_decoder": True}))
+    with pytest.raises(SaltlmError, match="is an encoder-decoder"):
+        recipe("german", plan=True, **given)
+    assert not (tmp_path / "recipe-german").exists()
+
+
+def test_a_file_of_options_belongs_to_the_run_that_it_lies_in(tmp_path):
+    file, other = tmp_path / "recipe.yaml", tmp_path / "edited.yaml"
+    file.touch()
+    assert run_of(file, None) is None  # nothing was run there
+    (tmp_path / "steps").mkdir()
+    assert run_of(file, None) == run_of(str(other), None) == tmp_path
+    assert (
+        run_of(file, "dutch")
+        is run_of(None, None)
+        is run_of(RecipeConfig.model_construct(), None)
+        is None
+    )
 
 
 def test_budgets():

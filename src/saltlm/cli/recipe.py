@@ -15,7 +15,7 @@ from saltlm.cli.options import options, report_flag, settings
     "--out",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Directory of the run.  [default: recipe-LANGUAGE]",
+    help="Directory of the run.  [default: that of --config if it is a run's, or recipe-LANGUAGE]",
 )
 @click.option(
     "--plan",
@@ -45,14 +45,14 @@ def command(
       saltlm recipe german --corpus german.txt --source SOURCE --budget 20M
       saltlm recipe --config recipe-german/recipe.yaml
     """
-    from saltlm.recipes.config import load_recipe_config
+    from saltlm.recipes.config import load_recipe_config, run_of
 
     report = {} if is_reported else {"report": False}
     options = load_recipe_config(config, assignments, language=language, **flags, **report)
     from saltlm.recipes.plan import RecipePlan
     from saltlm.recipes.recipe import recipe
 
-    found = recipe(out=out, plan=plan, config=options)
+    found = recipe(out=out or run_of(config, language), plan=plan, config=options)
     click.echo(str(found))
     from saltlm.cli.ends import end, flags_again, next_line
     from saltlm.record.verdicts import Verdict

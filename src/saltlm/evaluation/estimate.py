@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from saltlm.evaluation.task import Task, Work
 from saltlm.models.architecture import read_config
 from saltlm.models.checkpoint import open_checkpoint
-from saltlm.models.cost import OVERHEAD_BYTES, count_weights, reading_seconds, writing_seconds
+from saltlm.models.cost import OVERHEAD_BYTES, reading_seconds, writing_seconds
 from saltlm.tokenizer.load import load_tokenizer
 
 _SOME = 20  # documents of each text that are counted, for all of them
@@ -16,11 +16,14 @@ _WINDOW = 1024  # tokens; of a longer document, windows overlap by half
 _BATCH = 8  # documents
 
 
-def seconds_of_tasks(directory: Path, tasks: Sequence[Task], per_product: float) -> float:
+def seconds_of_tasks(
+    directory: Path, n_weights: int, tasks: Sequence[Task], per_product: float
+) -> float:
     """Return how long tasks are expected to take with a model, but for those of the harness.
 
     Args:
-        directory: of the model.
+        directory: of the model; its weights need not be there.
+        n_weights: of the model.
         tasks: those of them that say what they read and write are counted.
         per_product: seconds, from `saltlm.models.cost.seconds_a_product`.
 
@@ -28,7 +31,7 @@ def seconds_of_tasks(directory: Path, tasks: Sequence[Task], per_product: float)
         SaltlmError: the model cannot be read.
     """
     works = [task.work for task in tasks if task.work is not None]
-    n_weights, tokenizer = count_weights(open_checkpoint(directory)), load_tokenizer(directory)
+    tokenizer = load_tokenizer(directory)
     n_layers = int(getattr(read_config(directory).get_text_config(), "num_hidden_layers", 1))
     seconds = 0.0
     for work in works:

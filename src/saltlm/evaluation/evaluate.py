@@ -37,7 +37,8 @@ from saltlm.evaluation.speed import SPEED, speed_task
 from saltlm.evaluation.task import Subject, Task, planned, result_file
 from saltlm.files.documents import first
 from saltlm.models.architecture import read_config
-from saltlm.models.cost import about, seconds_a_product
+from saltlm.models.checkpoint import open_checkpoint
+from saltlm.models.cost import about, count_weights, seconds_a_product
 from saltlm.models.hub import resolve_model
 from saltlm.models.skeleton import loader_of
 from saltlm.record.manifest import environment, free_memory_bytes
@@ -150,7 +151,10 @@ def _tell_cost(directories: Sequence[Path], tasks: Sequence[Sequence[Task]], dev
     is_two = any(task.name == SPEED for own in tasks for task in own)
     try:
         per_product = seconds_a_product(device)
-        seconds = sum(seconds_of_tasks(place, own, per_product) for place, own in there)
+        seconds = sum(
+            seconds_of_tasks(place, count_weights(open_checkpoint(place)), own, per_product)
+            for place, own in there
+        )
         places = directories if is_two else [place for place, _ in there]
         memory = memory_of_models(places, is_two=is_two)
     except SaltlmError:  # it is told when the model is loaded

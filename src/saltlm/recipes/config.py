@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from saltlm.config.reading import Files, Section, given, read_count, read_values, validated
 from saltlm.pretraining.config import Arch
 
+RUN_FILE = "recipe.yaml"
 _UNITS = {"s": 1, "min": 60, "h": 3600}
 
 
@@ -76,6 +77,17 @@ class RecipeConfig(Section):
         if read_seconds(self.budget) is None and not isinstance(read_count(self.budget), int):
             raise ValueError(f"the budget is {self.budget!r}; write tokens (20M) or a time (2h)")
         return self
+
+
+def run_of(config: Section | str | Path | None, language: str | None) -> Path | None:
+    """Return the directory of the run whose file of options this is; None if it is of none.
+
+    With a language beside it, the file is the model of another run.
+    """
+    if config is None or isinstance(config, Section) or language:
+        return None
+    folder = Path(config).parent
+    return folder if (folder / RUN_FILE).is_file() and (folder / "steps").is_dir() else None
 
 
 def load_recipe_config(

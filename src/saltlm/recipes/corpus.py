@@ -1,4 +1,4 @@
-"""A corpus looked at and cleaned: duplicates, boilerplate, other scripts, English; held-out text.
+"""A corpus looked at and cleaned: duplicates, boilerplate, other languages; held-out text.
 
 Documents are compared by their runs of five words, or of twelve characters where there are no
 spaces between words: one most of whose runs have been seen is a near-duplicate. What is held out
@@ -12,6 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,12 +25,17 @@ _Parts = TypeVar("_Parts", str, list[str])
 _RUN = 5  # words
 _RUN_UNSPACED = 12  # characters
 _LONGEST_WORD = 15  # characters on average, beyond which a text has no spaces between words
-_WHOLE = 50_000_000  # bytes of a corpus up to which all runs are kept, about a gigabyte
+KEPT_WHOLE = 50_000_000  # bytes of a corpus up to which all runs are kept, about a gigabyte
 _SAME = 0.5  # share of runs that were seen before, from which a document is a near-duplicate
 _LEAK = 0.2  # share of runs that are also in the training text, from which none is held out
 _BOILERPLATE = 5  # documents in which a line stands that is said for its own sake
 _LONG = 20  # characters, of such a line
 _PURE = 0.6  # share of letters that are of the corpus' script
+_COMMON = 100  # words that stand in most documents, by which another language is told
+_TOGETHER = 0.35  # times as often as by chance, that such a word stands with the commonest one
+_SAMPLE = 10_000_000  # bytes of a corpus in which they are looked for
+_EXPECTED = 8  # of them that a document must let expect, to be judged by how few it has
+_FOREIGN = 0.2  # share of those expected, below which it is of another language
 _ENGLISH_SHARE = 0.2  # share of words, from which a document is English
 _ENGLISH_WORDS = frozenset(
     ("the", "of", "and", "to", "in", "is", "that", "it", "for", "was", "on", "are", "with", "as")
@@ -37,7 +43,51 @@ _ENGLISH_WORDS = frozenset(
 _WITH_KANA = dict.fromkeys(
     ("CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "IDEOGRAPHIC"), "CJK"
 )  # Japanese writes all of them
+_OTHER = "in another language"
 _MOST_HELD_OUT = 0.1  # share of all documents
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """What is known of a corpus before a document is judged.
+
+    Attributes:
+        lines: how many documents a long line stands in, by its hash.
+        script: of most letters.
+        common: the commonest words of its language.
+        share: of all words that they are.
+        n_documents: in the corpus.
+        n_bytes: of them.
+    """
+
+    lines: Counter[int]
+    script: str
+    common: frozenset[str]
+    share: float
+    n_documents: int
+    n_bytes: int
+
+    @property
+    def one_of(self) -> int:
+        """Of how many runs one is kept."""
+        return 1 + self.n_bytes // KEPT_WHOLE
+
+
+@dataclass(frozen=True)
+class _Left:
+    """What is left of a corpus, and what is not.
+
+    Attributes:
+        found: hash for the draw, and number of each document that is left.
+        dropped: reason -> documents.
+        letters: of those that are left, by script.
+        n_lines: of boilerplate that were taken out.
+    """
+
+    found: list[tuple[int, int]]
+    dropped: dict[str, int]
+    letters: Counter[str]
+    n_lines: int
 
 
 @dataclass(frozen=True)
@@ -67,16 +117,17 @@ class CorpusCheck:
     boilerplate: int
 
     def __str__(self) -> str:
-        dropped = ", ".join(
-            f"{count:,} {reason}" for reason, count in self.dropped.items() if count
-        )
         return (
             f"{self.n_documents:,} documents, {self.n_bytes / 1e6:.1f} MB; left out: "
-            f"{dropped or 'none'}; {self.boilerplate:,} lines of boilerplate;"
+            f"{_in_words(self.dropped) or 'none'}; {self.boilerplate:,} lines of boilerplate;"
             f" {self.script} script, {self.purity:.1%} of the letters;"
             f" {self.n_training:,} documents"
             f" ({self.training_bytes / 1e6:.1f} MB) to train on, {self.n_heldout:,} held out"
         )
+
+
+def _in_words(dropped: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in dropped.items() if count)
 
 
 def split_corpus(
@@ -91,7 +142,7 @@ def split_corpus(
     """Write ``train.jsonl`` and ``heldout.jsonl``, and return what the corpus holds.
 
     Args:
-        corpus: texts; read three times.
+        corpus: texts; read five times.
         folder: an existing directory.
         n_heldout: documents to hold out, but at most a tenth of all.
         seed: of their choice.
@@ -102,50 +153,43 @@ def split_corpus(
         DataError: a text cannot be read, or too little is left to train on and hold out.
     """
     check_corpus(corpus, option)
-    lines, scripts, n_documents, n_bytes = _look(corpus)
-    one_of = 1 + n_bytes // _WHOLE
-    script = scripts.most_common(1)[0][0] if scripts else "no"
-    dropped = dict.fromkeys(("near-duplicates", f"not in {script} script", "English"), 0)
-    seen: set[int] = set()
-    found: list[tuple[int, int]] = []  # hash for the draw, and number of the document
-    letters: Counter[str] = Counter()
-    n_lines = 0
-    for number, document in enumerate(documents(corpus)):
-        text, n_gone = _without_boilerplate(document, lines)
-        n_lines += n_gone
-        reason = _reason(text, script, is_english) or _seen_before(text, one_of, seen)
-        if reason is not None:
-            dropped[reason] = dropped.get(reason, 0) + 1
-        else:
-            letters.update(_scripts(text))
-            found.append((_hash(f"{seed} {text}"), number))
-    n_drawn = min(n_heldout, int(_MOST_HELD_OUT * len(found)))
-    held = _hold_out(corpus, lines, found, n_drawn, one_of)
-    if not held:
+    whole = _look(corpus)
+    left = _sort_out(corpus, whole, seed, is_english)
+    n_drawn = min(n_heldout, int(_MOST_HELD_OUT * len(left.found)))
+    held = _hold_out(corpus, whole, left.found, n_drawn)
+    names = ", ".join(map(str, corpus))
+    if left.dropped["English"] > len(left.found):
         raise DataError(
-            f"of the {n_documents:,} documents of {', '.join(map(str, corpus))} {len(found):,} are"
-            " left, too few to hold any out",
+            f"of the {whole.n_documents:,} documents of {names} {left.dropped['English']:,} are"
+            " English",
+            f"give {option} text of the language, or name the language english",
+        )
+    if not held:
+        gone = _in_words(left.dropped)
+        raise DataError(
+            f"of the {whole.n_documents:,} documents of {names} {len(left.found):,} are left"
+            f"{gone and f' (left out: {gone})'}, too few to hold any out",
             f"give {option} more text: at least some hundred documents, one a line or a paragraph",
         )
-    numbers = {number for _, number in found}
-    counts = _write(corpus, lines, folder, numbers, held)
+    numbers = {number for _, number in left.found}
+    counts = _write(corpus, whole, folder, numbers, held)
+    n_leaks = len(numbers) - counts["train"] - counts["heldout"]
     check = CorpusCheck(
-        n_documents=n_documents,
-        n_bytes=n_bytes,
+        n_documents=whole.n_documents,
+        n_bytes=whole.n_bytes,
         n_training=counts["train"],
         training_bytes=counts["bytes"],
         n_heldout=counts["heldout"],
-        script=script,
-        purity=letters[script] / max(1, letters.total()),
-        dropped=dropped | {"leaks": len(numbers) - counts["train"] - counts["heldout"]},
-        boilerplate=n_lines,
+        script=whole.script,
+        purity=left.letters[whole.script] / max(1, left.letters.total()),
+        dropped=left.dropped | {"leaks": n_leaks},
+        boilerplate=left.n_lines,
     )
     replace_text(folder / "corpus.json", json.dumps(asdict(check), indent=2) + "\n")
     return check
 
 
-def _look(corpus: Sequence[Text]) -> tuple[Counter[int], Counter[str], int, int]:
-    """Return how often long lines occur, the letters by script, and the size of a corpus."""
+def _look(corpus: Sequence[Text]) -> _Whole:
     lines: Counter[int] = Counter()
     scripts: Counter[str] = Counter()
     n_documents = n_bytes = 0
@@ -154,7 +198,53 @@ def _look(corpus: Sequence[Text]) -> tuple[Counter[int], Counter[str], int, int]
         if "\n" in document:
             lines.update({_hash(_normal(line)) for line in document.split("\n") if _is_long(line)})
         scripts.update(_scripts(document))
-    return lines, scripts, n_documents, n_bytes
+    common, share = _common_words(corpus, n_bytes)
+    return _Whole(
+        lines=lines,
+        script=scripts.most_common(1)[0][0] if scripts else "no",
+        common=common,
+        share=share,
+        n_documents=n_documents,
+        n_bytes=n_bytes,
+    )
+
+
+def _common_words(corpus: Sequence[Text], n_bytes: int) -> tuple[frozenset[str], float]:
+    """Return the commonest words of the language of most documents, and their share of all words.
+
+    Those of another language hardly ever stand in a document with the commonest word of all.
+    """
+    one_of = 1 + n_bytes // _SAMPLE
+    cut = [text.lower().split() for text in documents(corpus) if _hash(text) % one_of == 0]
+    standing = Counter(word for words in cut for word in {*words} if word[0].isalpha())
+    ranked = sorted(standing, key=lambda word: (-standing[word], word))
+    if not ranked:
+        return frozenset(), 0.0
+    beside = Counter(word for words in cut if ranked[0] in words for word in {*words})
+    by_chance = standing[ranked[0]] / len(cut)
+    together = (w for w in ranked if beside[w] >= _TOGETHER * by_chance * standing[w])
+    common = frozenset(islice(together, _COMMON))
+    n_common = sum(word in common for words in cut for word in words)
+    return common, n_common / sum(map(len, cut))
+
+
+def _sort_out(corpus: Sequence[Text], whole: _Whole, seed: int, is_english: bool) -> _Left:
+    reasons = ("near-duplicates", f"not in {whole.script} script", "English", _OTHER)
+    dropped = dict.fromkeys(reasons, 0)
+    seen: set[int] = set()
+    found: list[tuple[int, int]] = []
+    letters: Counter[str] = Counter()
+    n_lines = 0
+    for number, document in enumerate(documents(corpus)):
+        text, n_gone = _without_boilerplate(document, whole.lines)
+        n_lines += n_gone
+        reason = _reason(text, whole, is_english) or _seen_before(text, whole.one_of, seen)
+        if reason is not None:
+            dropped[reason] += 1
+        else:
+            letters.update(_scripts(text))
+            found.append((_hash(f"{seed} {text}"), number))
+    return _Left(found, dropped, letters, n_lines)
 
 
 def _is_long(line: str) -> bool:
@@ -173,15 +263,19 @@ def _without_boilerplate(document: str, lines: Counter[int]) -> tuple[str, int]:
     return "\n".join(kept).strip(), n_gone
 
 
-def _reason(text: str, script: str, is_english: bool) -> str | None:
+def _reason(text: str, whole: _Whole, is_english: bool) -> str | None:
     """Return why a document is left out by itself."""
     found = _scripts(text)
-    if not text or found[script] < _PURE * max(1, found.total()):
-        return f"not in {script} script"
+    if not text or found[whole.script] < _PURE * max(1, found.total()):
+        return f"not in {whole.script} script"
     words = text.lower().split()
     n_english = sum(word in _ENGLISH_WORDS for word in words)
     is_other = not is_english and len(words) >= _RUN and n_english >= _ENGLISH_SHARE * len(words)
-    return "English" if is_other else None
+    if is_other:
+        return "English"
+    expected = whole.share * len(words)
+    is_foreign = sum(word in whole.common for word in words) < _FOREIGN * expected
+    return _OTHER if is_foreign and expected >= _EXPECTED else None
 
 
 def _seen_before(text: str, one_of: int, seen: set[int]) -> str | None:
@@ -194,7 +288,7 @@ def _seen_before(text: str, one_of: int, seen: set[int]) -> str | None:
 
 
 def _hold_out(
-    corpus: Sequence[Text], lines: Counter[int], found: list[tuple[int, int]], n: int, one_of: int
+    corpus: Sequence[Text], whole: _Whole, found: list[tuple[int, int]], n: int
 ) -> dict[int, bool]:
     """Return which documents are drawn, and of each whether it is kept: a leak is in neither part.
 
@@ -206,7 +300,7 @@ def _hold_out(
     held: dict[int, set[int]] = {}
     for number, document in enumerate(documents(corpus)):
         if number in numbers:
-            runs = _runs(_without_boilerplate(document, lines)[0], one_of)
+            runs = _runs(_without_boilerplate(document, whole.lines)[0], whole.one_of)
             if number in drawn:
                 held[number] = runs
             else:
@@ -217,7 +311,7 @@ def _hold_out(
 
 def _write(
     corpus: Sequence[Text],
-    lines: Counter[int],
+    whole: _Whole,
     folder: Path,
     numbers: set[int],
     held: dict[int, bool],
@@ -231,7 +325,7 @@ def _write(
         for number, document in enumerate(documents(corpus)):
             if number not in numbers or not held.get(number, True):
                 continue
-            text = _without_boilerplate(document, lines)[0]
+            text = _without_boilerplate(document, whole.lines)[0]
             row = json.dumps({"text": text}, ensure_ascii=False) + "\n"
             (heldout if number in held else train).write(row)
             counts["heldout" if number in held else "train"] += 1

@@ -14,18 +14,20 @@ from saltlm.evaluation.config import QuickConfig
 from saltlm.evaluation.estimate import seconds_of_tasks
 from saltlm.evaluation.quick import LIMIT, quick_tasks
 from saltlm.evaluation.task import Task
-from saltlm.files.documents import check_corpus
+from saltlm.files.documents import check_corpus, documents
 from saltlm.files.progress import duration
-from saltlm.models.architecture import read_config
+from saltlm.models.architecture import check_is_causal_lm, read_config
 from saltlm.models.cost import seconds_a_product, training_seconds
 from saltlm.models.hub import resolve_model
 from saltlm.pretraining.config import load_pretrain_config
 from saltlm.pretraining.start import plan as plan_start
 from saltlm.recipes.config import RecipeConfig, read_seconds
+from saltlm.recipes.corpus import KEPT_WHOLE
 
 _BYTES = 16  # for each parameter that is trained: weight, gradient, two moments, in float32
 _ACTIVATIONS = 2e9  # bytes, with the batches of `adapt`
 _ADAPT_SECONDS = 60.0  # of everything else than training steps
+_LOOK_SECONDS = 2.0  # of a megabyte of text, measured 1.5 to 1.7
 _FITTED = 14_000  # tokens of training that a transfer's two fits take as long as
 
 
@@ -79,10 +81,12 @@ def plan_recipe(config: RecipeConfig) -> RecipePlan:
         SaltlmError: a text or a model cannot be read, or an option of a later step is unknown.
     """
     directory = resolve_model(str(config.source), with_weights=False)
+    architecture = read_config(directory)
+    check_is_causal_lm(architecture, directory)
     is_fitted = _check_later_steps(config)
     per_product = seconds_a_product("cuda" if torch.cuda.is_available() else "cpu")
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(read_config(directory))
+        model = AutoModelForCausalLM.from_config(architecture)
     n_source = sum(weight.numel() for weight in model.parameters())
     n_tokens = tokens_of(config.budget, 1 / training_seconds(1, n_source, per_product))
     pretraining = load_pretrain_config(
@@ -90,12 +94,13 @@ def plan_recipe(config: RecipeConfig) -> RecipePlan:
     )
     start = plan_start(pretraining)
     megabytes = start.n_bytes / 1e6
+    english = sum(len(document.encode()) for document in documents(config.english)) / 1e6
     steps = [
         PlannedStep(
             "corpus",
-            f"look at {megabytes:.1f} MB of text",
-            3 * megabytes,
-            0.3e9 + 20 * start.n_bytes,
+            f"look at {megabytes + english:.1f} MB of text",
+            _LOOK_SECONDS * (megabytes + english),
+            0.3e9 + 20 * min(start.n_bytes, KEPT_WHOLE),
         )
     ]
     if config.plm is None:
@@ -125,23 +130,26 @@ def plan_recipe(config: RecipeConfig) -> RecipePlan:
         PlannedStep(
             "evaluate",
             "three models side by side",
-            _evaluating_seconds(config, directory, per_product),
+            _evaluating_seconds(config, directory, n_source, per_product),
             size,
         ),
     ]
     return RecipePlan(tuple(steps), n_tokens)
 
 
-def _evaluating_seconds(config: RecipeConfig, source: Path, per_product: float) -> float:
+def _evaluating_seconds(
+    config: RecipeConfig, source: Path, n_weights: int, per_product: float
+) -> float:
     """Return how long three models like the source take, two of them in turns with the first."""
     options = QuickConfig(heldout=config.corpus, english=config.english)
     n_documents = min(LIMIT, config.heldout_documents)
     planned = list(quick_tasks(options, limit=n_documents, seed=config.seed))
     tasks = [task for task in planned if isinstance(task, Task)]
     written = [task for task in tasks if task.name == "generation"]
-    return 3 * seconds_of_tasks(source, tasks, per_product) + 4 * seconds_of_tasks(
-        source, written, per_product
+    seconds, seconds_written = (
+        seconds_of_tasks(source, n_weights, some, per_product) for some in (tasks, written)
     )
+    return 3 * seconds + 4 * seconds_written
 
 
 def _check_later_steps(config: RecipeConfig) -> bool:

@@ -2,7 +2,8 @@
 
 ``OUT/recipe.yaml`` holds all options, to be edited and run again; ``OUT/steps/NAME.json`` says what
 a step was made of and what came out. A step is done again only if that has changed, and the steps
-that train go on where they were killed.
+that train go on where they were killed. Where the directory lies is no part of what a step is made
+of: the run is the same from wherever it is called.
 """
 
 from collections.abc import Mapping
@@ -25,13 +26,15 @@ from saltlm.files.source import fingerprint
 from saltlm.inspection.report.report import report
 from saltlm.models.hub import resolve_model
 from saltlm.pretraining.pretrain import pretrain
-from saltlm.recipes.config import RecipeConfig, load_recipe_config
+from saltlm.recipes.config import RUN_FILE, RecipeConfig, load_recipe_config, run_of
 from saltlm.recipes.corpus import split_corpus
 from saltlm.recipes.plan import RecipePlan, plan_recipe
 from saltlm.recipes.steps import Steps
+from saltlm.vocabulary_transfer.parents import load_plm, load_source
 from saltlm.vocabulary_transfer.transfer import transfer
 
 _METHODS = ("salt", "global-residual:ridge=1.0", "mean")
+_WITH_VECTORS = {"preset": "best", "method": "salt"}  # which looks for neighbours; best's does not
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,7 +75,8 @@ def recipe(
 
     Args:
         language: its name, in one word.
-        out: the run's directory; ``recipe-LANGUAGE`` if not given.
+        out: the run's directory; if not given the one that the file of options lies in, or else
+            ``recipe-LANGUAGE``.
         plan: only say what would be done, how long it takes, and how much memory.
         config: options, or a YAML file of them: ``OUT/recipe.yaml`` of an earlier run.
         **options: fields of `RecipeConfig`, which win: ``corpus="german.txt"``, ``source="llm"``.
@@ -80,26 +84,37 @@ def recipe(
     Raises:
         SaltlmError: the options do not fit together, or a step fails; those before it are kept.
     """
+    out = out or run_of(config, language)
     config = load_recipe_config(config, language=language, **options)
     planned = plan_recipe(config)
     if plan:
         return planned
     run = Path(out or f"recipe-{config.language.lower()}").expanduser()
-    is_run = (run / "recipe.yaml").is_file() or not run.exists()
+    is_run = (run / RUN_FILE).is_file() or not run.exists()
     if not is_run and (not run.is_dir() or any(run.iterdir())):
         raise OutputError(f"{run} exists and is not a run of saltlm recipe", "choose another --out")
+    _check_models(config)
     with disk_errors(run):
         run.mkdir(parents=True, exist_ok=True)
         values = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        replace_text(run / "recipe.yaml", values)
+        replace_text(run / RUN_FILE, values)
     steps = Steps(run, {})
     _do(config, planned, steps)
-    return RecipeResult(run / "adapted", run / "recipe.yaml", steps.results)
+    return RecipeResult(run / "adapted", run / RUN_FILE, steps.results)
+
+
+def _check_models(config: RecipeConfig) -> None:
+    """Look at the two models, before hours of work for a transfer that would be refused."""
+    options = load_recommended(None, **{"corpus": config.corpus, **config.transfer})
+    load_source(str(config.source), options)
+    if config.plm is not None:
+        load_plm(config.plm, options)
 
 
 def _do(config: RecipeConfig, planned: RecipePlan, steps: Steps) -> None:
     """Do the steps, each made of the options that concern it and of those before it."""
     run, source = steps.run, str(config.source)
+    content = model_hash(resolve_model(source))
     same = {"corpus": [fingerprint(text) for text in config.corpus], "seed": config.seed}
     same |= {"english": [fingerprint(text) for text in config.english]}
     corpus = steps.do(
@@ -110,46 +125,46 @@ def _do(config: RecipeConfig, planned: RecipePlan, steps: Steps) -> None:
     )
     budget = steps.do(
         "budget",
-        {"budget": config.budget, "source": source},
+        {"budget": config.budget, "source": content},
         lambda _: {"tokens": planned.n_tokens, "said": f"{planned.n_tokens:,} tokens"},
     )
-    text, heldout = _texts(run / "corpus")
-    if config.plm is not None:
-        plm: dict[str, Any] = {"plm": config.plm, "key": model_hash(resolve_model(config.plm))}
-    else:
-        of = {"corpus": corpus["key"], "arch": config.arch, "seed": config.seed}
-        of |= {"options": config.pretrain}
-        plm = steps.do(
-            "pretrain", of, lambda resume: _pretrain(config, run, text, heldout, resume), ["plm"]
-        )
-    aux: dict[str, Any] = {}
+    text, heldout = _texts(run.resolve() / "corpus")
+    plm, plm_key = _plm(config, steps, corpus["key"])
+    options: dict[str, Any] = {"corpus": text, "seed": config.seed}
+    of = {"plm": plm_key, "source": content, "corpus": corpus["key"], "options": config.transfer}
     if config.vectors:
-        of = {"corpus": corpus["key"], "seed": config.seed}
-        out = run / "vectors.bin"
-        steps.do("vectors", of, lambda _: _vectors(config, out, text), [out.name])
-        aux = {"aux": f"vectors:{out}"}
-    content = model_hash(resolve_model(source))
-    of = {"plm": plm["key"], "source": content, "corpus": corpus["key"], **aux}
-    steps.do("score", of, lambda _: _score(source, plm["plm"], config, aux))
-    given = {"corpus": text, "seed": config.seed, **aux, **config.transfer}
-    if load_recommended(None, **given).vocabulary == "auto":
-        given = {"budget": budget["tokens"]} | given
-    made = steps.do(
-        "transfer",
-        of | {"options": given},
-        lambda _: _transfer(source, plm["plm"], run / "transferred", given),
-        ["transferred"],
-    )
-    of = {"model": made["key"], "tokens": budget["tokens"]}
+        out = run.resolve() / "vectors.bin"
+        made = {"corpus": corpus["key"], "seed": config.seed}
+        found = steps.do("vectors", made, lambda _: _vectors(config, out, text), [out.name])
+        options |= _WITH_VECTORS | {"aux": f"vectors:{out}"}
+        of["vectors"] = found["key"]
+    options |= config.transfer
+    if load_recommended(None, **options).vocabulary == "auto":
+        options = {"budget": budget["tokens"]} | options
+        of["budget"] = options["budget"]
+    steps.do("score", of, lambda _: _score(source, plm, options))
+    out = run / "transferred"
+    made = steps.do("transfer", of, lambda _: _transfer(source, plm, out, options), [out.name])
     adapted = steps.do(
         "adapt",
-        of | {"options": config.adapt},
+        {"model": made["key"], "tokens": budget["tokens"], "options": config.adapt},
         lambda resume: _adapt(config, run, text, heldout, budget["tokens"], resume),
         ["adapted"],
     )
-    steps.do("evaluate", {"model": adapted["key"]}, lambda _: _evaluate(config, run, heldout))
+    of = {"model": adapted["key"]}
+    results = ["evaluation/evaluation.json"]
+    steps.do("evaluate", of, lambda _: _evaluate(config, run, heldout), results)
     if config.report:
-        steps.do("report", {"model": adapted["key"]}, lambda _: _report(run))
+        steps.do("report", of, lambda _: _report(run), ["report.html"])
+
+
+def _plm(config: RecipeConfig, steps: Steps, corpus: str) -> tuple[str, str]:
+    """Return the PLM that is given, or trained on the corpus, and what identifies it."""
+    if config.plm is not None:
+        return config.plm, model_hash(resolve_model(config.plm))
+    of = {"corpus": corpus, "arch": config.arch, "seed": config.seed, "options": config.pretrain}
+    made = steps.do("pretrain", of, lambda resume: _pretrain(config, steps.run, resume), ["plm"])
+    return str(steps.run / "plm"), made["key"]
 
 
 def _split(config: RecipeConfig, folder: Path) -> dict[str, Any]:
@@ -181,20 +196,19 @@ def _texts(folder: str | Path) -> tuple[str, str]:
     return f"{folder}/train.jsonl", f"{folder}/heldout.jsonl"
 
 
-def _pretrain(
-    config: RecipeConfig, run: Path, text: str, heldout: str, resume: str
-) -> dict[str, Any]:
+def _pretrain(config: RecipeConfig, run: Path, resume: str) -> dict[str, Any]:
+    text, heldout = _texts(run.resolve() / "corpus")
     options = {"corpus": text, "heldout": heldout, "arch": config.arch, "seed": config.seed}
     made = pretrain(run / "plm", resume=resume, **{**options, **config.pretrain})
-    return {"plm": str(made.directory), "reasons": made.reasons, "said": str(made)}
+    return {"reasons": made.reasons, "said": str(made)}
 
 
 def _vectors(config: RecipeConfig, out: Path, text: str) -> dict[str, Any]:
     return {"said": str(vectors("train", corpus=text, out=out, seed=config.seed, force=True))}
 
 
-def _score(source: str, plm: str, config: RecipeConfig, aux: Mapping[str, Any]) -> dict[str, Any]:
-    found = score(source, plm, method=_METHODS, seed=config.seed, **aux)
+def _score(source: str, plm: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    found = score(source, plm, method=_METHODS, config=load_recommended(None, **options))
     said = " ".join(str(found).split())
     return {"scores": [pair.to_json() for pair in found.pairs], "said": said}
 
@@ -211,7 +225,7 @@ def _adapt(
 ) -> dict[str, Any]:
     options: dict[str, Any] = {"data": text, "heldout": heldout}
     if config.english:
-        english, kept = _texts(run / "corpus" / "english")
+        english, kept = _texts(run.resolve() / "corpus" / "english")
         options |= {"english": english, "heldout": {"target": heldout, "english": kept}}
     options |= {"tokens": n_tokens, "seed": config.seed, **config.adapt}
     done = adapt(run / "transferred", run / "adapted", resume=resume, **options)
@@ -220,7 +234,7 @@ def _adapt(
 
 def _evaluate(config: RecipeConfig, run: Path, heldout: str) -> dict[str, Any]:
     models: list[str | Path] = [str(config.source), run / "transferred", run / "adapted"]
-    english = _texts(run / "corpus" / "english")[1] if config.english else None
+    english = _texts(run.resolve() / "corpus" / "english")[1] if config.english else None
     found = evaluate(models, run / "evaluation", heldout=heldout, english=english)
     return {"said": str(found), "verdict": of_evaluation(found)}
 

@@ -98,17 +98,7 @@ def read_parents(source: str, plm: str, config: TransferConfig, *, keeps_cut: bo
             or damaged.
         VocabularyError: a tokenizer cannot be read, or has tokens without rows.
     """
-    left = load_parent(source, trust_remote_code=config.trust_remote_code)
-    load_plm = load_parent if config.plm_vectors is None else load_tokenizer_parent
-    right = load_plm(plm, trust_remote_code=config.trust_remote_code)
-    check_is_causal_lm(left.config, left.directory)
-    check_source_fits(left.checkpoint, left.config)
-    if config.plm_vectors is None:
-        check_plm_fits(right.checkpoint, right.config)
-    if config.dtype is not None:
-        check_not_quantised(left.config, left.directory)
-    left = replace(left, checkpoint=with_decoded_tables(left.checkpoint, left.config))
-    _check_begins(left)
+    left, right = load_source(source, config), load_plm(plm, config)
     _, decoded_note = settings_of_decoded(
         read_json(left.directory / "config.json"), left.checkpoint
     )
@@ -164,6 +154,37 @@ def read_parents(source: str, plm: str, config: TransferConfig, *, keeps_cut: bo
         rows = read_vectors(config.plm_vectors, alignment.surface[: len(alignment.plm)]).matrix
         plm_tables = Tables(rows, None, None, {"embedding": (config.plm_vectors,)}, is_tied=False)
     return Pair(left, right, tables, plm_tables, alignment, cut)
+
+
+def load_source(ref: str, config: TransferConfig) -> Parent:
+    """Find an LLM, and refuse one that cannot be given new tokens.
+
+    Raises:
+        CheckpointError: it is not there, is no causal LLM, or its files are not sound.
+        VocabularyError: its tokenizer cannot be used.
+    """
+    source = load_parent(ref, trust_remote_code=config.trust_remote_code)
+    check_is_causal_lm(source.config, source.directory)
+    check_source_fits(source.checkpoint, source.config)
+    if config.dtype is not None:
+        check_not_quantised(source.config, source.directory)
+    source = replace(source, checkpoint=with_decoded_tables(source.checkpoint, source.config))
+    _check_begins(source)
+    return source
+
+
+def load_plm(ref: str, config: TransferConfig) -> Parent:
+    """Find a PLM, or only its tokenizer if its rows come from elsewhere.
+
+    Raises:
+        CheckpointError: it is not there, or its files are not sound.
+        VocabularyError: its tokenizer cannot be used.
+    """
+    if config.plm_vectors is not None:
+        return load_tokenizer_parent(ref, trust_remote_code=config.trust_remote_code)
+    plm = load_parent(ref, trust_remote_code=config.trust_remote_code)
+    check_plm_fits(plm.checkpoint, plm.config)
+    return plm
 
 
 def _fit_warnings(
