@@ -26,7 +26,9 @@ floret's and spaCy's formats need `pip install 'saltlm[vectors]'`, zstd before P
 fastText's own time and, since only n-grams that occur are kept, a tenth of its size
 (`benchmarks/results/vectors_speed.json`, a megabyte of German); `convert` of any file here, cut to
 the words of a corpus or the tokens of a tokenizer. A `.bin` so cut is read by saltlm, not by
-fastText.
+fastText. It represents the same of them as the whole file: where a token is only composed, a word
+stays that shows its n-grams to be seen in training. Files without a list of words (floret tables,
+spaCy) are cut to words that you name, into a `.vec`.
 """
 TAIL = """\
 - A token is looked up by its text without word marker. Case counts, but for Numberbatch, which has

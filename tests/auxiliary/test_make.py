@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import vector_files
 from adapt_models import save_model
 from saltlm.auxiliary.fasttext_format import read_fasttext
 from saltlm.auxiliary.fasttext_training import train_fasttext
@@ -59,6 +60,26 @@ def test_a_conversion_has_the_words_that_are_wanted(trained, tmp_path):
     assert (again.n_words, again.dimension) == (4, 16)
 
 
+@pytest.mark.parametrize("case", vector_files.SUBWORD_FILES, ids=lambda case: case.what)
+@pytest.mark.parametrize("ending", [".vec", ".bin"])
+def test_a_converted_file_represents_what_the_whole_one_does(tmp_path, case, ending):
+    """Also words that are only composed, whose n-grams stand in words that are not wanted."""
+    file, wanted = case.write(tmp_path), ["haus", "aus", "traß", "nhà", "xyzq"]
+    text, out = tmp_path / "text.txt", tmp_path / f"small{ending}"
+    text.write_text(" ".join(wanted))
+    if ending == ".bin" and ("floret" in case.what):
+        with pytest.raises(AuxiliaryVectorsError, match="floret cannot be written"):
+            vectors("convert", file, corpus=text, out=out)
+        return
+    made = vectors("convert", file, corpus=text, out=out)
+    whole, small = (read_vectors(f"vectors:{one}", wanted) for one in (file, out))
+    assert made.n_words == whole.represented.sum() >= 2
+    assert small.represented.tolist() == whole.represented.tolist()
+    np.testing.assert_allclose(
+        small.matrix[small.represented], whole.matrix[whole.represented], rtol=1e-4, atol=1e-6
+    )
+
+
 def test_tokens_are_words_where_a_tokenizer_is_given(corpus, tmp_path):
     model = save_model(tmp_path / "model", has_record=False)
     made = vectors("train", corpus=corpus, tokenizer=model, out=tmp_path / "t.vec", config=SMALL)
@@ -81,12 +102,14 @@ def test_tokens_are_words_where_a_tokenizer_is_given(corpus, tmp_path):
             AuxiliaryVectorsError,
             "represent none of the 1 words that are wanted",
         ),
+        ("convert", {"file": "t.floret"}, AuxiliaryVectorsError, "t.floret keeps no list of its"),
     ],
 )
 def test_what_cannot_be_made_is_said(trained, corpus, monkeypatch, action, given, kind, message):
     monkeypatch.chdir(corpus.parent)
     (corpus.parent / "list.vec").write_text("1 2\nHaus 1 2\n")
     (corpus.parent / "none.txt").write_text("漢")
+    (corpus.parent / "t.floret").write_text(vector_files.floret_table())
     given = {"out": "new.bin"} | given
     with pytest.raises(kind, match=message):
         vectors(action, **given)

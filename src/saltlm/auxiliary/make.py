@@ -117,6 +117,11 @@ def vectors(
     check_vector_file(Path(file))
     wanted = _wanted(texts, tokens)
     opened = subword_model(Path(file))
+    if opened is not None and not opened.n_words and wanted is None:
+        raise AuxiliaryVectorsError(
+            f"{file} keeps no list of its words",
+            "say which are wanted: --corpus FILE or --tokenizer DIR",
+        )
     if opened is not None:
         return _write(out, opened, list(opened.words()) if wanted is None else wanted)
     if is_subword_file(out):

@@ -78,9 +78,7 @@ def seen_in_training(model: SubwordModel, strings: Sequence[str]) -> Bool[np.nda
     """
     if model.floret is not None and not model.n_words:
         return np.array([bool(string) for string in strings], dtype=bool)
-    shortest = max(model.minn, 1)
-    longest = model.maxn if model.kept is not None else min(max(shortest, 2), model.maxn)
-    ngrams_of = [character_ngrams(string, shortest, longest) for string in strings]
+    ngrams_of = [telling_ngrams(model, string) for string in strings]
     needed = frozenset(ngram for ngrams in ngrams_of for ngram in ngrams)
     if model.kept is not None:
         ordered = sorted(needed)
@@ -88,7 +86,7 @@ def seen_in_training(model: SubwordModel, strings: Sequence[str]) -> Bool[np.nda
         needed = frozenset(ngram for ngram, has in zip(ordered, has_row, strict=True) if has)
     unseen, wanted, in_dictionary = set(needed), set(strings), set()
     for word in model.words():
-        unseen.difference_update(character_ngrams(word, shortest, longest))
+        unseen.difference_update(telling_ngrams(model, word))
         if word in wanted:
             in_dictionary.add(word)
     seen = needed - unseen
@@ -99,6 +97,13 @@ def seen_in_training(model: SubwordModel, strings: Sequence[str]) -> Bool[np.nda
         ],
         dtype=bool,
     )
+
+
+def telling_ngrams(model: SubwordModel, string: str) -> list[str]:
+    """Return the n-grams by which `seen_in_training` tells whether a string is represented."""
+    shortest = max(model.minn, 1)
+    longest = model.maxn if model.kept is not None else min(max(shortest, 2), model.maxn)
+    return character_ngrams(string, shortest, longest)
 
 
 def token_vectors(model: SubwordModel, strings: Sequence[str]) -> Float[np.ndarray, "n d"]:

@@ -3,7 +3,7 @@
 import gzip
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
@@ -12,7 +12,13 @@ import numpy as np
 from jaxtyping import Float
 
 from saltlm.auxiliary.fasttext_format import MAGIC, NEWEST_VERSION
-from saltlm.auxiliary.subwords import SubwordModel, bucket_rows, character_ngrams, fnv1a_32
+from saltlm.auxiliary.subwords import (
+    SubwordModel,
+    bucket_rows,
+    character_ngrams,
+    fnv1a_32,
+    telling_ngrams,
+)
 from saltlm.errors import AuxiliaryVectorsError, OutputError
 from saltlm.files.atomic import disk_errors, no_folder
 from saltlm.files.leftovers import aside
@@ -66,8 +72,8 @@ def write_subwords(out: Path, model: SubwordModel, words: Sequence[str]) -> int:
     Args:
         out: the file.
         model: whose rows are written.
-        words: the dictionary of the file, all of them in the model's; a word that is only composed
-            gives its n-grams.
+        words: that the file is to represent: those of the model's dictionary are in the file's, of
+            the others their n-grams are there.
 
     Returns:
         How many rows of n-grams there are.
@@ -80,9 +86,9 @@ def write_subwords(out: Path, model: SubwordModel, words: Sequence[str]) -> int:
             "vectors of floret cannot be written as fastText's .bin", "give --out a .vec"
         )
     row_of_word = {word: row for row, word in enumerate(model.words())}
-    own = [word for word in words if word in row_of_word]
+    own = _dictionary(model, words, row_of_word)
     ngrams = sorted(
-        {gram for word in words for gram in character_ngrams(word, model.minn, model.maxn)}
+        {gram for word in {*words, *own} for gram in character_ngrams(word, model.minn, model.maxn)}
     )
     encoded = [gram.encode(errors="surrogateescape") for gram in ngrams]
     rows, has_row = bucket_rows(model, encoded)
@@ -102,6 +108,21 @@ def write_subwords(out: Path, model: SubwordModel, words: Sequence[str]) -> int:
             part = model.matrix[np.array(order[start : start + _ROWS], dtype=np.int64)]
             file.write(np.ascontiguousarray(part, "<f4").tobytes())
     return len(kept)
+
+
+def _dictionary(model: SubwordModel, words: Sequence[str], known: Container[str]) -> list[str]:
+    """Return those words that the model knows, and others that have n-grams of the rest.
+
+    Without these a reader of the file could not tell that the n-grams were seen in training.
+    """
+    own = [word for word in words if word in known]
+    composed = {gram for word in words for gram in telling_ngrams(model, word) if word not in known}
+    unseen = composed.difference(*(telling_ngrams(model, word) for word in own))
+    for word in model.words():
+        if found := unseen.intersection(telling_ngrams(model, word)):
+            unseen -= found
+            own.append(word)
+    return own
 
 
 @contextmanager
