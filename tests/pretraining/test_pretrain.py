@@ -16,8 +16,10 @@ from saltlm.adaptation import training
 from saltlm.adaptation.metrics import read_metrics
 from saltlm.errors import ConfigError, DataError, OutputError, TrainingError
 from saltlm.pretraining import models
+from saltlm.pretraining.config import load_pretrain_config
 from saltlm.pretraining.pretrain import pretrain
 from saltlm.pretraining.sizes import SIZES, Size, choose_size
+from saltlm.pretraining.start import make_start, plan, read_start
 from saltlm.tokenizer.losses import losses
 from saltlm.vocabulary_transfer.transfer import transfer
 
@@ -125,6 +127,23 @@ def test_a_continued_tokenizer_leaves_no_token_out_of_reach(tmp_path, text):
     transfer(source, out, made, mode="extend", method="mean", min_shared=1, keep=[text])
     reach = json.loads((made / "saltlm" / "manifest.json").read_text())["vocabulary"]
     assert reach["extension"]["n_out_of_reach"] == 0
+
+
+def test_the_vocabulary_is_as_large_as_a_budget_teaches(tmp_path, text):
+    """20 times in the budget: as often in the corpus as this is a part of it."""
+    found = []
+    for share in (0.25, 1.0, 4.0):
+        config = load_pretrain_config(None, **options(text, arch="gpt", vocab_size=None))
+        planned = plan(config)
+        budget = round(planned.n_tokens * share)
+        config = config.model_copy(update={"budget": budget, "min_occurrences": 8})
+        make_start(tmp_path / f"{share}", config, planned)
+        made = read_start(tmp_path / f"{share}")
+        said = f"occur {round(8 / share)} times in the corpus: 8 times in a budget of {budget:,}"
+        assert said in made.reasons[-1]
+        found.append(len(made.tokenizer.definition.ids))
+    assert found == sorted(found)
+    assert len(set(found)) == 3
 
 
 def test_too_little_text_is_told_and_the_way_out_is_not_another_run(tmp_path, text):

@@ -4,8 +4,14 @@ import re
 
 import pytest
 
+from saltlm.config.transfer import SpecialTokensConfig
 from saltlm.errors import VocabularyError
+from saltlm.pretraining.continued import continue_tokenizer
 from saltlm.pretraining.tokenizer import train_tokenizer
+from saltlm.tokenizer.definition import Definition
+from saltlm.tokenizer.extend import extend_tokenizer
+from saltlm.tokenizer.special_tokens import special_tokens_of
+from saltlm.tokenizer.vocabulary import read_vocabulary
 
 LONG = "a" * 3000 + " \u0301" + "\u0915\u093f" * 700
 
@@ -24,6 +30,45 @@ def test_every_kind_is_lossless_and_the_same_again(corpus, arch, kind):
         assert tokenizer.decode(ids, skip_special_tokens=False) == text
     tokens = tokenizer.encode("Haus 1234 \u0915\u093f", add_special_tokens=False).tokens
     assert [token for token in tokens if token.isdigit()] == [*"1234"]
+
+
+@pytest.mark.parametrize(
+    ("arch", "family"), [("t5", "bytelevel"), ("gpt", "sentencepiece"), ("bert", "sentencepiece")]
+)
+def test_a_continued_one_is_lossless_and_within_reach(
+    corpus, tokenizers_by_family, save_tokenizer_dir, tmp_path, arch, family
+):
+    """SentencePiece's puts a space behind a special token that stands in a text, and may go on."""
+    own = tokenizers_by_family[family]
+    source = save_tokenizer_dir(own, tmp_path / "source")
+    texts = [*corpus, "Zielsprachenmodelle am Zielort\t12\n" * 30]
+    made = continue_tokenizer(
+        arch, str(source), lambda: texts, size=None, budget=3000, min_occurrences=20
+    )
+    for text in (*texts, "  漢 ç\n\n x "):
+        ids = made.definition.tokenizer.encode(text, add_special_tokens=False).ids
+        assert made.definition.tokenizer.decode(ids, skip_special_tokens=False) == text
+    special = special_tokens_of(own)
+    vocabularies = (
+        read_vocabulary(Definition.of(own), special=special.tokens),
+        read_vocabulary(made.definition, special=made.special.tokens),
+    )
+    extended = extend_tokenizer(
+        Definition.of(own), special, *vocabularies, SpecialTokensConfig(), sample=[]
+    )
+    assert extended.n_new > 5
+    assert extended.n_out_of_reach == 0
+
+
+def test_a_source_that_loses_letters_is_not_continued(
+    corpus, tokenizers_by_family, save_tokenizer_dir, tmp_path
+):
+    source = save_tokenizer_dir(tokenizers_by_family["metaspace"], tmp_path / "source")
+    with pytest.raises(VocabularyError, match="would not give back upper case, accents") as told:
+        continue_tokenizer(
+            "gpt", str(source), lambda: corpus, size=None, budget=3000, min_occurrences=20
+        )
+    assert told.value.hint.startswith("leave --continue-tokenizer out")
 
 
 def test_auto_takes_what_occurs_often_enough(corpus):

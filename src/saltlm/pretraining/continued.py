@@ -77,4 +77,4 @@ def continue_tokenizer(
     extended = splice(definition, n_rows, chosen.tokens[:n_new], frozenset(), is_ranked=True)
     new = torch.ones(len(extended.added), dtype=torch.int64)
     pruned = prune_tokenizer(extended.definition, torch.cat([occurs, new]))
-    return with_special_tokens(pruned.definition, arch)
+    return with_special_tokens(pruned.definition, arch, is_continued=True)

@@ -18,6 +18,7 @@ from saltlm.pretraining.config import Arch, TokenizerKind
 from saltlm.tokenizer.counts import count_tokens
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.losses import in_words, losses
+from saltlm.tokenizer.probes import CHAT, PROBES
 from saltlm.tokenizer.spacing import isolated
 from saltlm.tokenizer.special_tokens import SpecialTokens
 
@@ -106,8 +107,16 @@ def train_tokenizer(
     return with_special_tokens(Definition.of(trained), arch)
 
 
-def with_special_tokens(definition: Definition, arch: Arch) -> TrainedTokenizer:
+def with_special_tokens(
+    definition: Definition, arch: Arch, *, is_continued: bool = False
+) -> TrainedTokenizer:
     """Return a tokenizer with the special tokens of an architecture, those it lacks at its end.
+
+    Args:
+        definition: of the tokenizer.
+        arch: the architecture.
+        is_continued: it is an LLM's own, and may write text around special tokens otherwise, as
+            those of SentencePiece do with a space.
 
     Raises:
         VocabularyError: a text does not come back letter for letter.
@@ -129,7 +138,8 @@ def with_special_tokens(definition: Definition, arch: Arch) -> TrainedTokenizer:
                 (token, tokenizer.token_to_id(token)) for token in (first, last) if token
             ],
         )
-    if found := losses(tokenizer):
+    probes = {kind: text for kind, text in PROBES.items() if not (is_continued and kind == CHAT)}
+    if found := losses(tokenizer, probes):
         raise VocabularyError(
             f"the new tokenizer would not give back {in_words(found)}",
             "leave --continue-tokenizer out, or report this with the options",

@@ -1,5 +1,8 @@
 """Short texts on which two tokenizers are compared: what real ones are known to disagree about."""
 
+CHAT = "chat"
+"""The probe that names special tokens."""
+
 PROBES: dict[str, str] = {
     "words": "The house is near the river. Das Haus steht am Fluss.",
     "upper case": "Das HAUS Ist GROSS und NASA auch",
@@ -12,7 +15,7 @@ PROBES: dict[str, str] = {
     "contractions": "Don't say it isn't, we'll see, l'été, I'VE",
     "punctuation": "Wait ... what?! (Yes), \u201eso\u201c \u2013 \u00abça\u00bb; a/b, x_y",
     "code": "def f(x):\n    if x > 0:\n        return [x, x + 1]  # done\n",
-    "chat": "<|im_start|>user\nHello<|im_end|>\n<s>[INST] Hello [/INST]</s>",
+    CHAT: "<|im_start|>user\nHello<|im_end|>\n<s>[INST] Hello [/INST]</s>",
     "scripts": "мир שלום مرحبا 你好 こんにちは 안녕하세요 สวัสดี नमस्ते Ελλάδα",
     "bidi": "abc \u200fשלום\u200f 123 \u202bمرحبا\u202c (א)",
     "combining marks": "e\u0301te\u0301 n\u0303 Vie\u0323\u0302t كِتَاب ज़",
