@@ -116,8 +116,12 @@ def _dictionary(model: SubwordModel, words: Sequence[str], known: Container[str]
     Without these a reader of the file could not tell that the n-grams were seen in training.
     """
     own = [word for word in words if word in known]
-    composed = {gram for word in words for gram in telling_ngrams(model, word) if word not in known}
-    unseen = composed.difference(*(telling_ngrams(model, word) for word in own))
+    composed = (word for word in words if word not in known)
+    unseen = {gram for word in composed for gram in telling_ngrams(model, word)}
+    if not unseen:
+        return own
+    for word in own:
+        unseen.difference_update(telling_ngrams(model, word))
     for word in model.words():
         if found := unseen.intersection(telling_ngrams(model, word)):
             unseen -= found
