@@ -5,10 +5,11 @@ import inspect
 import typing
 from pathlib import Path
 
+import click
 import pytest
 
 import saltlm
-from saltlm.cli.main import VERBS
+from saltlm.cli.main import VERBS, cli
 from saltlm.evaluation.config import QuickConfig
 from saltlm.inspection.explain import Influence
 from saltlm.inspection.finding import Check, Finding
@@ -40,7 +41,9 @@ def test_dir_shows_the_verbs_and_all_that_is_exported():
 @pytest.mark.parametrize("verb", FUNCTIONS)
 def test_an_option_of_a_command_is_a_keyword_with_the_same_default(verb):
     command = importlib.import_module(f"saltlm.cli.{verb}").command
-    values = command.make_context(verb, [], resilient_parsing=True).params
+    # Under cli, as a command keeps the help flags that it is first asked for.
+    whole = click.Context(cli, **cli.context_settings)
+    values = command.make_context(verb, [], parent=whole, resilient_parsing=True).params
     parameters = inspect.signature(getattr(saltlm, verb)).parameters
     fields = {name for schema in SCHEMAS.get(verb, ()) for name in schema.model_fields}
     compared = set()
