@@ -158,6 +158,10 @@ def test_each_model_is_adapted_on_the_same_text_and_what_is_there_is_not_done_ag
     more = adapt | {"steps": 4}
     with pytest.raises(ConfigError, match=r"holds a comparison .*: steps was 3, is 4"):
         compare(*pair, out, methods="salt", **given | {"adapt": more})
+    for file in out.glob("*-adapted-*.json"):
+        file.unlink()  # as if each had been killed on its way
+    with pytest.raises(ConfigError, match=r"steps was 3, is 4\nhint: choose another --out"):
+        compare(*pair, out, methods="salt", **given | {"adapt": more})
 
 
 def test_an_adaptation_that_fails_is_told_and_stops_nothing(pair, texts):

@@ -174,6 +174,7 @@ def _claim(
             claim(out / f"{name}.files.json", hashes, [file for file in made if file.stem == name])
     if adaptation is not None:
         adapted = [file for file in made if "-adapted-" in file.stem]
+        adapted += out.glob("*-adapted-*/saltlm/run.json")  # begun
         claim(out / "adapt.json", adaptation.model_dump(mode="json", exclude={"seed"}), adapted)
 
 
