@@ -1,6 +1,7 @@
 """``saltlm demo``."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import click
 
 from saltlm.cli.options import report_flag
 from saltlm.cli.report import report_at_end
+from saltlm.errors import quoted
 
 _COLUMNS = (
     "model",
@@ -82,25 +84,26 @@ def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> 
 
     pair = prepare_pair(language, out, cache or cache_folder("demo"))
     how: dict[str, Any] = {"mode": "replace", "corpus": pair.corpus}
-    _say(f"saltlm inspect {pair.source} {pair.plm} --mode replace --corpus {pair.corpus}")
+    both = pair.source, pair.plm
+    replaced = "--mode", "replace", "--corpus", pair.corpus
+    _say("inspect", *both, *replaced)
     for part in inspection_tables(inspect(pair.source, pair.plm, **how)):
         show(part)
-    _say(" --method ".join([f"saltlm score {pair.source} {pair.plm}", *CANDIDATES]))
+    _say("score", *both, *_each("--method", CANDIDATES))
     (scores,) = (found := score(pair.source, pair.plm, method=CANDIDATES)).pairs
     show(score_table(scores))
     _, method = found.best
     made, adapted = (out / f"{pair.source.name}-{language}{end}" for end in ("", "-adapted"))
-    flags = f"--method {method} --out {made} --mode replace --corpus {pair.corpus}"
-    _say(f"saltlm transfer {pair.source} {pair.plm} {flags}")
+    _say("transfer", *both, "--method", method, "--out", made, *replaced)
     made_of = transfer(pair.source, pair.plm, made, force=True, method=method, **how)
     show(transfer_table(made_of))
-    _say(f"saltlm check {made}")
+    _say("check", made)
     show(finding_table(check(made).findings))
-    _say(f"saltlm explain {made} {' '.join(WORDS[language])}")
+    _say("explain", made, *WORDS[language])
     for explanation in explain(made, list(WORDS[language])):
         show(explanation_table(explanation, top=6))
-    settings = " --set ".join([f"--heldout {held_out(language)}", *TRAINING])
-    _say(f"saltlm adapt {made} --data {pair.corpus} {settings} --out {adapted}")
+    texts = "--data", pair.corpus, "--heldout", held_out(language)
+    _say("adapt", made, *texts, *_each("--set", TRAINING), "--out", adapted)
     curve = train_briefly(made, adapted, language, pair.corpus)
     models = {
         "SmolLM2-135M": pair.source,
@@ -129,5 +132,10 @@ def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> 
     end(verdict, "chat", adapted)
 
 
-def _say(step: str) -> None:
-    click.echo(f"\n$ {step}")
+def _say(*words: object) -> None:
+    """Show a command as a shell takes it."""
+    click.echo(f"\n$ saltlm {' '.join(map(quoted, words))}")
+
+
+def _each(flag: str, values: Iterable[str]) -> list[str]:
+    return [word for value in values for word in (flag, value)]

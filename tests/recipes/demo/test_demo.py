@@ -84,7 +84,7 @@ def tiny_assets(monkeypatch, tokenizers_by_family, roles_by_family, save_tokeniz
 
 
 def test_the_demo_runs_through_and_replaces_an_earlier_one(tiny_assets, tmp_path, caplog):
-    out = tmp_path / "out"
+    out = tmp_path / "my out"  # quoted in the commands that it shows
     for earlier in (out / "unigram-vi", out / "bytelevel-vi"):
         earlier.mkdir(parents=True)
         (earlier / "config.json").write_text("{}")
@@ -96,9 +96,9 @@ def test_the_demo_runs_through_and_replaces_an_earlier_one(tiny_assets, tmp_path
     for part in ("shared tokens", "made rows", "forward pass", "neighbour", "bits a byte"):
         assert part in result.stdout
     assert "failed" not in result.stdout
-    pair = f"{tmp_path}/cache/bytelevel {out}/unigram-vi"
+    pair = f"{tmp_path}/cache/bytelevel '{out}/unigram-vi'"
     assert f"$ saltlm score {pair} --method salt --method " in result.stdout
-    (method,) = re.findall(f"saltlm transfer {pair} --method (.*) --out {made}", result.stdout)
+    (method,) = re.findall(f"saltlm transfer {pair} --method (.*) --out '{made}'", result.stdout)
     (scored,) = re.findall(r"shared tokens; the PLM.*\n.*method.*\n(\S+) ", result.stdout)
     assert method == scored  # the first of the table
     curve = result.stdout.partition("bits a byte in training")[2]
