@@ -58,9 +58,9 @@ def arms():
     for language, megabytes in MEGABYTES.items():
         found += [Arm(language, "untouched", 0, 0), Arm(language, "e5-small", megabytes, 0)]
         found += [Arm(language, arch, megabytes, passes) for arch, passes in ARCHES.items()]
-    sizes = (0.5, 1, 2, 8)
-    for arch in ("bert", "vectors"):
-        found += [Arm("de", arch, size, ARCHES[arch], 0, is_adapted=False) for size in sizes]
+    found += [
+        Arm("de", "bert", size, ARCHES["bert"], 0, is_adapted=False) for size in (0.5, 1, 2, 8)
+    ]
     for language, megabytes in MEGABYTES.items():
         found += [Arm(language, arch, megabytes, 4, 1) for arch in ("untouched", "e5-small", "gpt")]
     return found
@@ -160,7 +160,7 @@ def run(arm, args):
     plm, options, result = plm_of(arm, corpus, args)
     options |= {"seed": arm.seed}
     (pair,) = score(args.source, plm, method=METHODS, **options).pairs
-    result["yardstick"] = pair.to_json()
+    result["yardstick"] = pair.to_json() | {"source": args.source.name, "plm": Path(plm).name}
     result["step 0"] = {}
     for method in METHODS:
         out = args.work / "transferred"
@@ -169,6 +169,55 @@ def run(arm, args):
         if arm.is_adapted and method == ADAPTED:
             result["adapted"] = train(out, arm, args)
     return result
+
+
+def plot(results, file):
+    """Draw what the size of a corpus does, and what each PLM comes to; the same bytes each time."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    looks = {"svg.hashsalt": "saltlm", "svg.fonttype": "none", "font.size": 9}
+    with mpl.rc_context(looks):
+        figure = Figure(figsize=(10, 3.8), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        of = sorted(
+            (arm.megabytes, results[arm.name]["step 0"][ADAPTED]["bits_per_byte"])
+            for arm in arms()
+            if arm.language == "de" and arm.arch == "bert"
+        )
+        left.plot(*zip(*of, strict=True), marker="o", label="bert")
+        levels = {
+            "e5-small": results["de e5-small, 4 MB, seed 0"]["step 0"][ADAPTED],
+            "untouched": results["de untouched, seed 0"],
+        }
+        for style, (name, seen) in zip(("--", ":"), levels.items(), strict=True):
+            left.axhline(seen["bits_per_byte"], color="0.4", linestyle=style, label=name)
+        left.set_xscale("log", base=2)
+        left.set_xticks([0.5, 1, 2, 4, 8], ["0.5", "1", "2", "4", "8"])
+        left.set(xlabel="MB of German", ylabel="bits per byte before any training")
+        left.legend(fontsize=8)
+        adapted = [arm for arm in arms() if arm.is_adapted and arm.seed == 0]
+        names = [*dict.fromkeys(arm.arch for arm in adapted)]
+        for number, language in enumerate(MEGABYTES):
+            of = {
+                arm.arch: results[arm.name]["adapted"]
+                for arm in adapted
+                if arm.language == language
+            }
+            places = [names.index(arch) + (number - 1) / 8 for arch in of]
+            middle = [one["bits_per_byte"] for one in of.values()]
+            ends = [
+                [abs(one["bits_per_byte"] - one["interval"][end]) for one in of.values()]
+                for end in (0, 1)
+            ]
+            right.errorbar(places, middle, ends, fmt="o", color=f"C{number + 2}", label=language)
+        right.set_xticks(range(len(names)), names)
+        right.set_ylabel(f"bits per byte after {ADAPTED_TOKENS:,} tokens")
+        right.set_ylim(top=2.75)
+        right.legend(fontsize=8, loc="upper center", ncols=len(MEGABYTES))
+        for axes in (left, right):
+            axes.grid(alpha=0.3)
+        figure.savefig(file, format="svg", metadata={"Date": None})
 
 
 def processor_seconds():
@@ -186,6 +235,7 @@ def main():
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/our_plms.json"))
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--plot", type=Path, help="draw the results, all of which must be there")
     parser.add_argument("--arms", nargs="*", default=[])
     args = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -200,6 +250,8 @@ def main():
             results[arm.name]["processor seconds"] = round(processor_seconds() - before)
             args.out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
             print(arm.name, json.dumps(results[arm.name]))
+    if args.plot is not None:
+        plot(results, args.plot)
 
 
 if __name__ == "__main__":

@@ -115,22 +115,81 @@ def adapt_memory():
     return f"{alive}\n\n{table(['way', 'peak, MiB', 'of what is alive as it is'], rows)}"
 
 
+GLOBAL = "global-residual:ridge=1.0"
+
+
+def plms_by_seed():
+    """Return the results of our_plms.json: (language, PLM) -> seed -> result."""
+    found = {}
+    for name, run in read("our_plms.json").items():
+        arm, _, seed = name.partition(", seed ")
+        language, _, made = arm.partition(" ")
+        found.setdefault((language, made), {})[seed] = run
+    return found
+
+
 def our_plms():
-    """Rows from vectors beside those of e5-small: the yardstick, and bits per byte untrained."""
-    rows, results = [], read("our_plms.json")
-    for name, run in results.items():
-        if "step 0" not in run:
+    """The source with the rows of each PLM, before and after a short training."""
+    rows, results = [], plms_by_seed()
+    for (language, made), seeds in results.items():
+        if all("adapted" not in run for run in seeds.values()):
             continue
-        language, _, made = name.partition(" ")
-        scores = {score["method"]: score["r2"]["value"] for score in run["yardstick"]["scores"]}
-        best = max(scores, key=scores.get)
-        bits = run["step 0"][best]["bits_per_byte"]
-        untouched = results[f"{language} untouched"]["bits_per_byte"]
-        numbers = (f"{value:.2f}" for value in (scores["salt"], scores[best], bits, untouched))
-        cells = [f"{run['yardstick']['n_shared']:,}", *numbers, str(run["processor seconds"])]
-        rows.append([LANGUAGES[language], made.removesuffix(", seed 0"), *cells])
-    heading = ["", "rows from, corpus x passes", "shared", "r2 of `salt`", "best r2"]
-    return table([*heading, "bits per byte", "untouched", "processor seconds"], rows)
+        runs = list(seeds.values())
+        is_untouched = made == "untouched"
+        shared = "" if is_untouched else f"{runs[0]['yardstick']['n_shared']:,}"
+        r2 = "" if is_untouched else each(yardstick(run)[GLOBAL] for run in runs)
+        before = each(
+            (run if is_untouched else run["step 0"][GLOBAL])["bits_per_byte"] for run in runs
+        )
+        after = each(run["adapted"]["bits_per_byte"] for run in runs)
+        given = next(of for key, of in results.items() if key[0] == language and "e5" in key[1])
+        beside = "" if "e5" in made else between(runs[0]["adapted"], given["0"]["adapted"])
+        minutes = f"{runs[0]['processor seconds'] / 60:.0f}"
+        rows.append([LANGUAGES[language], made, shared, r2, before, after, beside, minutes])
+    heading = ["", "rows from, corpus x passes", "shared", "r2", "before", "after"]
+    return table([*heading, "to e5-small after", "processor minutes"], rows)
+
+
+def plm_sizes():
+    """What a bert that is trained on more and more German comes to, before any training."""
+    rows = []
+    found = {
+        float(made.split()[1]): runs["0"]
+        for (language, made), runs in plms_by_seed().items()
+        if language == "de" and made.startswith("bert")
+    }
+    for size, run in sorted(found.items()):
+        before = run["step 0"][GLOBAL]["bits_per_byte"]
+        n_shared = f"{run['yardstick']['n_shared']:,}"
+        own = f"{run['own_bits_per_byte']['target']:.3f}"
+        minutes = f"{run['processor seconds'] / 60:.0f}"
+        cells = [f"{run['read']:,}", own, n_shared, f"{yardstick(run)[GLOBAL]:.3f}"]
+        rows.append([f"{size:g} MB", *cells, f"{before:.3f}", minutes])
+    heading = ["German", "tokens read", "its own bits a byte", "shared", "r2", "before"]
+    return table([*heading, "processor minutes"], rows)
+
+
+def demo_plms():
+    """The demo with a gpt of its own text and with e5-small."""
+    rows, results = [], read("demo_plms.json")
+    for name, run in results.items():
+        language, _, kind = name.partition(", ")
+        given = results[f"{language}, e5-small"]
+        beside = "" if kind == "e5-small" else between(run["after"], given["after"])
+        numbers = [f"{run[when]['bits_per_byte']:.3f}" for when in ("before", "after")]
+        minutes = f"{run['processor seconds']['PLM'] / 60:.0f}"
+        cells = [f"`{run['method']}`", f"{run['r2']:.2f}", f"{run['tokens']:,}"]
+        rows.append([LANGUAGES[language], kind, *cells, *numbers, beside, minutes])
+    heading = ["", "PLM", "method", "r2", "tokens", "before", "after", "to e5-small after"]
+    return table([*heading, "processor minutes for the PLM"], rows)
+
+
+def yardstick(run):
+    return {score["method"]: score["r2"]["value"] for score in run["yardstick"]["scores"]}
+
+
+def each(values):
+    return " / ".join(f"{value:.3f}" for value in values)
 
 
 def english(run):
@@ -138,8 +197,13 @@ def english(run):
 
 
 def paired(run, rival):
-    bits = np.array([one["after"]["target"]["bits"] for one in (run, rival)])
-    n_bytes = np.array(run["after"]["target"]["bytes"], np.float64)
+    return between(run["after"]["target"], rival["after"]["target"])
+
+
+def between(one, other):
+    """The difference in bits per byte of paired paragraphs, with its interval."""
+    bits = np.array([one["bits"], other["bits"]])
+    n_bytes = np.array(one["bytes"], np.float64)
     drawn = np.random.default_rng(0).integers(0, len(n_bytes), (2000, len(n_bytes)))
     many = (bits[0] - bits[1])[drawn].sum(1) / n_bytes[drawn].sum(1)
     value, (low, high) = (
@@ -599,6 +663,8 @@ TABLES = {
     "anchors": anchors,
     "win": win,
     "our plms": our_plms,
+    "plm sizes": plm_sizes,
+    "demo plms": demo_plms,
     "real pairs": real_pairs,
     "real costs": real_costs,
     "map speed": map_speed,

@@ -40,9 +40,10 @@ def command(
     kill, give the same command again, and it continues. saltlm transfer takes the result as PLM.
 
     \b
+      saltlm pretrain --corpus german.txt --out german-gpt
+      saltlm pretrain --corpus german.txt --continue-tokenizer SOURCE --out german-gpt
       saltlm pretrain --corpus german.txt --arch bert --out german-bert
-      saltlm pretrain --corpus german.txt --arch gpt --continue-tokenizer SOURCE --out german-gpt
-      saltlm transfer SOURCE german-bert --out llm-german
+      saltlm transfer SOURCE german-gpt --out llm-german
     """
     from saltlm.pretraining.config import load_pretrain_config
 

@@ -35,7 +35,7 @@ class PretrainConfig(Section):
 
     corpus: Files = Field((), description="text of the language")
     arch: Arch = Field(
-        "bert",
+        "gpt",
         description="kind of the PLM: gpt predicts the next token, bert hidden words, t5 hidden"
         " spans",
     )

@@ -38,7 +38,7 @@ class RecipeConfig(Section):
         description="a small model of the language; default: one is trained on the corpus",
         json_schema_extra={"metavar": "PLM"},
     )
-    arch: Arch = Field("bert", description="kind of the PLM that is trained")
+    arch: Arch = Field("gpt", description="kind of the PLM that is trained")
     english: Files = Field(
         (), description="English text to train on as well, so that English is not forgotten"
     )
