@@ -71,6 +71,22 @@ def test_a_source_that_loses_letters_is_not_continued(
     assert told.value.hint.startswith("leave --continue-tokenizer out")
 
 
+def test_room_for_new_tokens_is_asked_for(
+    corpus, tokenizers_by_family, save_tokenizer_dir, tmp_path
+):
+    source = str(save_tokenizer_dir(tokenizers_by_family["bytelevel"], tmp_path / "source"))
+
+    def continued(size):
+        return continue_tokenizer(
+            "gpt", source, lambda: corpus, size=size, budget=3000, min_occurrences=20
+        )
+
+    with pytest.raises(VocabularyError, match="^400 tokens leave no room for new ones") as told:
+        continued(400)
+    (size,) = re.findall(r"--vocab-size (\d+)", told.value.hint)
+    assert 400 < len(continued(int(size)).definition.ids) <= int(size)
+
+
 def test_auto_takes_what_occurs_often_enough(corpus):
     sizes = [
         len(

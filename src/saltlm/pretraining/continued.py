@@ -70,7 +70,8 @@ def continue_tokenizer(
     n_new = max(0, (size or MOST_TOKENS) - len(own.kept))
     if size is not None and not n_new:
         raise VocabularyError(
-            f"{size:,} tokens cannot hold the {len(own.kept):,} of {source} that the corpus uses",
+            f"{size:,} tokens leave no room for new ones beside the {len(own.kept):,} of {source}"
+            " that the corpus uses",
             f"--vocab-size {len(own.kept) + 1000}, or auto",
         )
     # Spliced into the whole tokenizer, whose merges they go on with, and then cut.
