@@ -74,6 +74,7 @@ def test_only_new_rows_of_tokens_in_the_text_move(mode, dtype, pair, german, tmp
     for before, after in ((plain.embedding, fitted.embedding), (plain.head, fitted.head)):
         assert torch.equal((before != after).any(1), learns)
     assert fitted.input_fit.rows == fitted.head_fit.rows == learns.sum()
+    assert fitted.input_fit.dtype == fitted.head_fit.dtype == dtype
     assert fitted.input_fit.after < fitted.input_fit.before
     assert fitted.head_fit.after < fitted.head_fit.before
     norms = fitted.embedding.norm(dim=1)

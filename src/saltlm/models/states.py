@@ -39,6 +39,11 @@ class Body:
     model: PreTrainedModel
     table: str
 
+    @property
+    def dtype(self) -> str:
+        """The number format that it counts in, such as ``bfloat16``."""
+        return str(self.model.dtype).removeprefix("torch.")
+
     def received_by_head(
         self, rows: Float[Tensor, "u h"], ids: Int64[Tensor, "n t"]
     ) -> Float[Tensor, "n t h_s"]:

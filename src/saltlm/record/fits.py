@@ -18,6 +18,7 @@ class InputFit:
         before: the loss of the first step.
         after: the mean loss of the last steps, a tenth of all.
         seconds: that it took.
+        dtype: number format in which the source was run.
     """
 
     rows: int
@@ -30,6 +31,7 @@ class InputFit:
     before: float
     after: float
     seconds: float
+    dtype: str
 
     def __str__(self) -> str:
         """Say it in words."""
@@ -55,6 +57,7 @@ class HeadFit:
         gap: bound on how far that is above the minimum.
         evaluations: passes over all positions.
         seconds: that it took.
+        dtype: number format in which the source was run.
     """
 
     rows: int
@@ -66,6 +69,7 @@ class HeadFit:
     gap: float
     evaluations: int
     seconds: float
+    dtype: str
 
     def __str__(self) -> str:
         """Say it in words."""

@@ -193,6 +193,7 @@ def fit_input_rows(
         before=found.losses[0],
         after=sum(last) / len(last),
         seconds=round(time.perf_counter() - begun, 3),
+        dtype=reader.body.dtype,
     )
     return replace(
         result,
@@ -246,6 +247,7 @@ def fit_head_rows(
         gap=solution.gap,
         evaluations=solution.evaluations,
         seconds=round(time.perf_counter() - begun, 3),
+        dtype=reader.body.dtype,
     )
     return replace(result, head=_with(head, ids, solution.rows), head_fit=record)
 
