@@ -151,7 +151,8 @@ def run(arm, given, results):
         seconds["transfer"] = saltlm("transfer", given.source, given.plm, *words)
     before = measure(model, given.texts, arm.language)
     words = ["--data", corpus, "--english", given.texts / "en.txt.gz", "--tokens", tokens]
-    words += ["--out", work / "adapted", "--set", f"seed={arm.seed}", "--set", "dtype=float32"]
+    words += ["--out", work / "adapted", "--set", f"seed={arm.seed}"]
+    words += ["--set", f"dtype={given.dtype}"]
     words += ["--set", f"cache={given.work}/packed", "--set", "save_every=40", "--keep", 1]
     for option in training:
         words += ["--set", option]
@@ -189,6 +190,7 @@ def main():
     parser.add_argument("--list", action="store_true", help="print what is there and what is not")
     parser.add_argument("--arms", nargs="+", help="only arms with these names")
     parser.add_argument("--languages", nargs="+", default=LANGUAGES)
+    parser.add_argument("--dtype", default="float32", help="of the training: auto, float32, bfloat16")
     given = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     given.work.mkdir(parents=True, exist_ok=True)
