@@ -127,6 +127,18 @@ class AdaptConfig(Section):
     english_share: float = Field(
         0.05, gt=0, lt=1, description="share of the training tokens for the text of english"
     )
+    teacher: str | None = Field(
+        None,
+        description="a small causal model of the language that has the model's tokens, such as"
+        " the PLM of its transfer, a directory or Hub id: what it predicts is learnt as well",
+        json_schema_extra={"metavar": "PLM"},
+    )
+    teacher_share: float = Field(
+        0.9,
+        ge=0,
+        le=1,
+        description="share of each target that is the teacher's prediction; the rest is the text",
+    )
     heldout: NamedFiles = Field(
         default_factory=dict,
         description="text to measure bits per byte on, which is in no training; call English text"

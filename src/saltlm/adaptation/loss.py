@@ -7,7 +7,7 @@ gradients of the hidden states and of the head, as Liger Kernel does on GPUs.
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -18,6 +18,36 @@ from transformers import PreTrainedModel
 from saltlm.models.logits import LogitTransform, logit_transform, output_head, short_head
 
 CHUNK_LOGITS = 2**26  # with fewer, the head is read too often; 256 MiB in float32
+
+
+class SoftTargets(NamedTuple):
+    """A teacher's prediction at each position, and how much of the target it is.
+
+    Attributes:
+        hidden: what the teacher's head receives.
+        weight: of its head, for the tokens that the model has as well.
+        bias: of these.
+        transform: what the teacher does to its head's output.
+        ids: of these tokens in the model.
+        share: of the target that is the teacher's; the rest is the token of the text.
+    """
+
+    hidden: Float[Tensor, "p d"]
+    weight: Float[Tensor, "k d"]
+    bias: Float[Tensor, " k"] | None
+    transform: LogitTransform
+    ids: Int64[Tensor, " k"]
+    share: Float[Tensor, " p"]
+
+    def rows(self, part: slice) -> tuple[Float[Tensor, "p k"], Float[Tensor, "p 1"]]:
+        """Return share times probability at some positions, and the share itself."""
+        hidden = self.hidden[part]
+        logits = hidden @ self.weight.to(hidden.dtype).t()
+        if self.bias is not None:
+            logits += self.bias
+        exact = torch.promote_types(logits.dtype, torch.float32)
+        share = self.share[part].to(exact).unsqueeze(1)
+        return share * self.transform(logits.to(exact)).softmax(1), share
 
 
 class Inside(nn.Module):
@@ -43,6 +73,7 @@ def causal_loss(
     positions: Int64[Tensor, "b t"] | None = None,
     *,
     chunk_logits: int = CHUNK_LOGITS,
+    soft: SoftTargets | None = None,
 ) -> Float[Tensor, ""]:
     """Return the sum of -ln p of every token after the first of each sequence.
 
@@ -51,6 +82,7 @@ def causal_loss(
         ids: the tokens of each sequence and the one after it.
         positions: of each token in its document; None lets attention cross documents.
         chunk_logits: logits that exist at once.
+        soft: what a teacher predicts there; see `cross_entropy`.
     """
     where = {} if positions is None else {"position_ids": positions}
     head = output_head(model)
@@ -63,6 +95,7 @@ def causal_loss(
         ids[:, 1:].flatten(),
         transform=logit_transform(model.config),
         chunk_logits=chunk_logits,
+        soft=soft,
     )
 
 
@@ -74,11 +107,15 @@ def cross_entropy(
     *,
     transform: LogitTransform | None = None,
     chunk_logits: int = CHUNK_LOGITS,
+    soft: SoftTargets | None = None,
 ) -> Float[Tensor, ""]:
     """Return the sum over positions of -ln p(target), differentiable once.
 
     The gradients are made in the forward pass; the backward pass only scales them. Products are
     in autocast's dtype, the rest and the head's gradient in float32 at least.
+
+    With a teacher q, the gradient is that of the sum of (1 - s) (-ln p(target)) + s KL(q | p) for
+    the share s. The value stays -ln p(target), which can be compared with that of any other run.
 
     Args:
         hidden: what the head receives.
@@ -87,13 +124,14 @@ def cross_entropy(
         targets: the right token at each position.
         transform: what the model does to the head's output.
         chunk_logits: logits that exist at once; at least those of one position do.
+        soft: what a teacher predicts at each position.
     """
     device = hidden.device.type
     if torch.is_autocast_enabled(device):
         hidden = hidden.to(torch.get_autocast_dtype(device))
     with torch.autocast(device, enabled=False):
         loss: Tensor = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-            hidden, weight, bias, targets, transform or LogitTransform(), chunk_logits
+            hidden, weight, bias, targets, transform or LogitTransform(), chunk_logits, soft
         )
     return loss
 
@@ -108,6 +146,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         targets: Tensor,
         transform: LogitTransform,
         chunk_logits: int,
+        soft: SoftTargets | None,
     ) -> Tensor:
         exact = torch.promote_types(hidden.dtype, torch.float32)
         needed = zip((hidden, weight, bias), ctx.needs_input_grad, strict=False)
@@ -120,17 +159,18 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         buffer = hidden.new_empty(min(rows, len(hidden)), len(weight))
         total = hidden.new_zeros((), dtype=exact)
         for first in range(0, len(hidden), rows):
-            part = hidden[first : first + rows]
+            at = slice(first, first + rows)
+            part = hidden[at]
             logits = torch.mm(part, matrix.t(), out=buffer[: len(part)])
             if bias is not None:
                 logits += bias
-            losses, d_logits = _losses(logits.to(exact), targets[first : first + rows], transform)
+            losses, d_logits = _losses(logits.to(exact), targets[at], transform, soft, at)
             total += losses.sum()
             if d_bias is not None:
                 d_bias += d_logits.sum(0)
             d_logits = d_logits.to(hidden.dtype)
             if d_hidden is not None:
-                d_hidden[first : first + rows] = d_logits @ matrix
+                d_hidden[at] = d_logits @ matrix
             if d_weight is not None and exact == hidden.dtype:
                 d_weight.addmm_(d_logits.t(), part)
             elif d_weight is not None:
@@ -146,11 +186,15 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             None if gradient is None else gradient.mul_(factor).to(dtype)
             for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         ]
-        return *gradients, None, None, None
+        return *gradients, None, None, None, None
 
 
 def _losses(
-    logits: Float[Tensor, "p v"], targets: Int64[Tensor, " p"], transform: LogitTransform
+    logits: Float[Tensor, "p v"],
+    targets: Int64[Tensor, " p"],
+    transform: LogitTransform,
+    soft: SoftTargets | None,
+    at: slice,
 ) -> tuple[Float[Tensor, " p"], Float[Tensor, "p v"]]:
     """Return -ln p of each target, and the gradient by the head's output in the logits' memory."""
     logits = transform(logits)
@@ -162,7 +206,12 @@ def _losses(
     sums = probabilities.sum(1, keepdim=True)
     losses = (sums.log() + highest - of_wanted).squeeze(1)
     gradient = probabilities.div_(sums)
-    gradient.scatter_add_(1, wanted, torch.full_like(of_wanted, -1.0))
+    of_text = torch.full_like(of_wanted, -1.0)
+    if soft is not None:
+        of_teacher, share = soft.rows(at)
+        gradient.index_add_(1, soft.ids, of_teacher, alpha=-1)
+        of_text += share
+    gradient.scatter_add_(1, wanted, of_text)
     if slope is not None:
         gradient *= slope
     if transform.scale != 1.0:

@@ -47,10 +47,12 @@ class Batch:
     Attributes:
         ids: the tokens of each sequence and the one after it.
         positions: of each token in its document.
+        sources: of each sequence, an index into the packed texts.
     """
 
     ids: Int64[Tensor, "b t1"]
     positions: Int64[Tensor, "b t"]
+    sources: Int64[Tensor, " b"]
 
 
 def check_texts(packed: Sequence[PackedText], config: AdaptConfig) -> None:
@@ -114,7 +116,8 @@ def read_batch(mixture: Mixture, first: int, count: int) -> Batch:
     located = [_locate(mixture, number) for number in range(first, first + count)]
     ids = [sequence(text, place, mixture.length) for text, place in located]
     places = [positions(text, place, mixture.length) for text, place in located]
-    return Batch(torch.from_numpy(np.stack(ids)), torch.from_numpy(np.stack(places)))
+    sources = torch.from_numpy(mixture.source[first : first + count])
+    return Batch(torch.from_numpy(np.stack(ids)), torch.from_numpy(np.stack(places)), sources)
 
 
 def count_bytes(mixture: Mixture, first: int, count: int) -> float:

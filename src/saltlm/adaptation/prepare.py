@@ -36,6 +36,7 @@ from saltlm.adaptation.parameters import (
 from saltlm.adaptation.run_folder import RunFolder
 from saltlm.adaptation.schedule import Stage, check_stages, plan_stages
 from saltlm.adaptation.short_runs import Settled, settle, step_size
+from saltlm.adaptation.teacher import Teacher, read_teacher
 from saltlm.errors import DataError
 from saltlm.evaluation.config import suite_named
 from saltlm.evaluation.evaluate import plan_tasks
@@ -64,6 +65,7 @@ class Run:
         objective: what the model learns to predict.
         tokenizer: of the model.
         is_new: which rows a transfer made.
+        teacher: whose predictions are learnt as well; None: only the text.
         mixture: the text and its order.
         heldout: documents to measure bits per byte on, by name.
         measuring: how often, and what it takes; None without such documents.
@@ -80,6 +82,7 @@ class Run:
     objective: Objective
     tokenizer: PreTrainedTokenizerBase
     is_new: Bool[Tensor, " v"]
+    teacher: Teacher | None
     mixture: Mixture
     heldout: dict[str, list[str]]
     measuring: Measuring | None
@@ -109,7 +112,11 @@ def read_inputs(
     check_stages(config.stages, has_new_rows=bool(is_new.any()))
     heldout = dict(_heldout(config))
     suite = tuple(_suite(config))
-    packed = _pack(config, tokenizer, objective.frame(skeleton, tokenizer), accelerator)
+    frame = objective.frame(skeleton, tokenizer)
+    teacher = None
+    if config.teacher is not None:
+        teacher = read_teacher(directory, tokenizer, frame, config, objective)
+    packed = _pack(config, tokenizer, frame, accelerator)
     if settled is None:  # passes over the text, whose length is known only now
         settled = fit(round((config.epochs or 1) * sum(len(text.tokens) for text in packed)))
     config = settled.config
@@ -135,6 +142,7 @@ def read_inputs(
         objective=objective,
         tokenizer=tokenizer,
         is_new=is_new,
+        teacher=teacher,
         mixture=mix(
             packed,
             config.texts,
@@ -159,6 +167,7 @@ def hashes_of(run: Run) -> dict[str, Any]:
         "tokenizer": tokenizer_hash(run.tokenizer),
         "text": {text.name: text.fingerprint for text in run.mixture.packed},
         "heldout": {name: fingerprint(file) for name, file in run.config.heldout.items()},
+        **({} if run.teacher is None else {"teacher": run.teacher.sha256}),
     }
 
 
@@ -206,6 +215,8 @@ def log_plan(run: Run, saved: Saved | None) -> None:
     )
     if run.reason:
         logger.info("%s (docs/adapt.md)", run.reason)
+    if run.teacher is not None:
+        logger.info("%s", run.teacher)
     if run.measuring is not None:
         logger.info("%s", run.measuring)
     wanted = _wanted_tokens(run.config)

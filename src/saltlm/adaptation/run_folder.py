@@ -90,6 +90,8 @@ def identity(config: AdaptConfig, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return what must be the same for a run to be continued."""
     options = config.model_dump(mode="json")
     fixed = {key: value for key, value in options.items() if key not in _FREE}
+    if config.teacher is None:  # as in a run from before there were teachers
+        del fixed["teacher"], fixed["teacher_share"]
     return {"options": fixed, "inputs": dict(inputs)}
 
 

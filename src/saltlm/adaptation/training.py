@@ -34,6 +34,7 @@ from saltlm.adaptation.parameters import (
 from saltlm.adaptation.prepare import Run, build_model, goes_on_in
 from saltlm.adaptation.schedule import Stage, learning_rate_factor
 from saltlm.adaptation.stops import check_finite
+from saltlm.adaptation.teacher import Teacher, placed, soft_targets
 from saltlm.evaluation.evaluate import attempt
 from saltlm.evaluation.results import Failure, ModelRecord, Result
 from saltlm.evaluation.task import Subject
@@ -55,6 +56,7 @@ class Training:
         tables: with the rates of their rows.
         rates: peak learning rates.
         can_mask: whether the model keeps attention inside a document.
+        teacher: on the devices, in their number format.
     """
 
     model: PreTrainedModel
@@ -63,6 +65,7 @@ class Training:
     tables: list[Table]
     rates: LearningRates
     can_mask: bool
+    teacher: Teacher | None
 
 
 def set_up(run: Run, number: int, saved: Saved | None) -> Training:
@@ -84,7 +87,12 @@ def set_up(run: Run, number: int, saved: Saved | None) -> Training:
     if saved is not None and goes_on_in(run, number, saved):
         checkpoints.load_optimizer(saved, model, optimizer)
     tables = row_tables(model, rates, run.is_new)
-    return Training(model, inside, optimizer, tables, rates, can_mask)
+    teacher = run.teacher
+    if teacher is not None:
+        is_short = run.accelerator.mixed_precision == "bf16"
+        dtype = torch.bfloat16 if is_short else torch.float32
+        teacher = placed(teacher, run.accelerator.device, dtype)
+    return Training(model, inside, optimizer, tables, rates, can_mask, teacher)
 
 
 def _probe(run: Run, inside: nn.Module, name: str) -> bool:
@@ -149,9 +157,17 @@ def _accumulate(run: Run, training: Training, step: int) -> float:
     n_own = config.batch_sequences // n_processes
     batch = read_batch(run.mixture, step * config.batch_sequences + rank * n_own, n_own)
     ids, positions = batch.ids.to(accelerator.device), batch.positions.to(accelerator.device)
+    is_taught = torch.tensor(
+        [text.name not in map(str, config.english) for text in run.mixture.packed]
+    )[batch.sources].to(ids.device)
     total = torch.zeros((), dtype=torch.float64)
     for first in range(0, n_own, config.micro_batch):
         part = slice(first, first + config.micro_batch)
+        taught = {}
+        if training.teacher is not None:
+            taught["soft"] = soft_targets(
+                training.teacher, ids[part], positions[part], is_taught[part]
+            )
         is_last = first + config.micro_batch >= n_own
         with nullcontext() if is_last else accelerator.no_sync(training.inside):
             nats = training.inside(
@@ -159,6 +175,7 @@ def _accumulate(run: Run, training: Training, step: int) -> float:
                 ids[part],
                 positions[part] if training.can_mask else None,
                 chunk_logits=config.loss_chunk,
+                **taught,
             )
             # Processes average their gradients, but the loss is a sum over all of their tokens.
             accelerator.backward(nats * (n_processes / config.batch_tokens))

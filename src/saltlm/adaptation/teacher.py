@@ -1,0 +1,234 @@
+"""A small model of the language as a teacher: the LLM learns what it predicts at every position.
+
+A token of text says which one came; a teacher says how likely each of thousands was. That takes a
+teacher with the model's own tokens, and a transfer gives the model those of its PLM. Distillation
+as in Hinton et al. (2015, arXiv 1503.02531) at temperature 1: a target is (1 - s) times the token
+of the text plus s times the teacher's prediction.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from saltlm.adaptation.config import AdaptConfig
+from saltlm.adaptation.loss import SoftTargets
+from saltlm.adaptation.model import load_model, positions_of, read_fitting_tokenizer, read_skeleton
+from saltlm.adaptation.objective import Objective
+from saltlm.adaptation.packing import Frame
+from saltlm.alignment.match import same_tokens
+from saltlm.errors import ConfigError, quoted
+from saltlm.evaluation.results import model_hash
+from saltlm.files.documents import first
+from saltlm.models.hub import resolve_model
+from saltlm.models.logits import logit_transform, output_head, short_head
+from saltlm.tokenizer.definition import Definition
+from saltlm.tokenizer.fertility import encode_documents
+from saltlm.tokenizer.load import load_tokenizer
+from saltlm.tokenizer.special_tokens import read_special_tokens
+from saltlm.tokenizer.tokens import read_tokens
+from saltlm.tokenizer.vocabulary import Vocabulary
+
+_DOCUMENTS = 50  # that two tokenizers are compared on
+_ANY = 2**30  # tokens, of a model that names no longest sequence
+_ALIKE = 0.8  # share of the model's tokens there that the teacher must cut as well
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A frozen causal model, and how its tokens and the model's stand for each other.
+
+    Attributes:
+        model: the teacher.
+        name: as it was given.
+        sha256: of its files.
+        share: of a target that is the teacher's prediction.
+        context: tokens that it reads at once.
+        inputs: what it reads for each of the model's tokens; -1 where it has none.
+        ids: the model's tokens that it predicts.
+        rows: of its head, for these.
+        can_mask: whether it keeps attention inside a document.
+        alike: share of the model's tokens of some text that it cuts as well.
+    """
+
+    model: PreTrainedModel
+    name: str
+    sha256: str
+    share: float
+    context: int
+    inputs: Int64[Tensor, " v"]
+    ids: Int64[Tensor, " n"]
+    rows: Int64[Tensor, " n"]
+    can_mask: bool
+    alike: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name} teaches: it has {len(self.ids):,} of the model's tokens, cuts"
+            f" {self.alike:.1%} of a text as the model does, and is {self.share:.0%} of each target"
+        )
+
+
+def read_teacher(
+    directory: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    frame: Frame,
+    config: AdaptConfig,
+    objective: Objective,
+) -> Teacher:
+    """Load the teacher of a run, and see whether it can teach the model.
+
+    Args:
+        directory: of the model that learns.
+        tokenizer: its tokenizer.
+        frame: what stands around its documents.
+        config: names the teacher, its share, and text that both tokenizers cut.
+        objective: which both models are for.
+
+    Raises:
+        CheckpointError: the teacher is no causal language model, or is damaged.
+        ConfigError: its tokens are not the model's.
+    """
+    place = resolve_model(str(config.teacher))
+    skeleton = read_skeleton(place, config, objective)
+    other = read_fitting_tokenizer(place, skeleton, config)
+    own, its = _vocabulary(directory), _vocabulary(place)
+    n_rows = skeleton.get_input_embeddings().weight.shape[0]
+    inputs = same_tokens(own, its, ids=torch.arange(len(own)), n_rows=n_rows)
+    texts = first(list(config.data), _DOCUMENTS, "--data")
+    cut, cut_by_teacher = encode_documents(tokenizer, texts), encode_documents(other, texts)
+    alike = share_cut_alike(cut, cut_by_teacher, own, its, inputs)
+    if alike < _ALIKE:
+        raise ConfigError(
+            f"the teacher {config.teacher} cuts {alike:.0%} of the text's tokens as {directory}"
+            f" does, fewer than {_ALIKE:.0%}: it can teach only a model that has its tokens",
+            f"saltlm transfer SOURCE {quoted(config.teacher)} --mode replace --out DIR makes one;"
+            " or leave out --teacher",
+        )
+    around = objective.frame(skeleton, other)
+    outputs = inputs.clone()
+    inputs[frame.start] = around.start
+    outputs[frame.start] = around.start if around.end is None else around.end
+    if frame.end is not None:
+        inputs[frame.end] = outputs[frame.end] = outputs[frame.start]
+    ids = (outputs >= 0).nonzero().squeeze(1)
+    model = load_model(place, config, objective).eval().requires_grad_(requires_grad=False)
+    with torch.no_grad():
+        objective.check_model(model, outputs[ids[:16]][None])
+    return Teacher(
+        model=model,
+        name=str(config.teacher),
+        sha256=model_hash(place),
+        share=config.teacher_share,
+        context=positions_of(skeleton) or _ANY,
+        inputs=inputs,
+        ids=ids,
+        rows=outputs[ids],
+        can_mask=objective.separates(model, min(2, config.micro_batch)),
+        alike=alike,
+    )
+
+
+@torch.no_grad()
+def soft_targets(
+    teacher: Teacher,
+    ids: Int64[Tensor, "b t1"],
+    positions: Int64[Tensor, "b t"],
+    is_taught: Bool[Tensor, " b"],
+) -> SoftTargets:
+    """Return what the teacher predicts behind each token.
+
+    It teaches nothing behind a token that it does not have, up to the end of the document; and
+    nothing where the token that comes is one.
+
+    Args:
+        teacher: on the device of the tokens.
+        ids: the tokens of each sequence and the one after it.
+        positions: of each token in its document.
+        is_taught: whether a sequence is of the teacher's language.
+    """
+    inputs = teacher.inputs[ids[:, :-1]]
+    is_taught = is_taught[:, None] & _reads_all(inputs < 0, positions)
+    is_taught &= torch.isin(ids[:, 1:], teacher.ids)
+    head = output_head(teacher.model)
+    with short_head(head) as received:
+        for part, where in zip(
+            inputs.clamp(min=0).split(teacher.context, 1),
+            positions.split(teacher.context, 1),
+            strict=True,
+        ):
+            from_here = torch.arange(part.shape[1], device=part.device)
+            named = {"position_ids": torch.minimum(where, from_here)} if teacher.can_mask else {}
+            teacher.model(input_ids=part, use_cache=False, **named)
+    return SoftTargets(
+        hidden=torch.cat(received, 1).flatten(0, 1),
+        weight=head.weight[teacher.rows],
+        bias=None if head.bias is None else head.bias[teacher.rows],
+        transform=logit_transform(teacher.model.config),
+        ids=teacher.ids,
+        share=teacher.share * is_taught.flatten(),
+    )
+
+
+def placed(teacher: Teacher, device: torch.device, dtype: torch.dtype) -> Teacher:
+    """Return a teacher on a device, in a number format."""
+    return replace(
+        teacher,
+        model=teacher.model.to(device, dtype),
+        **{name: getattr(teacher, name).to(device) for name in ("inputs", "ids", "rows")},
+    )
+
+
+def share_cut_alike(
+    cut: Sequence[Sequence[int]],
+    by_teacher: Sequence[Sequence[int]],
+    own: Vocabulary,
+    its: Vocabulary,
+    inputs: Int64[Tensor, " v"],
+) -> float:
+    """Return the share of a model's tokens that stand at the same place in the teacher's cut.
+
+    Args:
+        cut: ids of each document in the model.
+        by_teacher: and in the teacher.
+        own: what the model's ids stand for.
+        its: what the teacher's ids stand for.
+        inputs: the teacher's id for each of the model's.
+    """
+    stands_for = inputs.tolist()
+    n_alike = n_all = 0
+    for ids, others in zip(cut, by_teacher, strict=True):
+        spans = {(place, stands_for[id]) for place, id in _placed_ids(ids, own)}
+        n_alike += len(spans & {*_placed_ids(others, its)})
+        n_all += len(ids)
+    return n_alike / max(1, n_all)
+
+
+def _placed_ids(ids: Sequence[int], vocabulary: Vocabulary) -> Iterator[tuple[int, int]]:
+    """Yield each token with the bytes of text before it; a mark of a word's beginning is one."""
+    place = 0
+    for id in ids:
+        yield place, id
+        form = vocabulary.forms[id]
+        n_bytes = 0 if form is None else len(form.text) + form.begins_word
+        place += n_bytes - (place == 0 and form is not None and form.begins_word)
+
+
+def _reads_all(
+    is_unknown: Bool[Tensor, "b t"], positions: Int64[Tensor, "b t"]
+) -> Bool[Tensor, "b t"]:
+    """Return where a document has had no unknown token yet, in its sequence."""
+    so_far = is_unknown.long().cumsum(1)
+    begins = (torch.arange(positions.shape[1], device=positions.device) - positions).clamp(min=0)
+    before = so_far.gather(1, begins) - is_unknown.long().gather(1, begins)
+    return so_far == before
+
+
+def _vocabulary(directory: Path) -> Vocabulary:
+    tokenizer = load_tokenizer(directory)
+    special = read_special_tokens(directory, tokenizer)
+    return read_tokens(Definition.of(tokenizer), special).vocabulary

@@ -1,0 +1,267 @@
+"""A teacher: its targets by hand in float64, what it may teach, and runs with one."""
+
+import gc
+import json
+import os
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertForMaskedLM
+
+from adapt_models import N_TOKENS, read_model, save_model, save_text, tiny_config
+from saltlm.adaptation import engine
+from saltlm.adaptation.adapt import adapt
+from saltlm.adaptation.loss import SoftTargets, cross_entropy
+from saltlm.adaptation.objective import CAUSAL
+from saltlm.adaptation.packing import frame_of
+from saltlm.adaptation.teacher import read_teacher, soft_targets
+from saltlm.errors import CheckpointError, ConfigError, TrainingError
+from saltlm.models.logits import LogitTransform
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """One thread, no power to fail, and memory enough."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+    monkeypatch.setattr(gc, "collect", lambda: 0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def text(tmp_path):
+    return save_text(tmp_path / "text.txt")
+
+
+def random_soft(generator, *, bias, share=None):
+    """What a teacher of width 3 says of 6 of 11 tokens at 7 positions."""
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    return SoftTargets(
+        hidden=draw(7, 3),
+        weight=draw(6, 3),
+        bias=draw(6) if bias else None,
+        transform=LogitTransform(0.7),
+        ids=torch.tensor([9, 0, 4, 10, 3, 7]),
+        share=torch.rand(7, generator=generator, dtype=torch.float64) if share is None else share,
+    )
+
+
+@pytest.mark.parametrize("transform", [LogitTransform(), LogitTransform(1.7, 0.9)])
+@pytest.mark.parametrize("rows", [1, 4, 7])
+@pytest.mark.parametrize("bias", [False, True])
+def test_the_gradient_is_that_of_text_and_teacher_mixed(transform, rows, bias):
+    generator = torch.Generator().manual_seed(0)
+    soft = random_soft(generator, bias=bias)
+    inputs = [
+        torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
+        for shape in [(7, 5), (11, 5), (11,)]
+    ]
+    targets = torch.randint(11, (7,), generator=generator)
+    value = cross_entropy(*inputs, targets, transform=transform, chunk_logits=11 * rows, soft=soft)
+    assert value.item() == pytest.approx(
+        cross_entropy(*inputs, targets, transform=transform).item(), rel=1e-14
+    )
+
+    # The whole target as a matrix, made in numpy.
+    by_hand = 0.7 * (soft.hidden.numpy() @ soft.weight.numpy().T)
+    by_hand = np.exp(by_hand + (0.7 * soft.bias.numpy() if bias else 0))
+    share = soft.share.numpy()[:, None]
+    wanted = np.zeros((7, 11))
+    wanted[:, soft.ids] = share * by_hand / by_hand.sum(1, keepdims=True)
+    wanted[np.arange(7), targets] += 1 - share[:, 0]
+    logits = transform(nn.functional.linear(*inputs))
+    mixed = -(torch.from_numpy(wanted) * logits.log_softmax(1)).sum()
+    for a, b in zip(
+        torch.autograd.grad(value, inputs), torch.autograd.grad(mixed, inputs), strict=True
+    ):
+        assert torch.allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_without_a_share_it_is_the_text_alone():
+    generator = torch.Generator().manual_seed(1)
+    soft = random_soft(generator, bias=True, share=torch.zeros(7, dtype=torch.float64))
+    hidden = torch.randn(7, 5, generator=generator, dtype=torch.float64).requires_grad_()
+    weight = torch.randn(11, 5, generator=generator, dtype=torch.float64)
+    targets = torch.arange(7)
+    taught = cross_entropy(hidden, weight, None, targets, soft=soft)
+    alone = cross_entropy(hidden, weight, None, targets)
+    assert torch.equal(*(torch.autograd.grad(loss, hidden)[0] for loss in (taught, alone)))
+
+
+def opened(model, teacher, text, **options):
+    """Return a model, and its teacher as a run has it."""
+    config = tiny_config(text.parent, teacher=str(teacher), **options)
+    loaded = AutoModelForCausalLM.from_pretrained(model).eval()
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    return loaded, read_teacher(model, tokenizer, frame_of(loaded, tokenizer), config, CAUSAL)
+
+
+def renumbered(model, directory):
+    """Write a model again with its tokens in another order."""
+    shutil.copytree(model, directory)
+    order = torch.randperm(N_TOKENS, generator=torch.Generator().manual_seed(3))
+    file = directory / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    tokens = tokenizer["model"]["vocab"]
+    tokenizer["model"]["vocab"] = {token: int(order[id]) for token, id in tokens.items()}
+    for token in tokenizer["added_tokens"]:
+        token["id"] = int(order[token["id"]])
+    file.write_text(json.dumps(tokenizer))
+    loaded = AutoModelForCausalLM.from_pretrained(model)
+    with torch.no_grad():
+        rows = loaded.get_input_embeddings().weight
+        rows[order] = rows[:N_TOKENS].clone()
+    loaded.config.bos_token_id = loaded.config.eos_token_id = int(order[0])
+    loaded.save_pretrained(directory)
+    return directory
+
+
+def some_text(n_rows=2, length=13):
+    ids = 5 + torch.randperm(n_rows * length, generator=torch.Generator().manual_seed(0))
+    ids = ids.unflatten(0, (n_rows, length))
+    positions = torch.tensor([[*range(5), *range(length - 6)]]).expand(n_rows, -1)
+    return ids, positions
+
+
+EVERY = torch.tensor([True, True])
+
+
+def test_what_it_predicts_is_read_through_the_tokens_that_both_have(tmp_path, text):
+    """A teacher whose tokens have other ids teaches as one with the model's own."""
+    model = save_model(tmp_path / "model")
+    ids, positions = some_text()
+    loaded, own = opened(model, model, text)
+    _, other = opened(model, renumbered(model, tmp_path / "renumbered"), text)
+    assert own.alike == other.alike == 1.0
+    logits = loaded(input_ids=ids[:, :-1], position_ids=positions, use_cache=False).logits
+    expected = 0.9 * logits[..., own.ids].softmax(-1).flatten(0, 1)
+    assert N_TOKENS - 5 < len(own.ids) <= N_TOKENS  # all but special ones
+    for teacher in (own, other):
+        assert torch.equal(teacher.ids, own.ids)
+        soft = soft_targets(teacher, ids, positions, EVERY)
+        found, share = soft.rows(slice(None))
+        assert torch.allclose(found, expected, atol=1e-6)
+        assert (share == 0.9).all()
+
+
+def test_a_short_teacher_reads_in_windows(tmp_path, text):
+    model = save_model(tmp_path / "model")
+    ids, positions = some_text()
+    _, teacher = opened(model, model, text)
+    window = replace(teacher, context=7)
+    found = soft_targets(window, ids, positions, EVERY).hidden.unflatten(0, (2, 12))
+    for part in (slice(0, 7), slice(7, 12)):
+        where = positions[:, part] if part.start == 0 else torch.arange(5).expand(2, -1)
+        there = torch.cat([ids[:, part], ids[:, part.stop : part.stop + 1]], 1)
+        alone = soft_targets(teacher, there, where, EVERY).hidden.unflatten(0, (2, -1))
+        assert torch.allclose(found[:, part], alone, atol=1e-6)
+
+
+def test_it_teaches_nothing_behind_a_token_that_it_does_not_have(tmp_path, text):
+    model = save_model(tmp_path / "model")
+    ids, positions = some_text(1)  # documents of 5 and 7 tokens, and one token that follows
+    _, teacher = opened(model, model, text)
+
+    def shares(*unknown):
+        inputs = teacher.inputs.clone()
+        inputs[ids[0, list(unknown)]] = -1
+        kept = torch.isin(teacher.ids, ids[0, list(unknown)], invert=True)
+        known = replace(teacher, inputs=inputs, ids=teacher.ids[kept], rows=teacher.rows[kept])
+        return (soft_targets(known, ids, positions, EVERY[:1]).share > 0).long().tolist()
+
+    assert len(set(ids[0].tolist())) == 13
+    assert shares() == [1] * 12
+    assert shares(2) == [1, 0, 0, 0, 0] + [1] * 7  # not as a target, nor behind it
+    assert shares(8) == [1] * 5 + [1, 1, 0, 0, 0, 0, 0]
+    assert shares(12) == [1] * 11 + [0]  # it is read by nobody
+    assert not soft_targets(teacher, ids, positions, ~EVERY[:1]).share.any()
+
+
+def test_a_taught_model_comes_nearer_to_its_teacher(tmp_path, text):
+    """And a killed run ends with the same bytes; English is not taught."""
+    teacher = adapt(
+        save_model(tmp_path / "first"), tmp_path / "teacher", config=tiny_config(tmp_path, steps=60)
+    ).directory
+    model = save_model(tmp_path / "model")
+    given = {"steps": 12, "heldout": {"target": text}, "eval_every": 12}
+    plain = adapt(model, tmp_path / "plain", config=tiny_config(tmp_path, **given))
+    given["teacher"] = str(teacher)
+    taught = adapt(model, tmp_path / "taught", config=tiny_config(tmp_path, **given))
+    assert taught.bits_per_byte["target"] < plain.bits_per_byte["target"] - 0.02
+
+    out = tmp_path / "killed"
+    stopped = pytest.MonkeyPatch()
+    step = engine.train_step
+
+    def killed(run, training, stage, number):
+        if number == 7:
+            raise KeyboardInterrupt
+        return step(run, training, stage, number)
+
+    with stopped.context() as patch:
+        patch.setattr(engine, "train_step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            adapt(model, out, config=tiny_config(tmp_path, **given))
+    adapt(model, out, config=tiny_config(tmp_path, **given))
+    assert read_model(out)["model.safetensors"] == read_model(taught.directory)["model.safetensors"]
+
+    english = save_text(tmp_path / "english.txt")
+    given |= {"english": [str(english)], "english_share": 0.999}
+    asked = adapt(model, tmp_path / "english", config=tiny_config(tmp_path, **given))
+    del given["teacher"]
+    alone = adapt(model, tmp_path / "alone", config=tiny_config(tmp_path, **given))
+    both = (read_model(run.directory)["model.safetensors"] for run in (asked, alone))
+    assert len(set(both)) == 1
+
+
+def test_a_run_with_another_teacher_is_another_run(tmp_path, text):
+    model = save_model(tmp_path / "model")
+    teacher = save_model(tmp_path / "teacher", hidden_size=8)
+    given = tiny_config(tmp_path, teacher=str(teacher))
+    adapt(model, tmp_path / "out", config=given)
+    record = json.loads((tmp_path / "out/saltlm/run.json").read_text())
+    assert len(record["inputs"]["teacher"]) == 64
+    shutil.rmtree(teacher)
+    save_model(teacher, hidden_size=12)
+    with pytest.raises(TrainingError, match="other settings: inputs.teacher was"):
+        adapt(model, tmp_path / "out", config=given)
+
+
+def test_a_run_without_a_teacher_goes_on_from_before_there_were_any(tmp_path, text):
+    adapt(save_model(tmp_path / "model"), tmp_path / "out", config=tiny_config(tmp_path))
+    record = json.loads((tmp_path / "out/saltlm/run.json").read_text())
+    assert not {"teacher", "teacher_share"} & record["options"].keys()
+    assert "teacher" not in record["inputs"]
+
+
+def test_a_teacher_with_other_tokens_is_refused(tmp_path, text, save_tokenizer_dir):
+    model = save_model(tmp_path / "model")
+    other = save_model(tmp_path / "other")
+    file = other / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    tokenizer["model"]["merges"] = tokenizer["model"]["merges"][:40]  # it cuts into small pieces
+    file.write_text(json.dumps(tokenizer))
+    with pytest.raises(ConfigError, match=r"cuts \d+% of the text's tokens as") as refused:
+        opened(model, other, text)
+    assert f"saltlm transfer SOURCE {other} --mode replace" in refused.value.hint
+
+
+def test_a_teacher_that_does_not_predict_is_refused(tmp_path, text):
+    model = save_model(tmp_path / "model")
+    bert = tmp_path / "bert"
+    BertForMaskedLM(
+        BertConfig(vocab_size=900, hidden_size=16, num_attention_heads=2, num_hidden_layers=1)
+    ).save_pretrained(bert)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(model / name, bert / name)
+    with pytest.raises(CheckpointError, match="bert"):
+        opened(model, bert, text)
