@@ -28,7 +28,13 @@ DOCUMENTS = {"target": 200, "English": 100}
 EXTEND = ["--mode", "extend", "--vocabulary", "auto"]
 REPLACE = ["--prune-to", "16000"]
 COMPUTE = "plain, compute of best"
-PLACES = {"data", "english", "heldout", "cache"}  # options that name files of one machine
+PLACES = {
+    "data",
+    "english",
+    "heldout",
+    "cache",
+    "teacher",
+}  # options that name files of one machine
 
 # Arm -> flags of the transfer, None for none; and options of the training.
 ARMS = {
@@ -44,7 +50,11 @@ ARMS = {
     "best without head fit": (["--preset", "best", *EXTEND, "--set", "fits.head=false"], []),
     "best, 10 occurrences": (["--preset", "best", *EXTEND, "--set", "min_occurrences=10"], []),
     "best, new rows at 3 times the rate": (["--preset", "best", *EXTEND], ["lr.new=9e-4"]),
+    "best, taught": (["--preset", "best", *EXTEND], ["teacher={teacher}"]),
+    "plain, taught": (None, ["teacher={teacher}"]),
 }
+TAUGHT = ("best, taught", "plain, taught")
+PASSES = {"vi": 4, "de": 2, "ar": 8}  # of a teacher over its text: 8, 8 and 2 MB
 FIRST = ("plain", "best", COMPUTE)
 LONG = ("plain", "best", COMPUTE, "salt")
 
@@ -69,6 +79,12 @@ def arms():
     rest = [name for name in ARMS if name not in FIRST]
     order += [Arm(code, name, 40_960, 0) for name in rest for code in LANGUAGES]
     order += [Arm(code, "salt", 102_400, 0) for code in LANGUAGES]
+    order += [
+        Arm(code, name, tokens, 0)
+        for name in TAUGHT
+        for tokens in (102_400, 40_960)
+        for code in LANGUAGES
+    ]
     return order + [
         Arm(code, name, tokens, 1)
         for tokens in (40_960, 102_400)
@@ -128,6 +144,22 @@ def untie(source, out):
     other.save_pretrained(out)
 
 
+def teacher_of(arm, given, corpus):
+    """Return a gpt with the model's tokens, trained once, and its processor seconds.
+
+    Those of `best` are the source's and as many more as 102,400 tokens teach.
+    """
+    is_plain = ARMS[arm.name][0] is None
+    out = given.work.parent / "teachers" / f"{arm.language}{'-plain' * is_plain}"
+    record = out.with_suffix(".json")
+    if not record.is_file():
+        words = ["--corpus", corpus, "--continue-tokenizer", given.source, "--out", out]
+        words += ["--size", "mini", "--epochs", PASSES[arm.language]]
+        words += ["--vocab-size", "own"] if is_plain else ["--budget", 102_400]
+        record.write_text(json.dumps({"seconds": saltlm("pretrain", *words)}))
+    return out, json.loads(record.read_text())["seconds"]
+
+
 def run(arm, given, results):
     """Return the result of an arm; None if it waits for another."""
     flags, training = ARMS[arm.name]
@@ -147,7 +179,7 @@ def run(arm, given, results):
     elif flags is not None:
         model = work / "model"
         words = ["--corpus", corpus, "--seed", arm.seed, "--out", model, "--force", *flags]
-        words += ["--budget", tokens] if "auto" in flags else []
+        words += ["--budget", 102_400 if arm.name in TAUGHT else tokens] if "auto" in flags else []
         seconds["transfer"] = saltlm("transfer", given.source, given.plm, *words)
     before = measure(model, given.texts, arm.language)
     words = ["--data", corpus, "--english", given.texts / "en.txt.gz", "--tokens", tokens]
@@ -155,6 +187,9 @@ def run(arm, given, results):
     words += ["--set", f"dtype={given.dtype}"]
     words += ["--set", f"cache={given.work}/packed", "--set", "save_every=40", "--keep", 1]
     for option in training:
+        if "{teacher}" in option:
+            teacher, seconds["teacher"] = teacher_of(arm, given, corpus)
+            option = option.format(teacher=teacher)
         words += ["--set", option]
     kept = sorted((work / "adapted/saltlm/checkpoints").glob("step-????????"))
     begun = int(kept[-1].name.removeprefix("step-")) if kept else 0  # else it was killed here
@@ -190,7 +225,9 @@ def main():
     parser.add_argument("--list", action="store_true", help="print what is there and what is not")
     parser.add_argument("--arms", nargs="+", help="only arms with these names")
     parser.add_argument("--languages", nargs="+", default=LANGUAGES)
-    parser.add_argument("--dtype", default="float32", help="of the training: auto, float32, bfloat16")
+    parser.add_argument(
+        "--dtype", default="float32", help="of the training: auto, float32, bfloat16"
+    )
     given = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     given.work.mkdir(parents=True, exist_ok=True)
