@@ -144,18 +144,14 @@ def untie(source, out):
     other.save_pretrained(out)
 
 
-def teacher_of(arm, given, corpus):
-    """Return a gpt with the model's tokens, trained once, and its processor seconds.
-
-    Those of `best` are the source's and as many more as 102,400 tokens teach.
-    """
+def teacher_of(arm, given, corpus, model):
+    """Return a gpt with the model's tokens, trained once, and its processor seconds."""
     is_plain = ARMS[arm.name][0] is None
     out = given.work.parent / "teachers" / f"{arm.language}{'-plain' * is_plain}"
     record = out.with_suffix(".json")
     if not record.is_file():
-        words = ["--corpus", corpus, "--continue-tokenizer", given.source, "--out", out]
+        words = ["--corpus", corpus, "--tokenizer-of", model, "--out", out]
         words += ["--size", "mini", "--epochs", PASSES[arm.language]]
-        words += ["--vocab-size", "own"] if is_plain else ["--budget", 102_400]
         record.write_text(json.dumps({"seconds": saltlm("pretrain", *words)}))
     return out, json.loads(record.read_text())["seconds"]
 
@@ -188,7 +184,7 @@ def run(arm, given, results):
     words += ["--set", f"cache={given.work}/packed", "--set", "save_every=40", "--keep", 1]
     for option in training:
         if "{teacher}" in option:
-            teacher, seconds["teacher"] = teacher_of(arm, given, corpus)
+            teacher, seconds["teacher"] = teacher_of(arm, given, corpus, model)
             option = option.format(teacher=teacher)
         words += ["--set", option]
     kept = sorted((work / "adapted/saltlm/checkpoints").glob("step-????????"))

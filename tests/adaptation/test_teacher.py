@@ -252,7 +252,7 @@ def test_a_teacher_with_other_tokens_is_refused(tmp_path, text, save_tokenizer_d
     file.write_text(json.dumps(tokenizer))
     with pytest.raises(ConfigError, match=r"cuts \d+% of the text's tokens as") as refused:
         opened(model, other, text)
-    assert f"saltlm transfer SOURCE {other} --mode replace" in refused.value.hint
+    assert f"--tokenizer-of {model} " in refused.value.hint
 
 
 def test_a_teacher_that_does_not_predict_is_refused(tmp_path, text):

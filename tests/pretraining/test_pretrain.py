@@ -11,8 +11,9 @@ from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils.logging import enable_progress_bar
 
-from adapt_models import read_model, save_model, save_text
+from adapt_models import read_model, save_model, save_text, tiny_config
 from saltlm.adaptation import training
+from saltlm.adaptation.adapt import adapt
 from saltlm.adaptation.metrics import read_metrics
 from saltlm.errors import ConfigError, DataError, OutputError, TrainingError
 from saltlm.pretraining import models
@@ -177,6 +178,18 @@ def test_what_cannot_be_continued_is_said(tmp_path, text):
         pretrain(tmp_path / "taken", **options(text, arch="gpt"))
 
 
+def test_a_model_s_teacher_has_its_tokens(tmp_path, text):
+    """Trained for it, a PLM cuts text as the model does, and teaches it."""
+    model = save_model(tmp_path / "model")
+    given = options(text, arch="gpt", vocab_size=None, tokenizer_of=str(model))
+    made = pretrain(tmp_path / "teacher", **given)
+    assert made.reasons[-1].endswith(f"tokens: those of {model} that the corpus uses")
+    config = tiny_config(text.parent, teacher=str(made.directory), cache=tmp_path / "cache")
+    adapt(model, tmp_path / "out", config=config)
+    log = read_metrics(tmp_path / "out/saltlm/metrics.jsonl")
+    assert len(log) == config.steps + 1
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -185,6 +198,10 @@ def test_what_cannot_be_continued_is_said(tmp_path, text):
         (
             {"continue_tokenizer": "x", "tokenizer": "bpe"},
             "a tokenizer that is continued is of the source's kind; leave --tokenizer out",
+        ),
+        (
+            {"tokenizer_of": "x"},  # beside vocab_size
+            "tokenizer_of says which tokens there are; leave --vocab-size out",
         ),
     ],
 )

@@ -46,7 +46,13 @@ from saltlm.files.documents import first
 from saltlm.files.hashes import sha256
 from saltlm.files.source import fingerprint
 from saltlm.models.checkpoint import open_checkpoint
-from saltlm.models.cost import about, count_weights, seconds_a_product, training_seconds
+from saltlm.models.cost import (
+    about,
+    count_weights,
+    reading_seconds,
+    seconds_a_product,
+    training_seconds,
+)
 from saltlm.record.manifest import FOLDER
 
 logger = logging.getLogger(__name__)
@@ -240,7 +246,13 @@ def _expected_seconds(run: Run, saved: Saved | None) -> float:
     n_weights = count_weights(open_checkpoint(run.directory))
     per_product = seconds_a_product(run.accelerator.device.type)
     n_tokens = left * run.config.batch_tokens / run.accelerator.num_processes
-    return training_seconds(n_tokens, n_weights, per_product)
+    seconds = training_seconds(n_tokens, n_weights, per_product)
+    if run.teacher is not None:
+        n_read = sum(weight.numel() for weight in run.teacher.model.parameters())
+        n_batches = n_tokens / run.config.sequence_length / run.config.micro_batch
+        n_layers = run.teacher.model.config.get_text_config().num_hidden_layers
+        seconds += reading_seconds(n_tokens, n_batches, n_read, n_layers, per_product)
+    return seconds
 
 
 def _pack(

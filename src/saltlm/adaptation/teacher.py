@@ -1,9 +1,9 @@
 """A small model of the language as a teacher: the LLM learns what it predicts at every position.
 
-A token of text says which one came; a teacher says how likely each of thousands was. That takes a
-teacher with the model's own tokens, and a transfer gives the model those of its PLM. Distillation
-as in Hinton et al. (2015, arXiv 1503.02531) at temperature 1: a target is (1 - s) times the token
-of the text plus s times the teacher's prediction.
+A token of text says which one came; a teacher says how likely each of thousands was. It must have
+the model's own tokens: a PLM has those of the models that got its vocabulary, and `saltlm pretrain
+--tokenizer-of` trains one for any model. Distillation as in Hinton et al. (2015, arXiv 1503.02531)
+at temperature 1: a target is (1 - s) times the token of the text plus s times the prediction.
 """
 
 from collections.abc import Iterator, Sequence
@@ -106,15 +106,16 @@ def read_teacher(
         raise ConfigError(
             f"the teacher {config.teacher} cuts {alike:.0%} of the text's tokens as {directory}"
             f" does, fewer than {_ALIKE:.0%}: it can teach only a model that has its tokens",
-            f"saltlm transfer SOURCE {quoted(config.teacher)} --mode replace --out DIR makes one;"
-            " or leave out --teacher",
+            f"saltlm pretrain --corpus TEXT --tokenizer-of {quoted(directory)} --out DIR trains one"
+            " that can",
         )
     around = objective.frame(skeleton, other)
+    end = around.start if around.end is None else around.end
     outputs = inputs.clone()
-    inputs[frame.start] = around.start
-    outputs[frame.start] = around.start if around.end is None else around.end
+    inputs[frame.start], outputs[frame.start] = around.start, -1
+    outputs[frame.start if frame.end is None else frame.end] = end
     if frame.end is not None:
-        inputs[frame.end] = outputs[frame.end] = outputs[frame.start]
+        inputs[frame.end] = end
     ids = (outputs >= 0).nonzero().squeeze(1)
     model = load_model(place, config, objective).eval().requires_grad_(requires_grad=False)
     with torch.no_grad():

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from jaxtyping import Int64
+from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
@@ -19,7 +20,7 @@ from transformers import PreTrainedModel
 from saltlm.adaptation import checkpoints
 from saltlm.adaptation.checkpoints import Saved
 from saltlm.adaptation.config import LearningRates
-from saltlm.adaptation.loss import Inside
+from saltlm.adaptation.loss import Inside, SoftTargets
 from saltlm.adaptation.mixture import count_bytes, read_batch
 from saltlm.adaptation.model import recompute_activations
 from saltlm.adaptation.new_tokens import DOCUMENTS, new_token_measures
@@ -157,17 +158,10 @@ def _accumulate(run: Run, training: Training, step: int) -> float:
     n_own = config.batch_sequences // n_processes
     batch = read_batch(run.mixture, step * config.batch_sequences + rank * n_own, n_own)
     ids, positions = batch.ids.to(accelerator.device), batch.positions.to(accelerator.device)
-    is_taught = torch.tensor(
-        [text.name not in map(str, config.english) for text in run.mixture.packed]
-    )[batch.sources].to(ids.device)
     total = torch.zeros((), dtype=torch.float64)
     for first in range(0, n_own, config.micro_batch):
         part = slice(first, first + config.micro_batch)
-        taught = {}
-        if training.teacher is not None:
-            taught["soft"] = soft_targets(
-                training.teacher, ids[part], positions[part], is_taught[part]
-            )
+        lesson = _lesson(run, training.teacher, ids[part], positions[part], batch.sources[part])
         is_last = first + config.micro_batch >= n_own
         with nullcontext() if is_last else accelerator.no_sync(training.inside):
             nats = training.inside(
@@ -175,13 +169,28 @@ def _accumulate(run: Run, training: Training, step: int) -> float:
                 ids[part],
                 positions[part] if training.can_mask else None,
                 chunk_logits=config.loss_chunk,
-                **taught,
+                **lesson,
             )
             # Processes average their gradients, but the loss is a sum over all of their tokens.
             accelerator.backward(nats * (n_processes / config.batch_tokens))
         total += nats.detach().cpu().double()
     everyone = accelerator.reduce(total.to(accelerator.device, torch.float32), "sum")
     return float(everyone) / config.batch_tokens
+
+
+def _lesson(
+    run: Run,
+    teacher: Teacher | None,
+    ids: Int64[Tensor, "b t1"],
+    positions: Int64[Tensor, "b t"],
+    sources: Int64[Tensor, " b"],
+) -> dict[str, SoftTargets]:
+    """Return what the teacher says of some sequences, for the loss; English is not taught."""
+    if teacher is None:
+        return {}
+    english = {str(file) for file in run.config.english}
+    is_taught = torch.tensor([text.name not in english for text in run.mixture.packed])[sources]
+    return {"soft": soft_targets(teacher, ids, positions, is_taught.to(ids.device))}
 
 
 def _seed(*parts: int) -> None:

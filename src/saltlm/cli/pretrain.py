@@ -19,7 +19,9 @@ EXAMPLE_SOURCE = "HuggingFaceTB/SmolLM2-135M-Instruct"  # the README's
     type=click.Path(path_type=Path),
     help="Write the PLM into this directory.",
 )
-@options("pretrain", "size", "vocab_size", "tokenizer", "continue_tokenizer", "budget")
+@options(
+    "pretrain", "size", "vocab_size", "tokenizer", "continue_tokenizer", "tokenizer_of", "budget"
+)
 @options("pretrain", "heldout", "tokens", "steps", "epochs", "keep")
 @click.option(
     "--resume",
@@ -44,6 +46,7 @@ def command(
       saltlm pretrain --corpus german.txt --continue-tokenizer SOURCE --out german-gpt
       saltlm pretrain --corpus german.txt --arch bert --out german-bert
       saltlm transfer SOURCE german-gpt --out llm-german
+      saltlm pretrain --corpus german.txt --tokenizer-of llm-german --out teacher
     """
     from saltlm.pretraining.config import load_pretrain_config
 

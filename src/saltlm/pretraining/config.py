@@ -59,6 +59,12 @@ class PretrainConfig(Section):
         " saltlm transfer --mode extend can use every token",
         json_schema_extra={"metavar": "SOURCE"},
     )
+    tokenizer_of: str | None = Field(
+        None,
+        description="use the tokens of this LLM (a directory or Hub id) that the corpus uses, and"
+        " no others, so that the PLM can teach it (saltlm adapt --teacher)",
+        json_schema_extra={"metavar": "MODEL"},
+    )
     budget: Annotated[int | None, BeforeValidator(read_count)] = Field(
         None,
         ge=1,
@@ -127,6 +133,11 @@ class PretrainConfig(Section):
             raise ValueError(
                 "a tokenizer that is continued is of the source's kind; leave --tokenizer out"
             )
+        decided = ("continue_tokenizer", "tokenizer", "vocab_size", "budget")
+        others = [option for option in decided if getattr(self, option) is not None]
+        if self.tokenizer_of is not None and others:
+            flag = f"--{others[0].replace('_', '-')}"
+            raise ValueError(f"tokenizer_of says which tokens there are; leave {flag} out")
         return self
 
     @property

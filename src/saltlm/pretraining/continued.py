@@ -1,11 +1,14 @@
-"""An LLM's own tokenizer, continued on a corpus: its tokens that occur, and merges made of them.
+"""An LLM's own tokenizer for a PLM: its tokens that occur in a corpus, and merges made of them.
 
-So a PLM has no token that the LLM's tokenizer could not be made to reach (`--mode extend`).
+So a PLM has no token that the LLM's tokenizer could not be made to reach (`--mode extend`); or,
+without such merges, the same tokens, and can be the teacher of the LLM.
 """
 
 from collections.abc import Callable, Iterable
 
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from saltlm.alignment.align import english_text
 from saltlm.errors import VocabularyError
@@ -20,7 +23,23 @@ from saltlm.tokenizer.insert import splice
 from saltlm.tokenizer.load import load_tokenizer
 from saltlm.tokenizer.prune import prune_tokenizer
 from saltlm.tokenizer.special_tokens import read_special_tokens
-from saltlm.tokenizer.vocabulary import read_vocabulary
+from saltlm.tokenizer.tokens import Tokens, read_tokens
+
+
+def tokenizer_of(arch: Arch, model: str, texts: Callable[[], Iterable[str]]) -> TrainedTokenizer:
+    """Return a model's tokenizer with the tokens alone that a corpus uses.
+
+    Args:
+        arch: whose special tokens it gets.
+        model: a directory or Hub id.
+        texts: begins a pass over the corpus.
+
+    Raises:
+        VocabularyError: the model's tokenizer loses letters.
+    """
+    own = _read(model)
+    pruned = prune_tokenizer(own.definition, _occurrences(own, texts))
+    return with_special_tokens(pruned.definition, arch, is_continued=True, instead="--tokenizer-of")
 
 
 def continue_tokenizer(
@@ -46,11 +65,8 @@ def continue_tokenizer(
     Raises:
         VocabularyError: the source's tokenizer cannot be extended, or too few tokens are wanted.
     """
-    directory = resolve_model(source, with_weights=False)
-    tokenizer = load_tokenizer(directory)
-    definition = Definition.of(tokenizer).unbounded()
-    special = read_special_tokens(directory, tokenizer).tokens
-    vocabulary = read_vocabulary(definition, special=special)
+    tokens = _read(source)
+    definition, vocabulary = tokens.definition, tokens.vocabulary
     if vocabulary.family not in EXTENDABLE:
         raise VocabularyError(
             f"the tokenizer of {source} is a {vocabulary.family} one, which cannot be continued",
@@ -63,9 +79,7 @@ def continue_tokenizer(
         budget=budget,
         min_occurrences=min_occurrences if size is None else budget / 2**60,
     )
-    n_rows = len(vocabulary)
-    blank = torch.tensor([form is not None and not form.text.strip() for form in vocabulary.forms])
-    occurs = count_tokens(definition.tokenizer, texts(), n_rows=n_rows) + blank.long()
+    n_rows, occurs = len(vocabulary), _occurrences(tokens, texts)
     own = prune_tokenizer(definition, occurs)
     n_new = max(0, (size or MOST_TOKENS) - len(own.kept))
     if size is not None and not n_new:
@@ -79,3 +93,17 @@ def continue_tokenizer(
     new = torch.ones(len(extended.added), dtype=torch.int64)
     pruned = prune_tokenizer(extended.definition, torch.cat([occurs, new]))
     return with_special_tokens(pruned.definition, arch, is_continued=True)
+
+
+def _read(model: str) -> Tokens:
+    directory = resolve_model(model, with_weights=False)
+    tokenizer = load_tokenizer(directory)
+    special = read_special_tokens(directory, tokenizer)
+    return read_tokens(Definition.of(tokenizer).unbounded(), special)
+
+
+def _occurrences(own: Tokens, texts: Callable[[], Iterable[str]]) -> Int64[Tensor, " v"]:
+    """Return how often each token occurs; white space does once at least, so that it is kept."""
+    forms = own.vocabulary.forms
+    blank = torch.tensor([form is not None and not form.text.strip() for form in forms])
+    return count_tokens(own.definition.tokenizer, texts(), n_rows=len(forms)) + blank.long()

@@ -20,7 +20,7 @@ from saltlm.files.leftovers import remove_dead
 from saltlm.files.source import fingerprint
 from saltlm.models.skeleton import hide_bars
 from saltlm.pretraining.config import DEFAULT_TOKENIZER, PretrainConfig
-from saltlm.pretraining.continued import continue_tokenizer
+from saltlm.pretraining.continued import continue_tokenizer, tokenizer_of
 from saltlm.pretraining.models import new_model
 from saltlm.pretraining.sizes import Size, choose_size, estimated_tokens
 from saltlm.pretraining.tokenizer import TrainedTokenizer, train_tokenizer
@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 
 _CHARACTERS = 64_000_000  # of a corpus, from its beginning, that a tokenizer is trained on
 _DECIDE = (
-    *("arch", "size", "vocab_size", "tokenizer", "continue_tokenizer", "budget", "seed"),
-    *("min_occurrences", "sequence_length", "hidden_share"),
+    *("arch", "size", "vocab_size", "tokenizer", "continue_tokenizer", "tokenizer_of", "budget"),
+    *("seed", "min_occurrences", "sequence_length", "hidden_share"),
 )
 
 
@@ -155,6 +155,10 @@ def _tokenizer(config: PretrainConfig, planned: StartPlan) -> tuple[TrainedToken
     """Return the tokenizer, and why it is as large as it is."""
     kind = config.tokenizer or DEFAULT_TOKENIZER[config.arch]
     budget = config.budget or planned.n_tokens
+    if config.tokenizer_of is not None:
+        trained = tokenizer_of(config.arch, config.tokenizer_of, _texts(config))
+        how = f"those of {config.tokenizer_of} that the corpus uses"
+        return trained, f"vocabulary of {len(trained.definition.ids):,} tokens: {how}"
     if config.continue_tokenizer is not None:
         trained = continue_tokenizer(
             config.arch,
@@ -212,9 +216,9 @@ def _changed(directory: Path, made_of: dict[str, Any]) -> list[str]:
     return [
         "the corpus is another one"
         if key == "corpus"
-        else f"{key} was {setting(old[key])}, is {setting(new[key])}"
+        else f"{key} was {setting(old.get(key))}, is {setting(new[key])}"
         for key in new
-        if old[key] != new[key]
+        if old.get(key) != new[key]
     ]
 
 

@@ -108,7 +108,11 @@ def train_tokenizer(
 
 
 def with_special_tokens(
-    definition: Definition, arch: Arch, *, is_continued: bool = False
+    definition: Definition,
+    arch: Arch,
+    *,
+    is_continued: bool = False,
+    instead: str = "--continue-tokenizer",
 ) -> TrainedTokenizer:
     """Return a tokenizer with the special tokens of an architecture, those it lacks at its end.
 
@@ -117,6 +121,7 @@ def with_special_tokens(
         arch: the architecture.
         is_continued: it is an LLM's own, and may write text around special tokens otherwise, as
             those of SentencePiece do with a space.
+        instead: the option that named it, for the message.
 
     Raises:
         VocabularyError: a text does not come back letter for letter.
@@ -142,7 +147,7 @@ def with_special_tokens(
     if found := losses(tokenizer, probes):
         raise VocabularyError(
             f"the new tokenizer would not give back {in_words(found)}",
-            "leave --continue-tokenizer out, or report this with the options",
+            f"leave {instead} out, or report this with the options",
         )
     special_tokens = SpecialTokens({role: token for role, token in roles.items()}, tuple(special))
     return TrainedTokenizer(Definition.of(tokenizer), special_tokens)
