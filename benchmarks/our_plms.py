@@ -9,7 +9,8 @@ killed. An arm is a PLM: trained on the first megabytes of a language's text, fa
 much text for the tokens of such a PLM, or e5-small cut to as many tokens; then each method is
 scored on shared tokens that it was not shown, and the source with the PLM's vocabulary is measured
 on held-out paragraphs. That of `ADAPTED` is then trained on 20,480 tokens of the language and
-measured again, as is the untouched source; not where only the size of the corpus differs.
+measured again, as is the untouched source; not where only the size of the corpus differs. A gpt
+has the tokens of the model that it gives, so that model is also trained with the gpt as its teacher.
 """
 
 import argparse
@@ -137,12 +138,12 @@ def measure(directory, arm, args):
     }
 
 
-def train(model, arm, args):
+def train(model, arm, args, *options):
     """Return what a model is worth after a short training on the language."""
     out = args.work / "adapted"
     shutil.rmtree(out, ignore_errors=True)
     words = ["--data", args.texts / f"{arm.language}.txt.gz", "--tokens", ADAPTED_TOKENS]
-    words += ["--set", f"seed={arm.seed}", "--out", out]
+    words += ["--set", f"seed={arm.seed}", "--out", out, *options]
     # A process of its own: accelerate keeps the number format that a process begins with.
     command = [sys.executable, "-m", "saltlm", "adapt", model, *words]
     subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
@@ -168,7 +169,20 @@ def run(arm, args):
         result["step 0"][method] = measure(out, arm, args)
         if arm.is_adapted and method == ADAPTED:
             result["adapted"] = train(out, arm, args)
+            if arm.arch == "gpt":
+                result["taught"] = train(out, arm, args, "--teacher", plm)
     return result
+
+
+def teach(arm, args):
+    """Return what the model of an arm that was done without a teacher is worth with one."""
+    from saltlm import transfer
+
+    corpus = first_megabytes(args.texts, args.work, arm.language, arm.megabytes)
+    plm, _, _ = plm_of(arm, corpus, args)
+    out = args.work / "transferred"
+    transfer(args.source, plm, out, method=ADAPTED, mode="replace", force=True, seed=arm.seed)
+    return train(out, arm, args, "--teacher", plm)
 
 
 def plot(results, file):
@@ -241,8 +255,13 @@ def main():
     os.environ["HF_HUB_OFFLINE"] = "1"
     results = json.loads(args.out.read_text()) if args.out.exists() else {}
     for arm in arms():
+        done = results.get(arm.name)
         if args.list:
-            print(arm.name, "(done)" if arm.name in results else "")
+            print(arm.name, "(done)" if done else "")
+        elif done and arm.arch == "gpt" and "taught" not in done:
+            done["taught"] = teach(arm, args)
+            args.out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+            print(arm.name, "taught", done["taught"]["bits_per_byte"])
         elif arm.name not in results and (not args.arms or arm.name in args.arms):
             before = processor_seconds()
             args.work.mkdir(parents=True, exist_ok=True)
