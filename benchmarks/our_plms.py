@@ -9,8 +9,8 @@ killed. An arm is a PLM: trained on the first megabytes of a language's text, fa
 much text for the tokens of such a PLM, or e5-small cut to as many tokens; then each method is
 scored on shared tokens that it was not shown, and the source with the PLM's vocabulary is measured
 on held-out paragraphs. That of `ADAPTED` is then trained on 20,480 tokens of the language and
-measured again, as is the untouched source; not where only the size of the corpus differs. A gpt
-has the tokens of the model that it gives, so that model is also trained with the gpt as its teacher.
+measured again, as is the untouched source; not where only the size of the corpus differs. A gpt has
+the tokens of the model that it gives: that model is trained once more with the gpt as its teacher.
 """
 
 import argparse
