@@ -258,7 +258,12 @@ def main():
         done = results.get(arm.name)
         if args.list:
             print(arm.name, "(done)" if done else "")
-        elif done and arm.arch == "gpt" and "taught" not in done:
+        elif (
+            done
+            and arm.arch == "gpt"
+            and "taught" not in done
+            and (not args.arms or arm.name in args.arms)
+        ):
             done["taught"] = teach(arm, args)
             args.out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
             print(arm.name, "taught", done["taught"]["bits_per_byte"])

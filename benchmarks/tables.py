@@ -92,6 +92,30 @@ def win():
     return table([*heading, "to plain at equal compute", "processor minutes"], rows)
 
 
+def taught():
+    """The best preset with a teacher, beside itself without one and plain training."""
+    rows, results = [], read("win.json")
+    for key, run in results.items():
+        code, *name, tokens, seed = key.split(", ")
+        if name != ["best", "taught"]:
+            continue
+        plain, best = (results[f"{code}, {rival}, {tokens}, {seed}"] for rival in ("plain", "best"))
+        seconds = run["processor seconds"]
+        rows.append(
+            [
+                LANGUAGES[code],
+                f"{run['tokens']:,}",
+                *(f"{one['after']['target']['bits per byte']:.3f}" for one in (plain, best, run)),
+                paired(run, best),
+                paired(run, plain),
+                " / ".join(f"{english(one):.3f}" for one in (plain, best, run)),
+                f"{(seconds['all'] - seconds['teacher']) / 60:.0f} + {seconds['teacher'] / 60:.0f}",
+            ]
+        )
+    heading = ["", "tokens", "plain", "best", "best, taught", "to best", "to plain"]
+    return table([*heading, "English: all three", "processor minutes, teacher"], rows)
+
+
 def waiting():
     """Seconds of a step by how threads wait, for one process and for two at once."""
     found, rows = read("waiting.json"), []
@@ -142,11 +166,12 @@ def our_plms():
             (run if is_untouched else run["step 0"][GLOBAL])["bits_per_byte"] for run in runs
         )
         after = each(run["adapted"]["bits_per_byte"] for run in runs)
+        taught = each(run["taught"]["bits_per_byte"] for run in runs if "taught" in run)
         given = next(of for key, of in results.items() if key[0] == language and "e5" in key[1])
         beside = "" if "e5" in made else between(runs[0]["adapted"], given["0"]["adapted"])
         minutes = f"{runs[0]['processor seconds'] / 60:.0f}"
-        rows.append([LANGUAGES[language], made, shared, r2, before, after, beside, minutes])
-    heading = ["", "rows from, corpus x passes", "shared", "r2", "before", "after"]
+        rows.append([LANGUAGES[language], made, shared, r2, before, after, taught, beside, minutes])
+    heading = ["", "rows from, corpus x passes", "shared", "r2", "before", "after", "taught"]
     return table([*heading, "to e5-small after", "processor minutes"], rows)
 
 
@@ -662,6 +687,7 @@ TABLES = {
     "cuts": cuts,
     "anchors": anchors,
     "win": win,
+    "taught": taught,
     "our plms": our_plms,
     "plm sizes": plm_sizes,
     "demo plms": demo_plms,

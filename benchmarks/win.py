@@ -51,9 +51,13 @@ ARMS = {
     "best, 10 occurrences": (["--preset", "best", *EXTEND, "--set", "min_occurrences=10"], []),
     "best, new rows at 3 times the rate": (["--preset", "best", *EXTEND], ["lr.new=9e-4"]),
     "best, taught": (["--preset", "best", *EXTEND], ["teacher={teacher}"]),
+    "best, half taught": (
+        ["--preset", "best", *EXTEND],
+        ["teacher={teacher}", "teacher_share=0.5"],
+    ),
     "plain, taught": (None, ["teacher={teacher}"]),
 }
-TAUGHT = ("best, taught", "plain, taught")
+TAUGHT = ("best, taught", "best, half taught", "plain, taught")
 PASSES = {"vi": 4, "de": 2, "ar": 8}  # of a teacher over its text: 8, 8 and 2 MB
 FIRST = ("plain", "best", COMPUTE)
 LONG = ("plain", "best", COMPUTE, "salt")
