@@ -18,7 +18,7 @@ from saltlm.adaptation.adapt import adapt
 from saltlm.adaptation.loss import SoftTargets, cross_entropy
 from saltlm.adaptation.objective import CAUSAL
 from saltlm.adaptation.packing import frame_of
-from saltlm.adaptation.teacher import read_teacher, soft_targets
+from saltlm.adaptation.teacher import read_teachers, soft_targets
 from saltlm.errors import CheckpointError, ConfigError, TrainingError
 from saltlm.models.logits import LogitTransform
 
@@ -66,7 +66,9 @@ def test_the_gradient_is_that_of_text_and_teacher_mixed(transform, rows, bias):
         for shape in [(7, 5), (11, 5), (11,)]
     ]
     targets = torch.randint(11, (7,), generator=generator)
-    value = cross_entropy(*inputs, targets, transform=transform, chunk_logits=11 * rows, soft=soft)
+    value = cross_entropy(
+        *inputs, targets, transform=transform, chunk_logits=11 * rows, soft=[soft]
+    )
     assert value.item() == pytest.approx(
         cross_entropy(*inputs, targets, transform=transform).item(), rel=1e-14
     )
@@ -92,7 +94,7 @@ def test_without_a_share_it_is_the_text_alone():
     hidden = torch.randn(7, 5, generator=generator, dtype=torch.float64).requires_grad_()
     weight = torch.randn(11, 5, generator=generator, dtype=torch.float64)
     targets = torch.arange(7)
-    taught = cross_entropy(hidden, weight, None, targets, soft=soft)
+    taught = cross_entropy(hidden, weight, None, targets, soft=[soft])
     alone = cross_entropy(hidden, weight, None, targets)
     assert torch.equal(*(torch.autograd.grad(loss, hidden)[0] for loss in (taught, alone)))
 
@@ -102,7 +104,8 @@ def opened(model, teacher, text, **options):
     config = tiny_config(text.parent, teacher=str(teacher), **options)
     loaded = AutoModelForCausalLM.from_pretrained(model).eval()
     tokenizer = AutoTokenizer.from_pretrained(model)
-    return loaded, read_teacher(model, tokenizer, frame_of(loaded, tokenizer), config, CAUSAL)
+    (one,) = read_teachers(model, tokenizer, frame_of(loaded, tokenizer), config, CAUSAL)
+    return loaded, one
 
 
 def renumbered(model, directory):
@@ -229,18 +232,18 @@ def test_a_run_with_another_teacher_is_another_run(tmp_path, text):
     given = tiny_config(tmp_path, teacher=str(teacher))
     adapt(model, tmp_path / "out", config=given)
     record = json.loads((tmp_path / "out/saltlm/run.json").read_text())
-    assert len(record["inputs"]["teacher"]) == 64
+    assert len(record["inputs"]["teachers"][0]) == 64
     shutil.rmtree(teacher)
     save_model(teacher, hidden_size=12)
-    with pytest.raises(TrainingError, match="other settings: inputs.teacher was"):
+    with pytest.raises(TrainingError, match="other settings: inputs.teachers was"):
         adapt(model, tmp_path / "out", config=given)
 
 
 def test_a_run_without_a_teacher_goes_on_from_before_there_were_any(tmp_path, text):
     adapt(save_model(tmp_path / "model"), tmp_path / "out", config=tiny_config(tmp_path))
     record = json.loads((tmp_path / "out/saltlm/run.json").read_text())
-    assert not {"teacher", "teacher_share"} & record["options"].keys()
-    assert "teacher" not in record["inputs"]
+    assert not {"teacher", "english_teacher", "teacher_share"} & record["options"].keys()
+    assert "teachers" not in record["inputs"]
 
 
 def test_a_teacher_with_other_tokens_is_refused(tmp_path, text, save_tokenizer_dir):

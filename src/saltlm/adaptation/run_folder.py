@@ -90,8 +90,9 @@ def identity(config: AdaptConfig, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return what must be the same for a run to be continued."""
     options = config.model_dump(mode="json")
     fixed = {key: value for key, value in options.items() if key not in _FREE}
-    if config.teacher is None:  # as in a run from before there were teachers
-        del fixed["teacher"], fixed["teacher_share"]
+    if config.teacher is None and config.english_teacher is None:
+        for key in ("teacher", "english_teacher", "teacher_share"):
+            del fixed[key]  # as in a run from before there were teachers
     return {"options": fixed, "inputs": dict(inputs)}
 
 

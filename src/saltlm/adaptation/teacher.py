@@ -8,6 +8,7 @@ at temperature 1: a target is (1 - s) times the token of the text plus s times t
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -46,6 +47,7 @@ class Teacher:
         model: the teacher.
         name: as it was given.
         sha256: of its files.
+        texts: names of those that it teaches on.
         share: of a target that is the teacher's prediction.
         context: tokens that it reads at once.
         inputs: what it reads for each of the model's tokens; -1 where it has none.
@@ -58,6 +60,7 @@ class Teacher:
     model: PreTrainedModel
     name: str
     sha256: str
+    texts: frozenset[str]
     share: float
     context: int
     inputs: Int64[Tensor, " v"]
@@ -67,44 +70,59 @@ class Teacher:
     alike: float
 
     def __str__(self) -> str:
+        texts = " and ".join(sorted(self.texts))
         return (
-            f"{self.name} teaches: it has {len(self.ids):,} of the model's tokens, cuts"
+            f"{self.name} teaches {texts}: it has {len(self.ids):,} of the model's tokens, cuts"
             f" {self.alike:.1%} of a text as the model does, and is {self.share:.0%} of each target"
         )
 
 
-def read_teacher(
+def read_teachers(
     directory: Path,
     tokenizer: PreTrainedTokenizerBase,
     frame: Frame,
     config: AdaptConfig,
     objective: Objective,
-) -> Teacher:
-    """Load the teacher of a run, and see whether it can teach the model.
+) -> tuple[Teacher, ...]:
+    """Load the teachers of a run, that of the language and that of English.
 
     Args:
         directory: of the model that learns.
         tokenizer: its tokenizer.
         frame: what stands around its documents.
-        config: names the teacher, its share, and text that both tokenizers cut.
-        objective: which both models are for.
+        config: names the teachers and their texts.
+        objective: which all models are for.
 
     Raises:
-        CheckpointError: the teacher is no causal language model, or is damaged.
+        CheckpointError: a teacher is no causal language model, or is damaged.
         ConfigError: its tokens are not the model's.
     """
-    place = resolve_model(str(config.teacher))
+    read = partial(_read, directory, tokenizer, frame, config, objective)
+    asked = ((config.teacher, [*config.data]), (config.english_teacher, [*config.english]))
+    return tuple(read(name, list(map(str, texts))) for name, texts in asked if name is not None)
+
+
+def _read(
+    directory: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    frame: Frame,
+    config: AdaptConfig,
+    objective: Objective,
+    name: str,
+    texts: list[str],
+) -> Teacher:
+    place = resolve_model(name)
     skeleton = read_skeleton(place, config, objective)
     other = read_fitting_tokenizer(place, skeleton, config)
     own, its = _vocabulary(directory), _vocabulary(place)
     n_rows = skeleton.get_input_embeddings().weight.shape[0]
     inputs = same_tokens(own, its, ids=torch.arange(len(own)), n_rows=n_rows)
-    texts = first(list(config.data), _DOCUMENTS, "--data")
-    cut, cut_by_teacher = encode_documents(tokenizer, texts), encode_documents(other, texts)
+    documents = first(texts, _DOCUMENTS, "--data")
+    cut, cut_by_teacher = (encode_documents(one, documents) for one in (tokenizer, other))
     alike = share_cut_alike(cut, cut_by_teacher, own, its, inputs)
     if alike < _ALIKE:
         raise ConfigError(
-            f"the teacher {config.teacher} cuts {alike:.0%} of the text's tokens as {directory}"
+            f"the teacher {name} cuts {alike:.0%} of the text's tokens as {directory}"
             f" does, fewer than {_ALIKE:.0%}: it can teach only a model that has its tokens",
             f"saltlm pretrain --corpus TEXT --tokenizer-of {quoted(directory)} --out DIR trains one"
             " that can",
@@ -122,8 +140,9 @@ def read_teacher(
         objective.check_model(model, outputs[ids[:16]][None])
     return Teacher(
         model=model,
-        name=str(config.teacher),
+        name=name,
         sha256=model_hash(place),
+        texts=frozenset(texts),
         share=config.teacher_share,
         context=positions_of(skeleton) or _ANY,
         inputs=inputs,
