@@ -10,7 +10,8 @@ much text for the tokens of such a PLM, or e5-small cut to as many tokens; then 
 scored on shared tokens that it was not shown, and the source with the PLM's vocabulary is measured
 on held-out paragraphs. That of `ADAPTED` is then trained on 20,480 tokens of the language and
 measured again, as is the untouched source; not where only the size of the corpus differs. A gpt has
-the tokens of the model that it gives: that model is trained once more with the gpt as its teacher.
+the tokens of the model that it gives: that model is trained once more with the gpt as its teacher;
+of the first seed also on 102,400 tokens, as is the untouched source.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-ADAPTED, ADAPTED_TOKENS = "global-residual:ridge=1.0", 20_480
+ADAPTED, ADAPTED_TOKENS, LONG_TOKENS = "global-residual:ridge=1.0", 20_480, 102_400
 METHODS = ("salt", ADAPTED, "mean")
 DOCUMENTS = 60
 
@@ -138,11 +139,11 @@ def measure(directory, arm, args):
     }
 
 
-def train(model, arm, args, *options):
+def train(model, arm, args, *options, tokens=ADAPTED_TOKENS):
     """Return what a model is worth after a short training on the language."""
     out = args.work / "adapted"
     shutil.rmtree(out, ignore_errors=True)
-    words = ["--data", args.texts / f"{arm.language}.txt.gz", "--tokens", ADAPTED_TOKENS]
+    words = ["--data", args.texts / f"{arm.language}.txt.gz", "--tokens", tokens]
     words += ["--set", f"seed={arm.seed}", "--out", out, *options]
     # A process of its own: accelerate keeps the number format that a process begins with.
     command = [sys.executable, "-m", "saltlm", "adapt", model, *words]
@@ -169,20 +170,30 @@ def run(arm, args):
         result["step 0"][method] = measure(out, arm, args)
         if arm.is_adapted and method == ADAPTED:
             result["adapted"] = train(out, arm, args)
-            if arm.arch == "gpt":
-                result["taught"] = train(out, arm, args, "--teacher", plm)
     return result
 
 
-def teach(arm, args):
-    """Return what the model of an arm that was done without a teacher is worth with one."""
+def further(arm):
+    """Return the other trainings of an arm: name -> tokens."""
+    is_first = arm.seed == 0
+    if arm.arch == "untouched":
+        return {"adapted, long": LONG_TOKENS} if is_first else {}
+    if arm.arch == "gpt":
+        return {"taught": ADAPTED_TOKENS} | ({"taught, long": LONG_TOKENS} if is_first else {})
+    return {}
+
+
+def train_further(arm, args, tokens):
+    """Return what an arm is worth after such a training."""
+    if arm.arch == "untouched":
+        return train(args.source, arm, args, tokens=tokens)
     from saltlm import transfer
 
     corpus = first_megabytes(args.texts, args.work, arm.language, arm.megabytes)
     plm, _, _ = plm_of(arm, corpus, args)
     out = args.work / "transferred"
     transfer(args.source, plm, out, method=ADAPTED, mode="replace", force=True, seed=arm.seed)
-    return train(out, arm, args, "--teacher", plm)
+    return train(out, arm, args, "--teacher", plm, tokens=tokens)
 
 
 def plot(results, file):
@@ -254,26 +265,26 @@ def main():
     args = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
     results = json.loads(args.out.read_text()) if args.out.exists() else {}
+
+    def keep(name, key, value):
+        results.setdefault(name, {})[key] = value
+        args.out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+
     for arm in arms():
-        done = results.get(arm.name)
+        name = arm.name
+        missing = [key for key in further(arm) if key not in results.get(name, {})]
         if args.list:
-            print(arm.name, "(done)" if done else "")
-        elif (
-            done
-            and arm.arch == "gpt"
-            and "taught" not in done
-            and (not args.arms or arm.name in args.arms)
-        ):
-            done["taught"] = teach(arm, args)
-            args.out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-            print(arm.name, "taught", done["taught"]["bits_per_byte"])
-        elif arm.name not in results and (not args.arms or arm.name in args.arms):
-            before = processor_seconds()
+            print(name, "(done)" if name in results and not missing else "")
+        elif not args.arms or name in args.arms:
             args.work.mkdir(parents=True, exist_ok=True)
-            results[arm.name] = run(arm, args)
-            results[arm.name]["processor seconds"] = round(processor_seconds() - before)
-            args.out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-            print(arm.name, json.dumps(results[arm.name]))
+            if name not in results:
+                before = processor_seconds()
+                results[name] = run(arm, args)
+                keep(name, "processor seconds", round(processor_seconds() - before))
+                print(name, json.dumps(results[name]))
+            for key in missing:
+                keep(name, key, train_further(arm, args, further(arm)[key]))
+                print(name, key, results[name][key]["bits_per_byte"])
     if args.plot is not None:
         plot(results, args.plot)
 

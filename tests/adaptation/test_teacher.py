@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertFo
 from adapt_models import N_TOKENS, read_model, save_model, save_text, tiny_config
 from saltlm.adaptation import engine
 from saltlm.adaptation.adapt import adapt
+from saltlm.adaptation.config import load_adapt_config
 from saltlm.adaptation.loss import SoftTargets, cross_entropy
 from saltlm.adaptation.objective import CAUSAL
 from saltlm.adaptation.packing import frame_of
@@ -224,6 +225,54 @@ def test_a_taught_model_comes_nearer_to_its_teacher(tmp_path, text):
     alone = adapt(model, tmp_path / "alone", config=tiny_config(tmp_path, **given))
     both = (read_model(run.directory)["model.safetensors"] for run in (asked, alone))
     assert len(set(both)) == 1
+
+
+def test_english_is_kept_by_a_model_that_teaches_its_own(tmp_path, text):
+    """Its own predictions are all that it learns, so it hardly moves; by the text alone it does."""
+    model = save_model(tmp_path / "model")
+    english = save_text(tmp_path / "english.txt")
+    given = {"english": [str(english)], "english_share": 0.999, "heldout": {"english": english}}
+    given |= {"eval_every": 4, "weight_decay": 0.0}
+    taught = {"english_teacher": str(model), "teacher_share": 1.0}
+    kept = adapt(model, tmp_path / "kept", config=tiny_config(tmp_path, **given, **taught))
+    moved = adapt(model, tmp_path / "moved", config=tiny_config(tmp_path, **given))
+    before = moved.before["english"]
+    assert kept.before["english"] == before
+    assert abs(kept.bits_per_byte["english"] - before) < 0.1 * (
+        before - moved.bits_per_byte["english"]
+    )
+    with pytest.raises(ConfigError, match="english_teacher has no text to teach on"):
+        load_adapt_config(None, data=[str(text)], english_teacher=str(model))
+
+
+def test_two_teachers_each_teach_their_own_text(tmp_path, text):
+    """In one sequence after the other; nothing is left of a target that both would be."""
+    generator = torch.Generator().manual_seed(4)
+    shares = torch.tensor([0.9, 0, 0, 0.5, 0, 0, 1]).double()
+    first = random_soft(generator, bias=True, share=shares)
+    second = random_soft(generator, bias=False, share=(shares == 0).double())
+    inputs = [
+        torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
+        for shape in [(7, 5), (11, 5)]
+    ]
+    targets = torch.arange(7)
+
+    def gradients(rows, *soft):
+        hidden, weight = inputs
+        loss = cross_entropy(hidden[rows], weight, None, targets[rows], soft=soft)
+        return torch.autograd.grad(loss, inputs)
+
+    def part(soft, rows):
+        return soft._replace(hidden=soft.hidden[rows], share=soft.share[rows])
+
+    of_first, of_second = (shares > 0).nonzero().squeeze(1), (shares == 0).nonzero().squeeze(1)
+    alone = zip(
+        gradients(of_first, part(first, of_first)),
+        gradients(of_second, part(second, of_second)),
+        strict=True,
+    )
+    for both, (one, other) in zip(gradients(slice(None), first, second), alone, strict=True):
+        assert torch.allclose(both, one + other, rtol=1e-10, atol=1e-12)
 
 
 def test_a_run_with_another_teacher_is_another_run(tmp_path, text):
