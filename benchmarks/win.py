@@ -55,13 +55,9 @@ ARMS = {
         ["--preset", "best", *EXTEND],
         ["teacher={teacher}", "teacher_share=0.5"],
     ),
-    "best, taught English too": (
-        ["--preset", "best", *EXTEND],
-        ["teacher={teacher}", "english_teacher={source}"],
-    ),
     "plain, taught": (None, ["teacher={teacher}"]),
 }
-TAUGHT = ("best, taught", "best, taught English too", "best, half taught", "plain, taught")
+TAUGHT = ("best, taught", "best, half taught", "plain, taught")
 PASSES = {"vi": 4, "de": 2, "ar": 8}  # of a teacher over its text: 8, 8 and 2 MB
 FIRST = ("plain", "best", COMPUTE)
 LONG = ("plain", "best", COMPUTE, "salt")
@@ -194,7 +190,6 @@ def run(arm, given, results):
         if "{teacher}" in option:
             teacher, seconds["teacher"] = teacher_of(arm, given, corpus, model)
             option = option.format(teacher=teacher)
-        option = option.format(source=given.source)
         words += ["--set", option]
     kept = sorted((work / "adapted/saltlm/checkpoints").glob("step-????????"))
     begun = int(kept[-1].name.removeprefix("step-")) if kept else 0  # else it was killed here

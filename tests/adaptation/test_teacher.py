@@ -15,13 +15,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertFo
 from adapt_models import N_TOKENS, read_model, save_model, save_text, tiny_config
 from saltlm.adaptation import engine
 from saltlm.adaptation.adapt import adapt
-from saltlm.adaptation.config import load_adapt_config
 from saltlm.adaptation.loss import SoftTargets, cross_entropy
 from saltlm.adaptation.objective import CAUSAL
-from saltlm.adaptation.packing import frame_of
-from saltlm.adaptation.teacher import read_teachers, soft_targets
+from saltlm.adaptation.packing import Frame, frame_of
+from saltlm.adaptation.teacher import _counterparts, _framed, read_teacher, soft_targets
 from saltlm.errors import CheckpointError, ConfigError, TrainingError
 from saltlm.models.logits import LogitTransform
+from saltlm.tokenizer.definition import Definition
+from saltlm.tokenizer.prune import prune_tokenizer
+from saltlm.tokenizer.vocabulary import Form, read_vocabulary
 
 
 @pytest.fixture(autouse=True)
@@ -67,9 +69,7 @@ def test_the_gradient_is_that_of_text_and_teacher_mixed(transform, rows, bias):
         for shape in [(7, 5), (11, 5), (11,)]
     ]
     targets = torch.randint(11, (7,), generator=generator)
-    value = cross_entropy(
-        *inputs, targets, transform=transform, chunk_logits=11 * rows, soft=[soft]
-    )
+    value = cross_entropy(*inputs, targets, transform=transform, chunk_logits=11 * rows, soft=soft)
     assert value.item() == pytest.approx(
         cross_entropy(*inputs, targets, transform=transform).item(), rel=1e-14
     )
@@ -95,7 +95,7 @@ def test_without_a_share_it_is_the_text_alone():
     hidden = torch.randn(7, 5, generator=generator, dtype=torch.float64).requires_grad_()
     weight = torch.randn(11, 5, generator=generator, dtype=torch.float64)
     targets = torch.arange(7)
-    taught = cross_entropy(hidden, weight, None, targets, soft=[soft])
+    taught = cross_entropy(hidden, weight, None, targets, soft=soft)
     alone = cross_entropy(hidden, weight, None, targets)
     assert torch.equal(*(torch.autograd.grad(loss, hidden)[0] for loss in (taught, alone)))
 
@@ -105,8 +105,7 @@ def opened(model, teacher, text, **options):
     config = tiny_config(text.parent, teacher=str(teacher), **options)
     loaded = AutoModelForCausalLM.from_pretrained(model).eval()
     tokenizer = AutoTokenizer.from_pretrained(model)
-    (one,) = read_teachers(model, tokenizer, frame_of(loaded, tokenizer), config, CAUSAL)
-    return loaded, one
+    return loaded, read_teacher(model, tokenizer, frame_of(loaded, tokenizer), config, CAUSAL)
 
 
 def renumbered(model, directory):
@@ -187,7 +186,45 @@ def test_it_teaches_nothing_behind_a_token_that_it_does_not_have(tmp_path, text)
     assert shares(2) == [1, 0, 0, 0, 0] + [1] * 7  # not as a target, nor behind it
     assert shares(8) == [1] * 5 + [1, 1, 0, 0, 0, 0, 0]
     assert shares(12) == [1] * 11 + [0]  # it is read by nobody
-    assert not soft_targets(teacher, ids, positions, ~EVERY[:1]).share.any()
+
+    both, twice = torch.cat([ids, ids + 40]), positions.expand(2, -1)
+    half = soft_targets(teacher, both, twice, torch.tensor([False, True]))
+    assert (half.share > 0).tolist() == [False] * 12 + [True] * 12
+    whole = soft_targets(teacher, both, twice, EVERY)
+    assert torch.allclose(half.hidden[12:], whole.hidden[12:], atol=1e-6)
+    assert not half.hidden[:12].any()
+
+
+def test_a_letter_that_it_lacks_is_no_byte_that_it_has(tokenizers_by_family):
+    """Each of its rows stands for one token of the model, of the same kind."""
+    whole = Definition.of(tokenizers_by_family["sentencepiece"])
+    counts = torch.ones(1 + max(whole.ids.values()), dtype=torch.int64)
+    letter = next(token for token in "qxyzQXYZ" if token in whole.ids)
+    counts[[id for token, id in whole.ids.items() if letter in token]] = 0
+    own = read_vocabulary(whole, special=["<s>"])
+    its = read_vocabulary(prune_tokenizer(whole, counts).definition, special=["<s>"])
+    assert Form(letter.encode(), False) in its.forms  # as a byte
+    found = _counterparts(own, its, len(its))
+    assert found[whole.ids[letter]] == -1
+    known = found[found >= 0]
+    assert len(known.unique()) == len(known)
+    for id, same in enumerate(found.tolist()):
+        assert same < 0 or (own.forms[id], own.kinds[id]) == (its.forms[same], its.kinds[same])
+
+
+@pytest.mark.parametrize("frame", [Frame(5, None), Frame(5, 6)])
+@pytest.mark.parametrize("other", [Frame(2, None), Frame(2, 3)])
+def test_what_stands_around_a_document_is_the_teacher_s_own(frame, other):
+    inputs, outputs = _framed(torch.arange(20), frame, other)
+    end = 2 if other.end is None else 3
+    assert inputs[frame.start] == 2
+    if frame.end is None:  # what comes behind a document is that another one begins
+        assert outputs[frame.start] == end
+    else:
+        assert inputs[6] == outputs[6] == end
+        assert outputs[5] == -1
+    rest = [id for id in range(20) if id not in (frame.start, frame.end)]
+    assert inputs[rest].tolist() == outputs[rest].tolist() == rest
 
 
 def test_a_taught_model_comes_nearer_to_its_teacher(tmp_path, text):
@@ -227,72 +264,28 @@ def test_a_taught_model_comes_nearer_to_its_teacher(tmp_path, text):
     assert len(set(both)) == 1
 
 
-def test_english_is_kept_by_a_model_that_teaches_its_own(tmp_path, text):
-    """Its own predictions are all that it learns, so it hardly moves; by the text alone it does."""
-    model = save_model(tmp_path / "model")
-    english = save_text(tmp_path / "english.txt")
-    given = {"english": [str(english)], "english_share": 0.999, "heldout": {"english": english}}
-    given |= {"eval_every": 4, "weight_decay": 0.0}
-    taught = {"english_teacher": str(model), "teacher_share": 1.0}
-    kept = adapt(model, tmp_path / "kept", config=tiny_config(tmp_path, **given, **taught))
-    moved = adapt(model, tmp_path / "moved", config=tiny_config(tmp_path, **given))
-    before = moved.before["english"]
-    assert kept.before["english"] == before
-    assert abs(kept.bits_per_byte["english"] - before) < 0.1 * (
-        before - moved.bits_per_byte["english"]
-    )
-    with pytest.raises(ConfigError, match="english_teacher has no text to teach on"):
-        load_adapt_config(None, data=[str(text)], english_teacher=str(model))
-
-
-def test_two_teachers_each_teach_their_own_text(tmp_path, text):
-    """In one sequence after the other; nothing is left of a target that both would be."""
-    generator = torch.Generator().manual_seed(4)
-    shares = torch.tensor([0.9, 0, 0, 0.5, 0, 0, 1]).double()
-    first = random_soft(generator, bias=True, share=shares)
-    second = random_soft(generator, bias=False, share=(shares == 0).double())
-    inputs = [
-        torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
-        for shape in [(7, 5), (11, 5)]
-    ]
-    targets = torch.arange(7)
-
-    def gradients(rows, *soft):
-        hidden, weight = inputs
-        loss = cross_entropy(hidden[rows], weight, None, targets[rows], soft=soft)
-        return torch.autograd.grad(loss, inputs)
-
-    def part(soft, rows):
-        return soft._replace(hidden=soft.hidden[rows], share=soft.share[rows])
-
-    of_first, of_second = (shares > 0).nonzero().squeeze(1), (shares == 0).nonzero().squeeze(1)
-    alone = zip(
-        gradients(of_first, part(first, of_first)),
-        gradients(of_second, part(second, of_second)),
-        strict=True,
-    )
-    for both, (one, other) in zip(gradients(slice(None), first, second), alone, strict=True):
-        assert torch.allclose(both, one + other, rtol=1e-10, atol=1e-12)
-
-
 def test_a_run_with_another_teacher_is_another_run(tmp_path, text):
     model = save_model(tmp_path / "model")
     teacher = save_model(tmp_path / "teacher", hidden_size=8)
     given = tiny_config(tmp_path, teacher=str(teacher))
     adapt(model, tmp_path / "out", config=given)
     record = json.loads((tmp_path / "out/saltlm/run.json").read_text())
-    assert len(record["inputs"]["teachers"][0]) == 64
+    assert len(record["inputs"]["teacher"]) == 64
     shutil.rmtree(teacher)
     save_model(teacher, hidden_size=12)
-    with pytest.raises(TrainingError, match="other settings: inputs.teachers was"):
+    with pytest.raises(TrainingError, match="other settings: inputs.teacher was"):
         adapt(model, tmp_path / "out", config=given)
+    shutil.rmtree(teacher)
+    save_model(teacher, hidden_size=8)
+    elsewhere = teacher.rename(tmp_path / "elsewhere")  # the same one
+    adapt(model, tmp_path / "out", config=tiny_config(tmp_path, teacher=str(elsewhere)))
 
 
 def test_a_run_without_a_teacher_goes_on_from_before_there_were_any(tmp_path, text):
     adapt(save_model(tmp_path / "model"), tmp_path / "out", config=tiny_config(tmp_path))
     record = json.loads((tmp_path / "out/saltlm/run.json").read_text())
-    assert not {"teacher", "english_teacher", "teacher_share"} & record["options"].keys()
-    assert "teachers" not in record["inputs"]
+    assert not {"teacher", "teacher_share"} & record["options"].keys()
+    assert "teacher" not in record["inputs"]
 
 
 def test_a_teacher_with_other_tokens_is_refused(tmp_path, text, save_tokenizer_dir):
@@ -315,5 +308,5 @@ def test_a_teacher_that_does_not_predict_is_refused(tmp_path, text):
     ).save_pretrained(bert)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(model / name, bert / name)
-    with pytest.raises(CheckpointError, match="bert"):
+    with pytest.raises(CheckpointError, match="bert cannot be the teacher: it does not predict"):
         opened(model, bert, text)

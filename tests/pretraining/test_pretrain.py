@@ -15,7 +15,7 @@ from adapt_models import read_model, save_model, save_text, tiny_config
 from saltlm.adaptation import training
 from saltlm.adaptation.adapt import adapt
 from saltlm.adaptation.metrics import read_metrics
-from saltlm.errors import ConfigError, DataError, OutputError, TrainingError
+from saltlm.errors import CheckpointError, ConfigError, DataError, OutputError, TrainingError
 from saltlm.pretraining import models
 from saltlm.pretraining.config import load_pretrain_config
 from saltlm.pretraining.pretrain import pretrain
@@ -203,11 +203,25 @@ def test_a_model_s_teacher_has_its_tokens(tmp_path, text):
             {"tokenizer_of": "x"},  # beside vocab_size
             "tokenizer_of says which tokens there are; leave --vocab-size out",
         ),
+        (
+            {"tokenizer_of": "x", "vocab_size": None, "arch": "bert"},
+            "a bert cannot teach (tokenizer_of); give --arch gpt",
+        ),
     ],
 )
 def test_options_that_do_not_fit(tmp_path, text, more, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         pretrain(tmp_path / "out", **options(text, **more))
+
+
+def test_a_model_that_is_not_there_is_named_before_anything_is_made(tmp_path, text):
+    for option in ("continue_tokenizer", "tokenizer_of"):
+        with pytest.raises(CheckpointError, match="absent"):
+            pretrain(
+                tmp_path / "out",
+                **options(text, vocab_size=None, **{option: str(tmp_path / "absent")}),
+            )
+        assert not (tmp_path / "out").exists()
 
 
 def test_the_size_is_the_largest_that_is_fed(monkeypatch):

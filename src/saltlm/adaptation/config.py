@@ -133,17 +133,11 @@ class AdaptConfig(Section):
         " the PLM of its transfer, a directory or Hub id: what it predicts is learnt as well",
         json_schema_extra={"metavar": "PLM"},
     )
-    english_teacher: str | None = Field(
-        None,
-        description="a model whose English is to be kept, such as the source: what it predicts is"
-        " learnt on the text of english",
-        json_schema_extra={"metavar": "SOURCE"},
-    )
     teacher_share: float = Field(
         0.9,
         ge=0,
         le=1,
-        description="share of each target that is a teacher's prediction; the rest is the text",
+        description="share of each target that is the teacher's prediction; the rest is the text",
     )
     heldout: NamedFiles = Field(
         default_factory=dict,
@@ -263,8 +257,6 @@ class AdaptConfig(Section):
             "stages",
             "--set stages=[lora:0.3,full]",
         )
-        if self.english_teacher is not None and not self.english:
-            raise ValueError("english_teacher has no text to teach on; give --english FILE")
         if both := sorted({str(file) for file in self.english} & self.data.keys()):
             raise ValueError(f"{both[0]} is given as data and as english; give it once")
         _check_shares(list(self.texts.values()), "data", "--data de.txt --data en.txt=0.1")

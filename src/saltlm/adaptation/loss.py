@@ -6,7 +6,7 @@ gradients of the hidden states and of the head, as Liger Kernel does on GPUs.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -73,7 +73,7 @@ def causal_loss(
     positions: Int64[Tensor, "b t"] | None = None,
     *,
     chunk_logits: int = CHUNK_LOGITS,
-    soft: Sequence[SoftTargets] = (),
+    soft: SoftTargets | None = None,
 ) -> Float[Tensor, ""]:
     """Return the sum of -ln p of every token after the first of each sequence.
 
@@ -82,7 +82,7 @@ def causal_loss(
         ids: the tokens of each sequence and the one after it.
         positions: of each token in its document; None lets attention cross documents.
         chunk_logits: logits that exist at once.
-        soft: what teachers predict there; see `cross_entropy`.
+        soft: what a teacher predicts there; see `cross_entropy`.
     """
     where = {} if positions is None else {"position_ids": positions}
     head = output_head(model)
@@ -107,7 +107,7 @@ def cross_entropy(
     *,
     transform: LogitTransform | None = None,
     chunk_logits: int = CHUNK_LOGITS,
-    soft: Sequence[SoftTargets] = (),
+    soft: SoftTargets | None = None,
 ) -> Float[Tensor, ""]:
     """Return the sum over positions of -ln p(target), differentiable once.
 
@@ -115,8 +115,7 @@ def cross_entropy(
     in autocast's dtype, the rest and the head's gradient in float32 at least.
 
     With a teacher q, the gradient is that of the sum of (1 - s) (-ln p(target)) + s KL(q | p) for
-    the share s; with several, each adds its part. The value stays -ln p(target), which can be
-    compared with that of any other run.
+    the share s. The value stays -ln p(target), which can be compared with that of any other run.
 
     Args:
         hidden: what the head receives.
@@ -125,7 +124,7 @@ def cross_entropy(
         targets: the right token at each position.
         transform: what the model does to the head's output.
         chunk_logits: logits that exist at once; at least those of one position do.
-        soft: what teachers predict at each position; the shares sum to 1 at most.
+        soft: what a teacher predicts at each position.
     """
     device = hidden.device.type
     if torch.is_autocast_enabled(device):
@@ -147,7 +146,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         targets: Tensor,
         transform: LogitTransform,
         chunk_logits: int,
-        soft: Sequence[SoftTargets],
+        soft: SoftTargets | None,
     ) -> Tensor:
         exact = torch.promote_types(hidden.dtype, torch.float32)
         needed = zip((hidden, weight, bias), ctx.needs_input_grad, strict=False)
@@ -194,7 +193,7 @@ def _losses(
     logits: Float[Tensor, "p v"],
     targets: Int64[Tensor, " p"],
     transform: LogitTransform,
-    soft: Sequence[SoftTargets],
+    soft: SoftTargets | None,
     at: slice,
 ) -> tuple[Float[Tensor, " p"], Float[Tensor, "p v"]]:
     """Return -ln p of each target, and the gradient by the head's output in the logits' memory."""
@@ -208,11 +207,10 @@ def _losses(
     losses = (sums.log() + highest - of_wanted).squeeze(1)
     gradient = probabilities.div_(sums)
     of_text = torch.full_like(of_wanted, -1.0)
-    for taught in soft:
-        if taught.share[at].any():
-            of_teacher, share = taught.rows(at)
-            gradient.index_add_(1, taught.ids, of_teacher, alpha=-1)
-            of_text += share
+    if soft is not None:
+        of_teacher, share = soft.rows(at)
+        gradient.index_add_(1, soft.ids, of_teacher, alpha=-1)
+        of_text += share
     gradient.scatter_add_(1, wanted, of_text)
     if slope is not None:
         gradient *= slope

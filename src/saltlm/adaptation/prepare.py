@@ -36,7 +36,7 @@ from saltlm.adaptation.parameters import (
 from saltlm.adaptation.run_folder import RunFolder
 from saltlm.adaptation.schedule import Stage, check_stages, plan_stages
 from saltlm.adaptation.short_runs import Settled, settle, step_size
-from saltlm.adaptation.teacher import Teacher, read_teachers
+from saltlm.adaptation.teacher import Teacher, read_teacher
 from saltlm.errors import DataError
 from saltlm.evaluation.config import suite_named
 from saltlm.evaluation.evaluate import plan_tasks
@@ -71,7 +71,7 @@ class Run:
         objective: what the model learns to predict.
         tokenizer: of the model.
         is_new: which rows a transfer made.
-        teachers: whose predictions are learnt as well.
+        teacher: whose predictions are learnt as well; None: only the text.
         mixture: the text and its order.
         heldout: documents to measure bits per byte on, by name.
         measuring: how often, and what it takes; None without such documents.
@@ -88,7 +88,7 @@ class Run:
     objective: Objective
     tokenizer: PreTrainedTokenizerBase
     is_new: Bool[Tensor, " v"]
-    teachers: tuple[Teacher, ...]
+    teacher: Teacher | None
     mixture: Mixture
     heldout: dict[str, list[str]]
     measuring: Measuring | None
@@ -119,7 +119,9 @@ def read_inputs(
     heldout = dict(_heldout(config))
     suite = tuple(_suite(config))
     frame = objective.frame(skeleton, tokenizer)
-    teachers = read_teachers(directory, tokenizer, frame, config, objective)
+    teacher = None
+    if config.teacher is not None:
+        teacher = read_teacher(directory, tokenizer, frame, config, objective)
     packed = _pack(config, tokenizer, frame, accelerator)
     if settled is None:  # passes over the text, whose length is known only now
         settled = fit(round((config.epochs or 1) * sum(len(text.tokens) for text in packed)))
@@ -146,7 +148,7 @@ def read_inputs(
         objective=objective,
         tokenizer=tokenizer,
         is_new=is_new,
-        teachers=teachers,
+        teacher=teacher,
         mixture=mix(
             packed,
             config.texts,
@@ -171,7 +173,7 @@ def hashes_of(run: Run) -> dict[str, Any]:
         "tokenizer": tokenizer_hash(run.tokenizer),
         "text": {text.name: text.fingerprint for text in run.mixture.packed},
         "heldout": {name: fingerprint(file) for name, file in run.config.heldout.items()},
-        **({"teachers": [one.sha256 for one in run.teachers]} if run.teachers else {}),
+        **({} if run.teacher is None else {"teacher": run.teacher.sha256}),
     }
 
 
@@ -219,8 +221,8 @@ def log_plan(run: Run, saved: Saved | None) -> None:
     )
     if run.reason:
         logger.info("%s (docs/adapt.md)", run.reason)
-    for teacher in run.teachers:
-        logger.info("%s", teacher)
+    if run.teacher is not None:
+        logger.info("%s", run.teacher)
     if run.measuring is not None:
         logger.info("%s", run.measuring)
     wanted = _wanted_tokens(run.config)
@@ -245,13 +247,11 @@ def _expected_seconds(run: Run, saved: Saved | None) -> float:
     per_product = seconds_a_product(run.accelerator.device.type)
     n_tokens = left * run.config.batch_tokens / run.accelerator.num_processes
     seconds = training_seconds(n_tokens, n_weights, per_product)
-    for teacher in run.teachers:
-        named = zip(run.mixture.packed, run.mixture.shares, strict=True)
-        n_read = n_tokens * sum(share for text, share in named if text.name in teacher.texts)
-        n_batches = n_read / run.config.sequence_length / run.config.micro_batch
-        size = sum(weight.numel() for weight in teacher.model.parameters())
-        n_layers = teacher.model.config.get_text_config().num_hidden_layers
-        seconds += reading_seconds(n_read, n_batches, size, n_layers, per_product)
+    if run.teacher is not None:
+        n_read = sum(weight.numel() for weight in run.teacher.model.parameters())
+        n_batches = n_tokens / run.config.sequence_length / run.config.micro_batch
+        n_layers = run.teacher.model.config.get_text_config().num_hidden_layers
+        seconds += reading_seconds(n_tokens, n_batches, n_read, n_layers, per_product)
     return seconds
 
 

@@ -46,6 +46,7 @@ _FREE = (
     "loss_chunk",
     "checkpointing",
     "attention",
+    "teacher",  # where it lies; what it is is among the inputs
 )
 
 _ADDED = "inputs.heldout."  # measured from then on; one that changed would stand beside itself
@@ -90,9 +91,8 @@ def identity(config: AdaptConfig, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return what must be the same for a run to be continued."""
     options = config.model_dump(mode="json")
     fixed = {key: value for key, value in options.items() if key not in _FREE}
-    if config.teacher is None and config.english_teacher is None:
-        for key in ("teacher", "english_teacher", "teacher_share"):
-            del fixed[key]  # as in a run from before there were teachers
+    if config.teacher is None:
+        del fixed["teacher_share"]  # as in a run from before there were teachers
     return {"options": fixed, "inputs": dict(inputs)}
 
 

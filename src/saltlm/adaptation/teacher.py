@@ -8,12 +8,11 @@ at temperature 1: a target is (1 - s) times the token of the text plus s times t
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Int64
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm.adaptation.config import AdaptConfig
@@ -22,9 +21,10 @@ from saltlm.adaptation.model import load_model, positions_of, read_fitting_token
 from saltlm.adaptation.objective import Objective
 from saltlm.adaptation.packing import Frame
 from saltlm.alignment.match import same_tokens
-from saltlm.errors import ConfigError, quoted
+from saltlm.errors import CheckpointError, ConfigError, quoted
 from saltlm.evaluation.results import model_hash
 from saltlm.files.documents import first
+from saltlm.models.architecture import read_config
 from saltlm.models.hub import resolve_model
 from saltlm.models.logits import logit_transform, output_head, short_head
 from saltlm.tokenizer.definition import Definition
@@ -35,6 +35,8 @@ from saltlm.tokenizer.tokens import read_tokens
 from saltlm.tokenizer.vocabulary import Vocabulary
 
 _DOCUMENTS = 50  # that two tokenizers are compared on
+_LETTERS = 10_000  # of each
+_TRIED = 16  # tokens that `separates_documents` has a model read
 _ANY = 2**30  # tokens, of a model that names no longest sequence
 _ALIKE = 0.8  # share of the model's tokens there that the teacher must cut as well
 
@@ -47,20 +49,18 @@ class Teacher:
         model: the teacher.
         name: as it was given.
         sha256: of its files.
-        texts: names of those that it teaches on.
         share: of a target that is the teacher's prediction.
         context: tokens that it reads at once.
         inputs: what it reads for each of the model's tokens; -1 where it has none.
         ids: the model's tokens that it predicts.
         rows: of its head, for these.
         can_mask: whether it keeps attention inside a document.
-        alike: share of the model's tokens of some text that it cuts as well.
+        alike: share of the model's tokens that it cuts as well, in the first documents.
     """
 
     model: PreTrainedModel
     name: str
     sha256: str
-    texts: frozenset[str]
     share: float
     context: int
     inputs: Int64[Tensor, " v"]
@@ -70,85 +70,74 @@ class Teacher:
     alike: float
 
     def __str__(self) -> str:
-        texts = " and ".join(sorted(self.texts))
         return (
-            f"{self.name} teaches {texts}: it has {len(self.ids):,} of the model's tokens, cuts"
+            f"{self.name} teaches: it has {len(self.ids):,} of the model's tokens, cuts"
             f" {self.alike:.1%} of a text as the model does, and is {self.share:.0%} of each target"
         )
 
 
-def read_teachers(
+def read_teacher(
     directory: Path,
     tokenizer: PreTrainedTokenizerBase,
     frame: Frame,
     config: AdaptConfig,
     objective: Objective,
-) -> tuple[Teacher, ...]:
-    """Load the teachers of a run, that of the language and that of English.
+) -> Teacher:
+    """Load the teacher of a run, and see whether it can teach the model.
 
     Args:
         directory: of the model that learns.
         tokenizer: its tokenizer.
         frame: what stands around its documents.
-        config: names the teachers and their texts.
-        objective: which all models are for.
+        config: names the teacher, its share, and text that both tokenizers cut.
+        objective: which both models are for.
 
     Raises:
-        CheckpointError: a teacher is no causal language model, or is damaged.
+        CheckpointError: the teacher is no causal language model, or is damaged.
         ConfigError: its tokens are not the model's.
     """
-    read = partial(_read, directory, tokenizer, frame, config, objective)
-    asked = ((config.teacher, [*config.data]), (config.english_teacher, [*config.english]))
-    return tuple(read(name, list(map(str, texts))) for name, texts in asked if name is not None)
-
-
-def _read(
-    directory: Path,
-    tokenizer: PreTrainedTokenizerBase,
-    frame: Frame,
-    config: AdaptConfig,
-    objective: Objective,
-    name: str,
-    texts: list[str],
-) -> Teacher:
+    name = str(config.teacher)
     place = resolve_model(name)
+    trains_one = f"saltlm pretrain --corpus TEXT --tokenizer-of {quoted(directory)} --out DIR"
+    try:
+        objective.check_config(read_config(place), place)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{name} cannot be the teacher: it does not predict the next token",
+            f"a gpt does; {trains_one} trains one for this model",
+        ) from error
     skeleton = read_skeleton(place, config, objective)
     other = read_fitting_tokenizer(place, skeleton, config)
     own, its = _vocabulary(directory), _vocabulary(place)
-    n_rows = skeleton.get_input_embeddings().weight.shape[0]
-    inputs = same_tokens(own, its, ids=torch.arange(len(own)), n_rows=n_rows)
-    documents = first(texts, _DOCUMENTS, "--data")
-    cut, cut_by_teacher = (encode_documents(one, documents) for one in (tokenizer, other))
+    inputs = _counterparts(own, its, skeleton.get_input_embeddings().weight.shape[0])
+    cut, cut_by_teacher = (encode_documents(one, _sample(config)) for one in (tokenizer, other))
     alike = share_cut_alike(cut, cut_by_teacher, own, its, inputs)
     if alike < _ALIKE:
         raise ConfigError(
-            f"the teacher {name} cuts {alike:.0%} of the text's tokens as {directory}"
-            f" does, fewer than {_ALIKE:.0%}: it can teach only a model that has its tokens",
-            f"saltlm pretrain --corpus TEXT --tokenizer-of {quoted(directory)} --out DIR trains one"
-            " that can",
+            f"the teacher {name} cuts {alike:.0%} of the text's tokens as {directory} does, fewer"
+            f" than {_ALIKE:.0%}: it can teach only a model that has its tokens",
+            f"{trains_one} trains one that can",
         )
-    around = objective.frame(skeleton, other)
-    end = around.start if around.end is None else around.end
-    outputs = inputs.clone()
-    inputs[frame.start], outputs[frame.start] = around.start, -1
-    outputs[frame.start if frame.end is None else frame.end] = end
-    if frame.end is not None:
-        inputs[frame.end] = end
+    frame_of_teacher = objective.frame(skeleton, other)
+    beyond = max(frame.start, frame.end or 0) + 1 - len(inputs)  # of a config without a token
+    inputs = nn.functional.pad(inputs, (0, max(0, beyond)), value=-1)
+    inputs, outputs = _framed(inputs, frame, frame_of_teacher)
     ids = (outputs >= 0).nonzero().squeeze(1)
+    context = positions_of(skeleton) or _ANY
     model = load_model(place, config, objective).eval().requires_grad_(requires_grad=False)
     with torch.no_grad():
-        objective.check_model(model, outputs[ids[:16]][None])
+        objective.check_model(model, outputs[ids[: min(16, context)]][None])
+    is_tried = context >= _TRIED and objective.separates(model, min(2, config.micro_batch))
     return Teacher(
         model=model,
         name=name,
         sha256=model_hash(place),
-        texts=frozenset(texts),
         share=config.teacher_share,
-        context=positions_of(skeleton) or _ANY,
+        context=context,
         inputs=inputs,
         ids=ids,
         rows=outputs[ids],
-        can_mask=objective.separates(model, min(2, config.micro_batch)),
+        can_mask=is_tried,
         alike=alike,
     )
 
@@ -172,25 +161,26 @@ def soft_targets(
         is_taught: whether a sequence is of the teacher's language.
     """
     inputs = teacher.inputs[ids[:, :-1]]
-    is_taught = is_taught[:, None] & _reads_all(inputs < 0, positions)
-    is_taught &= torch.isin(ids[:, 1:], teacher.ids)
+    at = is_taught[:, None] & _reads_all(inputs < 0, positions)
+    at &= torch.isin(ids[:, 1:], teacher.ids)
     head = output_head(teacher.model)
+    read = inputs[is_taught].clamp(min=0).split(teacher.context, 1)
+    places = positions[is_taught].split(teacher.context, 1)
     with short_head(head) as received:
-        for part, where in zip(
-            inputs.clamp(min=0).split(teacher.context, 1),
-            positions.split(teacher.context, 1),
-            strict=True,
-        ):
+        for part, where in zip(read, places, strict=True):
             from_here = torch.arange(part.shape[1], device=part.device)
             named = {"position_ids": torch.minimum(where, from_here)} if teacher.can_mask else {}
             teacher.model(input_ids=part, use_cache=False, **named)
+    states = torch.cat(received, 1)
+    hidden = states.new_zeros(*at.shape, states.shape[2])
+    hidden[is_taught] = states
     return SoftTargets(
-        hidden=torch.cat(received, 1).flatten(0, 1),
+        hidden=hidden.flatten(0, 1),
         weight=head.weight[teacher.rows],
         bias=None if head.bias is None else head.bias[teacher.rows],
         transform=logit_transform(teacher.model.config),
         ids=teacher.ids,
-        share=teacher.share * is_taught.flatten(),
+        share=teacher.share * at.flatten(),
     )
 
 
@@ -226,6 +216,44 @@ def share_cut_alike(
         n_alike += len(spans & {*_placed_ids(others, its)})
         n_all += len(ids)
     return n_alike / max(1, n_all)
+
+
+def _counterparts(own: Vocabulary, its: Vocabulary, n_rows: int) -> Int64[Tensor, " v"]:
+    """Return the teacher's id for each of a model's tokens, -1 for none; each stands for one."""
+    found = same_tokens(own, its, ids=torch.arange(len(own)), n_rows=n_rows).tolist()
+    taken: set[int] = set()
+    for id, same in enumerate(found):
+        if same in taken or (same >= 0 and own.kinds[id] != its.kinds[same]):
+            found[id] = -1  # a letter that it lacks is no byte that it has
+        taken.add(found[id])
+    return torch.tensor(found)
+
+
+def _framed(
+    inputs: Int64[Tensor, " v"], frame: Frame, other: Frame
+) -> tuple[Int64[Tensor, " v"], Int64[Tensor, " v"]]:
+    """Return what the teacher reads for each of a model's ids, and what it predicts for it.
+
+    What stands around a document is the teacher's own; that another one begins is not taught.
+
+    Args:
+        inputs: the teacher's id for each token of text.
+        frame: around a document of the model.
+        other: and of the teacher.
+    """
+    end = other.start if other.end is None else other.end
+    inputs, outputs = inputs.clone(), inputs.clone()
+    inputs[frame.start], outputs[frame.start] = other.start, -1
+    outputs[frame.start if frame.end is None else frame.end] = end
+    if frame.end is not None:
+        inputs[frame.end] = end
+    return inputs, outputs
+
+
+def _sample(config: AdaptConfig) -> list[str]:
+    """Return beginnings of documents of each text."""
+    n = max(1, _DOCUMENTS // len(config.data))
+    return [text[:_LETTERS] for name in config.data for text in first([name], n, "--data")]
 
 
 def _placed_ids(ids: Sequence[int], vocabulary: Vocabulary) -> Iterator[tuple[int, int]]:

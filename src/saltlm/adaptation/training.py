@@ -57,7 +57,7 @@ class Training:
         tables: with the rates of their rows.
         rates: peak learning rates.
         can_mask: whether the model keeps attention inside a document.
-        teachers: on the devices, in their number format.
+        teacher: on the devices, in their number format.
     """
 
     model: PreTrainedModel
@@ -66,7 +66,7 @@ class Training:
     tables: list[Table]
     rates: LearningRates
     can_mask: bool
-    teachers: tuple[Teacher, ...]
+    teacher: Teacher | None
 
 
 def set_up(run: Run, number: int, saved: Saved | None) -> Training:
@@ -88,10 +88,12 @@ def set_up(run: Run, number: int, saved: Saved | None) -> Training:
     if saved is not None and goes_on_in(run, number, saved):
         checkpoints.load_optimizer(saved, model, optimizer)
     tables = row_tables(model, rates, run.is_new)
-    is_short = run.accelerator.mixed_precision == "bf16"
-    dtype = torch.bfloat16 if is_short else torch.float32
-    teachers = tuple(placed(teacher, run.accelerator.device, dtype) for teacher in run.teachers)
-    return Training(model, inside, optimizer, tables, rates, can_mask, teachers)
+    teacher = run.teacher
+    if teacher is not None:
+        is_short = run.accelerator.mixed_precision == "bf16"
+        dtype = torch.bfloat16 if is_short else torch.float32
+        teacher = placed(teacher, run.accelerator.device, dtype)
+    return Training(model, inside, optimizer, tables, rates, can_mask, teacher)
 
 
 def _probe(run: Run, inside: nn.Module, name: str) -> bool:
@@ -159,8 +161,7 @@ def _accumulate(run: Run, training: Training, step: int) -> float:
     total = torch.zeros((), dtype=torch.float64)
     for first in range(0, n_own, config.micro_batch):
         part = slice(first, first + config.micro_batch)
-        names = [run.mixture.packed[source].name for source in batch.sources[part].tolist()]
-        soft = _lessons(training.teachers, ids[part], positions[part], names)
+        lesson = _lesson(run, training.teacher, ids[part], positions[part], batch.sources[part])
         is_last = first + config.micro_batch >= n_own
         with nullcontext() if is_last else accelerator.no_sync(training.inside):
             nats = training.inside(
@@ -168,7 +169,7 @@ def _accumulate(run: Run, training: Training, step: int) -> float:
                 ids[part],
                 positions[part] if training.can_mask else None,
                 chunk_logits=config.loss_chunk,
-                **({"soft": soft} if soft else {}),
+                **lesson,
             )
             # Processes average their gradients, but the loss is a sum over all of their tokens.
             accelerator.backward(nats * (n_processes / config.batch_tokens))
@@ -177,19 +178,21 @@ def _accumulate(run: Run, training: Training, step: int) -> float:
     return float(everyone) / config.batch_tokens
 
 
-def _lessons(
-    teachers: tuple[Teacher, ...],
+def _lesson(
+    run: Run,
+    teacher: Teacher | None,
     ids: Int64[Tensor, "b t1"],
     positions: Int64[Tensor, "b t"],
-    names: list[str],
-) -> list[SoftTargets]:
-    """Return what each teacher says of the sequences of its texts, if there are any."""
-    lessons = []
-    for teacher in teachers:
-        is_taught = torch.tensor([name in teacher.texts for name in names], device=ids.device)
-        if is_taught.any():
-            lessons.append(soft_targets(teacher, ids, positions, is_taught))
-    return lessons
+    sources: Int64[Tensor, " b"],
+) -> dict[str, SoftTargets]:
+    """Return what the teacher says of some sequences, for the loss; English is not taught."""
+    if teacher is None:
+        return {}
+    english = {str(file) for file in run.config.english}
+    is_taught = torch.tensor([text.name not in english for text in run.mixture.packed])[sources]
+    if not is_taught.any():
+        return {}
+    return {"soft": soft_targets(teacher, ids, positions, is_taught.to(ids.device))}
 
 
 def _seed(*parts: int) -> None:

@@ -20,7 +20,7 @@ def _print_launch_config(context: click.Context, _: click.Parameter, name: str |
 
 @click.command("adapt")
 @click.argument("model", metavar="MODEL")
-@options("adapt", "data", "english", "teacher", "english_teacher")
+@options("adapt", "data", "english", "teacher")
 @click.option(
     "--out",
     required=True,

@@ -138,6 +138,8 @@ class PretrainConfig(Section):
         if self.tokenizer_of is not None and others:
             flag = f"--{others[0].replace('_', '-')}"
             raise ValueError(f"tokenizer_of says which tokens there are; leave {flag} out")
+        if self.tokenizer_of is not None and self.arch != "gpt":
+            raise ValueError(f"a {self.arch} cannot teach (tokenizer_of); give --arch gpt")
         return self
 
     @property

@@ -26,20 +26,18 @@ from saltlm.tokenizer.special_tokens import read_special_tokens
 from saltlm.tokenizer.tokens import Tokens, read_tokens
 
 
-def tokenizer_of(arch: Arch, model: str, texts: Callable[[], Iterable[str]]) -> TrainedTokenizer:
-    """Return a model's tokenizer with the tokens alone that a corpus uses.
+def tokenizer_of(model: str, texts: Callable[[], Iterable[str]]) -> TrainedTokenizer:
+    """Return a model's tokenizer for a gpt, with the tokens alone that a corpus uses.
+
+    It cuts that corpus as the model does; of other text it may lose letters.
 
     Args:
-        arch: whose special tokens it gets.
         model: a directory or Hub id.
         texts: begins a pass over the corpus.
-
-    Raises:
-        VocabularyError: the model's tokenizer loses letters.
     """
     own = _read(model)
     pruned = prune_tokenizer(own.definition, _occurrences(own, texts))
-    return with_special_tokens(pruned.definition, arch, is_continued=True, instead="--tokenizer-of")
+    return with_special_tokens(pruned.definition, "gpt", is_whole=False)
 
 
 def continue_tokenizer(

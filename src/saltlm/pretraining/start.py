@@ -18,6 +18,7 @@ from saltlm.files.atomic import new_directory
 from saltlm.files.documents import check_corpus, documents
 from saltlm.files.leftovers import remove_dead
 from saltlm.files.source import fingerprint
+from saltlm.models.hub import resolve_model
 from saltlm.models.skeleton import hide_bars
 from saltlm.pretraining.config import DEFAULT_TOKENIZER, PretrainConfig
 from saltlm.pretraining.continued import continue_tokenizer, tokenizer_of
@@ -62,8 +63,12 @@ def plan(config: PretrainConfig) -> StartPlan:
 
     Raises:
         DataError: a text cannot be read, or holds no document.
+        CheckpointError: a model whose tokenizer is asked for is not there.
     """
     check_corpus(config.corpus)
+    for model in (config.continue_tokenizer, config.tokenizer_of):
+        if model is not None:
+            resolve_model(model, with_weights=False)
     n_bytes = sum(len(document.encode()) for document in documents(config.corpus))
     n_tokens = estimated_tokens(n_bytes)
     n_read = config.tokens or round((config.passes or 0) * n_tokens)
@@ -156,7 +161,7 @@ def _tokenizer(config: PretrainConfig, planned: StartPlan) -> tuple[TrainedToken
     kind = config.tokenizer or DEFAULT_TOKENIZER[config.arch]
     budget = config.budget or planned.n_tokens
     if config.tokenizer_of is not None:
-        trained = tokenizer_of(config.arch, config.tokenizer_of, _texts(config))
+        trained = tokenizer_of(config.tokenizer_of, _texts(config))
         how = f"those of {config.tokenizer_of} that the corpus uses"
         return trained, f"vocabulary of {len(trained.definition.ids):,} tokens: {how}"
     if config.continue_tokenizer is not None:
