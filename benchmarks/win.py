@@ -58,7 +58,7 @@ ARMS = {
     "plain, taught": (None, ["teacher={teacher}"]),
 }
 TAUGHT = ("best, taught", "best, half taught", "plain, taught")
-PASSES = {"vi": 4, "de": 2, "ar": 8}  # of a teacher over its text: 8, 8 and 2 MB
+PASSES = {"vi": 4, "de": 2, "ar": 8}  # of a teacher over its text: 5, 8 and 2 MB
 FIRST = ("plain", "best", COMPUTE)
 LONG = ("plain", "best", COMPUTE, "salt")
 
