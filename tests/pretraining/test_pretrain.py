@@ -4,23 +4,26 @@ import gc
 import json
 import os
 import re
+import shlex
 
 import pytest
 import torch
+from click.testing import CliRunner
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils.logging import enable_progress_bar
 
-from adapt_models import read_model, save_model, save_text, tiny_config
+from adapt_models import read_model, save_model, save_text
 from saltlm.adaptation import training
-from saltlm.adaptation.adapt import adapt
 from saltlm.adaptation.metrics import read_metrics
+from saltlm.cli.main import cli
 from saltlm.errors import CheckpointError, ConfigError, DataError, OutputError, TrainingError
 from saltlm.pretraining import models
 from saltlm.pretraining.config import load_pretrain_config
 from saltlm.pretraining.pretrain import pretrain
 from saltlm.pretraining.sizes import SIZES, Size, choose_size
 from saltlm.pretraining.start import make_start, plan, read_start
+from saltlm.record.manifest import read_manifest
 from saltlm.tokenizer.losses import losses
 from saltlm.vocabulary_transfer.transfer import transfer
 
@@ -178,16 +181,22 @@ def test_what_cannot_be_continued_is_said(tmp_path, text):
         pretrain(tmp_path / "taken", **options(text, arch="gpt"))
 
 
-def test_a_model_s_teacher_has_its_tokens(tmp_path, text):
-    """Trained for it, a PLM cuts text as the model does, and teaches it."""
-    model = save_model(tmp_path / "model")
-    given = options(text, arch="gpt", vocab_size=None, tokenizer_of=str(model))
-    made = pretrain(tmp_path / "teacher", **given)
-    assert made.reasons[-1].endswith(f"tokens: those of {model} that the corpus uses")
-    config = tiny_config(text.parent, teacher=str(made.directory), cache=tmp_path / "cache")
-    adapt(model, tmp_path / "out", config=config)
-    log = read_metrics(tmp_path / "out/saltlm/metrics.jsonl")
-    assert len(log) == config.steps + 1
+def test_a_model_s_teacher_has_its_tokens_and_teaches_it(tmp_path, text, monkeypatch, caplog):
+    """By the command that is named when it is made."""
+    monkeypatch.chdir(tmp_path)
+    model, short = save_model(tmp_path / "model"), ["--set", "sequence_length=16"]
+    short += ["--set", "batch_tokens=64", "--set", f"cache={tmp_path}", "--steps", "4"]
+    given = ["--corpus", str(text), "--tokenizer-of", str(model), "--out", "teacher", *short]
+    with caplog.at_level("INFO", "saltlm"):
+        assert CliRunner().invoke(cli, ["pretrain", *given]).exit_code == 0
+    reasons = read_manifest(tmp_path / "teacher")["pretraining"]["reasons"]
+    assert reasons[-1].endswith(f"tokens: those of {model} that the corpus uses")
+    (command,) = (line for line in caplog.messages if line.startswith("next: "))
+    words = shlex.split(command)[2:]
+    assert words[:4] == ["adapt", str(model), "--teacher", "teacher"]
+    short += ["--set", "samples=0", "--no-report"]
+    assert CliRunner().invoke(cli, [*words, *short]).exit_code == 0
+    assert len(read_metrics(tmp_path / "model-adapted/saltlm/metrics.jsonl")) == 5
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,12 @@ def command(
     from saltlm.cli.ends import end
     from saltlm.cli.ends_runs import of_pretraining
 
+    if options.tokenizer_of is not None:
+        data = [word for file in options.corpus for word in ("--data", file)]
+        adapted = ("--out", f"{Path(options.tokenizer_of).name}-adapted")
+        words = ("adapt", options.tokenizer_of, "--teacher", out, *data, *adapted)
+        end(of_pretraining(result), *words)
+        return
     source = options.continue_tokenizer or EXAMPLE_SOURCE
     corpus = [word for file in options.corpus for word in ("--corpus", file)]
     end(of_pretraining(result), "score", source, out, *corpus)
