@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertForMaskedLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+)
 
 from adapt_models import N_TOKENS, read_model, save_model, save_text, tiny_config
 from saltlm.adaptation import engine
@@ -310,3 +317,20 @@ def test_a_teacher_that_does_not_predict_is_refused(tmp_path, text):
         shutil.copy(model / name, bert / name)
     with pytest.raises(CheckpointError, match="bert cannot be the teacher: it does not predict"):
         opened(model, bert, text)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match="empty has no config.json"):
+        opened(model, tmp_path / "empty", text)
+
+
+def test_a_teacher_of_few_positions_teaches(tmp_path, text):
+    """It is tried with no more tokens than it reads, and taken for one that crosses documents."""
+    model = save_model(tmp_path / "model")
+    config = GPT2Config(vocab_size=900, n_positions=6, n_embd=8, n_layer=1, n_head=2)
+    short = tmp_path / "short"
+    GPT2LMHeadModel(config).save_pretrained(short)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(model / name, short / name)
+    _, teacher = opened(model, short, text)
+    assert (teacher.context, teacher.can_mask) == (6, False)
+    ids, positions = some_text()
+    assert soft_targets(teacher, ids, positions, EVERY).hidden.shape == (24, 8)

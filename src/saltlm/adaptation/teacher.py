@@ -36,7 +36,7 @@ from saltlm.tokenizer.vocabulary import Vocabulary
 
 _DOCUMENTS = 50  # that two tokenizers are compared on
 _LETTERS = 10_000  # of each
-_TRIED = 16  # tokens that `separates_documents` has a model read
+_TRIED = 16  # tokens that a model is tried with
 _ANY = 2**30  # tokens, of a model that names no longest sequence
 _ALIKE = 0.8  # share of the model's tokens there that the teacher must cut as well
 
@@ -99,8 +99,9 @@ def read_teacher(
     name = str(config.teacher)
     place = resolve_model(name)
     trains_one = f"saltlm pretrain --corpus TEXT --tokenizer-of {quoted(directory)} --out DIR"
+    settings = read_config(place, trust_remote_code=config.trust_remote_code)
     try:
-        objective.check_config(read_config(place), place)
+        objective.check_config(settings, place)
     except CheckpointError as error:
         raise CheckpointError(
             f"{name} cannot be the teacher: it does not predict the next token",
@@ -110,7 +111,8 @@ def read_teacher(
     other = read_fitting_tokenizer(place, skeleton, config)
     own, its = _vocabulary(directory), _vocabulary(place)
     inputs = _counterparts(own, its, skeleton.get_input_embeddings().weight.shape[0])
-    cut, cut_by_teacher = (encode_documents(one, _sample(config)) for one in (tokenizer, other))
+    sample = _sample(config)
+    cut, cut_by_teacher = (encode_documents(one, sample) for one in (tokenizer, other))
     alike = share_cut_alike(cut, cut_by_teacher, own, its, inputs)
     if alike < _ALIKE:
         raise ConfigError(
@@ -126,8 +128,8 @@ def read_teacher(
     context = positions_of(skeleton) or _ANY
     model = load_model(place, config, objective).eval().requires_grad_(requires_grad=False)
     with torch.no_grad():
-        objective.check_model(model, outputs[ids[: min(16, context)]][None])
-    is_tried = context >= _TRIED and objective.separates(model, min(2, config.micro_batch))
+        objective.check_model(model, outputs[ids[: min(_TRIED, context)]][None])
+    can_mask = context >= _TRIED and objective.separates(model, min(2, config.micro_batch))
     return Teacher(
         model=model,
         name=name,
@@ -137,7 +139,7 @@ def read_teacher(
         inputs=inputs,
         ids=ids,
         rows=outputs[ids],
-        can_mask=is_tried,
+        can_mask=can_mask,
         alike=alike,
     )
 
