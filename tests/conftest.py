@@ -93,6 +93,13 @@ _SPLIT = pre_tokenizers.Metaspace()
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no power to fail in a test, and memory enough."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+    monkeypatch.setattr(gc, "collect", lambda: 0)
+
+
 @pytest.fixture(autouse=True)
 def _no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make ``dtype=auto`` the same on every machine."""

@@ -1,10 +1,8 @@
 """A whole run on a tiny model: what it leaves, and how it goes on."""
 
-import gc
 import io
 import json
 import logging
-import os
 import re
 import runpy
 import shutil
@@ -38,15 +36,7 @@ from tiny_models import molmo2, qwen3_vl
 STAGES = ["embeddings:0.1", "full"]
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """One thread is faster for so small a model; there is no power to fail, and memory enough."""
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
-    monkeypatch.setattr(gc, "collect", lambda: 0)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture

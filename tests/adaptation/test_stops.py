@@ -1,9 +1,7 @@
 """Every way in which a run stops has its message, and leaves what it had."""
 
 import errno
-import gc
 import json
-import os
 import re
 import shutil
 import sys
@@ -37,16 +35,7 @@ from saltlm.errors import (
     VocabularyError,
 )
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """One thread is faster for so small a model; there is no power to fail, and memory enough."""
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
-    monkeypatch.setattr(gc, "collect", lambda: 0)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """A suite of ``saltlm evaluate`` at the checkpoints of a run."""
 
-import gc
 import json
 import logging
-import os
 
 import pytest
 
@@ -15,9 +13,7 @@ from saltlm.evaluation import generation
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
-    monkeypatch.setattr(gc, "collect", lambda: 0)
+def short(monkeypatch, quick):
     monkeypatch.setattr(generation, "N_NEW", 3)
 
 

@@ -1,8 +1,6 @@
 """A teacher: its targets by hand in float64, what it may teach, and runs with one."""
 
-import gc
 import json
-import os
 import shutil
 from dataclasses import replace
 
@@ -32,16 +30,7 @@ from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.prune import prune_tokenizer
 from saltlm.tokenizer.vocabulary import Form, read_vocabulary
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """One thread, no power to fail, and memory enough."""
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
-    monkeypatch.setattr(gc, "collect", lambda: 0)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture
@@ -234,7 +223,7 @@ def test_what_stands_around_a_document_is_the_teacher_s_own(frame, other):
     assert inputs[rest].tolist() == outputs[rest].tolist() == rest
 
 
-def test_a_taught_model_comes_nearer_to_its_teacher(tmp_path, text):
+def test_a_taught_model_comes_nearer_to_its_teacher(tmp_path, text, monkeypatch):
     """And a killed run ends with the same bytes; English is not taught."""
     teacher = adapt(
         save_model(tmp_path / "first"), tmp_path / "teacher", config=tiny_config(tmp_path, steps=60)
@@ -247,7 +236,6 @@ def test_a_taught_model_comes_nearer_to_its_teacher(tmp_path, text):
     assert taught.bits_per_byte["target"] < plain.bits_per_byte["target"] - 0.02
 
     out = tmp_path / "killed"
-    stopped = pytest.MonkeyPatch()
     step = engine.train_step
 
     def killed(run, training, stage, number):
@@ -255,7 +243,7 @@ def test_a_taught_model_comes_nearer_to_its_teacher(tmp_path, text):
             raise KeyboardInterrupt
         return step(run, training, stage, number)
 
-    with stopped.context() as patch:
+    with monkeypatch.context() as patch:
         patch.setattr(engine, "train_step", killed)
         with pytest.raises(KeyboardInterrupt):
             adapt(model, out, config=tiny_config(tmp_path, **given))
@@ -295,7 +283,7 @@ def test_a_run_without_a_teacher_goes_on_from_before_there_were_any(tmp_path, te
     assert "teacher" not in record["inputs"]
 
 
-def test_a_teacher_with_other_tokens_is_refused(tmp_path, text, save_tokenizer_dir):
+def test_a_teacher_with_other_tokens_is_refused(tmp_path, text):
     model = save_model(tmp_path / "model")
     other = save_model(tmp_path / "other")
     file = other / "tokenizer.json"

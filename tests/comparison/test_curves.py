@@ -1,8 +1,6 @@
 """Curves of adapted models: read, compared at a level, drawn; and the runs that make them."""
 
-import gc
 import json
-import os
 
 import numpy as np
 import pytest
@@ -109,11 +107,7 @@ def test_the_plot_is_the_same_bytes_again_and_names_each_method_once(tmp_path):
     ] * 3
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """There is no power to fail, and memory enough."""
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
-    monkeypatch.setattr(gc, "collect", lambda: 0)
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 """A PLM from text alone: runs on a tiny text, killed and not, and what a transfer makes of it."""
 
-import gc
 import json
 import os
 import re
 import shlex
 
 import pytest
-import torch
 from click.testing import CliRunner
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer
@@ -32,15 +30,9 @@ ARCHS = ("gpt", "bert", "t5")
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """A model of 16 dimensions; one thread, no power to fail, and memory enough."""
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
-    monkeypatch.setattr(gc, "collect", lambda: 0)
+def tiny(monkeypatch, quick):
+    """A model of 16 dimensions."""
     monkeypatch.setitem(SIZES, "mini", TINY)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -250,7 +250,8 @@ def _expected_seconds(run: Run, saved: Saved | None) -> float:
     if run.teacher is not None:
         n_read = sum(weight.numel() for weight in run.teacher.model.parameters())
         n_batches = n_tokens / run.config.sequence_length / run.config.micro_batch
-        n_layers = run.teacher.model.config.get_text_config().num_hidden_layers
+        settings = run.teacher.model.config.get_text_config()
+        n_layers = int(getattr(settings, "num_hidden_layers", 1))
         seconds += reading_seconds(n_tokens, n_batches, n_read, n_layers, per_product)
     return seconds
 

@@ -21,9 +21,13 @@ from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.extend import EXTENDABLE
 from saltlm.tokenizer.insert import splice
 from saltlm.tokenizer.load import load_tokenizer
+from saltlm.tokenizer.probes import CHAT, PROBES
 from saltlm.tokenizer.prune import prune_tokenizer
 from saltlm.tokenizer.special_tokens import read_special_tokens
 from saltlm.tokenizer.tokens import Tokens, read_tokens
+
+# An LLM's own may write text around special tokens otherwise: SentencePiece's puts a space there.
+_PROBES = {kind: text for kind, text in PROBES.items() if kind != CHAT}
 
 
 def tokenizer_of(model: str, texts: Callable[[], Iterable[str]]) -> TrainedTokenizer:
@@ -37,7 +41,7 @@ def tokenizer_of(model: str, texts: Callable[[], Iterable[str]]) -> TrainedToken
     """
     own = _read(model)
     pruned = prune_tokenizer(own.definition, _occurrences(own, texts))
-    return with_special_tokens(pruned.definition, "gpt", is_whole=False)
+    return with_special_tokens(pruned.definition, "gpt", probes={})
 
 
 def continue_tokenizer(
@@ -90,7 +94,7 @@ def continue_tokenizer(
     extended = splice(definition, n_rows, chosen.tokens[:n_new], frozenset(), is_ranked=True)
     new = torch.ones(len(extended.added), dtype=torch.int64)
     pruned = prune_tokenizer(extended.definition, torch.cat([occurs, new]))
-    return with_special_tokens(pruned.definition, arch, is_continued=True)
+    return with_special_tokens(pruned.definition, arch, probes=_PROBES)
 
 
 def _read(model: str) -> Tokens:

@@ -5,7 +5,7 @@ that begin with their space, letters together with their marks, digits one by on
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from saltlm.pretraining.config import Arch, TokenizerKind
 from saltlm.tokenizer.counts import count_tokens
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.losses import in_words, losses
-from saltlm.tokenizer.probes import CHAT, PROBES
+from saltlm.tokenizer.probes import PROBES
 from saltlm.tokenizer.spacing import isolated
 from saltlm.tokenizer.special_tokens import SpecialTokens
 
@@ -108,16 +108,14 @@ def train_tokenizer(
 
 
 def with_special_tokens(
-    definition: Definition, arch: Arch, *, is_continued: bool = False, is_whole: bool = True
+    definition: Definition, arch: Arch, probes: Mapping[str, str] = PROBES
 ) -> TrainedTokenizer:
     """Return a tokenizer with the special tokens of an architecture, those it lacks at its end.
 
     Args:
         definition: of the tokenizer.
         arch: the architecture.
-        is_continued: it is an LLM's own, and may write text around special tokens otherwise, as
-            those of SentencePiece do with a space.
-        is_whole: it is to give back every text.
+        probes: texts that it is to give back.
 
     Raises:
         VocabularyError: a text does not come back letter for letter.
@@ -139,8 +137,7 @@ def with_special_tokens(
                 (token, tokenizer.token_to_id(token)) for token in (first, last) if token
             ],
         )
-    probes = {kind: text for kind, text in PROBES.items() if not (is_continued and kind == CHAT)}
-    if is_whole and (found := losses(tokenizer, probes)):
+    if found := losses(tokenizer, probes):
         raise VocabularyError(
             f"the new tokenizer would not give back {in_words(found)}",
             "leave --continue-tokenizer out, or report this with the options",
