@@ -9,7 +9,8 @@ same command again goes on, also inside an arm that was killed. An arm is transf
 adapted and measured again: bits of each of 200 held-out paragraphs, so that any two arms can be
 paired. All get the same tokens, 5 % of them English. ``processor seconds`` are those of the
 whole pipeline, transfer and fits included, its measurements not. The arm ``plain, compute of
-best`` gets so many tokens that it takes as long as ``best``.
+best`` gets so many tokens that it takes as long as ``best``, and ``plain, compute of best,
+taught`` as long as ``best, taught`` and the training of its teacher.
 """
 
 import argparse
@@ -28,6 +29,8 @@ DOCUMENTS = {"target": 200, "English": 100}
 EXTEND = ["--mode", "extend", "--vocabulary", "auto"]
 REPLACE = ["--prune-to", "16000"]
 COMPUTE = "plain, compute of best"
+COMPUTE_TAUGHT = "plain, compute of best, taught"
+BFLOAT16 = "dtype=bfloat16"
 PLACES = {
     "data",
     "english",
@@ -50,13 +53,16 @@ ARMS = {
     "best without head fit": (["--preset", "best", *EXTEND, "--set", "fits.head=false"], []),
     "best, 10 occurrences": (["--preset", "best", *EXTEND, "--set", "min_occurrences=10"], []),
     "best, new rows at 3 times the rate": (["--preset", "best", *EXTEND], ["lr.new=9e-4"]),
-    "best, taught": (["--preset", "best", *EXTEND], ["teacher={teacher}"]),
+    "plain, bfloat16": (None, [BFLOAT16]),
+    "best, taught": (["--preset", "best", *EXTEND], [BFLOAT16, "teacher={teacher}"]),
     "best, half taught": (
         ["--preset", "best", *EXTEND],
-        ["teacher={teacher}", "teacher_share=0.5"],
+        [BFLOAT16, "teacher={teacher}", "teacher_share=0.5"],
     ),
-    "plain, taught": (None, ["teacher={teacher}"]),
+    "plain, taught": (None, [BFLOAT16, "teacher={teacher}"]),
+    COMPUTE_TAUGHT: (None, [BFLOAT16]),
 }
+AS_LONG = {COMPUTE: ("plain", "best"), COMPUTE_TAUGHT: ("plain, bfloat16", "best, taught")}
 TAUGHT = ("best, taught", "best, half taught", "plain, taught")
 PASSES = {"vi": 4, "de": 2, "ar": 8}  # of a teacher over its text: 5, 8 and 2 MB
 FIRST = ("plain", "best", COMPUTE)
@@ -89,6 +95,9 @@ def arms():
         for tokens in (102_400, 40_960)
         for code in LANGUAGES
     ]
+    order += [Arm(code, "plain, bfloat16", 40_960, 0) for code in LANGUAGES]
+    order += [Arm(code, COMPUTE_TAUGHT, 102_400, 0) for code in LANGUAGES]
+    order += [Arm(code, "best, taught", 102_400, 1) for code in LANGUAGES]
     return order + [
         Arm(code, name, tokens, 1)
         for tokens in (40_960, 102_400)
@@ -160,18 +169,28 @@ def teacher_of(arm, given, corpus, model):
     return out, json.loads(record.read_text())["seconds"]
 
 
+def as_long(arm, results):
+    """Tokens that plain training reads in the seconds of another arm; None: not known yet."""
+    plain, other = AS_LONG[arm.name]
+    other = results.get(arm._replace(name=other).key)
+    plains = [arm._replace(name=plain, tokens=tokens).key for tokens in (arm.tokens, 40_960)]
+    plain = next((results[key] for key in plains if key in results), None)
+    if plain is None or other is None:
+        return None
+    a_token = plain["processor seconds"]["all"] / plain["tokens"]
+    return round(other["processor seconds"]["all"] / a_token)
+
+
 def run(arm, given, results):
     """Return the result of an arm; None if it waits for another."""
     flags, training = ARMS[arm.name]
     tokens, work = arm.tokens, given.work / arm.key.replace(", ", "_").replace(" ", "-")
     work.mkdir(exist_ok=True)
     corpus = given.texts / f"{arm.language}.txt.gz"
-    if arm.name == COMPUTE:
-        pair = [results.get(arm._replace(name=name).key) for name in ("plain", "best")]
-        if None in pair:
+    if arm.name in AS_LONG:
+        tokens = as_long(arm, results)
+        if tokens is None:
             return None
-        plain, best = (one["processor seconds"]["all"] for one in pair)
-        tokens = round(arm.tokens * best / plain)
     model, seconds = given.source, {}
     if arm.name == "plain, untied":
         model = work / "model"
@@ -184,7 +203,7 @@ def run(arm, given, results):
     before = measure(model, given.texts, arm.language)
     words = ["--data", corpus, "--english", given.texts / "en.txt.gz", "--tokens", tokens]
     words += ["--out", work / "adapted", "--set", f"seed={arm.seed}"]
-    words += ["--set", f"dtype={given.dtype}"]
+    words += [] if BFLOAT16 in training else ["--set", "dtype=float32"]
     words += ["--set", f"cache={given.work}/packed", "--set", "save_every=40", "--keep", 1]
     for option in training:
         if "{teacher}" in option:
@@ -209,7 +228,10 @@ def run(arm, given, results):
         "before": before,
         "after": measure(work / "adapted", given.texts, arm.language),
     }
-    shutil.rmtree(work)
+    if given.keep_models:
+        shutil.rmtree(work / "adapted" / "saltlm" / "checkpoints", ignore_errors=True)
+    else:
+        shutil.rmtree(work)
     return result
 
 
@@ -225,9 +247,7 @@ def main():
     parser.add_argument("--list", action="store_true", help="print what is there and what is not")
     parser.add_argument("--arms", nargs="+", help="only arms with these names")
     parser.add_argument("--languages", nargs="+", default=LANGUAGES)
-    parser.add_argument(
-        "--dtype", default="float32", help="of the training: auto, float32, bfloat16"
-    )
+    parser.add_argument("--keep-models", action="store_true", help="in --work")
     given = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     given.work.mkdir(parents=True, exist_ok=True)
