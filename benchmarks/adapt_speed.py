@@ -93,7 +93,8 @@ def train_with_trainer(case: Case, model: Path, folder: Path) -> dict[str, Any]:
     )
 
     from saltlm.adaptation.mixture import mix, read_batch
-    from saltlm.adaptation.packing import frame_of, pack_text
+    from saltlm.adaptation.packed_cache import pack_text
+    from saltlm.adaptation.packing import frame_of
     from saltlm.files.source import fingerprint
 
     loaded = AutoModelForCausalLM.from_pretrained(

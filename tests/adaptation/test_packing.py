@@ -10,14 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from saltlm.adaptation import packing
+from saltlm.adaptation import packed_cache
+from saltlm.adaptation.packed_cache import pack_text
 from saltlm.adaptation.packing import (
     Frame,
     bytes_before,
     frame_of,
     open_packed,
     pack,
-    pack_text,
     positions,
     sequence,
     unpack,
@@ -111,7 +111,7 @@ def test_the_cache_is_used_again_and_its_key_is_text_tokenizer_and_frame(
     file.write_text("Das Haus.\n")
     calls = []
     monkeypatch.setattr(
-        packing, "pack", lambda *args, **named: calls.append(1) or pack(*args, **named)
+        packed_cache, "pack", lambda *args, **named: calls.append(1) or pack(*args, **named)
     )
 
     def again(start=0, **options):
@@ -136,7 +136,7 @@ def test_a_killed_preparation_is_not_taken_for_a_finished_one(tmp_path, tokenize
         pack(documents, folder, n_ids)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(packing, "pack", killed)
+    monkeypatch.setattr(packed_cache, "pack", killed)
     with pytest.raises(KeyboardInterrupt):
         prepared(file, tokenizer, Frame(0, None), tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
@@ -167,7 +167,7 @@ def test_a_full_disk_and_a_place_that_is_none_are_named(tmp_path, tokenizer, mon
     def full(documents, folder, n_ids, **named):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(packing, "pack", full)
+    monkeypatch.setattr(packed_cache, "pack", full)
     with pytest.raises(OutputError, match="No space left .*\nhint: free some space, or .* cache="):
         prepared(tmp_path / "a.txt", tokenizer, Frame(0, None), tmp_path / "c")
     assert not list((tmp_path / "c").iterdir())

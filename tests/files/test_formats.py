@@ -17,7 +17,8 @@ from pyarrow import parquet
 
 import saltlm
 from files import format_cases as cases
-from saltlm.adaptation import packing
+from saltlm.adaptation import packed_cache
+from saltlm.adaptation.packing import Frame
 from saltlm.auxiliary.fasttext_training import _write_words
 from saltlm.errors import DataError
 from saltlm.files import characters, json_rows, plain_text
@@ -120,12 +121,12 @@ def test_every_door_reads_the_same_documents(tmp_path, monkeypatch, tokenizers_b
             seen.append(text)
             yield [0], 1
 
-    monkeypatch.setattr(packing, "_tokenize", tokenize)
+    monkeypatch.setattr(packed_cache, "framed", tokenize)
     for number, case in enumerate(GOOD):
         (tmp_path / str(number)).mkdir()
         file = written(case, tmp_path / str(number))
-        frame = packing.Frame(0, None)
-        packing.pack_text(
+        frame = Frame(0, None)
+        packed_cache.pack_text(
             str(file), fingerprint(file), tokenizer, frame, cache=file.parent / "cache"
         )
         cut = []

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,8 @@ from saltlm.adaptation.model import (
     read_skeleton,
 )
 from saltlm.adaptation.objective import Objective
-from saltlm.adaptation.packing import Frame, PackedText, pack_text, tokenizer_hash
+from saltlm.adaptation.packed_cache import has_parts, pack_text, tokenizer_hash
+from saltlm.adaptation.packing import Frame, PackedText
 from saltlm.adaptation.parameters import (
     add_adapters,
     choose_weights,
@@ -262,12 +264,15 @@ def _pack(
     """Return the sources as tokens; all are looked at before the first is packed."""
     fingerprints = [fingerprint(name) for name in config.texts]
     wanted = _wanted_tokens(config)
-    with accelerator.main_process_first():
-        packed = [
-            pack_text(name, text, tokenizer, frame, cache=config.cache, max_tokens=wanted)
-            for name, text in zip(config.texts, fingerprints, strict=True)
-        ]
-    return packed
+    packed = {}
+    for shared in (True, False):  # files that the processes share; then what one alone can pack
+        with nullcontext() if shared else accelerator.main_process_first():
+            for name, text in zip(config.texts, fingerprints, strict=True):
+                if has_parts(name) == shared:
+                    packed[name] = pack_text(
+                        name, text, tokenizer, frame, cache=config.cache, max_tokens=wanted
+                    )
+    return [packed[name] for name in config.texts]
 
 
 def _wanted_tokens(config: AdaptConfig) -> int | None:

@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from saltlm.errors import DataError
@@ -27,6 +28,62 @@ class BadRow(NamedTuple):
     reason: str
 
 
+@dataclass
+class RowCount:
+    """The rows that were seen, and those of them that are bad; counts of parts of a text add up.
+
+    Attributes:
+        n_rows: good and bad.
+        reasons: how many rows are bad for each reason.
+        named: the first of them.
+    """
+
+    n_rows: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    named: list[BadRow] = field(default_factory=list)
+
+    def see(self, row: object) -> None:
+        """Count a row."""
+        self.n_rows += 1
+        if isinstance(row, BadRow):
+            self.reasons[row.reason] += 1
+            if len(self.named) < _NAMED:
+                self.named.append(row)
+
+    def add(self, other: "RowCount") -> None:
+        """Count the rows of the next part of the text as well."""
+        self.n_rows += other.n_rows
+        self.reasons += other.reasons
+        self.named = (self.named + other.named)[:_NAMED]
+
+    def judge(self, source: Source) -> None:
+        """Refuse a text of which too many rows are bad.
+
+        Raises:
+            DataError: they are.
+        """
+        if self.reasons.total() > source.bad * self.n_rows:
+            enough = min(1.0, float(f"{1.1 * self.reasons.total() / self.n_rows:.2g}"))
+            way = f"put up with them: {source.with_options(bad=enough)}"
+            if set(self.reasons) == {NOT_JSON}:
+                way = f"if it is plain text: {source.with_options(layout='lines')}"
+            elif self.reasons.total() == self.n_rows:
+                way = 'write its texts as {"text": ...}, one a line, into a .jsonl file'
+            raise DataError(
+                f"{source.name} has too many bad rows: {self}", f"mend the file, or {way}"
+            )
+
+    def tell(self, source: Source) -> None:
+        """Warn of the rows that were left out, if there are any."""
+        if self.reasons:
+            logger.warning("%s: left out %s", source.name, self)
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common())
+        first = ", ".join(f"{row.place} ({row.reason})" for row in self.named)
+        return f"{self.reasons.total()} of {self.n_rows} rows ({counts}), the first are {first}"
+
+
 def good_rows(source: Source, rows: Iterable[Good | BadRow]) -> Iterator[Good]:
     """Yield the rows that are good.
 
@@ -35,25 +92,19 @@ def good_rows(source: Source, rows: Iterable[Good | BadRow]) -> Iterator[Good]:
     Raises:
         DataError: too many are bad.
     """
-    n_rows = 0
-    reasons: Counter[str] = Counter()
-    named: list[BadRow] = []
+    count = RowCount()
     for row in rows:
-        n_rows += 1
+        count.see(row)
         if not isinstance(row, BadRow):
             try:
                 yield row
             except GeneratorExit:
-                _tell(source, n_rows, reasons, named)
+                count.tell(source)
                 raise
-            continue
-        reasons[row.reason] += 1
-        if len(named) < _NAMED:
-            named.append(row)
-        if n_rows >= _JUDGED_AFTER:
-            _judge(source, n_rows, reasons, named)
-    _judge(source, n_rows, reasons, named)
-    _tell(source, n_rows, reasons, named)
+        elif count.n_rows >= _JUDGED_AFTER:
+            count.judge(source)
+    count.judge(source)
+    count.tell(source)
 
 
 def checked(place: str, text: Any, where: str = "") -> str | BadRow:
@@ -74,28 +125,3 @@ def checked(place: str, text: Any, where: str = "") -> str | BadRow:
     if "\0" in document:
         return BadRow(place, "a zero byte")
     return document
-
-
-def _judge(source: Source, n_rows: int, reasons: Counter[str], named: list[BadRow]) -> None:
-    if reasons.total() > source.bad * n_rows:
-        enough = min(1.0, float(f"{1.1 * reasons.total() / n_rows:.2g}"))
-        way = f"put up with them: {source.with_options(bad=enough)}"
-        if set(reasons) == {NOT_JSON}:
-            way = f"if it is plain text: {source.with_options(layout='lines')}"
-        elif reasons.total() == n_rows:
-            way = 'write its texts as {"text": ...}, one a line, into a .jsonl file'
-        raise DataError(
-            f"{source.name} has too many bad rows: {_describe(n_rows, reasons, named)}",
-            f"mend the file, or {way}",
-        )
-
-
-def _tell(source: Source, n_rows: int, reasons: Counter[str], named: list[BadRow]) -> None:
-    if reasons:
-        logger.warning("%s: left out %s", source.name, _describe(n_rows, reasons, named))
-
-
-def _describe(n_rows: int, reasons: Counter[str], named: list[BadRow]) -> str:
-    counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    first = ", ".join(f"{row.place} ({row.reason})" for row in named)
-    return f"{reasons.total()} of {n_rows} rows ({counts}), the first are {first}"

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from saltlm.errors import DataError
-from saltlm.files.bad_rows import BadRow, good_rows
+from saltlm.files.bad_rows import BadRow, RowCount, good_rows
 from saltlm.files.characters import characters
 from saltlm.files.columns import hub_texts
 from saltlm.files.compression import unpacked
@@ -35,6 +35,24 @@ def documents(texts: Sequence[Text]) -> Iterator[str]:
     for text in texts:
         source = Source.parse(text)
         yield from good_rows(source, _rows(source))
+
+
+def file_documents(text: Text, file: Path, count: RowCount) -> Iterator[str]:
+    """Yield the documents of one of a text's files; what to think of bad rows is the caller's.
+
+    Args:
+        text: as in `documents`.
+        file: one that its name stands for.
+        count: is told of each row.
+
+    Raises:
+        DataError: it cannot be read, or is not text.
+        MissingExtraError: its format needs a library that is not installed.
+    """
+    for row in _rows_of(Source.parse(text), [file], of_many=True):
+        count.see(row)
+        if not isinstance(row, BadRow):
+            yield row
 
 
 def first(texts: Sequence[Text], n: int, option: str = "--corpus") -> list[str]:
@@ -93,14 +111,18 @@ def _rows(source: Source) -> Iterator[str | BadRow]:
         yield from hub_texts(source.hub, source)
         return
     files = list(source.files())
+    yield from _rows_of(source, files, of_many=len(files) > 1)
+
+
+def _rows_of(source: Source, files: Sequence[Path], *, of_many: bool) -> Iterator[str | BadRow]:
     for file in files:
         try:
             for row in file_texts(file, source):
-                if isinstance(row, BadRow) and len(files) > 1:
+                if isinstance(row, BadRow) and of_many:
                     row = BadRow(f"{file.name} {row.place}", row.reason)
                 yield row
         except DataError as error:
-            if len(files) == 1:
+            if not of_many:
                 raise
             way = f"or take {file.name} out of {file.parent}"
             raise DataError(error.what, f"{error.hint}; {way}") from error

@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from saltlm.errors import VocabularyError
 from saltlm.files.damage import reading
+from saltlm.tokenizer.counts import encode_texts
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,12 @@ def encode_documents(
     if not documents:
         return []
     hint = "give a copy of the model whose tokenizer.json is whole"
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()  # which its file may ask for
+    backend.no_padding()
+    backend.encode_special_tokens = tokenizer.split_special_tokens
     with reading(f"the tokenizer of {tokenizer.name_or_path}", VocabularyError, hint):
-        ids: list[list[int]] = tokenizer(
-            list(documents), add_special_tokens=False, truncation=False, verbose=False
-        )["input_ids"]
-    return ids
+        return encode_texts(backend, documents)
 
 
 def fertility(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]) -> Fertility:
