@@ -95,9 +95,9 @@ def arms():
         for tokens in (102_400, 40_960)
         for code in LANGUAGES
     ]
-    order += [Arm(code, "plain, bfloat16", 40_960, 0) for code in LANGUAGES]
-    order += [Arm(code, COMPUTE_TAUGHT, 102_400, 0) for code in LANGUAGES]
-    order += [Arm(code, "best, taught", 102_400, 1) for code in LANGUAGES]
+    order += [Arm(code, "best, taught", 102_400, 1) for code in LANGUAGES]  # on one machine
+    order += [Arm(code, "plain, bfloat16", 40_960, 1) for code in LANGUAGES]
+    order += [Arm(code, COMPUTE_TAUGHT, 102_400, 1) for code in LANGUAGES]
     return order + [
         Arm(code, name, tokens, 1)
         for tokens in (40_960, 102_400)

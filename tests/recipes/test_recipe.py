@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from click.testing import CliRunner
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from adapt_models import read_model
 from recipes.test_corpus import sentences
@@ -155,6 +155,30 @@ def test_the_budget_chooses_the_vocabulary_and_english_is_measured(given, tmp_pa
     training = {json.loads(line)["text"] for line in Path(trained).read_text().splitlines()}
     assert len(training) + len(Path(kept).read_text().splitlines()) == 140
     assert training <= {*english.read_text().splitlines()}
+
+
+def test_a_teacher_has_the_new_tokens_and_teaches(given, tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "evaluate", lambda *_, **__: Evaluation((), (), ()))
+    given |= {"report": False, "pretrain": {**given["pretrain"], "vocab_size": 400}}
+    names = [step.name for step in recipe("german", plan=True, teacher=True, **given).steps]
+    assert names[2:5] == ["transfer", "teacher", "adapt"]
+    found = recipe("german", teacher=True, **given)
+    assert [*found.steps][3:6] == ["transfer", "teacher", "adapt"]
+    run = tmp_path / "recipe-german"
+    words = AutoTokenizer.from_pretrained(run / "transferred").get_vocab()
+    taught = AutoTokenizer.from_pretrained(run / "teacher").get_vocab()
+    assert len(taught) > 250
+    assert taught.keys() - words.keys() <= {"<|pad|>"}
+    steps = json.loads((run / "adapted/saltlm/manifest.json").read_text())["adaptations"]
+    assert steps[-1]["options"]["teacher"] == str(run / "teacher")
+
+    before, weights = stamps(run), read_model(run / "adapted")
+    recipe("german", teacher=True, **given)
+    assert stamps(run) == before
+    recipe("german", **given)
+    changed = {name for name, time in stamps(run).items() if time != before[name]}
+    assert changed == {"adapt", "evaluate"}
+    assert read_model(run / "adapted") != weights
 
 
 def test_a_killed_step_goes_on_and_those_before_it_stay(given, monkeypatch, tmp_path):

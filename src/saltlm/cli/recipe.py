@@ -10,7 +10,7 @@ from saltlm.cli.options import options, report_flag, settings
 
 @click.command("recipe")
 @click.argument("language", metavar="[LANGUAGE]", required=False)
-@options("recipe", "corpus", "source", "plm", "arch", "english", "budget", "vectors")
+@options("recipe", "corpus", "source", "plm", "arch", "english", "budget", "vectors", "teacher")
 @click.option(
     "--out",
     metavar="DIR",

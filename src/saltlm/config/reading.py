@@ -79,8 +79,15 @@ def read_values(start: Section | str | Path | None, assignments: Iterable[str]) 
 
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that say something: None, and no item of several, is not given."""
-    return {key: value for key, value in options.items() if value not in (None, (), [])}
+    """Return the options that say something: None, and no item of several, is not given.
+
+    A path may name a model wherever its name may.
+    """
+    return {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in options.items()
+        if value not in (None, (), [])
+    }
 
 
 def validated(schema: type[SomeSection], values: dict[str, Any]) -> SomeSection:

@@ -17,6 +17,7 @@ SizeName = Literal["mini", "small", "base"]
 TokenizerKind = Literal["bpe", "unigram", "wordpiece"]
 
 DEFAULT_TOKENIZER: dict[Arch, TokenizerKind] = {"gpt": "bpe", "bert": "wordpiece", "t5": "unigram"}
+DECIDE_TOKENS = ("continue_tokenizer", "tokenizer", "vocab_size", "budget")  # unless tokenizer_of
 _OF_THE_ENGINE = (
     *("heldout", "tokens", "steps", "sequence_length", "micro_batch", "warmup", "decay"),
     *("weight_decay", "seed", "dtype", "save_every", "eval_every", "eval_documents", "keep"),
@@ -133,8 +134,7 @@ class PretrainConfig(Section):
             raise ValueError(
                 "a tokenizer that is continued is of the source's kind; leave --tokenizer out"
             )
-        decided = ("continue_tokenizer", "tokenizer", "vocab_size", "budget")
-        others = [option for option in decided if getattr(self, option) is not None]
+        others = [option for option in DECIDE_TOKENS if getattr(self, option) is not None]
         if self.tokenizer_of is not None and others:
             flag = f"--{others[0].replace('_', '-')}"
             raise ValueError(f"tokenizer_of says which tokens there are; leave {flag} out")

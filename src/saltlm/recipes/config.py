@@ -51,6 +51,11 @@ class RecipeConfig(Section):
     vectors: bool = Field(
         False, description="train fastText vectors on the corpus, and look for neighbours in them"
     )
+    teacher: bool = Field(
+        False,
+        description="train a small gpt with the tokens of the new model, and let it teach the LLM"
+        " (docs/adapt.md): better in the language, worse in English",
+    )
     report: bool = Field(True, description="end with the page that saltlm report makes")
     heldout_documents: int = Field(
         200, ge=1, description="documents that are held out: no training sees them"

@@ -103,13 +103,12 @@ def plan_recipe(config: RecipeConfig) -> RecipePlan:
             0.3e9 + 20 * min(start.n_bytes, KEPT_WHOLE),
         )
     ]
+    n_read = pretraining.tokens or round((pretraining.passes or 1) * start.n_tokens)
+    n_small = start.size.n_parameters + 8000 * start.size.width
+    pretrained = training_seconds(n_read, n_small, per_product) + 3 * megabytes
     if config.plm is None:
-        n_read = pretraining.tokens or round((pretraining.passes or 1) * start.n_tokens)
-        n_layers = start.size.n_parameters + 8000 * start.size.width
-        seconds = training_seconds(n_read, n_layers, per_product) + 3 * megabytes
-        steps.append(
-            PlannedStep("pretrain", f"a {config.arch}, {start.reasons[0]}", seconds, 1.5e9)
-        )
+        what = f"a {config.arch}, {start.reasons[0]}"
+        steps.append(PlannedStep("pretrain", what, pretrained, 1.5e9))
     if config.vectors:
         steps.append(PlannedStep("vectors", "fastText on the corpus", 20 * megabytes, 1e9))
     size = 4.0 * n_source + 1e9
@@ -121,10 +120,12 @@ def plan_recipe(config: RecipeConfig) -> RecipePlan:
             30 + is_fitted * training_seconds(_FITTED, n_source, per_product),
             2e9,
         ),
+        *([PlannedStep("teacher", "a gpt with its tokens", pretrained, 1.5e9)] * config.teacher),
         PlannedStep(
             "adapt",
             f"{n_tokens:,} tokens",
-            training_seconds(n_tokens, n_source, per_product) + _ADAPT_SECONDS,
+            training_seconds(n_tokens, n_source + config.teacher * n_small // 3, per_product)
+            + _ADAPT_SECONDS,
             _BYTES * n_source + _ACTIVATIONS,
         ),
         PlannedStep(

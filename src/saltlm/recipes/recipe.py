@@ -8,6 +8,7 @@ of: the run is the same from wherever it is called.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from saltlm.files.atomic import disk_errors, replace_text
 from saltlm.files.source import fingerprint
 from saltlm.inspection.report.report import report
 from saltlm.models.hub import resolve_model
+from saltlm.pretraining.config import DECIDE_TOKENS
 from saltlm.pretraining.pretrain import pretrain
 from saltlm.recipes.config import RUN_FILE, RecipeConfig, load_recipe_config, run_of
 from saltlm.recipes.corpus import split_corpus
@@ -71,7 +73,8 @@ def recipe(
 
     The corpus is cleaned and some of it held out; a PLM is trained, unless one is given; methods
     are scored; the LLM gets the vocabulary, is trained on the text, and measured beside what it
-    was. Called again, it goes on.
+    was. With ``teacher`` a small gpt with the new model's tokens is trained, too, and teaches it.
+    Called again, it goes on.
 
     Args:
         language: its name, in one word.
@@ -145,9 +148,15 @@ def _do(config: RecipeConfig, planned: RecipePlan, steps: Steps) -> None:
     steps.do("score", of, lambda _: _score(source, plm, options))
     out = run / "transferred"
     made = steps.do("transfer", of, lambda _: _transfer(source, plm, out, options), [out.name])
+    of = {"model": made["key"], "tokens": budget["tokens"], "options": config.adapt}
+    if config.teacher:
+        learnt = {"model": made["key"], "corpus": corpus["key"], "seed": config.seed}
+        learnt |= {"options": config.pretrain}
+        taught = steps.do("teacher", learnt, partial(_teacher, config, run), ["teacher"])
+        of["teacher"] = taught["key"]
     adapted = steps.do(
         "adapt",
-        {"model": made["key"], "tokens": budget["tokens"], "options": config.adapt},
+        of,
         lambda resume: _adapt(config, run, text, heldout, budget["tokens"], resume),
         ["adapted"],
     )
@@ -203,6 +212,15 @@ def _pretrain(config: RecipeConfig, run: Path, resume: str) -> dict[str, Any]:
     return {"reasons": made.reasons, "said": str(made)}
 
 
+def _teacher(config: RecipeConfig, run: Path, resume: str) -> dict[str, Any]:
+    text, heldout = _texts(run.resolve() / "corpus")
+    options: dict[str, Any] = {"corpus": text, "heldout": heldout, "seed": config.seed}
+    options |= {k: value for k, value in config.pretrain.items() if k not in DECIDE_TOKENS}
+    options |= {"arch": "gpt", "tokenizer_of": run.resolve() / "transferred"}
+    made = pretrain(run / "teacher", resume=resume, **options)
+    return {"reasons": made.reasons, "said": str(made)}
+
+
 def _vectors(config: RecipeConfig, out: Path, text: str) -> dict[str, Any]:
     return {"said": str(vectors("train", corpus=text, out=out, seed=config.seed, force=True))}
 
@@ -227,6 +245,8 @@ def _adapt(
     if config.english:
         english, kept = _texts(run.resolve() / "corpus" / "english")
         options |= {"english": english, "heldout": {"target": heldout, "english": kept}}
+    if config.teacher:
+        options["teacher"] = run.resolve() / "teacher"
     options |= {"tokens": n_tokens, "seed": config.seed, **config.adapt}
     done = adapt(run / "transferred", run / "adapted", resume=resume, **options)
     return {"bits_per_byte": done.bits_per_byte, "said": str(done)}
