@@ -20,7 +20,13 @@ from transformers import (
     MambaForCausalLM,
 )
 
-from saltlm.adaptation.loss import Inside, causal_loss, cross_entropy, separates_documents
+from saltlm.adaptation.loss import (
+    Inside,
+    causal_loss,
+    cross_entropy,
+    into_gradients,
+    separates_documents,
+)
 from saltlm.errors import CheckpointError
 from saltlm.models.logits import LogitTransform, check_logits, logit_transform, output_head
 
@@ -75,6 +81,54 @@ def test_loss_and_gradients_of_models_are_those_of_whole_logits(kind):
     assert torch.allclose(value, loss, rtol=1e-12)
     for (name, a), (_, b) in zip(expected.named_parameters(), ours.named_parameters(), strict=True):
         assert torch.allclose(a.grad * 0.5, b.grad, rtol=1e-9, atol=1e-12), name
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_gradients_that_are_added_where_they_are_made_are_the_same(kind, dtype):
+    """Of two batches, one after the other; in bfloat16 by autocast."""
+    is_exact = dtype == torch.float64
+    ids = torch.randint(50, (6, 12), generator=torch.Generator().manual_seed(1))
+    expected, ours = (build(kind, torch.float64 if is_exact else torch.float32) for _ in range(2))
+    for part in ids.split(3):
+        with torch.autocast("cpu", torch.bfloat16, enabled=not is_exact):
+            (causal_loss(expected, part, chunk_logits=170) * 0.3).backward()
+        with into_gradients(ours, 0.3):
+            with torch.autocast("cpu", torch.bfloat16, enabled=not is_exact):
+                loss = causal_loss(ours, part, chunk_logits=170)
+            (loss * 0.3).backward()
+    close = {"rtol": 1e-9, "atol": 1e-12} if is_exact else {"rtol": 1e-2, "atol": 1e-2}
+    for (name, a), (_, b) in zip(expected.named_parameters(), ours.named_parameters(), strict=True):
+        assert not b.grad.is_sparse
+        assert torch.allclose(a.grad, b.grad, **close), name
+    assert not ours.get_input_embeddings().sparse
+    causal_loss(ours, ids).backward()  # the way without
+    assert not torch.allclose(expected.lm_head.weight.grad, ours.lm_head.weight.grad, **close)
+
+
+@pytest.mark.parametrize("kind", ["tied", "untied"])
+def test_no_second_gradient_of_a_table_is_made(kind):
+    class Made(TorchDispatchMode):
+        tables = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **kwargs or {})
+            if isinstance(result, torch.Tensor) and result.layout == torch.strided:
+                is_new = result.untyped_storage().data_ptr() not in known
+                self.tables += is_new and result.numel() >= 50 * 16
+            return result
+
+    ids = torch.randint(50, (3, 12), generator=torch.Generator().manual_seed(1))
+    model = build(kind)
+    with into_gradients(model, 1.0):
+        tables = {model.lm_head.weight, model.get_input_embeddings().weight}
+        known = {tensor.untyped_storage().data_ptr() for t in tables for tensor in (t, t.grad)}
+        with Made() as made:
+            causal_loss(model, ids, chunk_logits=170).backward()
+    assert made.tables == 0
+    with Made() as made:
+        causal_loss(model, ids, chunk_logits=170).backward()
+    assert made.tables > 0
 
 
 @pytest.mark.parametrize("transform", [LogitTransform(), LogitTransform(1.7, 0.9)])

@@ -6,7 +6,9 @@ gradients of the hidden states and of the head, as Liger Kernel does on GPUs.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +20,7 @@ from transformers import PreTrainedModel
 from saltlm.models.logits import LogitTransform, logit_transform, output_head, short_head
 
 CHUNK_LOGITS = 2**26  # with fewer, the head is read too often; 256 MiB in float32
+_FACTOR: ContextVar[float | None] = ContextVar("factor", default=None)
 
 
 class SoftTargets(NamedTuple):
@@ -65,6 +68,27 @@ class Inside(nn.Module):
     def forward(self, function: Callable[..., Any], *args: Any, **named: Any) -> Any:
         """Return ``function(model, ...)``."""
         return function(self.model, *args, **named)
+
+
+@contextmanager
+def into_gradients(model: PreTrainedModel, factor: float) -> Iterator[None]:
+    """Add the gradients of both tables to what is there, without making tables of them first.
+
+    Inside, a loss must be multiplied by the factor and its backward pass must run, once: the head's
+    part is added as the loss is made, the embedding's by the rows that occur. For one process, and
+    weights that are whole and in float32 or more.
+    """
+    embedding: nn.Embedding = model.get_input_embeddings()
+    for weight in (embedding.weight, output_head(model).weight):
+        if weight.requires_grad and weight.grad is None:
+            weight.grad = torch.zeros_like(weight)
+    was_sparse, embedding.sparse = embedding.sparse, embedding.weight.device.type == "cpu"
+    token = _FACTOR.set(factor)
+    try:
+        yield
+    finally:
+        _FACTOR.reset(token)
+        embedding.sparse = was_sparse
 
 
 def causal_loss(
@@ -149,11 +173,16 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         soft: SoftTargets | None,
     ) -> Tensor:
         exact = torch.promote_types(hidden.dtype, torch.float32)
-        needed = zip((hidden, weight, bias), ctx.needs_input_grad, strict=False)
+        needs = list(ctx.needs_input_grad)
+        factor = _FACTOR.get()
+        is_added = factor is not None and needs[1] and weight.grad is not None
+        needs[1] = needs[1] and not is_added
+        needed = zip((hidden, weight, bias), needs, strict=False)
         d_hidden, d_weight, d_bias = (
             torch.zeros_like(tensor, dtype=exact) if wanted and tensor is not None else None
             for tensor, wanted in needed
         )
+        of_weight, scale = (weight.grad, factor or 0.0) if is_added else (d_weight, 1.0)
         matrix = weight.detach().to(hidden.dtype)
         rows = max(1, chunk_logits // len(weight))
         buffer = hidden.new_empty(min(rows, len(hidden)), len(weight))
@@ -171,10 +200,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             d_logits = d_logits.to(hidden.dtype)
             if d_hidden is not None:
                 d_hidden[at] = d_logits @ matrix
-            if d_weight is not None and exact == hidden.dtype:
-                d_weight.addmm_(d_logits.t(), part)
-            elif d_weight is not None:
-                d_weight += d_logits.t() @ part
+            if of_weight is not None and of_weight.dtype == hidden.dtype:
+                of_weight.addmm_(d_logits.t(), part, alpha=scale)
+            elif of_weight is not None:
+                of_weight.add_(d_logits.t() @ part, alpha=scale)
         ctx.save_for_backward(d_hidden, d_weight, d_bias)
         ctx.dtypes = [tensor is not None and tensor.dtype for tensor in (hidden, weight, bias)]
         return total

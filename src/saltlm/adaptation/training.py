@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import DistributedType
 from jaxtyping import Int64
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
@@ -20,7 +21,7 @@ from transformers import PreTrainedModel
 from saltlm.adaptation import checkpoints
 from saltlm.adaptation.checkpoints import Saved
 from saltlm.adaptation.config import LearningRates
-from saltlm.adaptation.loss import Inside, SoftTargets
+from saltlm.adaptation.loss import Inside, SoftTargets, into_gradients
 from saltlm.adaptation.mixture import count_bytes, read_batch
 from saltlm.adaptation.model import recompute_activations
 from saltlm.adaptation.new_tokens import DOCUMENTS, new_token_measures
@@ -163,7 +164,13 @@ def _accumulate(run: Run, training: Training, step: int) -> float:
         part = slice(first, first + config.micro_batch)
         lesson = _lesson(run, training.teacher, ids[part], positions[part], batch.sources[part])
         is_last = first + config.micro_batch >= n_own
-        with nullcontext() if is_last else accelerator.no_sync(training.inside):
+        # Processes average their gradients, but the loss is a sum over all of their tokens.
+        factor = n_processes / config.batch_tokens
+        is_alone = accelerator.distributed_type == DistributedType.NO
+        with (
+            nullcontext() if is_last else accelerator.no_sync(training.inside),
+            into_gradients(training.model, factor) if is_alone else nullcontext(),
+        ):
             nats = training.inside(
                 run.objective.loss,
                 ids[part],
@@ -171,8 +178,7 @@ def _accumulate(run: Run, training: Training, step: int) -> float:
                 chunk_logits=config.loss_chunk,
                 **lesson,
             )
-            # Processes average their gradients, but the loss is a sum over all of their tokens.
-            accelerator.backward(nats * (n_processes / config.batch_tokens))
+            accelerator.backward(nats * factor)
         total += nats.detach().cpu().double()
     everyone = accelerator.reduce(total.to(accelerator.device, torch.float32), "sum")
     return float(everyone) / config.batch_tokens
