@@ -67,7 +67,7 @@ def win():
     rows, results = [], read("win.json")
     for key, run in results.items():
         code, *name, tokens, seed = key.split(", ")
-        if "taught" in name:  # a table of its own
+        if {"taught", "bfloat16"} & {*name}:  # tables of their own
             continue
         same_tokens, same_compute = (
             results.get(f"{code}, {rival}, {tokens}, {seed}")
@@ -99,7 +99,7 @@ def taught():
     rows, results = [], read("win.json")
     for key, run in results.items():
         code, *name, tokens, seed = key.split(", ")
-        if name != ["best", "taught"]:
+        if name != ["best", "taught"] or seed != "seed 0":
             continue
         best = results[f"{code}, best, {tokens}, {seed}"]
         same, longer = (
@@ -121,6 +121,37 @@ def taught():
         )
     heading = ["", "tokens", "taught", "to the same without", "to plain training of"]
     return table([*heading, "English: all three", "processor minutes, teacher"], rows)
+
+
+def taught_as_long():
+    """The best preset with a teacher beside plain training that takes as long as all of it."""
+    rows, results = [], read("win.json")
+    for code in LANGUAGES:
+        first, second, plain = (
+            results.get(f"{code}, {name}, 102400, seed {seed}")
+            for name, seed in (
+                ("best, taught", 0),
+                ("best, taught", 1),
+                ("plain, compute of best, taught", 1),
+            )
+        )
+        if plain is None:
+            continue
+        seconds, runs = second["processor seconds"], (first, second)
+        parts = (seconds[part] / 60 for part in ("transfer", "teacher", "training"))
+        rows.append(
+            [
+                LANGUAGES[code],
+                " and ".join(f"{one['after']['target']['bits per byte']:.3f}" for one in runs),
+                " + ".join(f"{part:.0f}" for part in parts),
+                f"{plain['after']['target']['bits per byte']:.3f}, {plain['tokens']:,} tokens",
+                paired(second, plain),
+                f"{english(second):.3f} / {english(plain):.3f}",
+                f"{plain['before']['English']['bits per byte']:.3f}",
+            ]
+        )
+    heading = ["", "taught, two seeds", "minutes: transfer + teacher + training", "plain, as long"]
+    return table([*heading, "taught to plain", "English: both", "English: untouched"], rows)
 
 
 def waiting():
@@ -699,6 +730,7 @@ TABLES = {
     "anchors": anchors,
     "win": win,
     "taught": taught,
+    "taught as long": taught_as_long,
     "our plms": our_plms,
     "plm sizes": plm_sizes,
     "demo plms": demo_plms,

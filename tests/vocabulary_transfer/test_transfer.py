@@ -14,11 +14,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from saltlm.auxiliary.vectors import AuxiliaryVectors
 from saltlm.config.transfer import RowsConfig, TransferConfig
 from saltlm.errors import ConfigError, DataError, OutputError, VocabularyError
+from saltlm.files import mapped
 from saltlm.files.documents import documents
 from saltlm.files.hashes import sha256
 from saltlm.record.arrays import Origin
 from saltlm.record.manifest import read_manifest
 from saltlm.record.provenance import Provenance
+from saltlm.vocabulary_transfer import rows as row_tables
 from saltlm.vocabulary_transfer.prepare import read_pair
 from saltlm.vocabulary_transfer.transfer import transfer, transfer_embeddings
 from saltlm.vocabulary_transfer.unigrams import mean_hidden
@@ -244,6 +246,7 @@ def test_options_of_files_are_refused_in_memory(options, named, tokenizers_by_fa
 def test_every_option_of_files_is_refused_in_memory():
     cases = {"aux", "trust_remote_code", "plm_vectors", "target_tokenizer", "max_shard_size"}
     cases |= {"tensors", "fasttext", "fits", "preset", "language", "prove", "link"}
+    cases |= {"low_memory"}
     assert cases == TransferConfig.model_fields.keys() - RowsConfig.model_fields.keys()
 
 
@@ -335,6 +338,32 @@ def test_the_same_inputs_give_the_same_bytes(parents, made, tmp_path):
         for key in ("seconds", "peak_memory_bytes", "environment"):
             assert record.pop(key)
     assert records[0] == records[1]
+
+
+@pytest.mark.parametrize("mode", ["replace", "extend"])
+def test_tables_in_files_give_the_same_bytes(mode, parents, tmp_path, monkeypatch):
+    """And the source's files stay as they are, whatever is done to the tables."""
+    monkeypatch.setattr(mapped, "_LARGE", 64)
+    before, made, in_files = contents(parents[0]), [], []
+    empty = mapped.empty_table
+
+    def seen(*args):
+        in_files.append(mapped.are_in_files())
+        return empty(*args)
+
+    for place in (mapped, row_tables):
+        monkeypatch.setattr(place, "empty_table", seen)
+    for low_memory in (False, True):
+        out = tmp_path / str(low_memory)
+        transfer(*parents, out, mode=mode, low_memory=low_memory)
+        made.append({k: v for k, v in contents(out).items() if not k.startswith("saltlm/manifest")})
+    for files in made:
+        assert files.pop("README.md")  # has the options
+    assert made[0] == made[1]
+    assert in_files == sorted(in_files)
+    assert {*in_files} == {False, True}
+    assert contents(parents[0]) == before
+    assert {path.name for path in tmp_path.iterdir()} == {"False", "True"}
 
 
 def test_chat_template_framing_and_ids_are_the_sources(parents, made):

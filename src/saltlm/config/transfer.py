@@ -289,6 +289,11 @@ class TransferConfig(RowsConfig):
         description="weight files without embedding or head: copy, or auto: share the source's own"
         " (reflink, else hard link, else copy); what is shared is neither read nor hashed",
     )
+    low_memory: bool = Field(
+        False,
+        description="keep large tables in files instead of memory, those that are made in nameless"
+        " files beside --out",
+    )
     language: str | None = Field(
         None,
         pattern=r"^[a-z]{2,3}(-[\w-]+)?$",

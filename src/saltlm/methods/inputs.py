@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from saltlm.errors import ConfigError
+from saltlm.files.mapped import rows_of
 from saltlm.methods.linear import Fit, combine_rows
 from saltlm.methods.neighbours import Neighbours
 from saltlm.tokenizer.definition import Definition
@@ -145,7 +146,8 @@ def combination(
     used, indices = neighbours.indices.unique(return_inverse=True)
 
     def fill(table: Float[Tensor, "v_s h"]) -> Rows:
-        return bag_rows(table[ids[used]].float(), neighbours.offsets, indices, coefficients)
+        rows = rows_of(table, ids[used], torch.float32)
+        return bag_rows(rows, neighbours.offsets, indices, coefficients)
 
     return fill
 

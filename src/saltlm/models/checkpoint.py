@@ -1,7 +1,8 @@
 """A model directory seen tensor by tensor: all of it is known, and none of it is loaded whole.
 
-Byte ranges are parsed here because tensors are copied raw and read without memory mapping, which
-keeps the peak memory at the tensors asked for. The safetensors library judges each header first.
+Byte ranges are parsed here because tensors are copied raw and, unless mapping is asked for, read
+into memory, which keeps the peak at the tensors asked for. The safetensors library judges each
+header first.
 """
 
 import hashlib
@@ -23,6 +24,7 @@ from torch import Tensor
 from saltlm.errors import CheckpointError
 from saltlm.files.damage import check_fetched
 from saltlm.files.json_object import parse_json, read_text
+from saltlm.files.mapped import are_in_files, mapped
 
 CHUNK_BYTES = 8 * 2**20
 
@@ -97,7 +99,7 @@ class Checkpoint:
         return sum(entry.nbytes for entry in self.tensors.values())
 
     def read(self, name: str) -> Tensor:
-        """Read one tensor into fresh memory, in the file's dtype.
+        """Read one tensor into fresh memory, in the file's dtype; or map it (`files.mapped`).
 
         Raises:
             CheckpointError: the file ends early or its dtype is unknown to torch.
@@ -108,6 +110,9 @@ class Checkpoint:
                 f"cannot read {name} of {entry.file}: dtype {entry.dtype} is not supported",
                 "use a copy of the model whose tables are stored as BF16, F16 or F32",
             )
+        if are_in_files() and entry.file.suffix != ".bin" and name not in self.decoded:
+            whole = mapped(entry.file, entry.start, entry.nbytes)
+            return whole.view(DTYPES[entry.dtype]).view(entry.shape)
         tensor = torch.empty(entry.shape, dtype=DTYPES[entry.dtype])
         target = byte_view(tensor)
         done = 0

@@ -56,8 +56,10 @@ def expected_memory(pair: Pair, config: TransferConfig) -> int:
     held = {id(table): table for table in (tables.embedding, tables.head) if table is not None}
     n_new_tables = 1 if tables.head is None else 2
     row = tables.embedding.element_size() * tables.embedding.shape[1]
-    size = sum(table.nbytes for table in held.values()) + pair.plm_tables.embedding.nbytes
-    size += n_new_tables * len(pair.alignment.match.plm_ids) * row + OVERHEAD_BYTES
+    size = OVERHEAD_BYTES
+    if not config.low_memory:
+        size += sum(table.nbytes for table in held.values()) + pair.plm_tables.embedding.nbytes
+        size += n_new_tables * len(pair.alignment.match.plm_ids) * row
     if config.fits.input or config.fits.head:  # the whole source
         size += _fits_in(config).itemsize * count_weights(pair.source.checkpoint)
     return size

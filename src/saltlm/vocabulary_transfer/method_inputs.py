@@ -6,6 +6,7 @@ from torch import Tensor
 
 from saltlm.alignment.align import Alignment
 from saltlm.auxiliary.vectors import AuxiliaryVectors
+from saltlm.files.mapped import rows_of
 from saltlm.methods.inputs import MethodInputs, Texts
 from saltlm.vocabulary_transfer.rows import Plan
 
@@ -30,8 +31,11 @@ def method_inputs(
         seed: of the methods that draw.
     """
     shared, new = plan.anchor_plm_ids, alignment.match.plm_ids[plan.new_ids]
-    plm_shared, plm_new = plm_embedding[shared].float(), plm_embedding[new].float()
-    aux_shared, aux_new = auxiliary.matrix[shared].float(), auxiliary.matrix[new].float()
+    plm_shared, plm_new, aux_shared, aux_new = (
+        rows_of(table, ids, torch.float32)
+        for table in (plm_embedding, auxiliary.matrix)
+        for ids in (shared, new)
+    )
     if aux_shared.shape == plm_shared.shape and torch.equal(aux_shared, plm_shared):
         aux_shared, aux_new = plm_shared, plm_new  # one space, so that neighbours are found once
     return MethodInputs(

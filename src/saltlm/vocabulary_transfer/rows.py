@@ -19,6 +19,7 @@ from torch import Tensor
 from saltlm.alignment.match import FurtherAnchors, VocabularyMatch
 from saltlm.auxiliary.vectors import AuxiliaryVectors
 from saltlm.errors import VocabularyError
+from saltlm.files.mapped import empty_table
 from saltlm.methods.inputs import Rows
 from saltlm.models.checkpoint import largest_in_rows
 from saltlm.record.arrays import Origin
@@ -140,10 +141,11 @@ def new_table(
         padding: rows after the last token.
     """
     v = len(plan.origin)
-    padded = source.new_empty(v + padding, source.shape[1], dtype=dtype)
+    padded = empty_table((v + padding, source.shape[1]), dtype or source.dtype)
     table = padded[:v]
-    is_copied = match.source_ids >= 0
-    table[is_copied] = source[match.source_ids[is_copied]].to(table.dtype)
+    copied = (match.source_ids >= 0).nonzero().squeeze(1)
+    for ids in copied.split(_CHUNK):
+        table[ids] = source[match.source_ids[ids]].to(table.dtype)
     m = len(plan.new_ids)
     for start in range(0, m, _CHUNK):
         part = slice(start, min(start + _CHUNK, m))

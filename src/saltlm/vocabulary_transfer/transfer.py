@@ -26,9 +26,10 @@ from saltlm.config.transfer import RowsConfig, TransferConfig
 from saltlm.errors import ConfigError, OutputError
 from saltlm.files.atomic import check_place, new_directory
 from saltlm.files.documents import first
+from saltlm.files.mapped import tables_in_files
 from saltlm.files.progress import duration
 from saltlm.files.source import paths_of
-from saltlm.methods.registry import parse_method
+from saltlm.methods.registry import Choice, parse_method
 from saltlm.models.cost import about
 from saltlm.models.hub import resolve_model
 from saltlm.models.token_tables import Tables
@@ -174,14 +175,34 @@ def transfer(
     for line in in_one_line_each(config):
         logger.info(line)
     tell_reading(config)
+    with tables_in_files(_scratch(Path(out)) if config.low_memory else None):
+        return _transfer(source, plm, Path(out), method, config, laps, force=force)
+
+
+def _scratch(out: Path) -> Path:
+    """Return the nearest folder that is there, on the disk of the output."""
+    folder = out.expanduser().resolve().parent
+    return next(place for place in (folder, *folder.parents) if place.is_dir())
+
+
+def _transfer(
+    source: str | Path,
+    plm: str | Path,
+    out: Path,
+    method: Choice,
+    config: TransferConfig,
+    laps: list[tuple[str, float]],
+    *,
+    force: bool,
+) -> TransferResult:
     pair = read_parents(str(source), str(plm), config)
     check_sides(pair.tables, method, fits_head=config.fits.head)
     check_provable(pair, config)
     _check_new_tokens(pair, config)
     laps.append(("read", time.perf_counter()))
     _tell_cost(pair, config)
-    size = expected_bytes(pair, config, Path(out))
-    with new_directory(Path(out), force=force, expected_bytes=size) as directory:
+    size = expected_bytes(pair, config, out)
+    with new_directory(out, force=force, expected_bytes=size) as directory:
         problem = pose_pair(pair, config)
         laps.append(("auxiliary vectors", time.perf_counter()))
         # Before the new tables are there, so that memory does not add up.
@@ -204,7 +225,7 @@ def transfer(
             name: round(end - begin, 3) for (_, begin), (name, end) in itertools.pairwise(laps)
         }
         manifest["peak_memory_bytes"] = peak_memory_bytes()
-        finish_model(directory, Path(out).resolve().name, manifest)
+        finish_model(directory, out.resolve().name, manifest)
     words = repr(result).removeprefix("TransferResult(").removesuffix(")")
     logger.info("%s: %s", out, words)
     return replace(result, proof=proof)
