@@ -67,7 +67,7 @@ def win():
     rows, results = [], read("win.json")
     for key, run in results.items():
         code, *name, tokens, seed = key.split(", ")
-        if {"taught", "bfloat16"} & {*name}:  # tables of their own
+        if {"taught", "bfloat16", "long"} & {*name}:  # tables of their own
             continue
         same_tokens, same_compute = (
             results.get(f"{code}, {rival}, {tokens}, {seed}")
@@ -127,14 +127,15 @@ def taught_as_long():
     """The best preset with a teacher beside plain training that takes as long as all of it."""
     rows, results = [], read("win.json")
     for code in LANGUAGES:
-        first, second, plain = (
+        first, second = (
             results.get(f"{code}, {name}, 102400, seed {seed}")
             for name, seed in (
                 ("best, taught", 0),
                 ("best, taught", 1),
-                ("plain, compute of best, taught", 1),
             )
         )
+        longest = [key for key in results if key.startswith(f"{code}, plain, long, ")]
+        plain = results[longest[0]] if longest else None
         if plain is None:
             continue
         seconds, runs = second["processor seconds"], (first, second)
@@ -144,7 +145,8 @@ def taught_as_long():
                 LANGUAGES[code],
                 " and ".join(f"{one['after']['target']['bits per byte']:.3f}" for one in runs),
                 " + ".join(f"{part:.0f}" for part in parts),
-                f"{plain['after']['target']['bits per byte']:.3f}, {plain['tokens']:,} tokens",
+                f"{plain['after']['target']['bits per byte']:.3f}, {plain['tokens']:,} tokens,"
+                f" {plain['processor seconds']['all'] / 60:.0f}",
                 paired(second, plain),
                 f"{english(second):.3f} / {english(plain):.3f}",
                 f"{plain['before']['English']['bits per byte']:.3f}",
@@ -704,10 +706,12 @@ def scale():
     every = [(one, run) for one in read("scale.json") for run in one["runs"]]
     for one, run in every:
         stages = run["stages"]
-        size = f"{one['part']:g}, {one['method']}"
+        in_files = one.get("low memory", False)
+        size = f"{one['part']:g}, {one['method']}{', in files' * in_files}"
         seconds = [f"{stages[name]['seconds']:.0f}" for name in STAGES]
-        sizes = [f"{run[name] / 2**30:.2f}" for name in ("tables bytes", "peak bytes")]
-        holds = "yes" if run["holds"] else "no"
+        peak = "peak bytes, no view of a file" if in_files else "peak bytes"
+        sizes = [f"{run[name] / 2**30:.2f}" for name in ("tables bytes", peak)]
+        holds = f"{'yes' if run['holds'] else 'no'}{', half of it' * in_files}"
         rows.append([size, run["mode"], f"{run['new']:,}", *seconds, *sizes, holds])
     heading = ["part, method", "mode", "new", *(f"{name}, s" for name in STAGES)]
     return table([*heading, "tables, GiB", "peak, GiB", "within tables + 1.2 GiB"], rows)

@@ -9,8 +9,8 @@ same command again goes on, also inside an arm that was killed. An arm is transf
 adapted and measured again: bits of each of 200 held-out paragraphs, so that any two arms can be
 paired. All get the same tokens, 5 % of them English. ``processor seconds`` are those of the
 whole pipeline, transfer and fits included, its measurements not. The arm ``plain, compute of
-best`` gets so many tokens that it takes as long as ``best``, and ``plain, compute of best,
-taught`` as long as ``best, taught`` and the training of its teacher.
+best`` gets so many tokens that it takes as long as ``best``, and ``plain, long`` as long as ``best,
+taught`` with the training of its teacher.
 """
 
 import argparse
@@ -29,7 +29,6 @@ DOCUMENTS = {"target": 200, "English": 100}
 EXTEND = ["--mode", "extend", "--vocabulary", "auto"]
 REPLACE = ["--prune-to", "16000"]
 COMPUTE = "plain, compute of best"
-COMPUTE_TAUGHT = "plain, compute of best, taught"
 BFLOAT16 = "dtype=bfloat16"
 PLACES = {
     "data",
@@ -59,11 +58,15 @@ ARMS = {
         ["--preset", "best", *EXTEND],
         [BFLOAT16, "teacher={teacher}", "teacher_share=0.5"],
     ),
+    "best, taught, a fifth English": (
+        ["--preset", "best", *EXTEND],
+        [BFLOAT16, "teacher={teacher}", "english_share=0.2"],
+    ),
     "plain, taught": (None, [BFLOAT16, "teacher={teacher}"]),
-    COMPUTE_TAUGHT: (None, [BFLOAT16]),
+    "plain, long": (None, [BFLOAT16]),
 }
-AS_LONG = {COMPUTE: ("plain", "best"), COMPUTE_TAUGHT: ("plain, bfloat16", "best, taught")}
-TAUGHT = ("best, taught", "best, half taught", "plain, taught")
+LONG_TOKENS = {"vi": 271_967, "ar": 222_469}  # as long as best, taught and its teacher, measured
+TAUGHT = ("best, taught", "best, half taught", "best, taught, a fifth English", "plain, taught")
 PASSES = {"vi": 4, "de": 2, "ar": 8}  # of a teacher over its text: 5, 8 and 2 MB
 FIRST = ("plain", "best", COMPUTE)
 LONG = ("plain", "best", COMPUTE, "salt")
@@ -86,7 +89,7 @@ def arms():
     """All arms, the most decisive first."""
     order = [Arm(code, name, 40_960, 0) for code in LANGUAGES for name in FIRST]
     order += [Arm(code, name, 102_400, 0) for code in LANGUAGES for name in LONG[:3]]
-    rest = [name for name in ARMS if name not in FIRST]
+    rest = [name for name in ARMS if name not in (*FIRST, "plain, long")]
     order += [Arm(code, name, 40_960, 0) for name in rest for code in LANGUAGES]
     order += [Arm(code, "salt", 102_400, 0) for code in LANGUAGES]
     order += [
@@ -96,8 +99,9 @@ def arms():
         for code in LANGUAGES
     ]
     order += [Arm(code, "best, taught", 102_400, 1) for code in LANGUAGES]  # on one machine
+    order += [Arm(code, "best, taught, a fifth English", 102_400, 1) for code in LANGUAGES]
     order += [Arm(code, "plain, bfloat16", 40_960, 1) for code in LANGUAGES]
-    order += [Arm(code, COMPUTE_TAUGHT, 102_400, 1) for code in LANGUAGES]
+    order += [Arm(code, "plain, long", tokens, 0) for code, tokens in LONG_TOKENS.items()]
     return order + [
         Arm(code, name, tokens, 1)
         for tokens in (40_960, 102_400)
@@ -169,28 +173,18 @@ def teacher_of(arm, given, corpus, model):
     return out, json.loads(record.read_text())["seconds"]
 
 
-def as_long(arm, results):
-    """Tokens that plain training reads in the seconds of another arm; None: not known yet."""
-    plain, other = AS_LONG[arm.name]
-    other = results.get(arm._replace(name=other).key)
-    plains = [arm._replace(name=plain, tokens=tokens).key for tokens in (arm.tokens, 40_960)]
-    plain = next((results[key] for key in plains if key in results), None)
-    if plain is None or other is None:
-        return None
-    a_token = plain["processor seconds"]["all"] / plain["tokens"]
-    return round(other["processor seconds"]["all"] / a_token)
-
-
 def run(arm, given, results):
     """Return the result of an arm; None if it waits for another."""
     flags, training = ARMS[arm.name]
     tokens, work = arm.tokens, given.work / arm.key.replace(", ", "_").replace(" ", "-")
     work.mkdir(exist_ok=True)
     corpus = given.texts / f"{arm.language}.txt.gz"
-    if arm.name in AS_LONG:
-        tokens = as_long(arm, results)
-        if tokens is None:
+    if arm.name == COMPUTE:
+        pair = [results.get(arm._replace(name=name).key) for name in ("plain", "best")]
+        if None in pair:
             return None
+        plain, best = (one["processor seconds"]["all"] for one in pair)
+        tokens = round(arm.tokens * best / plain)
     model, seconds = given.source, {}
     if arm.name == "plain, untied":
         model = work / "model"
