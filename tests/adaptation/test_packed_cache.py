@@ -1,20 +1,25 @@
 """A text of several files is packed by several processes as by one, also after a kill."""
 
 import json
+import os
 import threading
 import time
 import tracemalloc
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from saltlm.adaptation import packed_cache
-from saltlm.adaptation.packed_cache import pack_text
-from saltlm.adaptation.packing import Frame, framed, open_packed, pack, unpack
+from saltlm.adaptation.packed_cache import pack_text, tokenizer_hash
+from saltlm.adaptation.packing import Frame, framed, join_packed, open_packed, pack, unpack
 from saltlm.errors import DataError
+from saltlm.files import bad_rows
 from saltlm.files.documents import documents
+from saltlm.files.leftovers import left_in, named_leftover
 from saltlm.files.locks import take
 from saltlm.files.source import fingerprint
 
@@ -84,7 +89,9 @@ def test_a_killed_run_goes_on_with_the_files_that_are_left(texts, tokenizer, tmp
     monkeypatch.setattr(packed_cache, "pack", until_killed)
     with pytest.raises(KeyboardInterrupt):
         packed(texts, tokenizer, cache)
-    assert len(list(cache.iterdir())) == 4
+    (left,) = cache.iterdir()
+    assert left_in(cache) == [left]
+    assert len([part for part in left.iterdir() if part.is_dir()]) == 4
     monkeypatch.setattr(packed_cache, "pack", lambda *a, **n: done.append(0) or pack(*a, **n))
     packed(texts, tokenizer, cache)
     assert len(done) == 6
@@ -101,7 +108,9 @@ def test_a_part_that_is_damaged_is_packed_again(texts, tokenizer, tmp_path, monk
         patch.setattr(packed_cache, "join_packed", killed)
         with pytest.raises(KeyboardInterrupt):
             packed(texts, tokenizer, cache)
-    part = next(path for path in cache.iterdir() if (path / "tokens.bin").stat().st_size)
+    (left,) = cache.iterdir()
+    part = left / "000004"
+    assert (part / "tokens.bin").stat().st_size
     (part / "tokens.bin").write_bytes(b"\0" * (part / "tokens.bin").stat().st_size)
     packed(texts, tokenizer, cache)
     assert files_in(cache) == by_one(texts, tokenizer, tmp_path / "one")
@@ -131,29 +140,91 @@ def test_several_share_the_files_of_a_text(texts, tokenizer, tmp_path, monkeypat
     assert files_in(cache) == by_one(texts, tokenizer, tmp_path / "one")
 
 
-def test_a_file_that_another_process_has_is_waited_for(texts, tokenizer, tmp_path, monkeypatch):
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    waited, locks = [], []
+def test_a_file_that_another_process_has_is_waited_for(
+    texts, tokenizer, tmp_path, monkeypatch, caplog
+):
+    cache, waited, locks = tmp_path / "cache", [], []
+
+    def held(folder):
+        left = named_leftover(folder)
+        left.mkdir()
+        locks.append(take(left / "000004.lock"))
+        return left
 
     def let_go(seconds):
         waited.append(seconds)
-        if locks:
+        if len(waited) == 3:
             packed_cache.os.close(locks.pop())
 
-    made = packed_cache._folder_of
-
-    def held(key, place):
-        folder = made(key, place)
-        if key.get("part") == 4 and not waited and not locks:
-            locks.append(take(folder.with_suffix(".lock")))
-        return folder
-
-    monkeypatch.setattr(packed_cache, "_folder_of", held)
+    monkeypatch.setattr(packed_cache, "named_leftover", held)
     monkeypatch.setattr(packed_cache.time, "sleep", let_go)
+    caplog.set_level("INFO")
     packed(texts, tokenizer, cache)
-    assert waited
+    assert len(waited) == 3
+    assert caplog.text.count("waiting for other processes that cut") == 1
     assert files_in(cache) == by_one(texts, tokenizer, tmp_path / "one")
+
+
+def test_who_was_held_up_finds_the_whole_text_and_packs_no_more(
+    texts, tokenizer, tmp_path, monkeypatch
+):
+    """While one packs its second file, another does all, joins and tidies up."""
+    cache, calls = tmp_path / "cache", []
+
+    def overtaken(*args, **named):
+        calls.append(args[1])
+        if len(calls) == 2:
+            with monkeypatch.context() as patch:
+                patch.setattr(packed_cache, "take", lambda path: os.open(path, os.O_CREAT))
+                patch.setattr(packed_cache, "pack", pack)
+                packed(texts, tokenizer, cache)
+        return pack(*args, **named)
+
+    monkeypatch.setattr(packed_cache, "pack", overtaken)
+    packed(texts, tokenizer, cache)
+    assert len(calls) == 2
+    assert files_in(cache) == by_one(texts, tokenizer, tmp_path / "one")
+
+
+def test_without_locks_two_may_join_at_once(texts, tokenizer, tmp_path, monkeypatch):
+    cache, begun = tmp_path / "cache", []
+
+    def overtaken(parts, folder):
+        if not begun:
+            begun.append(folder)
+            packed(texts, tokenizer, cache)  # and removes the parts
+        return join_packed(parts, folder)
+
+    monkeypatch.setattr(packed_cache, "take", lambda path: os.open(path, os.O_CREAT))
+    monkeypatch.setattr(packed_cache, "join_packed", overtaken)
+    packed(texts, tokenizer, cache)
+    assert files_in(cache) == by_one(texts, tokenizer, tmp_path / "one")
+
+
+def test_parts_that_a_kill_left_beside_the_whole_text_go(texts, tokenizer, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    with monkeypatch.context() as patch:
+        patch.setattr(packed_cache, "shutil", SimpleNamespace(rmtree=lambda *_, **__: None))
+        packed(texts, tokenizer, cache)
+    assert len(list(cache.iterdir())) == 2
+    for path in cache.iterdir():
+        os.utime(path, (0, 0))
+    packed(texts, tokenizer, cache)
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_a_tokenizer_that_shortens_texts_has_one_hash_and_cuts_whole_texts(texts, tmp_path):
+    made = Tokenizer(models.WordLevel({"Haus": 0, "und": 1, "Fluss": 2, "?": 3}, unk_token="?"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.enable_truncation(2)
+    made.enable_padding(length=9)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made)
+    before = tokenizer_hash(tokenizer)
+    found = packed(texts, tokenizer, tmp_path / "cache")
+    assert next(unpack(found)) == [7, 0, 3, 1, 2, 9]
+    assert tokenizer_hash(tokenizer) == before
+    assert tokenizer.backend_tokenizer.truncation["max_length"] == 2
+    assert tokenizer.backend_tokenizer.padding["length"] == 9
 
 
 def test_bad_rows_are_judged_over_all_files(tokenizer, tmp_path, caplog):
@@ -172,6 +243,15 @@ def test_bad_rows_are_judged_over_all_files(tokenizer, tmp_path, caplog):
         packed(source, tokenizer, tmp_path / "cache")
 
 
+def test_a_wrong_field_is_told_before_all_is_read(tokenizer, tmp_path, monkeypatch):
+    (tmp_path / "texts").mkdir()
+    for name in "abc":
+        (tmp_path / "texts" / f"{name}.jsonl").write_text('{"text": ""}\n' * 50)
+    monkeypatch.setattr(bad_rows, "_JUDGED_AFTER", 20)
+    with pytest.raises(DataError, match="too many bad rows: 20 of 20 rows"):
+        packed(str(tmp_path / "texts"), tokenizer, tmp_path / "cache")
+
+
 def test_files_without_a_document(tokenizer, tmp_path):
     for name in "ab":
         (tmp_path / f"{name}.txt").write_text("\n")
@@ -184,7 +264,7 @@ def test_memory_does_not_grow_with_the_text(tmp_path):
         folder = tmp_path / str(n_documents)
         folder.mkdir()
         tracemalloc.start()
-        assert pack((([1, 2, 3], 5) for _ in range(n_documents)), folder, 10) == n_documents
+        pack((([1, 2, 3], 5) for _ in range(n_documents)), folder, 10)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return peak

@@ -77,7 +77,8 @@ def test_sequences_are_the_text_and_positions_restart(tmp_path, documents, lengt
 
 def test_packing_stops_after_the_document_that_reaches_the_limit(tmp_path):
     documents = iter([([1, 2, 3], 3), ([4, 5], 2), ([6], 1)])
-    assert pack(documents, tmp_path, 10, max_tokens=4) == 2
+    pack(documents, tmp_path, 10, max_tokens=4)
+    assert open_packed(tmp_path, "", "").starts.tolist() == [0, 3, 5]
     assert next(documents) == ([6], 1)
 
 

@@ -122,7 +122,7 @@ def test_one_without_a_lock_is_left_alone_for_a_minute(tmp_path):
 
 def test_a_lock_says_whose_it_is(tmp_path):
     lock = take(tmp_path / LOCK)
-    assert (tmp_path / LOCK).read_text() == f"{os.getpid()} {locks._boot()}\n"
+    assert (tmp_path / LOCK).read_text() == f"{os.getpid()} {locks._boot()} {os.uname().nodename}\n"
     assert is_held(tmp_path / LOCK)
     with pytest.raises(BlockingIOError):
         take(tmp_path / LOCK)
@@ -150,14 +150,24 @@ def test_a_lock_that_cannot_say_whose_it_is_is_let_go(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("owner", "held"),
-    [("{pid} {boot}", True), ("{pid} another", False), ("99999999 {boot}", False), ("x", False)],
+    [
+        ("{pid} {boot}", True),
+        ("{pid} {boot} {machine}", True),
+        ("{pid} another", False),
+        ("{pid} another {machine}", False),
+        ("{pid} another elsewhere", True),  # nobody knows
+        ("99999999 {boot}", False),
+        ("x", False),
+    ],
 )
 def test_without_locks_the_pid_and_the_boot_tell(tmp_path, monkeypatch, owner, held):
     def refuse(*_):
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    (tmp_path / LOCK).write_text(owner.format(pid=os.getpid(), boot=locks._boot()))
+    (tmp_path / LOCK).write_text(
+        owner.format(pid=os.getpid(), boot=locks._boot(), machine=os.uname().nodename)
+    )
     assert is_held(tmp_path / LOCK) == held
 
 

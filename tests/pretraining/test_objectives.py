@@ -1,12 +1,17 @@
 """What is hidden, and what it costs: against transformers' own losses."""
 
+from contextlib import nullcontext
+from functools import partial
+
 import pytest
 import torch
 
+from saltlm.adaptation.loss import causal_loss, into_gradients
 from saltlm.pretraining import objectives
 from saltlm.pretraining.models import new_model
 from saltlm.pretraining.objectives import (
     WordTable,
+    _loss,
     hide_spans,
     hide_words,
     predict_spans,
@@ -102,3 +107,26 @@ def test_hidden_spans_cost_what_transformers_says():
         found.nats / found.n_targets, model(input_ids=seen, labels=labels).loss
     )
     assert found.n_bytes == int(labels.sum())
+
+
+@pytest.mark.parametrize("arch", ["gpt", "bert", "t5"])
+def test_gradients_are_the_same_where_those_of_a_table_are_added_at_once(arch):
+    """Of two batches; what is hidden is scaled behind the head's loss, not by it."""
+    tokens = torch.randint(10, N, (4, 17), generator=torch.Generator().manual_seed(0))
+    more = {"words": WORDS, "share": 0.3}
+    loss = {
+        "gpt": causal_loss,
+        "bert": partial(_loss, predict=partial(predict_words, mask=4, **more)),
+        "t5": partial(
+            _loss,
+            predict=partial(predict_spans, sentinels=torch.arange(2, 9), end=1, start=0, **more),
+        ),
+    }[arch]
+    models = [new_model(arch, TINY, N, {"pad": 0, "eos": 1}, 16, 0).double() for _ in range(2)]
+    for model, is_added in zip(models, (False, True), strict=True):
+        torch.manual_seed(1)
+        for part in tokens.split(2):
+            with into_gradients(model, 0.25) if is_added else nullcontext():
+                (loss(model, part) * 0.25).backward()
+    for (name, a), b in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-9, atol=1e-12, msg=name)

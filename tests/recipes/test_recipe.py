@@ -287,6 +287,7 @@ def test_budgets():
         ({"adapt": {"lrr": 1}}, "lrr"),
         ({"plm": "no/where/at/all"}, "no/where/at/all"),
         ({"english": ["gone.txt"]}, "gone.txt"),
+        ({"teacher": True, "adapt": {"teacher": "x"}}, "give only one"),
     ],
 )
 def test_options_that_do_not_fit_are_told_before_any_work(given, more, message, monkeypatch):

@@ -59,14 +59,22 @@ def test_what_is_gone_is_made_again(do, tmp_path):
     assert do()[1] == ["auto"]
 
 
-@pytest.mark.parametrize("name", ["adapt", "score"])
-def test_a_steps_hint_says_how_a_recipe_is_given_its_options(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("adapt", "options of adapt are --set adapt.KEY=VALUE"),
+        ("teacher", "options of teacher are --set pretrain.KEY=VALUE"),
+        ("score", ""),
+    ],
+)
+def test_a_steps_hint_says_how_a_recipe_is_given_its_options(tmp_path, name, told):
     def work(resume):
         raise ConfigError("too much", "--set micro_batch=2")
 
     with pytest.raises(ConfigError, match="too much") as caught:
         Steps(tmp_path, {}).do(name, {}, work)
-    assert ("--set adapt.KEY=VALUE" in caught.value.hint) == (name == "adapt")
+    assert told in caught.value.hint
+    assert ("in a recipe" in caught.value.hint) == bool(told)
     values = read_values(None, ["adapt.micro_batch=2"])
     config = validated(RecipeConfig, {"language": "x", "corpus": "a", "source": "b", **values})
     assert load_adapt_config(None, data="a", **config.adapt).micro_batch == 2

@@ -74,9 +74,9 @@ class Inside(nn.Module):
 def into_gradients(model: PreTrainedModel, factor: float) -> Iterator[None]:
     """Add the gradients of both tables to what is there, without making tables of them first.
 
-    Inside, a loss must be multiplied by the factor and its backward pass must run, once: the head's
-    part is added as the loss is made, the embedding's by the rows that occur. For one process, and
-    weights that are whole and in float32 or more.
+    Inside, a `causal_loss` must be multiplied by the factor and its backward pass must run, once:
+    the head's part is added as the loss is made. The embedding's is added by the rows that occur,
+    of any loss. For one process, and weights that are whole and in float32 or more.
     """
     embedding: nn.Embedding = model.get_input_embeddings()
     for weight in (embedding.weight, output_head(model).weight):
@@ -120,6 +120,7 @@ def causal_loss(
         transform=logit_transform(model.config),
         chunk_logits=chunk_logits,
         soft=soft,
+        factor=_FACTOR.get(),
     )
 
 
@@ -132,6 +133,7 @@ def cross_entropy(
     transform: LogitTransform | None = None,
     chunk_logits: int = CHUNK_LOGITS,
     soft: SoftTargets | None = None,
+    factor: float | None = None,
 ) -> Float[Tensor, ""]:
     """Return the sum over positions of -ln p(target), differentiable once.
 
@@ -149,13 +151,15 @@ def cross_entropy(
         transform: what the model does to the head's output.
         chunk_logits: logits that exist at once; at least those of one position do.
         soft: what a teacher predicts at each position.
+        factor: what the loss will be multiplied with; the weight's gradient is then added to the
+            one it has, at once.
     """
     device = hidden.device.type
     if torch.is_autocast_enabled(device):
         hidden = hidden.to(torch.get_autocast_dtype(device))
     with torch.autocast(device, enabled=False):
         loss: Tensor = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-            hidden, weight, bias, targets, transform or LogitTransform(), chunk_logits, soft
+            hidden, weight, bias, targets, transform or LogitTransform(), chunk_logits, soft, factor
         )
     return loss
 
@@ -171,10 +175,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         transform: LogitTransform,
         chunk_logits: int,
         soft: SoftTargets | None,
+        factor: float | None,
     ) -> Tensor:
         exact = torch.promote_types(hidden.dtype, torch.float32)
         needs = list(ctx.needs_input_grad)
-        factor = _FACTOR.get()
         is_added = factor is not None and needs[1] and weight.grad is not None
         needs[1] = needs[1] and not is_added
         needed = zip((hidden, weight, bias), needs, strict=False)
@@ -215,7 +219,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             None if gradient is None else gradient.mul_(factor).to(dtype)
             for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         ]
-        return *gradients, None, None, None, None
+        return *gradients, None, None, None, None, None
 
 
 def _losses(

@@ -1,10 +1,10 @@
 """Texts that were packed once and are read from then on, in a folder that many may share.
 
 A text of several files is packed file by file: each process that wants it takes files that no other
-has, on this machine or on one that sees the same folder, and one of them puts the parts together.
-A run that was killed goes on with the files that are left, and the result is, byte for byte, that
-of one process that reads all. Where a file system has no locks, two may pack the same file; the
-later of the same bytes is thrown away.
+has, on this machine or on one that sees the same folder and its locks, and one of them puts the
+parts together. A run that was killed goes on with the files that are left, and the result is, byte
+for byte, that of one process that reads all. Where a file system has no locks, several may pack
+the same file, and the later of the same bytes is thrown away.
 """
 
 import hashlib
@@ -15,10 +15,9 @@ import shutil
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +39,11 @@ from saltlm.files.caches import cache_folder
 from saltlm.files.documents import Text, documents, file_documents, is_endless
 from saltlm.files.hashes import sha256
 from saltlm.files.json_object import parse_json, read_json, read_text
-from saltlm.files.leftovers import aside, remove_dead
+from saltlm.files.leftovers import LOCK, aside, named_leftover, remove_dead
 from saltlm.files.locks import take
+from saltlm.files.said import say_once
 from saltlm.files.source import Source, paths_of
+from saltlm.tokenizer.fertility import whole_texts
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,8 @@ def pack_text(
         "frame": asdict(frame),
         "max_tokens": limit,
     }
-    folder = _folder_of(key, cache or cache_folder("packed"))
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    folder = (cache or cache_folder("packed")) / digest[:32]
     remove_dead(folder.parent)
     if not _is_whole(folder):
         with _errors_of(folder.parent):
@@ -106,8 +108,9 @@ def has_parts(source: Text) -> bool:
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return what identifies how a tokenizer cuts text."""
-    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+    """Return what identifies how a tokenizer cuts whole texts."""
+    with whole_texts(tokenizer) as backend:
+        return hashlib.sha256(backend.to_str().encode()).hexdigest()
 
 
 def _pack_by_files(
@@ -119,61 +122,83 @@ def _pack_by_files(
 ) -> None:
     """Pack files that nobody else is packing until all are done; then join them."""
 
-    def pack_file(number: int, new: Path) -> None:
+    def pack_file(number: int) -> None:
         count = RowCount()
-        texts = file_documents(source, files[number], count)
-        pack(framed(texts, tokenizer, frame), new, len(tokenizer))
-        _write_meta(new, part_keys[number], rows=vars(count))
+        with _new_folder(parts[number]) as new:
+            texts = file_documents(source, files[number], count)
+            pack(framed(texts, tokenizer, frame), new, len(tokenizer))
+            _write_meta(new, {**key, "part": number}, rows=vars(count))
 
-    def join(new: Path) -> None:
-        join_packed(parts, new)
-        count = RowCount()
-        for part in parts:
-            count.add(_rows_of(part))
-        count.judge(Source.parse(source))
-        _check_has_text(new, source)
-        _write_meta(new, key, name=str(source))
+    def join() -> None:
+        if not all([_is_whole(part) for part in parts]):
+            return  # those that are damaged are gone now
+        with _new_folder(folder) as new:
+            join_packed(parts, new)
+            count = RowCount()
+            for part in parts:
+                count.add(_rows_of(part))
+            count.judge(Source.parse(source))
+            _check_has_text(new, source)
+            _write_meta(new, key, name=str(source))
         count.tell(Source.parse(source))
 
     files = paths_of(source)
-    part_keys = [{**key, "part": number} for number in range(len(files))]
-    parts = [_folder_of(part_key, folder.parent) for part_key in part_keys]
-    for part in parts:
-        _is_whole(part)  # one that is damaged is removed
+    held = named_leftover(folder)  # so that what a killed run leaves is told of, and gone on with
+    held.mkdir(exist_ok=True)
+    parts = [held / f"{number:06}" for number in range(len(files))]
     first = zlib.crc32(f"{os.uname().nodename} {os.getpid()}".encode()) % len(files)
     order = [*range(first, len(files)), *range(first)]  # each process begins at another place
-    while not _is_made(folder):
-        left = [number for number in order if not _is_made(parts[number])]
-        done = [_in_turn(parts[number], partial(pack_file, number)) for number in left]
-        if not left:
-            done = [_in_turn(folder, join)]
-        if not any(done):
-            time.sleep(_WAIT)
-    for part in parts:
-        shutil.rmtree(part, ignore_errors=True)
+    with _held(held / LOCK):  # by one of the processes, while it is there
+        while not _is_made(folder):
+            try:
+                is_done = _one_after_another(folder, parts, order, pack_file, join)
+            except OSError:
+                if not _is_made(folder):  # else another process has tidied up meanwhile
+                    raise
+                break
+            if not is_done:
+                say_once(f"waiting for other processes that cut {source} into tokens")
+                time.sleep(_WAIT)
+    shutil.rmtree(held, ignore_errors=True)
 
 
-def _in_turn(folder: Path, fill: Callable[[Path], None]) -> bool:
-    """Make a folder, unless it is there by now or another process is making it; tell whether."""
-    held = folder.with_suffix(".lock")
-    try:
-        lock = take(held)
-    except BlockingIOError:
-        return False
-    try:
+def _one_after_another(
+    folder: Path,
+    parts: Sequence[Path],
+    order: Sequence[int],
+    pack_file: Callable[[int], None],
+    join: Callable[[], None],
+) -> bool:
+    """Do all that no other process is doing; tell whether there was something."""
+    is_done = False
+    for number in order:
         if _is_made(folder):
-            return False
-        with _new_folder(folder) as new:
-            fill(new)
-        return True
+            return True
+        if not _is_made(parts[number]):
+            with _held(parts[number].with_suffix(".lock")) as is_ours:
+                if is_ours and not _is_made(parts[number]):
+                    pack_file(number)
+                    is_done = True
+    if all(map(_is_made, parts)):
+        with _held(parts[0].with_name("join.lock")) as is_ours:
+            if is_ours and not _is_made(folder):
+                join()
+                is_done = True
+    return is_done
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[bool]:
+    """Take a lock, if no other process has it; yield whether it was taken."""
+    try:
+        lock = take(path)
+    except BlockingIOError:
+        yield False
+        return
+    try:
+        yield True
     finally:
-        held.unlink(missing_ok=True)
         os.close(lock)
-
-
-def _folder_of(key: Mapping[str, Any], cache: Path) -> Path:
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    return cache / digest[:32]
 
 
 def _is_made(folder: Path) -> bool:
@@ -181,7 +206,7 @@ def _is_made(folder: Path) -> bool:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether the cache has a text, byte for byte; one that is damaged is removed."""
+    """Whether a text, or a part of one, is there byte for byte; what is damaged is removed."""
     if not folder.is_dir():
         return False
     try:
@@ -191,7 +216,7 @@ def _is_whole(folder: Path) -> bool:
         damaged = [str(error)]
     if damaged:
         logger.warning("%s is damaged (%s) and is made again", folder, damaged[0])
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
     return not damaged
 
 

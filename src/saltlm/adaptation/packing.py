@@ -76,8 +76,8 @@ def pack(
     n_ids: int,
     *,
     max_tokens: int | None = None,
-) -> int:
-    """Write framed documents into a folder and return how many there were.
+) -> None:
+    """Write framed documents into a folder.
 
     Args:
         framed: the tokens of each document and its size in bytes.
@@ -87,17 +87,16 @@ def pack(
     """
     dtype = np.uint16 if n_ids <= 1 << 16 else np.uint32
     (folder / DTYPE).write_text(np.dtype(dtype).str)
-    n_tokens = n_bytes = n_documents = 0
+    n_tokens = n_bytes = 0
     with ExitStack() as opened:
         tokens, starts, byte_starts = _new_files(folder, opened)
         for ids, size in framed:
-            n_tokens, n_bytes, n_documents = n_tokens + len(ids), n_bytes + size, n_documents + 1
+            n_tokens, n_bytes = n_tokens + len(ids), n_bytes + size
             tokens.write(np.asarray(ids, dtype).tobytes())
             starts.write(n_tokens.to_bytes(8, "little"))
             byte_starts.write(n_bytes.to_bytes(8, "little"))
             if max_tokens is not None and n_tokens >= max_tokens:
                 break
-    return n_documents
 
 
 def join_packed(parts: Sequence[Path], folder: Path) -> None:

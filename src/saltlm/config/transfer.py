@@ -292,7 +292,7 @@ class TransferConfig(RowsConfig):
     low_memory: bool = Field(
         False,
         description="keep large tables in files instead of memory, those that are made in nameless"
-        " files beside --out",
+        " files beside --out; the fits still hold the whole source",
     )
     language: str | None = Field(
         None,

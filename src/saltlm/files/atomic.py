@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from saltlm.errors import OutputError, quoted
-from saltlm.files.leftovers import FRESH, LOCK, aside, remove_dead, remove_dead_of
+from saltlm.files.leftovers import FRESH, LOCK, aside, named_leftover, remove_dead, remove_dead_of
 from saltlm.files.locks import take
 
 
@@ -54,7 +54,7 @@ def new_directory(out: Path, *, force: bool, expected_bytes: int) -> Iterator[Pa
     """
     out = out.expanduser().resolve()
     _check_parent(out.parent)
-    partial = _hidden(out)
+    partial = named_leftover(out)
     fresh, earlier, previous = (partial / name for name in (FRESH, _EARLIER, "previous"))
     with disk_errors(out):
         lock = _lock(partial, out)
@@ -74,10 +74,6 @@ def new_directory(out: Path, *, force: bool, expected_bytes: int) -> Iterator[Pa
             os.close(lock)
 
 
-def _hidden(out: Path) -> Path:
-    return out.parent / f".{out.name}.saltlm-partial"
-
-
 def put_back(out: Path) -> None:
     """Put back a directory that a run was killed over while it replaced it, and say so.
 
@@ -85,11 +81,11 @@ def put_back(out: Path) -> None:
     A run that still goes on keeps its lock, and is left alone.
     """
     out = out.expanduser().absolute()
-    previous = _hidden(out) / "previous"
+    previous = named_leftover(out) / "previous"
     if out.exists() or not previous.is_dir():
         return
     try:
-        lock = _lock(_hidden(out), out)
+        lock = _lock(named_leftover(out), out)
     except OutputError:
         return
     try:

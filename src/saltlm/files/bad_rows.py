@@ -56,6 +56,11 @@ class RowCount:
         self.reasons += other.reasons
         self.named = (self.named + other.named)[:_NAMED]
 
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether most of many rows are bad: the rest of a text can hardly make up for it."""
+        return self.n_rows >= _JUDGED_AFTER and 2 * self.reasons.total() > self.n_rows
+
     def judge(self, source: Source) -> None:
         """Refuse a text of which too many rows are bad.
 

@@ -38,7 +38,7 @@ def documents(texts: Sequence[Text]) -> Iterator[str]:
 
 
 def file_documents(text: Text, file: Path, count: RowCount) -> Iterator[str]:
-    """Yield the documents of one of a text's files; what to think of bad rows is the caller's.
+    """Yield the documents of one of a text's files; the bad rows of all are judged by others.
 
     Args:
         text: as in `documents`.
@@ -46,13 +46,16 @@ def file_documents(text: Text, file: Path, count: RowCount) -> Iterator[str]:
         count: is told of each row.
 
     Raises:
-        DataError: it cannot be read, or is not text.
+        DataError: it cannot be read, is not text, or most of its many rows are bad.
         MissingExtraError: its format needs a library that is not installed.
     """
-    for row in _rows_of(Source.parse(text), [file], of_many=True):
+    source = Source.parse(text)
+    for row in _rows_of(source, [file], of_many=True):
         count.see(row)
         if not isinstance(row, BadRow):
             yield row
+        elif count.is_hopeless:
+            count.judge(source)
 
 
 def first(texts: Sequence[Text], n: int, option: str = "--corpus") -> list[str]:

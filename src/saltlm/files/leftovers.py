@@ -52,6 +52,11 @@ def temporary() -> Iterator[Path]:
         yield folder
 
 
+def named_leftover(made: Path) -> Path:
+    """Return the folder beside what is being made that the same command goes on with."""
+    return made.with_name(f".{made.name}{_NAMED}")
+
+
 def left_in(parent: Path) -> list[Path]:
     """Return what processes that died have left in a folder."""
     found = [*parent.glob(f"{_NAMELESS}*"), *parent.glob(f".*{_NAMED}")]

@@ -1,4 +1,4 @@
-"""Locks of one process at a time, which say whose they are: pid, and the boot it belongs to."""
+"""Locks of one process at a time, which say whose they are: pid, boot and machine."""
 
 import fcntl
 import logging
@@ -6,8 +6,9 @@ import os
 import time
 from pathlib import Path
 
+from saltlm.files.said import say_once
+
 _LOOK = 0.05  # seconds, longer than `is_held` has a lock
-_LOG = logging.getLogger(__name__)
 
 
 def take(path: Path) -> int:
@@ -21,7 +22,7 @@ def take(path: Path) -> int:
     try:
         _lock(lock, path)
         os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()} {_boot()}\n".encode(), 0)
+        os.pwrite(lock, f"{os.getpid()} {_boot()} {os.uname().nodename}\n".encode(), 0)
     except BaseException:
         os.close(lock)
         raise
@@ -38,7 +39,11 @@ def _lock(lock: int, path: Path) -> None:
                 raise
             time.sleep(_LOOK)  # somebody may only have looked whether it is held
         except OSError as error:  # some network file systems have no locks
-            _LOG.warning("%s cannot be locked (%s): do not start a second run into it", path, error)
+            say_once(
+                f"nothing in {path.parent.parent} can be locked ({error}): do not start a second"
+                " run into it",
+                logging.WARNING,
+            )
             return
 
 
@@ -60,8 +65,10 @@ def is_held(path: Path) -> bool:
 
 
 def _runs(owner: str) -> bool:
-    """Whether a process runs, by its pid and the boot id of its machine."""
-    pid, _, boot = owner.strip().partition(" ")
+    """Whether a process runs, by its pid and its machine's boot id; on another nobody knows."""
+    pid, boot, machine = [*owner.split(), "", "", ""][:3]
+    if machine not in ("", os.uname().nodename):
+        return True
     if boot != _boot() or not pid.isdecimal():
         return False
     try:

@@ -53,7 +53,7 @@ def empty_table(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """
     scratch, count = _SCRATCH.get(), math.prod(shape)
     if scratch is None or count * dtype.itemsize < _LARGE:
-        return torch.empty(*shape, dtype=dtype)
+        return torch.empty(tuple(shape), dtype=dtype)
     with tempfile.NamedTemporaryFile(dir=scratch) as file:  # its name is gone with this block
         if hasattr(os, "posix_fallocate"):  # else a full disk would end the process
             os.posix_fallocate(file.fileno(), 0, count * dtype.itemsize)

@@ -24,7 +24,7 @@ from torch import Tensor
 from saltlm.errors import CheckpointError
 from saltlm.files.damage import check_fetched
 from saltlm.files.json_object import parse_json, read_text
-from saltlm.files.mapped import are_in_files, mapped
+from saltlm.files.mapped import are_in_files, empty_table, mapped
 
 CHUNK_BYTES = 8 * 2**20
 
@@ -113,7 +113,7 @@ class Checkpoint:
         if are_in_files() and entry.file.suffix != ".bin" and name not in self.decoded:
             whole = mapped(entry.file, entry.start, entry.nbytes)
             return whole.view(DTYPES[entry.dtype]).view(entry.shape)
-        tensor = torch.empty(entry.shape, dtype=DTYPES[entry.dtype])
+        tensor = empty_table(entry.shape, DTYPES[entry.dtype])
         target = byte_view(tensor)
         done = 0
         for chunk in self.stream(name):

@@ -79,6 +79,8 @@ class RecipeConfig(Section):
             raise ValueError("there is no text of the language; give --corpus FILE")
         if self.source is None:
             raise ValueError("there is no LLM to give the language to; give --source SOURCE")
+        if self.teacher and "teacher" in self.adapt:
+            raise ValueError("adapt.teacher names a teacher, and teacher trains one; give only one")
         if read_seconds(self.budget) is None and not isinstance(read_count(self.budget), int):
             raise ValueError(f"the budget is {self.budget!r}; write tokens (20M) or a time (2h)")
         return self

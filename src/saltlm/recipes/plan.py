@@ -28,6 +28,8 @@ _BYTES = 16  # for each parameter that is trained: weight, gradient, two moments
 _ACTIVATIONS = 2e9  # bytes, with the batches of `adapt`
 _ADAPT_SECONDS = 60.0  # of everything else than training steps
 _LOOK_SECONDS = 2.0  # of a megabyte of text, measured 1.5 to 1.7
+_OWN_TOKENS = 8_000  # of a PLM that is trained, about
+_TAUGHT_TOKENS = 20_000  # of a large vocabulary that a corpus uses, about
 _FITTED = 14_000  # tokens of training that a transfer's two fits take as long as
 
 
@@ -104,11 +106,16 @@ def plan_recipe(config: RecipeConfig) -> RecipePlan:
         )
     ]
     n_read = pretraining.tokens or round((pretraining.passes or 1) * start.n_tokens)
-    n_small = start.size.n_parameters + 8000 * start.size.width
-    pretrained = training_seconds(n_read, n_small, per_product) + 3 * megabytes
+
+    def of_small(n_tokens: int) -> tuple[int, float]:
+        """Return the weights of a small model with so many tokens, and how long it is trained."""
+        n_small = start.size.n_parameters + n_tokens * start.size.width
+        return n_small, training_seconds(n_read, n_small, per_product) + 3 * megabytes
+
     if config.plm is None:
         what = f"a {config.arch}, {start.reasons[0]}"
-        steps.append(PlannedStep("pretrain", what, pretrained, 1.5e9))
+        steps.append(PlannedStep("pretrain", what, of_small(_OWN_TOKENS)[1], 1.5e9))
+    n_taught, taught = of_small(min(architecture.get_text_config().vocab_size, _TAUGHT_TOKENS))
     if config.vectors:
         steps.append(PlannedStep("vectors", "fastText on the corpus", 20 * megabytes, 1e9))
     size = 4.0 * n_source + 1e9
@@ -120,11 +127,11 @@ def plan_recipe(config: RecipeConfig) -> RecipePlan:
             30 + is_fitted * training_seconds(_FITTED, n_source, per_product),
             2e9,
         ),
-        *([PlannedStep("teacher", "a gpt with its tokens", pretrained, 1.5e9)] * config.teacher),
+        *([PlannedStep("teacher", "a gpt with its tokens", taught, 1.5e9)] * config.teacher),
         PlannedStep(
             "adapt",
             f"{n_tokens:,} tokens",
-            training_seconds(n_tokens, n_source + config.teacher * n_small // 3, per_product)
+            training_seconds(n_tokens, n_source + config.teacher * n_taught // 3, per_product)
             + _ADAPT_SECONDS,
             _BYTES * n_source + _ACTIVATIONS,
         ),

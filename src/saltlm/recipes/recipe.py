@@ -151,7 +151,7 @@ def _do(config: RecipeConfig, planned: RecipePlan, steps: Steps) -> None:
     of = {"model": made["key"], "tokens": budget["tokens"], "options": config.adapt}
     if config.teacher:
         learnt = {"model": made["key"], "corpus": corpus["key"], "seed": config.seed}
-        learnt |= {"options": config.pretrain}
+        learnt |= {"options": _options_of_teacher(config)}
         taught = steps.do("teacher", learnt, partial(_teacher, config, run), ["teacher"])
         of["teacher"] = taught["key"]
     adapted = steps.do(
@@ -215,10 +215,16 @@ def _pretrain(config: RecipeConfig, run: Path, resume: str) -> dict[str, Any]:
 def _teacher(config: RecipeConfig, run: Path, resume: str) -> dict[str, Any]:
     text, heldout = _texts(run.resolve() / "corpus")
     options: dict[str, Any] = {"corpus": text, "heldout": heldout, "seed": config.seed}
-    options |= {k: value for k, value in config.pretrain.items() if k not in DECIDE_TOKENS}
+    options |= _options_of_teacher(config)
     options |= {"arch": "gpt", "tokenizer_of": run.resolve() / "transferred"}
     made = pretrain(run / "teacher", resume=resume, **options)
     return {"reasons": made.reasons, "said": str(made)}
+
+
+def _options_of_teacher(config: RecipeConfig) -> dict[str, Any]:
+    """Return those of pretraining that say nothing of the tokens and the architecture."""
+    others = (*DECIDE_TOKENS, "arch", "tokenizer_of")
+    return {name: value for name, value in config.pretrain.items() if name not in others}
 
 
 def _vectors(config: RecipeConfig, out: Path, text: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from saltlm.files.hashes import sha256
 from saltlm.files.json_object import parse_json, read_text
 from saltlm.files.leftovers import remove_dead
 
-_WITH_OPTIONS = {"pretrain", "transfer", "adapt"}
+_SECTIONS = {step: step for step in ("pretrain", "transfer", "adapt")} | {"teacher": "pretrain"}
 
 logger = logging.getLogger(__name__)
 
@@ -91,8 +91,8 @@ def _options_are_of(name: str) -> Iterator[None]:
     try:
         yield
     except SaltlmError as error:
-        if "--" in error.hint and name in _WITH_OPTIONS:
-            error.add_hint(f"in a recipe, options of {name} are --set {name}.KEY=VALUE")
+        if "--" in error.hint and (section := _SECTIONS.get(name)):
+            error.add_hint(f"in a recipe, options of {name} are --set {section}.KEY=VALUE")
         raise
 
 

@@ -1,9 +1,11 @@
 """How finely a tokenizer cuts a text, and what of the text it does not keep."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from saltlm.errors import VocabularyError
@@ -47,12 +49,28 @@ def encode_documents(
     if not documents:
         return []
     hint = "give a copy of the model whose tokenizer.json is whole"
-    backend = tokenizer.backend_tokenizer
-    backend.no_truncation()  # which its file may ask for
-    backend.no_padding()
-    backend.encode_special_tokens = tokenizer.split_special_tokens
-    with reading(f"the tokenizer of {tokenizer.name_or_path}", VocabularyError, hint):
+    with (
+        whole_texts(tokenizer) as backend,
+        reading(f"the tokenizer of {tokenizer.name_or_path}", VocabularyError, hint),
+    ):
+        backend.encode_special_tokens = tokenizer.split_special_tokens
         return encode_texts(backend, documents)
+
+
+@contextmanager
+def whole_texts(tokenizer: PreTrainedTokenizerBase) -> Iterator[Tokenizer]:
+    """Yield what cuts a tokenizer's texts; meanwhile it neither shortens nor fills them up."""
+    backend: Tokenizer = tokenizer.backend_tokenizer
+    truncation, padding = backend.truncation, backend.padding
+    backend.no_truncation()
+    backend.no_padding()
+    try:
+        yield backend
+    finally:
+        if truncation is not None:
+            backend.enable_truncation(**truncation)
+        if padding is not None:
+            backend.enable_padding(**padding)
 
 
 def fertility(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]) -> Fertility:

@@ -19,6 +19,7 @@ from transformers import AutoTokenizer
 from saltlm.config.transfer import FitsConfig, TransferConfig
 from saltlm.errors import ConfigError
 from saltlm.files.documents import documents
+from saltlm.files.mapped import empty_table
 from saltlm.files.progress import progress
 from saltlm.methods.head_fit import HeadProblem, fit_head, log_partition
 from saltlm.methods.input_fit import common_ends, descend, distillation_loss
@@ -362,6 +363,6 @@ def _learning(tokens: Int64[Tensor, " p"], result: TransferResult) -> Int64[Tens
 def _with(
     table: Float[Tensor, "v h"], ids: Int64[Tensor, " m"], rows: Float[Tensor, "m h"]
 ) -> Float[Tensor, "v h"]:
-    changed = table.clone()
+    changed = empty_table(table.shape, table.dtype).copy_(table)
     changed[ids] = rows.to(table.dtype)
     return changed

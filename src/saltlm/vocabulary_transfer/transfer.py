@@ -175,14 +175,9 @@ def transfer(
     for line in in_one_line_each(config):
         logger.info(line)
     tell_reading(config)
-    with tables_in_files(_scratch(Path(out)) if config.low_memory else None):
+    scratch = Path(out).expanduser().resolve().parent  # on the disk of the output
+    with tables_in_files(scratch if config.low_memory else None):
         return _transfer(source, plm, Path(out), method, config, laps, force=force)
-
-
-def _scratch(out: Path) -> Path:
-    """Return the nearest folder that is there, on the disk of the output."""
-    folder = out.expanduser().resolve().parent
-    return next(place for place in (folder, *folder.parents) if place.is_dir())
 
 
 def _transfer(
