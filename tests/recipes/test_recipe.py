@@ -152,6 +152,7 @@ def test_the_budget_chooses_the_vocabulary_and_english_is_measured(given, tmp_pa
     assert asked["adapt"]["english"] == trained
     assert asked["adapt"]["heldout"] == heldout
     assert asked["evaluate"] == {"heldout": heldout["target"], "english": kept}
+    assert "english_share" not in asked["adapt"]
     training = {json.loads(line)["text"] for line in Path(trained).read_text().splitlines()}
     assert len(training) + len(Path(kept).read_text().splitlines()) == 140
     assert training <= {*english.read_text().splitlines()}
@@ -175,6 +176,16 @@ def test_a_teacher_has_the_new_tokens_and_teaches(given, tmp_path, monkeypatch):
     before, weights = stamps(run), read_model(run / "adapted")
     recipe("german", teacher=True, **given)
     assert stamps(run) == before
+
+    asked = {}
+    with monkeypatch.context() as patch:
+        patch.setattr(recipes, "adapt", lambda *_, **options: asked.update(options) or 1 / 0)
+        for share in (None, 0.1):
+            adapt = {**given["adapt"], **({"english_share": share} if share else {})}
+            more = {"english": given["corpus"], "adapt": adapt, "heldout_documents": 2}
+            with pytest.raises(ZeroDivisionError):
+                recipe("german", out=tmp_path / "other", teacher=True, **{**given, **more})
+            assert asked["english_share"] == (share or 0.2)
     recipe("german", **given)
     changed = {name for name, time in stamps(run).items() if time != before[name]}
     assert changed == {"adapt", "evaluate"}
