@@ -142,6 +142,8 @@ class Checkpoint:
     def stream(self, name: str) -> Iterator[memoryview]:
         """Yield the bytes of one tensor in chunks of `CHUNK_BYTES`; the last may be shorter.
 
+        A chunk holds them until the next one is asked for.
+
         Raises:
             CheckpointError: the file ends early.
         """
@@ -156,8 +158,9 @@ class Checkpoint:
         with entry.file.open("rb") as file:
             file.seek(entry.start)
             left = entry.nbytes
+            buffer = memoryview(bytearray(min(left, CHUNK_BYTES)))
             while left:
-                chunk = file.read(min(left, CHUNK_BYTES))
+                chunk = buffer[: file.readinto(buffer[: min(left, CHUNK_BYTES)])]
                 if not chunk:
                     raise CheckpointError(
                         f"{entry.file} ends {left} bytes before the end of {name}: it was cut off"
@@ -165,7 +168,7 @@ class Checkpoint:
                         "fetch the file again",
                     )
                 left -= len(chunk)
-                yield memoryview(chunk)
+                yield chunk
 
     def sha256(self, *names: str) -> str:
         """The SHA-256 of tensors' bytes, one behind the other, in hexadecimal."""
