@@ -45,8 +45,14 @@ def test_histograms_hold_every_value(read):
     assert [name for name, _ in norms.groups] == ["new", "shared"]
 
 
-def test_the_map_is_the_principal_components(read):
+@pytest.mark.parametrize("width", [None, 1500])
+def test_the_map_is_the_principal_components(read, width):
+    """Of more rows than numbers in each, and of fewer."""
     table, ids, rows = read
+    if width is not None:
+        noise = torch.Generator().manual_seed(0)
+        rows = {name: torch.randn(len(one), width, generator=noise) for name, one in rows.items()}
+        assert sum(map(len, rows.values())) < width
     found = map_of(table, ids, rows)
     together = np.concatenate([rows["new"].numpy(), rows["shared"].numpy()]).astype(np.float64)
     centred = together - together.mean(0)

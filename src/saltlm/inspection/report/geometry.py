@@ -123,14 +123,17 @@ def map_of(
         return None
     together = torch.cat(list(rows.values())).double()
     centred = together - together.mean(0)
-    left, values, _ = torch.linalg.svd(centred, full_matrices=False)
-    axes = left[:, :2] * values[:2]
+    is_wide = len(centred) < centred.shape[1]
+    products = centred @ centred.T if is_wide else centred.T @ centred
+    values, vectors = torch.linalg.eigh(products)  # the smallest first
+    first, vectors = values[-2:].flip(0).clamp_min(0), vectors[:, -2:].flip(1)
+    axes = vectors * first.sqrt() if is_wide else centred @ vectors
     # The sign of a component is free: its largest coordinate is above zero.
     signs = axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
     axes = axes * signs
     reach = axes.abs().quantile(_SEEN, 0, keepdim=True).clamp_min(1e-12)
     axes = (axes / reach * _EDGE).clamp(-_EDGE, _EDGE)
-    explained = float(values[:2].square().sum() / values.square().sum().clamp_min(1e-12))
+    explained = float(first.sum() / centred.square().sum().clamp_min(1e-12))
     order = [id for name in rows for id in ids[name]]
     origins = table.origins
     points = tuple(
