@@ -76,6 +76,7 @@ def commands(source: str, plm: str, corpus: str, folder: Path) -> dict[str, list
         "check": ["check", out["small plm"]],
         "inspect": ["inspect", source, plm, *text, "--prune-to", "16000"],
         "score": ["score", source, small],
+        "select": ["score", source, small, "--select"],
         "prune": ["transfer", source, plm, *text, "--prune-to", "16000", "--out", out["prune"]],
         "extend": ["transfer", source, plm, *text, *few, "--out", out["extend"]],
         "swap": ["transfer", source, plm, *text, "--mode", "swap", "--out", out["swap"]],
@@ -104,7 +105,7 @@ def seconds(arguments: list[str], checkout: Path) -> float | None:
     _, status, usage = os.wait4(process.pid, 0)
     code = os.waitstatus_to_exitcode(status)
     process.returncode = code
-    if code == 2:  # click's word for arguments that are not known
+    if code == 2 or "Input should be" in said:  # arguments that are not known, or their values
         return None
     if code:
         raise SystemExit(f"{arguments} of {checkout.name} ended with {code}:\n{said}")

@@ -618,9 +618,10 @@ WORDS = {
     "prune": "`transfer --prune-to 16000`",
     "extend": "`transfer --mode extend --prune-to 4000`",
     "swap": "`transfer --mode swap`",
+    "select": "`score --select`",
     **{verb: f"`{verb}`" for verb in ("inspect", "score", "explain", "check")},
 }
-SHARES = {"prune": 0.2, "extend": 0.2, "swap": 0.2}
+SHARES = {"prune": 0.2, "extend": 0.2, "swap": 0.2, "select": 0.25}
 OF_FLOOR = 1.6
 ROOFS = {"SmolLM2-135M, 21k rows": 0.8, "tiny Llama, 256k rows": 0.75}
 
