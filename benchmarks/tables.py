@@ -663,6 +663,11 @@ def performance():
     for case in read("adapt_speed.json")["roof"]:
         what = f"a step of `adapt`, {case['name']}: of its matrix products alone"
         put(what, 1 / case["share of the roof"], 1 / ROOFS[case["name"]], "adapt_speed.py")
+    for run in read("pack_speed.json")["runs"]:
+        many = run["processes"] > 1
+        who = f"{run['processes']} processes" if many else "one process"
+        what = f"cutting {run['megabytes']:,} MB of text into tokens, {who}: of `encode_batch` alone"
+        put(what, 1 / run["of encode_batch"], 1.25, "pack_speed.py")
     return table(["what", "now", "at most", "distance", "script in `benchmarks/`"], rows)
 
 
