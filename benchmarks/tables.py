@@ -666,7 +666,7 @@ def performance():
     for run in read("pack_speed.json")["runs"]:
         many = run["processes"] > 1
         who = f"{run['processes']} processes" if many else "one process"
-        what = f"cutting {run['megabytes']:,} MB of text into tokens, {who}: of `encode_batch` alone"
+        what = f"cutting {run['megabytes']:,} MB of text, {who}: of `encode_batch` alone"
         put(what, 1 / run["of encode_batch"], 1.25, "pack_speed.py")
     return table(["what", "now", "at most", "distance", "script in `benchmarks/`"], rows)
 
