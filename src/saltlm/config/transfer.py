@@ -291,8 +291,8 @@ class TransferConfig(RowsConfig):
     )
     low_memory: bool = Field(
         False,
-        description="in transfer, keep large tables in files instead of memory, new ones in nameless"
-        " files beside the output; the fits still hold the whole source",
+        description="in transfer, keep large tables in files instead of memory, new ones in"
+        " nameless files beside the output; the fits still hold the whole source",
     )
     language: str | None = Field(
         None,
