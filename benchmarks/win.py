@@ -7,10 +7,10 @@ DIR of texts holds LANGUAGE.txt.gz, LANGUAGE.heldout.txt.gz and en.txt.gz, en.he
 Arms run one after the other, the most decisive first; each result is written as it comes. The
 same command again goes on, also inside an arm that was killed. An arm is transferred, measured,
 adapted and measured again: bits of each of 200 held-out paragraphs, so that any two arms can be
-paired. All get the same tokens, 5 % of them English. ``processor seconds`` are those of the
-whole pipeline, transfer and fits included, its measurements not. The arm ``plain, compute of
-best`` gets so many tokens that it takes as long as ``best``, and ``plain, long`` as long as ``best,
-taught`` with the training of its teacher.
+paired. All get the same tokens, 5 % of them English unless the arm says more. ``processor seconds``
+are those of the whole pipeline, transfer and fits included, its measurements not. The arm ``plain,
+compute of best`` gets so many tokens that it takes as long as ``best``, and ``plain, long`` as long
+as ``best, taught`` with the training of its teacher.
 """
 
 import argparse

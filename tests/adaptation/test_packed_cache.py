@@ -27,17 +27,6 @@ FRAME = Frame(7, 9)
 
 
 @pytest.fixture
-def tokenizer(tokenizers_by_family, save_tokenizer_dir, tmp_path):
-    directory = save_tokenizer_dir(
-        tokenizers_by_family["bytelevel"],
-        tmp_path / "tokenizer",
-        bos_token="<|endoftext|>",
-        eos_token="<|endoftext|>",
-    )
-    return AutoTokenizer.from_pretrained(directory)
-
-
-@pytest.fixture
 def texts(tmp_path):
     """A folder of six files; the third has no document, the fourth is that of before again."""
     folder = tmp_path / "texts"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from saltlm.adaptation import packed_cache
 from saltlm.adaptation.packed_cache import pack_text
@@ -27,17 +27,6 @@ from saltlm.files.source import fingerprint
 
 ids = st.lists(st.integers(0, 69_999), min_size=1, max_size=12)
 framed = st.lists(st.tuples(ids, st.integers(0, 40)), min_size=1, max_size=12)
-
-
-@pytest.fixture
-def tokenizer(tokenizers_by_family, save_tokenizer_dir, tmp_path):
-    directory = save_tokenizer_dir(
-        tokenizers_by_family["bytelevel"],
-        tmp_path / "tokenizer",
-        bos_token="<|endoftext|>",
-        eos_token="<|endoftext|>",
-    )
-    return AutoTokenizer.from_pretrained(directory)
 
 
 def prepared(file, tokenizer, frame, cache, **options):

@@ -47,6 +47,10 @@ def test_rows_are_those_of_indexing(tmp_path, is_mapped):
         assert views(tmp_path) == is_mapped
     assert rows.equal(table[ids].float())
     assert rows_of(table, ids[:0], torch.float32).shape == (0, 5)
+    with tables_in_files(tmp_path if is_mapped else None):
+        elsewhere = rows_of(table.to("meta"), ids.to("meta"), torch.float32)
+        assert elsewhere.device.type == "meta"  # and in no file
+        assert not is_mapped or views(tmp_path) == 1
 
 
 def test_what_is_written_into_a_view_stays_in_memory(tmp_path):

@@ -18,6 +18,7 @@ from torch import Tensor
 
 _SCRATCH: ContextVar[Path | None] = ContextVar("scratch", default=None)
 _LARGE = 1 << 26  # bytes; less is not worth a file
+_CPU = torch.device("cpu")
 
 
 @contextmanager
@@ -45,15 +46,17 @@ def mapped(file: Path, first: int, n_bytes: int) -> Tensor:
     return torch.from_numpy(view)
 
 
-def empty_table(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+def empty_table(shape: Sequence[int], dtype: torch.dtype, device: torch.device = _CPU) -> Tensor:
     """Return numbers of any value, to be filled, in a file without a name where that is asked for.
+
+    What is to lie on another device than the CPU is in no file.
 
     Raises:
         OSError: there is no room for the file.
     """
     scratch, count = _SCRATCH.get(), math.prod(shape)
-    if scratch is None or count * dtype.itemsize < _LARGE:
-        return torch.empty(tuple(shape), dtype=dtype)
+    if scratch is None or count * dtype.itemsize < _LARGE or device.type != "cpu":
+        return torch.empty(tuple(shape), dtype=dtype, device=device)
     with tempfile.NamedTemporaryFile(dir=scratch) as file:  # its name is gone with this block
         if hasattr(os, "posix_fallocate"):  # else a full disk would end the process
             os.posix_fallocate(file.fileno(), 0, count * dtype.itemsize)
@@ -62,7 +65,7 @@ def empty_table(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 
 def rows_of(table: Tensor, ids: Tensor, dtype: torch.dtype) -> Tensor:
     """Return some rows of a table in another dtype, a few at a time."""
-    rows = empty_table((len(ids), *table.shape[1:]), dtype)
+    rows = empty_table((len(ids), *table.shape[1:]), dtype, table.device)
     step = max(1, _LARGE // max(1, rows[:1].nbytes))
     for first in range(0, len(ids), step):
         part = slice(first, first + step)

@@ -363,6 +363,6 @@ def _learning(tokens: Int64[Tensor, " p"], result: TransferResult) -> Int64[Tens
 def _with(
     table: Float[Tensor, "v h"], ids: Int64[Tensor, " m"], rows: Float[Tensor, "m h"]
 ) -> Float[Tensor, "v h"]:
-    changed = empty_table(table.shape, table.dtype).copy_(table)
+    changed = empty_table(table.shape, table.dtype, table.device).copy_(table)
     changed[ids] = rows.to(table.dtype)
     return changed

@@ -141,7 +141,8 @@ def new_table(
         padding: rows after the last token.
     """
     v = len(plan.origin)
-    padded = empty_table((v + padding, source.shape[1]), dtype or source.dtype)
+    shape = v + padding, source.shape[1]
+    padded = empty_table(shape, dtype or source.dtype, source.device)
     table = padded[:v]
     copied = (match.source_ids >= 0).nonzero().squeeze(1)
     for ids in copied.split(_CHUNK):
