@@ -1,5 +1,7 @@
 """The output fit against softmax regression in plain float64 numpy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -157,6 +159,26 @@ def test_the_bound_holds_and_ends_the_fit(tolerance):
     cut_short = fit_head(problem, tolerance=0, most_evaluations=1)
     assert cut_short.evaluations == 1
     assert torch.equal(cut_short.rows, problem.start)
+
+
+def test_a_direction_that_all_states_share_costs_few_passes():
+    """Hidden states have one; in the rows' own coordinates 200 passes do not find this minimum."""
+    problem, old, _, _ = make_problem(ridge=1.0)
+    problem.hidden[:, 0] = 30
+    partition = np.log(np.exp(problem.hidden.numpy() @ old.T).sum(1))
+    found = fit_head(replace(problem, log_partition=torch.tensor(partition)))
+    assert found.gap <= 1e-4
+    assert found.evaluations <= 60
+
+
+def test_the_partition_of_half_precision_has_whole_sums():
+    problem, old, _, _ = make_problem()
+    hidden, rows = problem.hidden.bfloat16(), torch.tensor(old).bfloat16()
+    left_out = torch.zeros(len(rows), dtype=torch.bool)
+    found = log_partition(hidden, rows, None, problem.transform, left_out=left_out)
+    wanted = np.log(np.exp(hidden.double().numpy() @ rows.double().numpy().T).sum(1))
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found, wanted, atol=0.02)
 
 
 def test_capped_logits_end_where_the_gradient_does():

@@ -227,11 +227,13 @@ def fit_head_rows(
     share = float(_is_new(result)[tokens].double().mean())
     ridge = config.ridge or (_RIDGE if share < _MOSTLY_NEW else _RIDGE_OF_MOSTLY_NEW)
     bias, transform = result.head_bias, logit_transform(reader.body.model.config)
+    as_read = hidden.to(reader.body.model.dtype)  # which loses nothing of them
+    partition = log_partition(as_read, head, bias, transform, left_out=is_learning)
     solution = fit_head(
         HeadProblem(
             hidden=hidden,
             targets=targets[tokens],
-            log_partition=log_partition(hidden, head, bias, transform, left_out=is_learning),
+            log_partition=partition,
             start=head[ids].float(),
             bias=None if bias is None else bias[ids].float(),
             ridge=ridge,
