@@ -33,7 +33,7 @@ if __name__ == "__main__":
     code = tracked("src")
     # What is not Python, and thus easily left out, is named here once more.
     code |= {f"saltlm/{name}" for name in ("py.typed", "alignment/english.txt.gz")}
-    code |= {f"saltlm/recipes/demo/corpus/{name}" for name in ("ATTRIBUTION.md", "de.txt.gz")}
+    code |= {f"saltlm/recipes/demo/corpus/{name}" for name in ("ATTRIBUTION.md", "vi.txt.gz")}
     code |= {f"saltlm/adaptation/launch/{name}.yaml" for name in ("ddp", "fsdp2")}
     code |= {"saltlm/evaluation/paper.yaml"}
     page = ("page.html", "page.css", "plots.css", "script.js", "reload.js")

@@ -95,61 +95,35 @@ def win():
 
 
 def taught():
-    """The best preset with a teacher, beside itself without one and plain training."""
-    rows, results = [], read("win.json")
-    for key, run in results.items():
-        code, *name, tokens, seed = key.split(", ")
-        if name != ["best", "taught"] or seed != "seed 0":
+    """The best preset with a teacher, beside plain training that takes as long as each part."""
+    rows, results, earlier = [], read("win_taught.json"), read("win.json")
+    for key, run in sorted(results.items(), key=lambda pair: pair[1]["tokens"]):
+        code, *name, _, seed = key.split(", ")
+        if name[0] == "plain":
             continue
-        best = results[f"{code}, best, {tokens}, {seed}"]
-        same, longer = (
-            results.get(f"{code}, {rival}, {tokens}, {seed}")
-            for rival in ("plain", "plain, compute of best")
-        )
-        plain = longer or same
-        seconds = run["processor seconds"]
+        seconds, n = run["processor seconds"], run["tokens"]
+        plain = earlier.get(f"{code}, plain, compute of best, {n}, seed 0")  # in float32
+        plain = plain or results[f"{code}, plain, bfloat16, 58000, seed 1"]
+        longest = [rival for rival in earlier if rival.startswith(f"{code}, plain, long")]
+        long = earlier[longest[0]] if longest and n == 102_400 else None
+        rivals = [plain, long] if long else [plain]
+        beside = [f"{paired(run, one)}, {one['tokens']:,}" for one in rivals]
+        minutes = (seconds[part] / 60 for part in SECONDS)
         rows.append(
             [
-                LANGUAGES[code],
-                f"{run['tokens']:,}",
+                LANGUAGES[code] + " (again)" * (seed != "seed 1"),
+                f"{n:,}",
+                f"{run['options']['english_share']:.0%}",
+                f"{run['before']['target']['bits per byte']:.3f}",
                 f"{run['after']['target']['bits per byte']:.3f}",
-                paired(run, best),
-                f"{paired(run, plain)}, {plain['tokens']:,} tokens",
-                " / ".join(f"{english(one):.3f}" for one in (run, best, plain)),
-                f"{(seconds['all'] - seconds['teacher']) / 60:.0f} + {seconds['teacher'] / 60:.0f}",
+                *[*beside, ""][:2],
+                " / ".join(f"{english(one):.3f}" for one in (run, *rivals)),
+                " + ".join(f"{part:.1f}" for part in minutes),
             ]
         )
-    heading = ["", "tokens", "taught", "to the same without", "to plain training of"]
-    return table([*heading, "English: all three", "processor minutes, teacher"], rows)
-
-
-def taught_as_long():
-    """Taught runs beside plain training as long as they, and as long as their teacher too."""
-    rows, results = [], read("win.json")
-    for code in LANGUAGES:
-        longest = [key for key in results if key.startswith(f"{code}, plain, long")]
-        long = results[longest[0]] if longest else None
-        without = results[f"{code}, plain, compute of best, 102400, seed 0"]
-        for name, share in (("best, taught", "5 %"), ("best, taught, a fifth English", "20 %")):
-            run = results.get(f"{code}, {name}, 102400, seed 1")
-            if run is None:
-                continue
-            minutes = (run["processor seconds"][part] / 60 for part in SECONDS)
-            rivals = [f"{paired(run, one)}, {one['tokens']:,}" for one in (without, long) if one]
-            every = [english(one) for one in (run, without, long) if one]
-            rows.append(
-                [
-                    LANGUAGES[code],
-                    share,
-                    f"{run['after']['target']['bits per byte']:.3f}",
-                    " + ".join(f"{part:.0f}" for part in minutes),
-                    *[*rivals, ""][:2],
-                    " / ".join(f"{one:.3f}" for one in every),
-                ]
-            )
-    heading = ["", "English text", "taught", "minutes: transfer + teacher + training"]
-    heading += ["to plain, teacher not counted", "to plain, teacher counted", "English: all"]
-    return table(heading, rows)
+    heading = ["", "tokens", "English", "before", "after", "to plain, teacher not counted"]
+    heading += ["to plain, teacher counted", "English: all"]
+    return table([*heading, "minutes: transfer + teacher + training"], rows)
 
 
 SECONDS = ("transfer", "teacher", "training")
@@ -739,7 +713,6 @@ TABLES = {
     "anchors": anchors,
     "win": win,
     "taught": taught,
-    "taught as long": taught_as_long,
     "our plms": our_plms,
     "plm sizes": plm_sizes,
     "demo plms": demo_plms,

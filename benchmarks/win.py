@@ -62,11 +62,22 @@ ARMS = {
         ["--preset", "best", *EXTEND],
         [BFLOAT16, "teacher={teacher}", "english_share=0.2"],
     ),
+    "best, taught, a tenth English": (
+        ["--preset", "best", *EXTEND],
+        [BFLOAT16, "teacher={teacher}", "english_share=0.1"],
+    ),
     "plain, taught": (None, [BFLOAT16, "teacher={teacher}"]),
     "plain, long": (None, [BFLOAT16]),
 }
+SMALL_FITS = ["--set", "fits.steps=16", "--set", "fits.positions=3277"]  # less of 41k tokens' time
 LONG_TOKENS = {"vi": 271_967, "ar": 222_469}  # as long as best, taught and its teacher, measured
-TAUGHT = ("best, taught", "best, half taught", "best, taught, a fifth English", "plain, taught")
+TAUGHT = (
+    "best, taught",
+    "best, taught, a tenth English",
+    "best, half taught",
+    "best, taught, a fifth English",
+    "plain, taught",
+)
 PASSES = {"vi": 4, "de": 2, "ar": 8}  # of a teacher over its text: 5, 8 and 2 MB
 FIRST = ("plain", "best", COMPUTE)
 LONG = ("plain", "best", COMPUTE, "salt")
@@ -193,6 +204,7 @@ def run(arm, given, results):
         model = work / "model"
         words = ["--corpus", corpus, "--seed", arm.seed, "--out", model, "--force", *flags]
         words += ["--budget", 102_400 if arm.name in TAUGHT else tokens] if "auto" in flags else []
+        words += SMALL_FITS if arm.name in TAUGHT and tokens < 102_400 else []
         seconds["transfer"] = saltlm("transfer", given.source, given.plm, *words)
     before = measure(model, given.texts, arm.language)
     words = ["--data", corpus, "--english", given.texts / "en.txt.gz", "--tokens", tokens]

@@ -43,7 +43,7 @@ def test_a_run_of_any_length_is_saved_four_times_or_more(n_tokens, options, ever
 
 @pytest.mark.parametrize(
     ("n_tokens", "step"),
-    [(1_000, 256), (40_959, 256), (40_960, 512), (102_400, 512), (1_000_000, 4096)],
+    [(1_000, 256), (65_535, 256), (65_536, 512), (102_400, 512), (1_000_000, 4096)],
 )
 def test_a_short_run_has_enough_steps(n_tokens, step):
     found = settled(n_tokens).config
@@ -53,6 +53,17 @@ def test_a_short_run_has_enough_steps(n_tokens, step):
     rate = 2e-4 if step == 256 else 3e-4
     assert (found.lr.body, found.lr.shared) == (rate, rate)
     assert found.lr.new == pytest.approx(10 * rate)
+
+
+def test_with_a_teacher_steps_are_smaller_and_small_ones_longer():
+    assert [settled(102_400, teacher=one).config.batch_tokens for one in (None, "plm")] == [
+        512,
+        256,
+    ]
+    assert settled(41_000).config.lr.body == 2e-4
+    assert settled(41_000, teacher="plm").config.lr.body == 3e-4
+    assert settled(41_000, teacher="plm", lr={"body": 1e-5}).config.lr.body == 1e-5
+    assert settled(10**8, teacher="plm").config.lr == settled(10**8).config.lr
 
 
 def test_a_long_run_is_as_it_was():
@@ -73,8 +84,8 @@ def test_new_rows_have_no_stage_of_their_own(where):
 
 def test_what_was_chosen_is_told():
     assert settled(41_000).reason == (
-        "chosen for a short run (41,000 tokens): 512 tokens a step, 512 in a sequence, a warm-up of"
-        " 15% of the steps, then down to zero, rates of 0.0003 and 0.003 for new rows, stages full"
+        "chosen for a short run (41,000 tokens): 256 tokens a step, 256 in a sequence, a warm-up of"
+        " 15% of the steps, then down to zero, rates of 0.0002 and 0.002 for new rows, stages full"
     )
 
 
@@ -111,7 +122,7 @@ def test_a_run_that_gets_longer_goes_on_as_it_began():
     begun = settled(41_000, tokens="41k", lr={"body": 1e-4}).config
     longer = keep_recorded(config(tokens="1M", lr={"body": 1e-4}), begun.model_dump(mode="json"))
     again = settle(longer, 10**6, has_new_rows=True).config
-    assert again == begun.model_copy(update={"tokens": 10**6, "save_every": 489})
+    assert again == begun.model_copy(update={"tokens": 10**6, "save_every": 500})
     other = keep_recorded(config(tokens="1M", decay=0.5, stages=["lora"]), begun.model_dump())
-    assert (other.decay, other.stages[0].kind, other.batch_tokens) == (0.5, "lora", 512)
+    assert (other.decay, other.stages[0].kind, other.batch_tokens) == (0.5, "lora", 256)
     assert keep_recorded(config(), {}) == config()

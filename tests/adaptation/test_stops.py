@@ -295,7 +295,9 @@ def test_memory_that_runs_out_in_a_run(tmp_path, model, monkeypatch, part, where
         with pytest.raises(TrainingError, match=f"out of memory in {where} with") as caught:
             adapt(model, out, config=tiny_config(tmp_path, **options))
     done = done_as(caught.value.hint, "adapt", model, out, **options)
-    assert (done.n_steps, done.context) == (1, 4 if part == "loss" else 8)
+    length = json.loads((out / "saltlm/run.json").read_text())["options"]["sequence_length"]
+    assert (done.n_steps, length) == (1, 4 if part == "loss" else 8)
+    assert done.context == 64  # all that the model takes, as text is measured
 
 
 def test_one_process_has_one_dtype(tmp_path, model):

@@ -81,7 +81,8 @@ class LearningRates(Section):
     body: float = Field(
         3e-4,
         ge=0,
-        description="learning rate of everything else, adapters too; 2e-4 in steps of 256 tokens",
+        description="learning rate of everything else, adapters too; 2e-4 in steps of 256 tokens"
+        " without a teacher",
     )
 
 
@@ -137,7 +138,8 @@ class AdaptConfig(Section):
         0.9,
         ge=0,
         le=1,
-        description="share of each target that is the teacher's prediction; the rest is the text",
+        description="share of each target that is the teacher's prediction in the first step; it"
+        " falls linearly to 0 at the end; the rest is the text",
     )
     heldout: NamedFiles = Field(
         default_factory=dict,
@@ -157,7 +159,9 @@ class AdaptConfig(Section):
     epochs: float | None = Field(
         None, gt=0, description="length of the run in passes over the text; 1 if no length is given"
     )
-    sequence_length: int = Field(1024, ge=2, description="tokens in a sequence; 512 in a short run")
+    sequence_length: int = Field(
+        1024, ge=2, description="tokens in a sequence; 512, or a step of fewer, in a short run"
+    )
     batch_tokens: int = Field(
         65_536, ge=2, description="tokens in a step, over all devices; fewer in a short run"
     )

@@ -246,7 +246,7 @@ def _result(run: Run, saved: Saved) -> AdaptResult:
         seconds=saved.seconds,
         bits_per_byte=measured[-1]["bits_per_byte"] if measured else {},
         before=measured[0]["bits_per_byte"] if measured and not measured[0]["step"] else {},
-        context=run.config.sequence_length,
+        context=run.context,
         documents=run.config.eval_documents,
         samples=_samples(rows),
     )

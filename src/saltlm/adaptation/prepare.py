@@ -57,6 +57,8 @@ from saltlm.models.cost import (
 )
 from saltlm.record.manifest import FOLDER
 
+_CONTEXT = 512  # tokens
+
 logger = logging.getLogger(__name__)
 
 
@@ -77,6 +79,7 @@ class Run:
         mixture: the text and its order.
         heldout: documents to measure bits per byte on, by name.
         measuring: how often, and what it takes; None without such documents.
+        context: tokens that they are read with.
         suite: what else is measured before every checkpoint.
         stages: what learns when.
         n_steps: its length.
@@ -94,6 +97,7 @@ class Run:
     mixture: Mixture
     heldout: dict[str, list[str]]
     measuring: Measuring | None
+    context: int
     suite: tuple[Task, ...]
     stages: tuple[Stage, ...]
     n_steps: int
@@ -130,12 +134,10 @@ def read_inputs(
     config = settled.config
     check_texts(packed, config)
     n_steps = _count_steps(packed, config)
-    measuring = None
+    measuring, context = None, reading_context(config, positions_of(skeleton))
     if heldout:
         has_new_rows = bool(is_new.any())
-        costs = reading_costs(
-            objective, tokenizer, heldout, config.sequence_length, has_new_rows=has_new_rows
-        )
+        costs = reading_costs(objective, tokenizer, heldout, context, has_new_rows=has_new_rows)
         measuring = plan_measuring(config, costs, n_steps, has_source=has_new_rows)
         heldout = {name: texts[: measuring.documents] for name, texts in heldout.items()}
         config = config.model_copy(
@@ -160,10 +162,19 @@ def read_inputs(
         ),
         heldout=heldout,
         measuring=measuring,
+        context=context,
         suite=suite,
         stages=plan_stages(config.stages, n_steps),
         n_steps=n_steps,
     )
+
+
+def reading_context(config: AdaptConfig, n_positions: int | None) -> int:
+    """Return how many tokens held-out text is read with: 512 also where sequences are shorter.
+
+    Else a model with longer tokens would be measured with more text before each of them.
+    """
+    return max(config.sequence_length, min(_CONTEXT, n_positions or _CONTEXT))
 
 
 def hashes_of(run: Run) -> dict[str, Any]:
@@ -227,14 +238,15 @@ def log_plan(run: Run, saved: Saved | None) -> None:
         logger.info("%s", run.teacher)
     if run.measuring is not None:
         logger.info("%s", run.measuring)
-    wanted = _wanted_tokens(run.config)
+    wanted, length = _wanted_tokens(run.config), run.config.sequence_length
     if wanted is not None and wanted < run.config.batch_tokens:
+        step = max(1, step_size(wanted, is_taught=run.teacher is not None) // length) * length
         logger.warning(
             "a step of %s tokens is more than the run of %s: it is one step; try --set"
             " batch_tokens=%d",
             f"{run.config.batch_tokens:,}",
             f"{wanted:,}",
-            max(1, step_size(wanted) // run.config.sequence_length) * run.config.sequence_length,
+            step,
         )
     for text, share in zip(run.mixture.packed, run.mixture.shares, strict=True):
         logger.info("%.1f %% from %s (%s tokens)", 100 * share, text.name, f"{len(text.tokens):,}")

@@ -14,12 +14,13 @@ from saltlm.adaptation.config import AdaptConfig, LearningRates, StageConfig
 from saltlm.config.reading import validated
 
 _ENOUGH_STEPS = 200  # with fewer steps of the long default's size, a run is short
-_FEW_STEPS = 80  # fewer are worse, by 0.03 to 0.08 bits per byte at 41,000 tokens
 _LEAST, _SMALL = 256, 512  # tokens in a step
+_TOO_LONG = 65_536  # tokens of a run from which steps of 256 are worse, between 41,000 and 102,000
 _SAVED = 4  # times at least that a run is saved, so that a kill does not cost all of it
 _SEQUENCE = 512  # tokens
 
-# Body and copied rows; new rows learn at ten times that, in embedding and head.
+# Body and copied rows; new rows learn at ten times that, in embedding and head. A teacher's targets
+# jump less from token to token than text does, so that small steps too may take the higher rate.
 _RATE, _RATE_OF_LEAST, _NEW = 3e-4, 2e-4, 10.0
 
 CHOSEN = (
@@ -68,7 +69,7 @@ def settle(
     batch, most = config.batch_tokens, n_positions or config.sequence_length
     if "batch_tokens" not in given:
         if is_short and config.steps is None:
-            batch = step_size(n_tokens)
+            batch = step_size(n_tokens, is_taught=config.teacher is not None)
         if "sequence_length" in given:
             batch = max(1, batch // config.sequence_length) * config.sequence_length
     most = min(most, _SEQUENCE if is_short else config.sequence_length)
@@ -82,7 +83,7 @@ def settle(
         values |= {"warmup": 0.15, "decay": 1.0}
     values = {key: value for key, value in values.items() if key not in given}
     if is_short:
-        values["lr"] = _rates(config.lr, batch)
+        values["lr"] = _rates(config.lr, batch, is_taught=config.teacher is not None)
     if not config.stages:
         has_own_stage = has_new_rows and not is_short and not is_fitted
         first = (StageConfig(kind="embeddings", share=0.1),) if has_own_stage else ()
@@ -92,13 +93,15 @@ def settle(
     return Settled(settled, _reason(settled, values, n_tokens, is_short))
 
 
-def step_size(n_tokens: int) -> int:
+def step_size(n_tokens: int, *, is_taught: bool = False) -> int:
     """Return the tokens in a step of a short run: a power of two.
 
-    As many as leave 200 steps, but not under 512 where that leaves 80, and not under 256.
+    As many as leave 200 steps, but not under 512, or 256 in the shortest runs; with a teacher as
+    many as leave 400, but not under 256.
     """
-    least = _SMALL if n_tokens >= _FEW_STEPS * _SMALL else _LEAST
-    return max(least, 1 << max(0, (n_tokens // _ENOUGH_STEPS).bit_length() - 1))
+    n_steps = _ENOUGH_STEPS * (1 + is_taught)
+    least = _LEAST if is_taught or n_tokens < _TOO_LONG else _SMALL
+    return max(least, 1 << max(0, (n_tokens // n_steps).bit_length() - 1))
 
 
 def keep_recorded(config: AdaptConfig, options: Mapping[str, Any]) -> AdaptConfig:
@@ -116,8 +119,8 @@ def keep_recorded(config: AdaptConfig, options: Mapping[str, Any]) -> AdaptConfi
     return validated(AdaptConfig, values)
 
 
-def _rates(given: LearningRates, batch: int) -> LearningRates:
-    rate = _RATE_OF_LEAST if batch <= _LEAST else _RATE
+def _rates(given: LearningRates, batch: int, *, is_taught: bool) -> LearningRates:
+    rate = _RATE_OF_LEAST if batch <= _LEAST and not is_taught else _RATE
     chosen = {"body": rate, "shared": rate, "new": _NEW * rate}
     return given.model_copy(
         update={key: value for key, value in chosen.items() if key not in given.model_fields_set}

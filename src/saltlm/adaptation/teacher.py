@@ -49,7 +49,7 @@ class Teacher:
         model: the teacher.
         name: as it was given.
         sha256: of its files.
-        share: of a target that is the teacher's prediction.
+        share: of a target that is the teacher's prediction in the first step.
         context: tokens that it reads at once.
         inputs: what it reads for each of the model's tokens; -1 where it has none.
         ids: the model's tokens that it predicts.
@@ -73,6 +73,7 @@ class Teacher:
         return (
             f"{self.name} teaches: it has {len(self.ids):,} of the model's tokens, cuts"
             f" {self.alike:.1%} of a text as the model does, and is {self.share:.0%} of each target"
+            " at first, 0 at the end"
         )
 
 
@@ -150,6 +151,8 @@ def soft_targets(
     ids: Int64[Tensor, "b t1"],
     positions: Int64[Tensor, "b t"],
     is_taught: Bool[Tensor, " b"],
+    *,
+    share: float,
 ) -> SoftTargets:
     """Return what the teacher predicts behind each token.
 
@@ -161,6 +164,7 @@ def soft_targets(
         ids: the tokens of each sequence and the one after it.
         positions: of each token in its document.
         is_taught: whether a sequence is of the teacher's language.
+        share: of each target that is the teacher's.
     """
     inputs = teacher.inputs[ids[:, :-1]]
     at = is_taught[:, None] & _reads_all(inputs < 0, positions)
@@ -182,7 +186,7 @@ def soft_targets(
         bias=None if head.bias is None else head.bias[teacher.rows],
         transform=logit_transform(teacher.model.config),
         ids=teacher.ids,
-        share=teacher.share * at.flatten(),
+        share=share * at.flatten(),
     )
 
 

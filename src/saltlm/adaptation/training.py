@@ -162,7 +162,8 @@ def _accumulate(run: Run, training: Training, step: int) -> float:
     total = torch.zeros((), dtype=torch.float64)
     for first in range(0, n_own, config.micro_batch):
         part = slice(first, first + config.micro_batch)
-        lesson = _lesson(run, training.teacher, ids[part], positions[part], batch.sources[part])
+        texts = batch.sources[part]
+        lesson = _lesson(run, training.teacher, step, ids[part], positions[part], texts)
         is_last = first + config.micro_batch >= n_own
         # Processes average their gradients, but the loss is a sum over all of their tokens.
         factor = n_processes / config.batch_tokens
@@ -187,18 +188,24 @@ def _accumulate(run: Run, training: Training, step: int) -> float:
 def _lesson(
     run: Run,
     teacher: Teacher | None,
+    step: int,
     ids: Int64[Tensor, "b t1"],
     positions: Int64[Tensor, "b t"],
     sources: Int64[Tensor, " b"],
 ) -> dict[str, SoftTargets]:
-    """Return what the teacher says of some sequences, for the loss; English is not taught."""
+    """Return what the teacher says of some sequences, for the loss; English is not taught.
+
+    Its share of the targets falls linearly to nothing: at first it knows more than the model.
+    """
     if teacher is None:
         return {}
     english = {str(file) for file in run.config.english}
     is_taught = torch.tensor([text.name not in english for text in run.mixture.packed])[sources]
     if not is_taught.any():
         return {}
-    return {"soft": soft_targets(teacher, ids, positions, is_taught.to(ids.device))}
+    share = teacher.share * (1 - step / run.n_steps)
+    is_taught = is_taught.to(ids.device)
+    return {"soft": soft_targets(teacher, ids, positions, is_taught, share=share)}
 
 
 def _seed(*parts: int) -> None:
@@ -228,8 +235,8 @@ def measure(run: Run, inside: nn.Module) -> dict[str, Any]:
             run.objective.measure,
             run.tokenizer,
             texts,
-            context=run.config.sequence_length,
-            stride=max(1, run.config.sequence_length // 2),
+            context=run.context,
+            stride=max(1, run.context // 2),
             batch=run.config.micro_batch,
         )
         for name, texts in run.heldout.items()
@@ -246,7 +253,7 @@ def measure(run: Run, inside: nn.Module) -> dict[str, Any]:
             run.tokenizer,
             texts[:DOCUMENTS],
             run.is_new,
-            context=run.config.sequence_length,
+            context=run.context,
             chunk_logits=run.config.loss_chunk,
         )
         for name, texts in run.heldout.items()

@@ -65,21 +65,21 @@ def score_table(found: PairScores) -> Table:
     return table(title, columns, [row[:-1] for row in rows], spare=columns[:2:-1])
 
 
-def curve_table(curve: Sequence[Point], untouched: float) -> Table:
-    """Return a curve on the held-out text as bars; green where it is below the untouched model."""
-    values = [point.bits_per_byte["target"] for point in curve]
-    longest = max(untouched, *values)
+def curves_table(curves: Mapping[str, Sequence[Point]]) -> Table:
+    """Return models' curves on the held-out text as bars; green where a model is ahead.
 
-    def bar(value: float) -> Bar:
-        color = "green" if value < untouched else "default"
-        return Bar(longest, 0, value, width=_BAR_WIDTH, color=color)
-
-    rows: list[tuple[object, ...]] = [("untouched", "", untouched, bar(untouched))]
-    rows += [
-        (f"{point.tokens:,}", f"{point.seconds:.0f}", value, bar(value))
-        for point, value in zip(curve, values, strict=True)
-    ]
-    return table("bits a byte in training", ("tokens", "seconds", "bits a byte", ""), rows)
+    Args:
+        curves: name of the model -> its points, all after as many tokens.
+    """
+    longest = max(point.bits_per_byte["target"] for curve in curves.values() for point in curve)
+    rows: list[tuple[object, ...]] = []
+    for points in zip(*curves.values(), strict=True):
+        values = [point.bits_per_byte["target"] for point in points]
+        for name, point, value in zip(curves, points, values, strict=True):
+            color = "green" if value == min(values) else "default"
+            bar = Bar(longest, 0, value, width=_BAR_WIDTH, color=color)
+            rows.append((f"{point.tokens:,}", name, f"{point.seconds:.0f}", value, bar))
+    return table("bits a byte in training", ("tokens", "model", "seconds", "bits a byte", ""), rows)
 
 
 def plm_table(pairs: Sequence[PairScores]) -> Table:

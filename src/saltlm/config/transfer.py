@@ -97,13 +97,13 @@ class FitsConfig(Section):
     steps: int = Field(40, ge=1, description="steps of the input fit")
     documents: int = Field(12, ge=1, description="documents of the corpus in each of these steps")
     learning_rate: float = Field(
-        0.01, gt=0, description="learning rate of the input fit; it falls in the second half"
+        0.006, gt=0, description="learning rate of the input fit; it falls in the second half"
     )
     layer: int | None = Field(
         None, ge=1, description="layer whose states the input fit compares; default: a third of all"
     )
     positions: int = Field(
-        10_240, ge=1, description="tokens of the corpus that the head fit looks at"
+        8_192, ge=1, description="tokens of the corpus that the head fit looks at"
     )
     ridge: float | None = Field(
         None,

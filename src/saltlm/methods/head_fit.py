@@ -22,7 +22,7 @@ from saltlm.models.logits import LogitTransform
 _BLOCK_LOGITS = 2**24  # that exist at once: 64 MiB in float32
 _HISTORY = 8  # steps that L-BFGS remembers; each costs twice the rows' memory
 _STEPS = 8  # of L-BFGS between two looks at how near the minimum is
-_DOUBT = 1 / 16  # p (1 - p) where the next token is a new one: 1/4 at most, 0 where it is certain
+_DOUBT = 1 / 32  # p (1 - p) where the next token is a new one: 1/4 at most, 0 where it is certain
 
 
 @dataclass(frozen=True)

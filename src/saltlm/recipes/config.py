@@ -54,7 +54,7 @@ class RecipeConfig(Section):
     teacher: bool = Field(
         False,
         description="train a small gpt with the tokens of the new model, and let it teach the LLM"
-        " (docs/adapt.md); a fifth of the text is then English, if you give some",
+        " (docs/adapt.md); a tenth of the text is then English, if you give some",
     )
     report: bool = Field(True, description="end with the page that saltlm report makes")
     heldout_documents: int = Field(

@@ -30,7 +30,7 @@ _ADAPT_SECONDS = 60.0  # of everything else than training steps
 _LOOK_SECONDS = 2.0  # of a megabyte of text, measured 1.5 to 1.7
 _OWN_TOKENS = 8_000  # of a PLM that is trained, about
 _TAUGHT_TOKENS = 20_000  # of a large vocabulary that a corpus uses, about
-_FITTED = 14_000  # tokens of training that a transfer's two fits take as long as
+_FITTED = 10_000  # tokens of training that a transfer's two fits take as long as
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from saltlm.vocabulary_transfer.parents import load_plm, load_source
 from saltlm.vocabulary_transfer.transfer import transfer
 
 _METHODS = ("salt", "global-residual:ridge=1.0", "mean")
-_ENGLISH_BESIDE_TEACHER = 0.2  # of the tokens: docs/adapt.md has what 0.05 costs
+_ENGLISH_BESIDE_TEACHER = 0.1  # of the tokens: docs/adapt.md has what 0.05 costs
 _WITH_VECTORS = {"preset": "best", "method": "salt"}  # which looks for neighbours; best's does not
 
 

@@ -98,17 +98,19 @@ def test_the_demo_runs_through_and_replaces_an_earlier_one(tiny_assets, tmp_path
     assert "failed" not in result.stdout
     pair = f"{tmp_path}/cache/bytelevel '{out}/unigram-vi'"
     assert f"$ saltlm score {pair} --method salt --method " in result.stdout
-    (method,) = re.findall(f"saltlm transfer {pair} --method (.*) --out '{made}'", result.stdout)
-    (scored,) = re.findall(r"shared tokens; the PLM.*\n.*method.*\n(\S+) ", result.stdout)
-    assert method == scored  # the first of the table
-    curve = result.stdout.partition("bits a byte in training")[2]
-    assert re.findall(r"^ *([\d,]+) .*█", curve, re.MULTILINE) == [
-        f"{tokens:,}" for tokens in range(0, 25_000, 4_096)
+    corpus = CORPUS / "vi.txt.gz"
+    assert f"transfer {pair} --out '{made}' --preset best --corpus {corpus}" in result.stdout
+    curves = result.stdout.partition("bits a byte in training")[2]
+    names = r"(untouched|with vi tokens)"
+    rows = re.findall(rf"^ *([\d,]+) +{names} .* (\d\.\d{{3}}) .*█", curves, re.MULTILINE)
+    lengths = [f"{step * 256:,}" for step in (0, 24, 48, 72, 94)]  # 94 steps are 24,064 tokens
+    assert [row[:2] for row in rows] == [
+        (length, name) for length in lengths for name in ("untouched", "with vi tokens")
     ]
-    again = run.measure_languages({"again": Path(f"{made}-adapted")}, ["vi"])
-    last = [line for line in curve.splitlines() if "█" in line][-1]
-    shown = float(re.search(r" (\d\.\d{3}) ", last)[1])
-    assert shown == pytest.approx(next(again).bits.value, abs=6e-4)  # shown rounded
+    ends = {"untouched": out / "bytelevel-adapted", "with vi tokens": Path(f"{made}-adapted")}
+    last = {name: float(value) for _, name, value in rows[-2:]}
+    for seen in run.measure_languages(ends, ["vi"]):
+        assert last[seen.model] == pytest.approx(seen.bits.value, abs=6e-4)  # shown rounded
     model = AutoModelForCausalLM.from_pretrained(made)
     assert len(AutoTokenizer.from_pretrained(made)) == len(model.lm_head.weight)
     assert explain(made, [run.WORDS["vi"][0]])
@@ -117,8 +119,9 @@ def test_the_demo_runs_through_and_replaces_an_earlier_one(tiny_assets, tmp_path
         assert f'<section id="{section}"' in page
     assert len(page.encode()) < 5_000_000
     assert "evaluated in measured" in page
-    stages = re.findall(r'<th scope="row">(before|transferred, untrained|trained)</th>', page)
-    assert stages == 2 * ["before", "transferred, untrained", "trained"]  # two languages
+    names = ["before", "transferred, untrained", "trained", "trained without a transfer"]
+    stages = re.findall(rf'<th scope="row">({"|".join(names)})</th>', page)
+    assert stages == 2 * names  # two languages
 
 
 def test_an_out_that_cannot_be_made(tiny_assets, tmp_path):

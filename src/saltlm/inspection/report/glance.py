@@ -142,7 +142,10 @@ def _stages(saved: Sequence[SavedFiles]) -> dict[str, str]:
     """Return the stage of each model that a manifest speaks of, by its place."""
     stages = {}
     for one in saved:
-        if one.manifest is None or one.manifest.get("kind") != "transfer":
+        kind = (one.manifest or {}).get("kind")
+        if kind == "adapted":  # without a transfer
+            stages[_place(str(one.directory))] = NO_TRANSFER
+        if one.manifest is None or kind != "transfer":
             continue
         stages[_place(one.manifest["source"]["name"])] = BEFORE
         is_adapted = bool(one.manifest.get("adaptations"))

@@ -1,1 +1,1 @@
-"""The demo: gives a real English LLM German on two CPU cores, from text and packages at hand."""
+"""The demo: gives a real English LLM Vietnamese on two CPU cores, from text and packages."""
