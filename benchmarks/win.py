@@ -231,6 +231,7 @@ def run(arm, given, results):
             if name not in PLACES
         },
         "vocabulary": record.get("vocabulary", {}).get("budget", {}),
+        "fits": record.get("fits"),
         "before": before,
         "after": measure(work / "adapted", given.texts, arm.language),
     }

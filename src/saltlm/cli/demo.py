@@ -134,6 +134,7 @@ def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> 
         {named[one.language]: one.bits.value for one in seen if one.model == name}
         for name in models
     )
+    # The bar is the untouched model that was trained alike; English was in no training.
     verdict = of_held_out(after, before, {**untouched, "target": trained["target"]})
     assert verdict is not None  # all are measured on all texts
     end(verdict, "chat", adapted)

@@ -148,7 +148,7 @@ def fit_input_rows(
         ConfigError: no new token occurs in them, or there is no such layer.
         CheckpointError: the source's layers are not found.
     """
-    begun, config, steps = time.perf_counter(), reader.config, reader.config.steps
+    begun, config = time.perf_counter(), reader.config
     layers = len(reader.body.layers())
     layer = max(1, round(layers / 3)) if config.layer is None else config.layer
     if layer > layers:
@@ -161,7 +161,9 @@ def fit_input_rows(
     learning = torch.full((len(result.embedding),), -1)
     learning[ids] = torch.arange(len(ids))
     size, places = config.documents, [len(_ends(text)[0]) for text in texts]
-    batches = [[(step * size + i) % len(texts) for i in range(size)] for step in range(steps)]
+    batches = [
+        [(step * size + i) % len(texts) for i in range(size)] for step in range(config.steps)
+    ]
 
     def parts(batch: list[int]) -> Iterator[partial[Float[Tensor, ""]]]:
         total = max(1, sum(places[i] for i in batch))
@@ -174,17 +176,17 @@ def fit_input_rows(
             yield partial(_loss, reader, layer, at_once, student, total)
         bar.update()
 
-    with progress(total=steps, desc="fit input rows") as bar:
+    with progress(total=config.steps, desc="fit input rows") as bar:
         found = descend(
             result.embedding[ids].float(),
             [parts(batch) for batch in batches],
             learning_rate=config.learning_rate,
         )
-    last = found.losses[-max(1, steps // 10) :]
+    last = found.losses[-max(1, config.steps // 10) :]
     record = InputFit(
         rows=len(ids),
-        documents=min(len(texts), steps * size),
-        steps=steps,
+        documents=min(len(texts), config.steps * size),
+        steps=config.steps,
         tokens=sum(len(texts[i].new) for batch in batches for i in batch),
         places=sum(places[i] for batch in batches for i in batch),
         layer=layer,
@@ -225,7 +227,7 @@ def fit_head_rows(
     share = float(_is_new(result)[tokens].double().mean())
     ridge = config.ridge or (_RIDGE if share < _MOSTLY_NEW else _RIDGE_OF_MOSTLY_NEW)
     bias, transform = result.head_bias, logit_transform(reader.body.model.config)
-    as_read = hidden.to(arithmetic(config.dtype, "cpu"))
+    as_read = hidden.to(arithmetic(config.dtype, "cpu"))  # the states are there by now
     partition = log_partition(as_read, head, bias, transform, left_out=is_learning)
     solution = fit_head(
         HeadProblem(

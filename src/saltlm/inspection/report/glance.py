@@ -142,8 +142,8 @@ def _stages(saved: Sequence[SavedFiles]) -> dict[str, str]:
     """Return the stage of each model that a manifest speaks of, by its place."""
     stages = {}
     for one in saved:
-        kind = (one.manifest or {}).get("kind")
-        if kind == "adapted":  # without a transfer
+        kind = None if one.manifest is None else one.manifest.get("kind")
+        if kind == "adapted":
             stages[_place(str(one.directory))] = NO_TRANSFER
         if one.manifest is None or kind != "transfer":
             continue
