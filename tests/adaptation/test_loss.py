@@ -133,7 +133,9 @@ def test_no_second_gradient_of_a_table_is_made(kind):
 
 @pytest.mark.parametrize("transform", [LogitTransform(), LogitTransform(1.7, 0.9)])
 @pytest.mark.parametrize("rows", [1, 4, 7, 100])
-def test_bias_and_transform_against_autograd(transform, rows):
+@pytest.mark.parametrize("in_cache", [22, 2**20])
+def test_bias_and_transform_against_autograd(transform, rows, in_cache, monkeypatch):
+    monkeypatch.setattr("saltlm.adaptation.loss._IN_CACHE", in_cache)
     generator = torch.Generator().manual_seed(2)
     inputs = [
         torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()

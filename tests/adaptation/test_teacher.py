@@ -57,7 +57,11 @@ def random_soft(generator, *, bias, share=None):
 @pytest.mark.parametrize("transform", [LogitTransform(), LogitTransform(1.7, 0.9)])
 @pytest.mark.parametrize("rows", [1, 4, 7])
 @pytest.mark.parametrize("bias", [False, True])
-def test_the_gradient_is_that_of_text_and_teacher_mixed(transform, rows, bias):
+@pytest.mark.parametrize("in_cache", [22, 2**20])
+def test_the_gradient_is_that_of_text_and_teacher_mixed(
+    transform, rows, in_cache, monkeypatch, bias
+):
+    monkeypatch.setattr("saltlm.adaptation.loss._IN_CACHE", in_cache)
     generator = torch.Generator().manual_seed(0)
     soft = random_soft(generator, bias=bias)
     inputs = [

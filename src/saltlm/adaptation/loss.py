@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from saltlm.models.logits import LogitTransform, logit_transform, output_head, short_head
 
 CHUNK_LOGITS = 2**26  # with fewer, the head is read too often; 256 MiB in float32
+_IN_CACHE = 2**20  # logits that a processor turns into gradients before it goes on to others
 _FACTOR: ContextVar[float | None] = ContextVar("factor", default=None)
 
 
@@ -194,14 +195,15 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         for first in range(0, len(hidden), rows):
             at = slice(first, first + rows)
             part = hidden[at]
-            logits = torch.mm(part, matrix.t(), out=buffer[: len(part)])
-            if bias is not None:
-                logits += bias
-            losses, d_logits = _losses(logits.to(exact), targets[at], transform, soft, at)
-            total += losses.sum()
-            if d_bias is not None:
-                d_bias += d_logits.sum(0)
-            d_logits = d_logits.to(hidden.dtype)
+            d_logits = torch.mm(part, matrix.t(), out=buffer[: len(part)])
+            for few in _slices(len(part), len(weight), hidden.device):
+                logits = d_logits[few] if bias is None else d_logits[few] + bias
+                here = slice(first + few.start, first + few.stop)
+                losses, gradient = _losses(logits.to(exact), targets[here], transform, soft, here)
+                total += losses.sum()
+                if d_bias is not None:
+                    d_bias += gradient.sum(0)
+                d_logits[few] = gradient
             if d_hidden is not None:
                 d_hidden[at] = d_logits @ matrix
             if of_weight is not None and of_weight.dtype == hidden.dtype:
@@ -220,6 +222,12 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         ]
         return *gradients, None, None, None, None, None
+
+
+def _slices(n: int, width: int, device: torch.device) -> list[slice]:
+    """Return parts of some rows that fit in a processor's cache; on another device, all in one."""
+    rows = max(1, _IN_CACHE // width) if device.type == "cpu" else n
+    return [slice(first, min(first + rows, n)) for first in range(0, n, rows)]
 
 
 def _losses(
