@@ -128,6 +128,45 @@ def taught():
 
 SECONDS = ("transfer", "teacher", "training")
 
+# Plain training that took as long as the arm with n-grams, transfer included.
+AS_LONG = {
+    ("vi", 40_960): "vi, plain, compute of best, 40960, seed 0",
+    ("de", 40_960): "de, plain, bfloat16, 48000, seed 1",
+    ("ar", 40_960): "ar, plain, bfloat16, 58000, seed 1",
+    ("vi", 102_400): "vi, plain, bfloat16, 137000, seed 1",
+    ("de", 102_400): "de, plain, compute of best, 102400, seed 0",
+    ("ar", 102_400): "ar, plain, bfloat16, 134000, seed 1",
+}
+
+
+def ngrams():
+    """The best preset with the text's n-grams as teacher, its parts, and plain training as long."""
+    found = read("win_ngrams.json")
+    plain_runs, rows = read("win.json") | read("win_taught.json") | found, []
+    for key, run in sorted(found.items(), key=lambda pair: pair[1]["tokens"]):
+        code, *name, tokens, seed = key.split(", ")
+        if name[:2] == ["plain", "bfloat16"]:
+            continue
+        plain = plain_runs[AS_LONG[code, int(tokens)]]
+        untouched, before = plain["before"]["target"], run["before"]["target"]
+        change = english(run) / english(plain) - 1
+        minutes = [one["processor seconds"]["all"] / 60 for one in (run, plain)]
+        rows.append(
+            [
+                LANGUAGES[code],
+                f"{', '.join(name)}{' (again)' * (seed != 'seed 1')}",
+                f"{run['tokens']:,}",
+                f"{before['bits per byte']:.3f}"
+                f" ({before['bits per byte'] / untouched['bits per byte'] - 1:+.1%})",
+                f"{run['after']['target']['bits per byte']:.3f}",
+                f"{paired(run, plain)}, {plain['tokens']:,}",
+                f"{english(run):.3f} / {english(plain):.3f} ({change:+.1%})",
+                " / ".join(f"{part:.1f}" for part in minutes),
+            ]
+        )
+    heading = ["", "arm", "tokens", "before (to untouched)", "after", "to plain, and its tokens"]
+    return table([*heading, "English: own / plain", "minutes: own / plain"], rows)
+
 
 def waiting():
     """Seconds of a step by how threads wait, for one process and for two at once."""
@@ -713,6 +752,7 @@ TABLES = {
     "anchors": anchors,
     "win": win,
     "taught": taught,
+    "ngrams": ngrams,
     "our plms": our_plms,
     "plm sizes": plm_sizes,
     "demo plms": demo_plms,

@@ -27,9 +27,14 @@ from typing import NamedTuple
 LANGUAGES = ("vi", "de", "ar")
 DOCUMENTS = {"target": 200, "English": 100}
 EXTEND = ["--mode", "extend", "--vocabulary", "auto"]
+BEST = ["--preset", "best", *EXTEND]
 REPLACE = ["--prune-to", "16000"]
 COMPUTE = "plain, compute of best"
 BFLOAT16 = "dtype=bfloat16"
+TENTH_ENGLISH = [BFLOAT16, "english_share=0.1"]
+TENTH = "best, taught, a tenth English"
+NGRAMS = "teacher=ngrams"
+COUNTED = "best, ngrams"
 PLACES = {
     "data",
     "english",
@@ -41,31 +46,36 @@ PLACES = {
 # Arm -> flags of the transfer, None for none; and options of the training.
 ARMS = {
     "plain": (None, []),
-    "best": (["--preset", "best", *EXTEND], []),
+    "best": (BEST, []),
     COMPUTE: (None, []),
     "plain, untied": (None, []),
     "salt": (["--preset", "paper", *REPLACE], []),
     "focus": (["--method", "focus", *REPLACE], []),
     "global-residual": (["--method", "global-residual:ridge=1.0", *EXTEND], []),
     "best, swap": (["--preset", "best", "--mode", "swap", "--vocabulary", "auto"], []),
-    "best without input fit": (["--preset", "best", *EXTEND, "--set", "fits.input=false"], []),
-    "best without head fit": (["--preset", "best", *EXTEND, "--set", "fits.head=false"], []),
-    "best, 10 occurrences": (["--preset", "best", *EXTEND, "--set", "min_occurrences=10"], []),
-    "best, new rows at 3 times the rate": (["--preset", "best", *EXTEND], ["lr.new=9e-4"]),
+    "best without input fit": ([*BEST, "--set", "fits.input=false"], []),
+    "best without head fit": ([*BEST, "--set", "fits.head=false"], []),
+    "best, 10 occurrences": ([*BEST, "--set", "min_occurrences=10"], []),
+    "best, new rows at 3 times the rate": (BEST, ["lr.new=9e-4"]),
     "plain, bfloat16": (None, [BFLOAT16]),
-    "best, taught": (["--preset", "best", *EXTEND], [BFLOAT16, "teacher={teacher}"]),
+    "best, taught": (BEST, [BFLOAT16, "teacher={teacher}"]),
     "best, half taught": (
-        ["--preset", "best", *EXTEND],
+        BEST,
         [BFLOAT16, "teacher={teacher}", "teacher_share=0.5"],
     ),
     "best, taught, a fifth English": (
-        ["--preset", "best", *EXTEND],
+        BEST,
         [BFLOAT16, "teacher={teacher}", "english_share=0.2"],
     ),
-    "best, taught, a tenth English": (
-        ["--preset", "best", *EXTEND],
-        [BFLOAT16, "teacher={teacher}", "english_share=0.1"],
+    TENTH: (BEST, [*TENTH_ENGLISH, "teacher={teacher}"]),
+    COUNTED: (BEST, [*TENTH_ENGLISH, NGRAMS]),
+    f"{COUNTED}, no input fit": (
+        [*BEST, "--set", "fits.input=false"],
+        [*TENTH_ENGLISH, NGRAMS],
     ),
+    f"{COUNTED}, no head fit": ([*BEST, "--set", "fits.head=false"], [*TENTH_ENGLISH, NGRAMS]),
+    "best, a tenth English": (BEST, TENTH_ENGLISH),
+    "plain, ngrams": (None, [*TENTH_ENGLISH, NGRAMS]),
     "plain, taught": (None, [BFLOAT16, "teacher={teacher}"]),
     "plain, long": (None, [BFLOAT16]),
 }
@@ -73,10 +83,16 @@ SMALL_FITS = ["--set", "fits.steps=16", "--set", "fits.positions=3277"]  # less 
 LONG_TOKENS = {"vi": 271_967, "ar": 222_469}  # as long as best, taught and its teacher, measured
 TAUGHT = (
     "best, taught",
-    "best, taught, a tenth English",
+    TENTH,
     "best, half taught",
     "best, taught, a fifth English",
     "plain, taught",
+)
+PARTS = (
+    f"{COUNTED}, no input fit",
+    f"{COUNTED}, no head fit",
+    "best, a tenth English",
+    "plain, ngrams",
 )
 PASSES = {"vi": 4, "de": 2, "ar": 8}  # of a teacher over its text: 5, 8 and 2 MB
 FIRST = ("plain", "best", COMPUTE)
@@ -203,8 +219,10 @@ def run(arm, given, results):
     elif flags is not None:
         model = work / "model"
         words = ["--corpus", corpus, "--seed", arm.seed, "--out", model, "--force", *flags]
-        words += ["--budget", 102_400 if arm.name in TAUGHT else tokens] if "auto" in flags else []
-        words += SMALL_FITS if arm.name in TAUGHT and tokens < 102_400 else []
+        budget = 102_400 if arm.name in TAUGHT else tokens
+        words += ["--budget", budget] if "auto" in flags else []
+        is_new = arm.name in (*TAUGHT, COUNTED, *PARTS)
+        words += SMALL_FITS if is_new and tokens < 102_400 else []
         seconds["transfer"] = saltlm("transfer", given.source, given.plm, *words)
     before = measure(model, given.texts, arm.language)
     words = ["--data", corpus, "--english", given.texts / "en.txt.gz", "--tokens", tokens]

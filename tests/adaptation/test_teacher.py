@@ -18,12 +18,18 @@ from transformers import (
 )
 
 from adapt_models import N_TOKENS, read_model, save_model, save_text, tiny_config
-from saltlm.adaptation import engine, training
+from saltlm.adaptation import engine
 from saltlm.adaptation.adapt import adapt
-from saltlm.adaptation.loss import SoftTargets, cross_entropy
+from saltlm.adaptation.loss import cross_entropy
 from saltlm.adaptation.objective import CAUSAL
 from saltlm.adaptation.packing import Frame, frame_of
-from saltlm.adaptation.teacher import _counterparts, _framed, read_teacher, soft_targets
+from saltlm.adaptation.teacher import (
+    Teacher,
+    TeacherTargets,
+    _counterparts,
+    _framed,
+    read_teacher,
+)
 from saltlm.errors import CheckpointError, ConfigError, TrainingError
 from saltlm.models.logits import LogitTransform
 from saltlm.tokenizer.definition import Definition
@@ -44,7 +50,7 @@ def random_soft(generator, *, bias, share=None):
     def draw(*shape):
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    return SoftTargets(
+    return TeacherTargets(
         hidden=draw(7, 3),
         weight=draw(6, 3),
         bias=draw(6) if bias else None,
@@ -150,10 +156,11 @@ def test_what_it_predicts_is_read_through_the_tokens_that_both_have(tmp_path, te
     assert N_TOKENS - 5 < len(own.ids) <= N_TOKENS  # all but special ones
     for teacher in (own, other):
         assert torch.equal(teacher.ids, own.ids)
-        soft = soft_targets(teacher, ids, positions, EVERY, share=0.9)
-        found, share = soft.rows(slice(None))
-        assert torch.allclose(found, expected, atol=1e-6)
-        assert (share == 0.9).all()
+        soft = teacher.targets(ids, positions, EVERY, share=0.9)
+        found = torch.zeros(24, N_TOKENS)
+        soft.subtract_from(found, slice(None))
+        assert torch.allclose(-found[:, own.ids], expected, atol=1e-6)
+        assert (soft.share == 0.9).all()
 
 
 def test_a_short_teacher_reads_in_windows(tmp_path, text):
@@ -161,11 +168,11 @@ def test_a_short_teacher_reads_in_windows(tmp_path, text):
     ids, positions = some_text()
     _, teacher = opened(model, model, text)
     window = replace(teacher, context=7)
-    found = soft_targets(window, ids, positions, EVERY, share=0.5).hidden.unflatten(0, (2, 12))
+    found = window.targets(ids, positions, EVERY, share=0.5).hidden.unflatten(0, (2, 12))
     for part in (slice(0, 7), slice(7, 12)):
         where = positions[:, part] if part.start == 0 else torch.arange(5).expand(2, -1)
         there = torch.cat([ids[:, part], ids[:, part.stop : part.stop + 1]], 1)
-        alone = soft_targets(teacher, there, where, EVERY, share=0.5).hidden.unflatten(0, (2, -1))
+        alone = teacher.targets(there, where, EVERY, share=0.5).hidden.unflatten(0, (2, -1))
         assert torch.allclose(found[:, part], alone, atol=1e-6)
 
 
@@ -179,7 +186,7 @@ def test_it_teaches_nothing_behind_a_token_that_it_does_not_have(tmp_path, text)
         inputs[ids[0, list(unknown)]] = -1
         kept = torch.isin(teacher.ids, ids[0, list(unknown)], invert=True)
         known = replace(teacher, inputs=inputs, ids=teacher.ids[kept], rows=teacher.rows[kept])
-        return (soft_targets(known, ids, positions, EVERY[:1], share=0.5).share > 0).long().tolist()
+        return (known.targets(ids, positions, EVERY[:1], share=0.5).share > 0).long().tolist()
 
     assert len(set(ids[0].tolist())) == 13
     assert shares() == [1] * 12
@@ -188,9 +195,9 @@ def test_it_teaches_nothing_behind_a_token_that_it_does_not_have(tmp_path, text)
     assert shares(12) == [1] * 11 + [0]  # it is read by nobody
 
     both, twice = torch.cat([ids, ids + 40]), positions.expand(2, -1)
-    half = soft_targets(teacher, both, twice, torch.tensor([False, True]), share=0.5)
+    half = teacher.targets(both, twice, torch.tensor([False, True]), share=0.5)
     assert (half.share > 0).tolist() == [False] * 12 + [True] * 12
-    whole = soft_targets(teacher, both, twice, EVERY, share=0.5)
+    whole = teacher.targets(both, twice, EVERY, share=0.5)
     assert torch.allclose(half.hidden[12:], whole.hidden[12:], atol=1e-6)
     assert not half.hidden[:12].any()
 
@@ -264,13 +271,13 @@ def test_a_taught_model_comes_nearer_to_its_teacher(tmp_path, text, monkeypatch)
 
 
 def test_its_share_falls_linearly_to_nothing(tmp_path, text, monkeypatch):
-    model, seen = save_model(tmp_path / "model"), []
+    model, seen, targets = save_model(tmp_path / "model"), [], Teacher.targets
 
     def watched(*args, share):
         seen.append(share)
-        return soft_targets(*args, share=share)
+        return targets(*args, share=share)
 
-    monkeypatch.setattr(training, "soft_targets", watched)
+    monkeypatch.setattr(Teacher, "targets", watched)
     given = {"teacher": str(model), "teacher_share": 0.8, "steps": 4}
     adapt(model, tmp_path / "out", config=tiny_config(tmp_path, **given))
     assert sorted(set(seen), reverse=True) == pytest.approx([0.8, 0.6, 0.4, 0.2])
@@ -338,4 +345,4 @@ def test_a_teacher_of_few_positions_teaches(tmp_path, text):
     _, teacher = opened(model, short, text)
     assert (teacher.context, teacher.can_mask) == (6, False)
     ids, positions = some_text()
-    assert soft_targets(teacher, ids, positions, EVERY, share=0.5).hidden.shape == (24, 8)
+    assert teacher.targets(ids, positions, EVERY, share=0.5).hidden.shape == (24, 8)

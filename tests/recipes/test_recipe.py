@@ -152,18 +152,18 @@ def test_the_budget_chooses_the_vocabulary_and_english_is_measured(given, tmp_pa
     assert asked["adapt"]["english"] == trained
     assert asked["adapt"]["heldout"] == heldout
     assert asked["evaluate"] == {"heldout": heldout["target"], "english": kept}
-    assert "english_share" not in asked["adapt"]
+    assert asked["adapt"]["english_share"] == 0.1
     training = {json.loads(line)["text"] for line in Path(trained).read_text().splitlines()}
     assert len(training) + len(Path(kept).read_text().splitlines()) == 140
     assert training <= {*english.read_text().splitlines()}
 
 
-def test_a_teacher_has_the_new_tokens_and_teaches(given, tmp_path, monkeypatch):
+def test_a_gpt_has_the_new_tokens_and_teaches(given, tmp_path, monkeypatch):
     monkeypatch.setattr(recipes, "evaluate", lambda *_, **__: Evaluation((), (), ()))
     given |= {"report": False, "pretrain": {**given["pretrain"], "vocab_size": 400}}
-    names = [step.name for step in recipe("german", plan=True, teacher=True, **given).steps]
+    names = [step.name for step in recipe("german", plan=True, teacher="gpt", **given).steps]
     assert names[2:5] == ["transfer", "teacher", "adapt"]
-    found = recipe("german", teacher=True, **given)
+    found = recipe("german", teacher="gpt", **given)
     assert [*found.steps][3:6] == ["transfer", "teacher", "adapt"]
     run = tmp_path / "recipe-german"
     words = AutoTokenizer.from_pretrained(run / "transferred").get_vocab()
@@ -174,7 +174,7 @@ def test_a_teacher_has_the_new_tokens_and_teaches(given, tmp_path, monkeypatch):
     assert steps[-1]["options"]["teacher"] == str(run / "teacher")
 
     before, weights = stamps(run), read_model(run / "adapted")
-    recipe("german", teacher=True, **given)
+    recipe("german", teacher="gpt", **given)
     assert stamps(run) == before
 
     asked = {}
@@ -184,12 +184,16 @@ def test_a_teacher_has_the_new_tokens_and_teaches(given, tmp_path, monkeypatch):
             adapt = {**given["adapt"], **({"english_share": share} if share else {})}
             more = {"english": given["corpus"], "adapt": adapt, "heldout_documents": 2}
             with pytest.raises(ZeroDivisionError):
-                recipe("german", out=tmp_path / "other", teacher=True, **{**given, **more})
+                recipe("german", out=tmp_path / "other", teacher="gpt", **{**given, **more})
             assert asked["english_share"] == (share or 0.1)
-    recipe("german", **given)
-    changed = {name for name, time in stamps(run).items() if time != before[name]}
-    assert changed == {"adapt", "evaluate"}
-    assert read_model(run / "adapted") != weights
+    for teacher, named in (("ngrams", "ngrams"), ("none", None)):
+        before = stamps(run)
+        recipe("german", teacher=teacher, **given)
+        changed = {name for name, time in stamps(run).items() if time != before[name]}
+        assert changed == {"adapt", "evaluate"}
+        assert read_model(run / "adapted") != weights
+        steps = json.loads((run / "adapted/saltlm/manifest.json").read_text())["adaptations"]
+        assert steps[-1]["options"]["teacher"] == named
 
 
 def test_a_killed_step_goes_on_and_those_before_it_stay(given, monkeypatch, tmp_path):
@@ -298,7 +302,7 @@ def test_budgets():
         ({"adapt": {"lrr": 1}}, "lrr"),
         ({"plm": "no/where/at/all"}, "no/where/at/all"),
         ({"english": ["gone.txt"]}, "gone.txt"),
-        ({"teacher": True, "adapt": {"teacher": "x"}}, "give only one"),
+        ({"teacher": "gpt", "adapt": {"teacher": "x"}}, "give only one"),
     ],
 )
 def test_options_that_do_not_fit_are_told_before_any_work(given, more, message, monkeypatch):

@@ -130,9 +130,10 @@ class AdaptConfig(Section):
     )
     teacher: str | None = Field(
         None,
-        description="a small causal model of the language that has the model's tokens, such as"
-        " the PLM of its transfer, a directory or Hub id: what it predicts is learnt as well",
-        json_schema_extra={"metavar": "PLM"},
+        description="what predicts each token, for the model to learn that as well: ngrams, counted"
+        " in the texts of data; or a small causal model of the language that has the model's"
+        " tokens, such as the PLM of its transfer, a directory or Hub id",
+        json_schema_extra={"metavar": "ngrams|PLM"},
     )
     teacher_share: float = Field(
         0.9,

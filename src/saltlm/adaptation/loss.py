@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -24,34 +24,16 @@ _IN_CACHE = 2**20  # logits that a processor turns into gradients before it goes
 _FACTOR: ContextVar[float | None] = ContextVar("factor", default=None)
 
 
-class SoftTargets(NamedTuple):
-    """A teacher's prediction at each position, and how much of the target it is.
+@runtime_checkable
+class SoftTargets(Protocol):
+    """What a teacher predicts at each position, and how much of the target it is."""
 
-    Attributes:
-        hidden: what the teacher's head receives.
-        weight: of its head, for the tokens that the model has as well.
-        bias: of these.
-        transform: what the teacher does to its head's output.
-        ids: of these tokens in the model.
-        share: of the target that is the teacher's; the rest is the token of the text.
-    """
+    @property
+    def share(self) -> Float[Tensor, " p"]:
+        """Share of the target that is the teacher's; the rest is the token of the text."""
 
-    hidden: Float[Tensor, "p d"]
-    weight: Float[Tensor, "k d"]
-    bias: Float[Tensor, " k"] | None
-    transform: LogitTransform
-    ids: Int64[Tensor, " k"]
-    share: Float[Tensor, " p"]
-
-    def rows(self, part: slice) -> tuple[Float[Tensor, "p k"], Float[Tensor, "p 1"]]:
-        """Return share times probability at some positions, and the share itself."""
-        hidden = self.hidden[part]
-        logits = hidden @ self.weight.to(hidden.dtype).t()
-        if self.bias is not None:
-            logits += self.bias
-        exact = torch.promote_types(logits.dtype, torch.float32)
-        share = self.share[part].to(exact).unsqueeze(1)
-        return share * self.transform(logits.to(exact)).softmax(1), share
+    def subtract_from(self, gradient: Float[Tensor, "p v"], part: slice) -> None:
+        """Take share times probability at some positions off the gradient there."""
 
 
 class Inside(nn.Module):
@@ -249,9 +231,8 @@ def _losses(
     gradient = probabilities.div_(sums)
     of_text = torch.full_like(of_wanted, -1.0)
     if soft is not None:
-        of_teacher, share = soft.rows(at)
-        gradient.index_add_(1, soft.ids, of_teacher, alpha=-1)
-        of_text += share
+        soft.subtract_from(gradient, at)
+        of_text += soft.share[at].unsqueeze(1).to(of_text.dtype)
     gradient.scatter_add_(1, wanted, of_text)
     if slope is not None:
         gradient *= slope

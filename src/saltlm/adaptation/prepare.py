@@ -26,6 +26,7 @@ from saltlm.adaptation.model import (
     read_fitting_tokenizer,
     read_skeleton,
 )
+from saltlm.adaptation.ngram_teacher import NGRAMS, NgramTeacher, ngram_teacher
 from saltlm.adaptation.objective import Objective
 from saltlm.adaptation.packed_cache import has_parts, pack_text, tokenizer_hash
 from saltlm.adaptation.packing import Frame, PackedText
@@ -93,7 +94,7 @@ class Run:
     objective: Objective
     tokenizer: PreTrainedTokenizerBase
     is_new: Bool[Tensor, " v"]
-    teacher: Teacher | None
+    teacher: Teacher | NgramTeacher | None
     mixture: Mixture
     heldout: dict[str, list[str]]
     measuring: Measuring | None
@@ -125,10 +126,12 @@ def read_inputs(
     heldout = dict(_heldout(config))
     suite = tuple(_suite(config))
     frame = objective.frame(skeleton, tokenizer)
-    teacher = None
-    if config.teacher is not None:
+    teacher: Teacher | NgramTeacher | None = None
+    if config.teacher not in (None, NGRAMS):
         teacher = read_teacher(directory, tokenizer, frame, config, objective)
     packed = _pack(config, tokenizer, frame, accelerator)
+    if config.teacher == NGRAMS:
+        teacher = ngram_teacher(_taught(packed, config), frame, len(is_new), config.teacher_share)
     if settled is None:  # passes over the text, whose length is known only now
         settled = fit(round((config.epochs or 1) * sum(len(text.tokens) for text in packed)))
     config = settled.config
@@ -261,7 +264,7 @@ def _expected_seconds(run: Run, saved: Saved | None) -> float:
     per_product = seconds_a_product(run.accelerator.device.type)
     n_tokens = left * run.config.batch_tokens / run.accelerator.num_processes
     seconds = training_seconds(n_tokens, n_weights, per_product)
-    if run.teacher is not None:
+    if isinstance(run.teacher, Teacher):
         n_read = sum(weight.numel() for weight in run.teacher.model.parameters())
         n_batches = n_tokens / run.config.sequence_length / run.config.micro_batch
         settings = run.teacher.model.config.get_text_config()
@@ -285,6 +288,11 @@ def _pack(
                         name, text, tokenizer, frame, cache=config.cache, max_tokens=wanted
                     )
     return [packed[name] for name in config.texts]
+
+
+def _taught(packed: list[PackedText], config: AdaptConfig) -> list[PackedText]:
+    english = {str(file) for file in config.english}
+    return [text for text in packed if text.name not in english]
 
 
 def _wanted_tokens(config: AdaptConfig) -> int | None:

@@ -9,14 +9,14 @@ at temperature 1: a target is (1 - s) times the token of the text plus s times t
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm.adaptation.config import AdaptConfig
-from saltlm.adaptation.loss import SoftTargets
 from saltlm.adaptation.model import load_model, positions_of, read_fitting_tokenizer, read_skeleton
 from saltlm.adaptation.objective import Objective
 from saltlm.adaptation.packing import Frame
@@ -26,7 +26,7 @@ from saltlm.evaluation.results import model_hash
 from saltlm.files.documents import first
 from saltlm.models.architecture import read_config
 from saltlm.models.hub import resolve_model
-from saltlm.models.logits import logit_transform, output_head, short_head
+from saltlm.models.logits import LogitTransform, logit_transform, output_head, short_head
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.fertility import encode_documents
 from saltlm.tokenizer.load import load_tokenizer
@@ -39,6 +39,37 @@ _LETTERS = 10_000  # of each
 _TRIED = 16  # tokens that a model is tried with
 _ANY = 2**30  # tokens, of a model that names no longest sequence
 _ALIKE = 0.8  # share of the model's tokens there that the teacher must cut as well
+
+
+class TeacherTargets(NamedTuple):
+    """What a teacher predicts at each position; see `saltlm.adaptation.loss.SoftTargets`.
+
+    Attributes:
+        hidden: what the teacher's head receives.
+        weight: of its head, for the tokens that the model has as well.
+        bias: of these.
+        transform: what the teacher does to its head's output.
+        ids: of these tokens in the model.
+        share: of the target that is the teacher's; the rest is the token of the text.
+    """
+
+    hidden: Float[Tensor, "p d"]
+    weight: Float[Tensor, "k d"]
+    bias: Float[Tensor, " k"] | None
+    transform: LogitTransform
+    ids: Int64[Tensor, " k"]
+    share: Float[Tensor, " p"]
+
+    def subtract_from(self, gradient: Float[Tensor, "p v"], part: slice) -> None:
+        """Take share times probability at some positions off the gradient there."""
+        hidden = self.hidden[part]
+        logits = hidden @ self.weight.to(hidden.dtype).t()
+        if self.bias is not None:
+            logits += self.bias
+        exact = torch.promote_types(logits.dtype, torch.float32)
+        share = self.share[part].to(exact).unsqueeze(1)
+        predicted = share * self.transform(logits.to(exact)).softmax(1)
+        gradient.index_add_(1, self.ids, predicted, alpha=-1)
 
 
 @dataclass(frozen=True)
@@ -74,6 +105,57 @@ class Teacher:
             f"{self.name} teaches: it has {len(self.ids):,} of the model's tokens, cuts"
             f" {self.alike:.1%} of a text as the model does, and is {self.share:.0%} of each target"
             " at first, 0 at the end"
+        )
+
+    def on(self, device: torch.device, dtype: torch.dtype) -> "Teacher":
+        """Return the same on a device, in a number format."""
+        return replace(
+            self,
+            model=self.model.to(device, dtype),
+            **{name: getattr(self, name).to(device) for name in ("inputs", "ids", "rows")},
+        )
+
+    @torch.no_grad()
+    def targets(
+        self,
+        ids: Int64[Tensor, "b t1"],
+        positions: Int64[Tensor, "b t"],
+        is_taught: Bool[Tensor, " b"],
+        *,
+        share: float,
+    ) -> TeacherTargets:
+        """Return what the teacher predicts behind each token.
+
+        It teaches nothing behind a token that it does not have, up to the end of the document; and
+        nothing where the token that comes is one.
+
+        Args:
+            ids: the tokens of each sequence and the one after it, on the teacher's device.
+            positions: of each token in its document.
+            is_taught: whether a sequence is of the teacher's language.
+            share: of each target that is the teacher's.
+        """
+        inputs = self.inputs[ids[:, :-1]]
+        at = is_taught[:, None] & _reads_all(inputs < 0, positions)
+        at &= torch.isin(ids[:, 1:], self.ids)
+        head = output_head(self.model)
+        read = inputs[is_taught].clamp(min=0).split(self.context, 1)
+        places = positions[is_taught].split(self.context, 1)
+        with short_head(head) as received:
+            for part, where in zip(read, places, strict=True):
+                from_here = torch.arange(part.shape[1], device=part.device)
+                named = {"position_ids": torch.minimum(where, from_here)} if self.can_mask else {}
+                self.model(input_ids=part, use_cache=False, **named)
+        states = torch.cat(received, 1)
+        hidden = states.new_zeros(*at.shape, states.shape[2])
+        hidden[is_taught] = states
+        return TeacherTargets(
+            hidden=hidden.flatten(0, 1),
+            weight=head.weight[self.rows],
+            bias=None if head.bias is None else head.bias[self.rows],
+            transform=logit_transform(self.model.config),
+            ids=self.ids,
+            share=share * at.flatten(),
         )
 
 
@@ -142,60 +224,6 @@ def read_teacher(
         rows=outputs[ids],
         can_mask=can_mask,
         alike=alike,
-    )
-
-
-@torch.no_grad()
-def soft_targets(
-    teacher: Teacher,
-    ids: Int64[Tensor, "b t1"],
-    positions: Int64[Tensor, "b t"],
-    is_taught: Bool[Tensor, " b"],
-    *,
-    share: float,
-) -> SoftTargets:
-    """Return what the teacher predicts behind each token.
-
-    It teaches nothing behind a token that it does not have, up to the end of the document; and
-    nothing where the token that comes is one.
-
-    Args:
-        teacher: on the device of the tokens.
-        ids: the tokens of each sequence and the one after it.
-        positions: of each token in its document.
-        is_taught: whether a sequence is of the teacher's language.
-        share: of each target that is the teacher's.
-    """
-    inputs = teacher.inputs[ids[:, :-1]]
-    at = is_taught[:, None] & _reads_all(inputs < 0, positions)
-    at &= torch.isin(ids[:, 1:], teacher.ids)
-    head = output_head(teacher.model)
-    read = inputs[is_taught].clamp(min=0).split(teacher.context, 1)
-    places = positions[is_taught].split(teacher.context, 1)
-    with short_head(head) as received:
-        for part, where in zip(read, places, strict=True):
-            from_here = torch.arange(part.shape[1], device=part.device)
-            named = {"position_ids": torch.minimum(where, from_here)} if teacher.can_mask else {}
-            teacher.model(input_ids=part, use_cache=False, **named)
-    states = torch.cat(received, 1)
-    hidden = states.new_zeros(*at.shape, states.shape[2])
-    hidden[is_taught] = states
-    return SoftTargets(
-        hidden=hidden.flatten(0, 1),
-        weight=head.weight[teacher.rows],
-        bias=None if head.bias is None else head.bias[teacher.rows],
-        transform=logit_transform(teacher.model.config),
-        ids=teacher.ids,
-        share=share * at.flatten(),
-    )
-
-
-def placed(teacher: Teacher, device: torch.device, dtype: torch.dtype) -> Teacher:
-    """Return a teacher on a device, in a number format."""
-    return replace(
-        teacher,
-        model=teacher.model.to(device, dtype),
-        **{name: getattr(teacher, name).to(device) for name in ("inputs", "ids", "rows")},
     )
 
 

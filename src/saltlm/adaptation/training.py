@@ -25,6 +25,7 @@ from saltlm.adaptation.loss import Inside, SoftTargets, into_gradients
 from saltlm.adaptation.mixture import count_bytes, read_batch
 from saltlm.adaptation.model import recompute_activations
 from saltlm.adaptation.new_tokens import DOCUMENTS, new_token_measures
+from saltlm.adaptation.ngram_teacher import NgramTeacher
 from saltlm.adaptation.parameters import (
     Table,
     mask_gradients,
@@ -36,7 +37,7 @@ from saltlm.adaptation.parameters import (
 from saltlm.adaptation.prepare import Run, build_model, goes_on_in
 from saltlm.adaptation.schedule import Stage, learning_rate_factor
 from saltlm.adaptation.stops import check_finite
-from saltlm.adaptation.teacher import Teacher, placed, soft_targets
+from saltlm.adaptation.teacher import Teacher
 from saltlm.evaluation.evaluate import attempt
 from saltlm.evaluation.results import Failure, ModelRecord, Result
 from saltlm.evaluation.task import Subject
@@ -67,7 +68,7 @@ class Training:
     tables: list[Table]
     rates: LearningRates
     can_mask: bool
-    teacher: Teacher | None
+    teacher: Teacher | NgramTeacher | None
 
 
 def set_up(run: Run, number: int, saved: Saved | None) -> Training:
@@ -93,7 +94,7 @@ def set_up(run: Run, number: int, saved: Saved | None) -> Training:
     if teacher is not None:
         is_short = run.accelerator.mixed_precision == "bf16"
         dtype = torch.bfloat16 if is_short else torch.float32
-        teacher = placed(teacher, run.accelerator.device, dtype)
+        teacher = teacher.on(run.accelerator.device, dtype)
     return Training(model, inside, optimizer, tables, rates, can_mask, teacher)
 
 
@@ -187,7 +188,7 @@ def _accumulate(run: Run, training: Training, step: int) -> float:
 
 def _lesson(
     run: Run,
-    teacher: Teacher | None,
+    teacher: Teacher | NgramTeacher | None,
     step: int,
     ids: Int64[Tensor, "b t1"],
     positions: Int64[Tensor, "b t"],
@@ -205,7 +206,7 @@ def _lesson(
         return {}
     share = teacher.share * (1 - step / run.n_steps)
     is_taught = is_taught.to(ids.device)
-    return {"soft": soft_targets(teacher, ids, positions, is_taught, share=share)}
+    return {"soft": teacher.targets(ids, positions, is_taught, share=share)}
 
 
 def _seed(*parts: int) -> None:

@@ -72,6 +72,7 @@ def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> 
     from saltlm.recipes.demo.run import (
         BUDGET,
         CANDIDATES,
+        TAUGHT,
         TRAINING,
         WORDS,
         held_out,
@@ -106,12 +107,12 @@ def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> 
         show(explanation_table(explanation, top=6))
     texts = "--data", pair.corpus, "--heldout", held_out(language)
     curves = {}
-    for label, model, there in (
-        ("untouched", pair.source, alike),
-        (f"with {language} tokens", made, adapted),
+    for label, model, there, training in (
+        ("untouched", pair.source, alike, TRAINING),
+        (f"with {language} tokens", made, adapted, TAUGHT),
     ):
-        _say("adapt", model, *texts, *_each("--set", TRAINING), "--out", there)
-        curves[label] = train_briefly(model, there, language, pair.corpus)
+        _say("adapt", model, *texts, *_each("--set", training), "--out", there)
+        curves[label] = train_briefly(model, there, language, pair.corpus, training)
     models = {
         "SmolLM2-135M": pair.source,
         "trained": alike,
@@ -122,8 +123,9 @@ def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> 
     show(table("held-out text", _COLUMNS, [one.cells for one in seen]))
     show(curves_table(curves))
     click.echo(
-        f"\nBoth were trained on {BUDGET:,} tokens; the new tokens hold more text each. No English "
-        "was among it; saltlm adapt mixes some in with --english FILE.\nFor what a longer training "
+        f"\nBoth were trained on {BUDGET:,} tokens. The new tokens hold more text each, and their "
+        "model learnt from the text's n-grams, too (teacher=ngrams).\nNo English was among it; "
+        "saltlm adapt mixes some in with --english FILE. For what a longer training "
         f"is worth, in three languages: docs/adapt.md. The model is in {adapted}."
     )
     measured = out / "measured"

@@ -103,7 +103,7 @@ class FitsConfig(Section):
         None, ge=1, description="layer whose states the input fit compares; default: a third of all"
     )
     positions: int = Field(
-        8_192, ge=1, description="tokens of the corpus that the head fit looks at"
+        10_240, ge=1, description="tokens of the corpus that the head fit looks at"
     )
     ridge: float | None = Field(
         None,

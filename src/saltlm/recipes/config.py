@@ -6,7 +6,7 @@ Every field's description is its help text.
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,7 @@ from saltlm.config.reading import Files, Section, given, read_count, read_values
 from saltlm.pretraining.config import Arch
 
 RUN_FILE = "recipe.yaml"
+TeacherName = Literal["ngrams", "gpt", "none"]
 _UNITS = {"s": 1, "min": 60, "h": 3600}
 
 
@@ -51,10 +52,11 @@ class RecipeConfig(Section):
     vectors: bool = Field(
         False, description="train fastText vectors on the corpus, and look for neighbours in them"
     )
-    teacher: bool = Field(
-        False,
-        description="train a small gpt with the tokens of the new model, and let it teach the LLM"
-        " (docs/adapt.md); a tenth of the text is then English, if you give some",
+    teacher: TeacherName = Field(
+        "ngrams",
+        description="what teaches the LLM beside the text (docs/adapt.md): ngrams counted in it, a"
+        " small gpt with the tokens of the new model, which is trained, or none; with one, a tenth"
+        " of the text is English, if you give some",
     )
     report: bool = Field(True, description="end with the page that saltlm report makes")
     heldout_documents: int = Field(
@@ -79,7 +81,7 @@ class RecipeConfig(Section):
             raise ValueError("there is no text of the language; give --corpus FILE")
         if self.source is None:
             raise ValueError("there is no LLM to give the language to; give --source SOURCE")
-        if self.teacher and "teacher" in self.adapt:
+        if self.teacher == "gpt" and "teacher" in self.adapt:
             raise ValueError("adapt.teacher names a teacher, and teacher trains one; give only one")
         if read_seconds(self.budget) is None and not isinstance(read_count(self.budget), int):
             raise ValueError(f"the budget is {self.budget!r}; write tokens (20M) or a time (2h)")

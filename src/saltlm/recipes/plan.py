@@ -115,6 +115,7 @@ def plan_recipe(config: RecipeConfig) -> RecipePlan:
     if config.plm is None:
         what = f"a {config.arch}, {start.reasons[0]}"
         steps.append(PlannedStep("pretrain", what, of_small(_OWN_TOKENS)[1], 1.5e9))
+    has_gpt = config.teacher == "gpt"
     n_taught, taught = of_small(min(architecture.get_text_config().vocab_size, _TAUGHT_TOKENS))
     if config.vectors:
         steps.append(PlannedStep("vectors", "fastText on the corpus", 20 * megabytes, 1e9))
@@ -127,11 +128,11 @@ def plan_recipe(config: RecipeConfig) -> RecipePlan:
             30 + is_fitted * training_seconds(_FITTED, n_source, per_product),
             2e9,
         ),
-        *([PlannedStep("teacher", "a gpt with its tokens", taught, 1.5e9)] * config.teacher),
+        *([PlannedStep("teacher", "a gpt with its tokens", taught, 1.5e9)] * has_gpt),
         PlannedStep(
             "adapt",
             f"{n_tokens:,} tokens",
-            training_seconds(n_tokens, n_source + config.teacher * n_taught // 3, per_product)
+            training_seconds(n_tokens, n_source + has_gpt * n_taught // 3, per_product)
             + _ADAPT_SECONDS,
             _BYTES * n_source + _ACTIVATIONS,
         ),

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from saltlm.adaptation.adapt import adapt
+from saltlm.adaptation.ngram_teacher import NGRAMS
 from saltlm.auxiliary.make import vectors
 from saltlm.comparison.score import score
 from saltlm.config.recommended import load_recommended
@@ -74,8 +75,8 @@ def recipe(
 
     The corpus is cleaned and some of it held out; a PLM is trained, unless one is given; methods
     are scored; the LLM gets the vocabulary, is trained on the text, and measured beside what it
-    was. With ``teacher`` a small gpt with the new model's tokens is trained, too, and teaches it.
-    Called again, it goes on.
+    was. With ``teacher="gpt"`` a small gpt with the new model's tokens is trained, too, and teaches
+    it. Called again, it goes on.
 
     Args:
         language: its name, in one word.
@@ -150,7 +151,8 @@ def _do(config: RecipeConfig, planned: RecipePlan, steps: Steps) -> None:
     out = run / "transferred"
     made = steps.do("transfer", of, lambda _: _transfer(source, plm, out, options), [out.name])
     of = {"model": made["key"], "tokens": budget["tokens"], "options": config.adapt}
-    if config.teacher:
+    of["teacher"] = config.teacher
+    if config.teacher == "gpt":
         learnt = {"model": made["key"], "corpus": corpus["key"], "seed": config.seed}
         learnt |= {"options": _options_of_teacher(config)}
         taught = steps.do("teacher", learnt, partial(_teacher, config, run), ["teacher"])
@@ -252,8 +254,8 @@ def _adapt(
     if config.english:
         english, kept = _texts(run.resolve() / "corpus" / "english")
         options |= {"english": english, "heldout": {"target": heldout, "english": kept}}
-    if config.teacher:
-        options["teacher"] = run.resolve() / "teacher"
+    if config.teacher != "none":
+        options["teacher"] = run.resolve() / "teacher" if config.teacher == "gpt" else NGRAMS
         options |= {"english_share": _ENGLISH_BESIDE_TEACHER} if config.english else {}
     options |= {"tokens": n_tokens, "seed": config.seed, **config.adapt}
     done = adapt(run / "transferred", run / "adapted", resume=resume, **options)

@@ -35,6 +35,7 @@ TRAINING = (
     "keep=1",
     f"eval_documents={_DOCUMENTS}",
 )
+TAUGHT = (*TRAINING, "teacher=ngrams")  # what the new model gets
 
 # Words whose neighbours are worth a look, in each language that the demo can add.
 WORDS = {
@@ -108,7 +109,9 @@ def held_out(language: str) -> Path:
     return _CORPUS / f"{language}.heldout.txt.gz"
 
 
-def train_briefly(model: Path, out: Path, language: str, corpus: Path) -> list[Point]:
+def train_briefly(
+    model: Path, out: Path, language: str, corpus: Path, options: Sequence[str]
+) -> list[Point]:
     """Continue the pre-training of a model and return its curve on the held-out text.
 
     Args:
@@ -116,12 +119,13 @@ def train_briefly(model: Path, out: Path, language: str, corpus: Path) -> list[P
         out: the directory to make; what an earlier demo left there is replaced.
         language: of the text.
         corpus: text to train on.
+        options: of the training, `TRAINING` or `TAUGHT`.
 
     Raises:
         SaltlmError: training cannot go on.
     """
     texts = {"data": [str(corpus)], "heldout": [str(held_out(language))]}
-    result = adapt(model, out, config=load_adapt_config(None, TRAINING, **texts), resume="never")
+    result = adapt(model, out, config=load_adapt_config(None, options, **texts), resume="never")
     return read_curve(RunFolder(result.directory).metrics)
 
 

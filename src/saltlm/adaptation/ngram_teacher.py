@@ -1,0 +1,121 @@
+"""The run's own text as its teacher: how often which token came after those before it.
+
+A short run reads a small part of a text. What the whole of it says, a count of its n-grams has
+learnt in seconds, and `adapt --teacher ngrams` has the model learn that as well. A place that is
+read is left out of the counts, so that they do not foretell what they were counted from.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from numpy.typing import NDArray
+from torch import Tensor
+
+from saltlm.adaptation.ngrams import ORDER, Mixed, Ngrams, count_ngrams, mixed, subtract
+from saltlm.adaptation.packing import Frame, PackedText
+
+NGRAMS = "ngrams"  # the name of this teacher, where another one has a directory
+_MOST = 2**23  # tokens that are counted; they take a gigabyte at most
+
+
+class NgramTargets(NamedTuple):
+    """What counts predict at each position; see `saltlm.adaptation.loss.SoftTargets`.
+
+    Attributes:
+        ngrams: the counts.
+        places: the distribution at each position.
+        target: the token of the text there.
+        share: of the target that is theirs; the rest is the token of the text.
+    """
+
+    ngrams: Ngrams
+    places: Mixed
+    target: Int64[Tensor, " p"]
+    share: Float[Tensor, " p"]
+
+    def subtract_from(self, gradient: Float[Tensor, "p v"], part: slice) -> None:
+        """Take share times probability at some positions off the gradient there."""
+        places = Mixed(*(values[..., part] for values in self.places))
+        subtract(self.ngrams, places, self.share[part], self.target[part], gradient)
+
+
+@dataclass(frozen=True)
+class NgramTeacher:
+    """Counts of a text that teach.
+
+    Attributes:
+        ngrams: the counts.
+        share: of a target that is their prediction in the first step.
+        n_tokens: that were counted.
+    """
+
+    ngrams: Ngrams
+    share: float
+    n_tokens: int
+
+    name = NGRAMS
+    sha256 = f"{NGRAMS} of order {ORDER}"  # of which text, the run's other inputs say
+
+    def __str__(self) -> str:
+        n = sum(len(level.keys) for level in self.ngrams.levels[1:])
+        return (
+            f"{self.n_tokens:,} tokens of the text teach: they have {n:,} n-grams of 2 to {ORDER}"
+            f" tokens, which are {self.share:.0%} of each target at first, 0 at the end"
+        )
+
+    def on(self, device: torch.device, dtype: torch.dtype) -> "NgramTeacher":
+        """Return the same on a device; counts stay in float32."""
+        return replace(self, ngrams=self.ngrams.to(device))
+
+    @torch.no_grad()
+    def targets(
+        self,
+        ids: Int64[Tensor, "b t1"],
+        positions: Int64[Tensor, "b t"],
+        is_taught: Bool[Tensor, " b"],
+        *,
+        share: float,
+    ) -> NgramTargets:
+        """Return what the counts predict behind each token.
+
+        Args:
+            ids: the tokens of each sequence and the one after it.
+            positions: of each token in its document.
+            is_taught: whether a sequence is of the text that was counted.
+            share: of each target that is theirs.
+        """
+        places = mixed(self.ngrams, ids, positions, is_counted=True)
+        at = is_taught[:, None].expand(positions.shape)
+        return NgramTargets(self.ngrams, places, ids[:, 1:].flatten(), share * at.flatten().float())
+
+
+def ngram_teacher(
+    texts: Sequence[PackedText], frame: Frame, n_ids: int, share: float
+) -> NgramTeacher:
+    """Count the texts of a run, from the beginning of each if they are long.
+
+    Args:
+        texts: those that are taught.
+        frame: what stands around a document; where nothing ends it, the next one does.
+        n_ids: rows of the model's tables.
+        share: of a target that is the counts' prediction in the first step.
+    """
+    part = min(1.0, _MOST / sum(len(text.tokens) for text in texts))
+    rows = [_documents(text, frame, part) for text in texts]
+    tokens, positions = (torch.from_numpy(np.concatenate(both)) for both in zip(*rows, strict=True))
+    return NgramTeacher(count_ngrams(tokens, positions, n_ids), share, len(tokens))
+
+
+def _documents(text: PackedText, frame: Frame, part: float) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the tokens of a part of a text with the end of each document, and their positions."""
+    n = int(np.searchsorted(text.starts, part * len(text.tokens)))
+    starts = text.starts[: max(2, n + 1)]
+    tokens = np.asarray(text.tokens[: starts[-1]], np.int64)
+    if frame.end is None:
+        tokens = np.insert(tokens, starts[1:], frame.start)
+        starts = starts + np.arange(len(starts))
+    return tokens, np.arange(len(tokens)) - np.repeat(starts[:-1], np.diff(starts))

@@ -1,0 +1,126 @@
+"""A run's own text as its teacher: what is counted, its gradient, and a whole run."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from adapt_models import read_model, save_model, save_text, tiny_config
+from saltlm.adaptation import engine
+from saltlm.adaptation.adapt import adapt
+from saltlm.adaptation.loss import cross_entropy
+from saltlm.adaptation.ngram_teacher import NgramTeacher, ngram_teacher
+from saltlm.adaptation.ngrams import probabilities
+from saltlm.adaptation.packing import Frame, PackedText
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+N_IDS = 11
+
+
+def packed(documents, name="text"):
+    starts = np.cumsum([0, *map(len, documents)])
+    tokens = np.array([id for ids in documents for id in ids], np.uint16)
+    return PackedText(name, "", tokens, starts, starts)
+
+
+def random_documents(n, seed=0):
+    generator = np.random.default_rng(seed)
+    return [
+        [0, *generator.integers(2, N_IDS, generator.integers(1, 12)).tolist()] for _ in range(n)
+    ]
+
+
+@pytest.mark.parametrize(("frame", "end"), [(Frame(0, None), [0]), (Frame(0, 1), [])])
+def test_documents_are_counted_with_their_end(frame, end):
+    documents = random_documents(40)
+    documents = documents if end else [[*ids, 1] for ids in documents]
+    teacher = ngram_teacher([packed(documents[:15]), packed(documents[15:])], frame, N_IDS, 0.9)
+    whole = [[*ids, *end] for ids in documents]
+    pairs = {both for ids in whole for both in zip(ids, ids[1:], strict=False)}
+    found = teacher.ngrams.levels[1]
+    assert {divmod(key, N_IDS) for key in found.keys.tolist()} == pairs
+    assert int(found.occurrences.sum()) == sum(len(ids) - 1 for ids in whole)
+    assert teacher.n_tokens == sum(map(len, whole))
+
+
+def test_of_a_long_text_the_beginning_is_counted(monkeypatch):
+    monkeypatch.setattr("saltlm.adaptation.ngram_teacher._MOST", 100)
+    documents = random_documents(200)
+    teacher = ngram_teacher([packed(documents[:50]), packed(documents[50:])], Frame(0, None), 11, 1)
+    assert 80 <= teacher.n_tokens <= 140
+    begun = {*documents[0]} | {*documents[50]}
+    assert begun <= {*teacher.ngrams.levels[0].occurrences.nonzero().flatten().tolist()}
+
+
+@pytest.mark.parametrize("in_cache", [22, 2**20])
+def test_the_gradient_is_that_of_text_and_counts_mixed(in_cache, monkeypatch):
+    monkeypatch.setattr("saltlm.adaptation.loss._IN_CACHE", in_cache)
+    documents = random_documents(60)
+    teacher = ngram_teacher([packed(documents)], Frame(0, None), N_IDS, 0.9)
+    row = documents[0] + documents[1] + documents[2][:1]
+    ids = torch.tensor([row, row])
+    places = [*range(len(documents[0])), *range(len(documents[1]))]
+    positions = torch.tensor([places, places])
+    soft = teacher.targets(ids, positions, torch.tensor([True, False]), share=0.7)
+    n = len(places)
+    assert soft.share.tolist() == pytest.approx([0.7] * n + [0.0] * n)
+
+    of_counts = [probabilities(teacher.ngrams, [*ids, 0], is_counted=True) for ids in documents[:2]]
+    target = nn.functional.one_hot(ids[:, 1:].flatten(), N_IDS).double()
+    target[:n] = 0.3 * target[:n] + 0.7 * torch.cat(of_counts).double()
+    generator = torch.Generator().manual_seed(0)
+    inputs = [
+        torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
+        for shape in [(2 * n, 5), (N_IDS, 5), (N_IDS,)]
+    ]
+    value = cross_entropy(*inputs, ids[:, 1:].flatten(), soft=soft)
+    mixed = -(target * nn.functional.linear(*inputs).log_softmax(1)).sum()
+    for a, b in zip(
+        torch.autograd.grad(value, inputs), torch.autograd.grad(mixed, inputs), strict=True
+    ):
+        assert torch.allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_a_run_that_its_text_teaches(tmp_path, monkeypatch):
+    """It learns faster; killed, it ends with the same bytes; English is not taught."""
+    text = save_text(tmp_path / "text.txt")
+    model = save_model(tmp_path / "model")
+    given = {"steps": 12, "heldout": {"target": text}, "eval_every": 12}
+    plain = adapt(model, tmp_path / "plain", config=tiny_config(tmp_path, **given))
+    given["teacher"] = "ngrams"
+    taught = adapt(model, tmp_path / "taught", config=tiny_config(tmp_path, **given))
+    assert taught.bits_per_byte["target"] < plain.bits_per_byte["target"] - 0.01
+    record = json.loads((tmp_path / "taught/saltlm/run.json").read_text())
+    assert record["inputs"]["teacher"] == "ngrams of order 5"
+
+    step = engine.train_step
+
+    def killed(run, training, stage, number):
+        if number == 7:
+            raise KeyboardInterrupt
+        return step(run, training, stage, number)
+
+    out = tmp_path / "killed"
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "train_step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            adapt(model, out, config=tiny_config(tmp_path, **given))
+    adapt(model, out, config=tiny_config(tmp_path, **given))
+    assert read_model(out)["model.safetensors"] == read_model(taught.directory)["model.safetensors"]
+
+    english = save_text(tmp_path / "english.txt")
+    given |= {"english": [str(english)], "english_share": 0.999}
+    asked = adapt(model, tmp_path / "english", config=tiny_config(tmp_path, **given))
+    del given["teacher"]
+    alone = adapt(model, tmp_path / "alone", config=tiny_config(tmp_path, **given))
+    both = (read_model(run.directory)["model.safetensors"] for run in (asked, alone))
+    assert len(set(both)) == 1
+
+
+def test_what_it_says_of_itself():
+    teacher = ngram_teacher([packed(random_documents(30))], Frame(0, None), N_IDS, 0.9)
+    assert isinstance(teacher, NgramTeacher)
+    assert str(teacher).startswith(f"{teacher.n_tokens:,} tokens of the text teach: they have ")
