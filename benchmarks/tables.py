@@ -140,32 +140,56 @@ AS_LONG = {
 
 
 def ngrams():
-    """The best preset with the text's n-grams as teacher, its parts, and plain training as long."""
+    """The best preset with the text's n-grams as teacher, beside plain training as long."""
     found = read("win_ngrams.json")
     plain_runs, rows = read("win.json") | read("win_taught.json") | found, []
-    for key, run in sorted(found.items(), key=lambda pair: pair[1]["tokens"]):
+    for key, run in sorted(found.items(), key=lambda pair: (pair[1]["tokens"], pair[0])):
         code, *name, tokens, seed = key.split(", ")
-        if name[:2] == ["plain", "bfloat16"]:
+        if name != ["best", "ngrams"]:
             continue
         plain = plain_runs[AS_LONG[code, int(tokens)]]
-        untouched, before = plain["before"]["target"], run["before"]["target"]
+        before, untouched = (one["before"]["target"]["bits per byte"] for one in (run, plain))
         change = english(run) / english(plain) - 1
-        minutes = [one["processor seconds"]["all"] / 60 for one in (run, plain)]
+        fits = sum(run["fits"][side]["seconds"] for side in ("input", "head"))
+        seconds = [run["processor seconds"][part] for part in ("transfer", "training")]
         rows.append(
             [
-                LANGUAGES[code],
-                f"{', '.join(name)}{' (again)' * (seed != 'seed 1')}",
+                f"{LANGUAGES[code]}{' (again)' * (seed != 'seed 1')}",
                 f"{run['tokens']:,}",
-                f"{before['bits per byte']:.3f}"
-                f" ({before['bits per byte'] / untouched['bits per byte'] - 1:+.1%})",
+                f"{before:.3f} ({before / untouched - 1:+.1%})",
                 f"{run['after']['target']['bits per byte']:.3f}",
                 f"{paired(run, plain)}, {plain['tokens']:,}",
                 f"{english(run):.3f} / {english(plain):.3f} ({change:+.1%})",
-                " / ".join(f"{part:.1f}" for part in minutes),
+                f"{' + '.join(map(str, seconds))} ({fits:.0f})",
             ]
         )
-    heading = ["", "arm", "tokens", "before (to untouched)", "after", "to plain, and its tokens"]
-    return table([*heading, "English: own / plain", "minutes: own / plain"], rows)
+    heading = ["", "tokens", "before (to untouched)", "after", "to plain, and its tokens"]
+    heading += ["English: own / plain", "seconds: transfer + training (fits)"]
+    return table(heading, rows)
+
+
+def ngram_parts():
+    """The same with a part switched off, beside the whole of it."""
+    found, rows = read("win_ngrams.json"), []
+    for key, run in sorted(found.items(), key=lambda pair: (pair[1]["tokens"], pair[0])):
+        code, *name, tokens, seed = key.split(", ")
+        whole = found.get(f"{code}, best, ngrams, {tokens}, {seed}")
+        if name == ["best", "ngrams"] or whole is None:
+            continue
+        rows.append(
+            [
+                LANGUAGES[code],
+                ", ".join(name),
+                f"{run['tokens']:,}",
+                f"{run['before']['target']['bits per byte']:.3f}",
+                f"{run['after']['target']['bits per byte']:.3f}",
+                paired(run, whole),
+                f"{english(run):.3f} ({english(run) / english(whole) - 1:+.1%})",
+                run["processor seconds"]["all"],
+            ]
+        )
+    heading = ["", "arm", "tokens", "before", "after", "to the whole", "English", "seconds"]
+    return table(heading, rows)
 
 
 def waiting():
@@ -753,6 +777,7 @@ TABLES = {
     "win": win,
     "taught": taught,
     "ngrams": ngrams,
+    "ngram parts": ngram_parts,
     "our plms": our_plms,
     "plm sizes": plm_sizes,
     "demo plms": demo_plms,

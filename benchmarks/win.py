@@ -31,6 +31,7 @@ BEST = ["--preset", "best", *EXTEND]
 REPLACE = ["--prune-to", "16000"]
 COMPUTE = "plain, compute of best"
 BFLOAT16 = "dtype=bfloat16"
+TWENTIETH_ENGLISH = [BFLOAT16, "english_share=0.05"]
 TENTH_ENGLISH = [BFLOAT16, "english_share=0.1"]
 TENTH = "best, taught, a tenth English"
 NGRAMS = "teacher=ngrams"
@@ -58,10 +59,10 @@ ARMS = {
     "best, 10 occurrences": ([*BEST, "--set", "min_occurrences=10"], []),
     "best, new rows at 3 times the rate": (BEST, ["lr.new=9e-4"]),
     "plain, bfloat16": (None, [BFLOAT16]),
-    "best, taught": (BEST, [BFLOAT16, "teacher={teacher}"]),
+    "best, taught": (BEST, [*TWENTIETH_ENGLISH, "teacher={teacher}"]),
     "best, half taught": (
         BEST,
-        [BFLOAT16, "teacher={teacher}", "teacher_share=0.5"],
+        [*TWENTIETH_ENGLISH, "teacher={teacher}", "teacher_share=0.5"],
     ),
     "best, taught, a fifth English": (
         BEST,
@@ -76,7 +77,7 @@ ARMS = {
     f"{COUNTED}, no head fit": ([*BEST, "--set", "fits.head=false"], [*TENTH_ENGLISH, NGRAMS]),
     "best, a tenth English": (BEST, TENTH_ENGLISH),
     "plain, ngrams": (None, [*TENTH_ENGLISH, NGRAMS]),
-    "plain, taught": (None, [BFLOAT16, "teacher={teacher}"]),
+    "plain, taught": (None, [*TWENTIETH_ENGLISH, "teacher={teacher}"]),
     "plain, long": (None, [BFLOAT16]),
 }
 SMALL_FITS = ["--set", "fits.steps=16", "--set", "fits.positions=3277"]  # less of 41k tokens' time

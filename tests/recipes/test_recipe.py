@@ -152,7 +152,7 @@ def test_the_budget_chooses_the_vocabulary_and_english_is_measured(given, tmp_pa
     assert asked["adapt"]["english"] == trained
     assert asked["adapt"]["heldout"] == heldout
     assert asked["evaluate"] == {"heldout": heldout["target"], "english": kept}
-    assert asked["adapt"]["english_share"] == 0.1
+    assert asked["adapt"]["teacher"] == "ngrams"
     training = {json.loads(line)["text"] for line in Path(trained).read_text().splitlines()}
     assert len(training) + len(Path(kept).read_text().splitlines()) == 140
     assert training <= {*english.read_text().splitlines()}
@@ -177,15 +177,6 @@ def test_a_gpt_has_the_new_tokens_and_teaches(given, tmp_path, monkeypatch):
     recipe("german", teacher="gpt", **given)
     assert stamps(run) == before
 
-    asked = {}
-    with monkeypatch.context() as patch:
-        patch.setattr(recipes, "adapt", lambda *_, **options: asked.update(options) or 1 / 0)
-        for share in (None, 0.3):
-            adapt = {**given["adapt"], **({"english_share": share} if share else {})}
-            more = {"english": given["corpus"], "adapt": adapt, "heldout_documents": 2}
-            with pytest.raises(ZeroDivisionError):
-                recipe("german", out=tmp_path / "other", teacher="gpt", **{**given, **more})
-            assert asked["english_share"] == (share or 0.1)
     for teacher, named in (("ngrams", "ngrams"), ("none", None)):
         before = stamps(run)
         recipe("german", teacher=teacher, **given)

@@ -59,6 +59,9 @@ def _read_stage(value: Any) -> Any:
     return {"kind": kind, "share": share if colon else None}
 
 
+_ENGLISH_BESIDE_TEACHER = 0.1  # docs/adapt.md has what 0.05 costs
+
+
 class StageConfig(Section):
     """One stage of training, written ``kind`` or ``kind:share``."""
 
@@ -126,7 +129,11 @@ class AdaptConfig(Section):
         "english_share of the training tokens",
     )
     english_share: float = Field(
-        0.05, gt=0, lt=1, description="share of the training tokens for the text of english"
+        0.05,
+        gt=0,
+        lt=1,
+        description="share of the training tokens for the text of english; with a teacher, which"
+        " costs English more, 0.1 if not given",
     )
     teacher: str | None = Field(
         None,
@@ -241,9 +248,13 @@ class AdaptConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _with_preset(cls, values: Any) -> Any:
-        """Put the options of the preset under those that were given."""
-        preset = ADAPT_PRESETS.get(str(values.get("preset"))) if isinstance(values, dict) else None
-        return values if preset is None else preset | values
+        """Put the options of the preset, and what fits a teacher, under those that were given."""
+        if not isinstance(values, dict):
+            return values
+        preset = ADAPT_PRESETS.get(str(values.get("preset")), {})
+        if values.get("teacher") is not None:
+            preset = {"english_share": _ENGLISH_BESIDE_TEACHER} | preset
+        return preset | values
 
     @model_validator(mode="after")
     def _fits(self) -> "AdaptConfig":

@@ -37,7 +37,6 @@ from saltlm.vocabulary_transfer.parents import load_plm, load_source
 from saltlm.vocabulary_transfer.transfer import transfer
 
 _METHODS = ("salt", "global-residual:ridge=1.0", "mean")
-_ENGLISH_BESIDE_TEACHER = 0.1  # of the tokens: docs/adapt.md has what 0.05 costs
 _WITH_VECTORS = {"preset": "best", "method": "salt"}  # which looks for neighbours; best's does not
 
 
@@ -256,7 +255,6 @@ def _adapt(
         options |= {"english": english, "heldout": {"target": heldout, "english": kept}}
     if config.teacher != "none":
         options["teacher"] = run.resolve() / "teacher" if config.teacher == "gpt" else NGRAMS
-        options |= {"english_share": _ENGLISH_BESIDE_TEACHER} if config.english else {}
     options |= {"tokens": n_tokens, "seed": config.seed, **config.adapt}
     done = adapt(run / "transferred", run / "adapted", resume=resume, **options)
     return {"bits_per_byte": done.bits_per_byte, "said": str(done)}
