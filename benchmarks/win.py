@@ -222,8 +222,7 @@ def run(arm, given, results):
         words = ["--corpus", corpus, "--seed", arm.seed, "--out", model, "--force", *flags]
         budget = 102_400 if arm.name in TAUGHT else tokens
         words += ["--budget", budget] if "auto" in flags else []
-        is_new = arm.name in (*TAUGHT, COUNTED, *PARTS)
-        words += SMALL_FITS if is_new and tokens < 102_400 else []
+        words += SMALL_FITS if arm.name in TAUGHT and tokens < 102_400 else []
         seconds["transfer"] = saltlm("transfer", given.source, given.plm, *words)
     before = measure(model, given.texts, arm.language)
     words = ["--data", corpus, "--english", given.texts / "en.txt.gz", "--tokens", tokens]

@@ -37,29 +37,43 @@ def random_documents(n, seed=0):
 def test_documents_are_counted_with_their_end(frame, end):
     documents = random_documents(40)
     documents = documents if end else [[*ids, 1] for ids in documents]
-    teacher = ngram_teacher([packed(documents[:15]), packed(documents[15:])], frame, N_IDS, 0.9)
+    texts = (packed(documents[:15]), 0.3), (packed(documents[15:]), 0.5)
+    teacher = ngram_teacher(texts, frame, N_IDS, 0.9)
     whole = [[*ids, *end] for ids in documents]
     pairs = {both for ids in whole for both in zip(ids, ids[1:], strict=False)}
     found = teacher.ngrams.levels[1]
     assert {divmod(key, N_IDS) for key in found.keys.tolist()} == pairs
     assert int(found.occurrences.sum()) == sum(len(ids) - 1 for ids in whole)
     assert teacher.n_tokens == sum(map(len, whole))
+    assert teacher.ngrams.levels[0].count[0] == (0 if not end else len({w[-2] for w in whole}))
 
 
-def test_of_a_long_text_the_beginning_is_counted(monkeypatch):
+def test_of_long_texts_the_beginnings_are_counted_by_their_share(monkeypatch):
     monkeypatch.setattr("saltlm.adaptation.ngram_teacher._MOST", 100)
     documents = random_documents(200)
-    teacher = ngram_teacher([packed(documents[:50]), packed(documents[50:])], Frame(0, None), 11, 1)
-    assert 80 <= teacher.n_tokens <= 140
-    begun = {*documents[0]} | {*documents[50]}
-    assert begun <= {*teacher.ngrams.levels[0].occurrences.nonzero().flatten().tolist()}
+    texts = (packed(documents[:100]), 0.9), (packed(documents[100:]), 0.1)
+    teacher = ngram_teacher(texts, Frame(0, None), N_IDS, 1)
+    read = [id for ids in documents[:100] for id in ids][:90]
+    read += [id for ids in documents[100:] for id in ids][:10]
+    assert teacher.n_tokens == 100 + read.count(0) - 2  # with the ends of whole documents
+    occurrences = teacher.ngrams.levels[0].occurrences
+    assert [int(n) for n in occurrences[2:]] == [read.count(id) for id in range(2, N_IDS)]
+
+
+def test_that_another_document_begins_behind_an_end_is_not_taught():
+    documents = [[*ids, 1] for ids in random_documents(9)]
+    teacher = ngram_teacher([(packed(documents), 1.0)], Frame(0, 1), N_IDS, 0.9)
+    row = documents[0] + documents[1][:1]
+    ids, positions = torch.tensor([row]), torch.arange(len(row) - 1)[None]
+    share = teacher.targets(ids, positions, torch.tensor([True]), share=0.9).share
+    assert (share > 0).tolist() == [True] * (len(row) - 2) + [False]
 
 
 @pytest.mark.parametrize("in_cache", [22, 2**20])
 def test_the_gradient_is_that_of_text_and_counts_mixed(in_cache, monkeypatch):
     monkeypatch.setattr("saltlm.adaptation.loss._IN_CACHE", in_cache)
     documents = random_documents(60)
-    teacher = ngram_teacher([packed(documents)], Frame(0, None), N_IDS, 0.9)
+    teacher = ngram_teacher([(packed(documents), 1.0)], Frame(0, None), N_IDS, 0.9)
     row = documents[0] + documents[1] + documents[2][:1]
     ids = torch.tensor([row, row])
     places = [*range(len(documents[0])), *range(len(documents[1]))]
@@ -121,6 +135,6 @@ def test_a_run_that_its_text_teaches(tmp_path, monkeypatch):
 
 
 def test_what_it_says_of_itself():
-    teacher = ngram_teacher([packed(random_documents(30))], Frame(0, None), N_IDS, 0.9)
+    teacher = ngram_teacher([(packed(random_documents(30)), 1.0)], Frame(0, None), N_IDS, 0.9)
     assert isinstance(teacher, NgramTeacher)
-    assert str(teacher).startswith(f"{teacher.n_tokens:,} tokens of the text teach: they have ")
+    assert str(teacher).startswith(f"{teacher.n_tokens:,} tokens of the text teach: what their ")

@@ -35,7 +35,7 @@ def by_definition(documents, order, history, *, discounts, without=None):
                 if last >= n - 1:
                     gram = tuple(ids[last - n + 1 : last + 1])
                     occurs[n][gram] += 1
-                    at_begin[gram] += last == n - 1
+                    at_begin[gram] += last == n - 1 and n > 1
     p = [1 / N_IDS] * N_IDS
     for n in range(1, order + 1):
         if n == order:

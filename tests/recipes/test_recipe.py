@@ -23,7 +23,7 @@ from saltlm.models.cost import training_seconds
 from saltlm.pretraining.sizes import SIZES, Size
 from saltlm.recipes import plan as planning
 from saltlm.recipes import recipe as recipes
-from saltlm.recipes.config import RecipeConfig, read_seconds, run_of
+from saltlm.recipes.config import RecipeConfig, load_recipe_config, read_seconds, run_of
 from saltlm.recipes.plan import tokens_of
 from saltlm.recipes.recipe import recipe
 from tiny_pairs import write_pair
@@ -308,3 +308,13 @@ def test_a_place_that_is_something_else(given, tmp_path):
     with pytest.raises(OutputError, match="taken exists and is not a run of saltlm recipe"):
         recipe("german", out=tmp_path / "taken", **given)
     assert RecipeConfig.model_fields["budget"].default == "1M"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(False, "none"), (True, "gpt"), (None, "none"), ("ngrams", "ngrams")]
+)
+def test_files_from_before_there_were_several_teachers_are_read(old, new, tmp_path):
+    file = tmp_path / "recipe.yaml"
+    values = {"language": "x", "corpus": ["a"], "source": "b", "teacher": old}
+    file.write_text(yaml.safe_dump(values))
+    assert load_recipe_config(file).teacher == new

@@ -36,6 +36,11 @@ def _read_shares(value: Any) -> Any:
     }
 
 
+def _read_teacher(value: Any) -> Any:
+    """Return ``none`` as None."""
+    return None if value == "none" else value
+
+
 def _read_named_files(value: Any) -> Any:
     """Turn ``[de.txt, english=en.txt]`` into ``{target: de.txt, english: en.txt}``."""
     value = in_a_row(value)
@@ -135,10 +140,10 @@ class AdaptConfig(Section):
         description="share of the training tokens for the text of english; with a teacher, which"
         " costs English more, 0.1 if not given",
     )
-    teacher: str | None = Field(
+    teacher: Annotated[str | None, BeforeValidator(_read_teacher)] = Field(
         None,
         description="what predicts each token, for the model to learn that as well: ngrams, counted"
-        " in the texts of data; or a small causal model of the language that has the model's"
+        " in the texts of data; none; or a small causal model of the language that has the model's"
         " tokens, such as the PLM of its transfer, a directory or Hub id",
         json_schema_extra={"metavar": "ngrams|PLM"},
     )
@@ -252,7 +257,7 @@ class AdaptConfig(Section):
         if not isinstance(values, dict):
             return values
         preset = ADAPT_PRESETS.get(str(values.get("preset")), {})
-        if values.get("teacher") is not None:
+        if _read_teacher(values.get("teacher")) is not None:
             preset = {"english_share": _ENGLISH_BESIDE_TEACHER} | preset
         return preset | values
 

@@ -19,7 +19,7 @@ from saltlm.adaptation.ngrams import ORDER, Mixed, Ngrams, count_ngrams, mixed, 
 from saltlm.adaptation.packing import Frame, PackedText
 
 NGRAMS = "ngrams"  # the name of this teacher, where another one has a directory
-_MOST = 2**23  # tokens that are counted; they take a gigabyte at most
+_MOST = 2**23  # tokens that are counted
 
 
 class NgramTargets(NamedTuple):
@@ -51,20 +51,21 @@ class NgramTeacher:
         ngrams: the counts.
         share: of a target that is their prediction in the first step.
         n_tokens: that were counted.
+        begins: the token that begins a document, if another one ends it: nothing foretells it.
     """
 
     ngrams: Ngrams
     share: float
     n_tokens: int
+    begins: int | None
 
-    name = NGRAMS
-    sha256 = f"{NGRAMS} of order {ORDER}"  # of which text, the run's other inputs say
+    identity = f"{NGRAMS} of order {ORDER}"  # of which text, the run's other inputs say
 
     def __str__(self) -> str:
         n = sum(len(level.keys) for level in self.ngrams.levels[1:])
         return (
-            f"{self.n_tokens:,} tokens of the text teach: they have {n:,} n-grams of 2 to {ORDER}"
-            f" tokens, which are {self.share:.0%} of each target at first, 0 at the end"
+            f"{self.n_tokens:,} tokens of the text teach: what their {n:,} n-grams of 2 to {ORDER}"
+            f" tokens foretell is {self.share:.0%} of each target at first, 0 at the end"
         )
 
     def on(self, device: torch.device, dtype: torch.dtype) -> "NgramTeacher":
@@ -80,7 +81,7 @@ class NgramTeacher:
         *,
         share: float,
     ) -> NgramTargets:
-        """Return what the counts predict behind each token.
+        """Return what the counts foretell behind each token.
 
         Args:
             ids: the tokens of each sequence and the one after it.
@@ -88,34 +89,36 @@ class NgramTeacher:
             is_taught: whether a sequence is of the text that was counted.
             share: of each target that is theirs.
         """
+        target = ids[:, 1:]
         places = mixed(self.ngrams, ids, positions, is_counted=True)
-        at = is_taught[:, None].expand(positions.shape)
-        return NgramTargets(self.ngrams, places, ids[:, 1:].flatten(), share * at.flatten().float())
+        at = is_taught[:, None] & (target != (-1 if self.begins is None else self.begins))
+        return NgramTargets(self.ngrams, places, target.flatten(), share * at.flatten().float())
 
 
 def ngram_teacher(
-    texts: Sequence[PackedText], frame: Frame, n_ids: int, share: float
+    texts: Sequence[tuple[PackedText, float]], frame: Frame, n_ids: int, share: float
 ) -> NgramTeacher:
     """Count the texts of a run, from the beginning of each if they are long.
 
     Args:
-        texts: those that are taught.
+        texts: those that are taught, and the part that each has in the training.
         frame: what stands around a document; where nothing ends it, the next one does.
         n_ids: rows of the model's tables.
         share: of a target that is the counts' prediction in the first step.
     """
-    part = min(1.0, _MOST / sum(len(text.tokens) for text in texts))
-    rows = [_documents(text, frame, part) for text in texts]
+    whole = sum(part for _, part in texts)
+    rows = [_documents(text, frame, round(_MOST * part / whole)) for text, part in texts]
     tokens, positions = (torch.from_numpy(np.concatenate(both)) for both in zip(*rows, strict=True))
-    return NgramTeacher(count_ngrams(tokens, positions, n_ids), share, len(tokens))
+    begins = None if frame.end is None else frame.start
+    return NgramTeacher(count_ngrams(tokens, positions, n_ids), share, len(tokens), begins)
 
 
-def _documents(text: PackedText, frame: Frame, part: float) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the tokens of a part of a text with the end of each document, and their positions."""
-    n = int(np.searchsorted(text.starts, part * len(text.tokens)))
-    starts = text.starts[: max(2, n + 1)]
-    tokens = np.asarray(text.tokens[: starts[-1]], np.int64)
+def _documents(text: PackedText, frame: Frame, most: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the first tokens of a text with the end of each document, and their positions."""
+    tokens = np.asarray(text.tokens[:most], np.int64)
+    ends = text.starts[1:][text.starts[1:] <= len(tokens)]
+    starts = np.unique(np.concatenate([[0], ends, [len(tokens)]]))
     if frame.end is None:
-        tokens = np.insert(tokens, starts[1:], frame.start)
-        starts = starts + np.arange(len(starts))
+        tokens = np.insert(tokens, ends, frame.start)
+        starts = starts + np.searchsorted(ends, starts, side="right")
     return tokens, np.arange(len(tokens)) - np.repeat(starts[:-1], np.diff(starts))

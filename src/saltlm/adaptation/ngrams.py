@@ -2,7 +2,8 @@
 
 Interpolated Kneser-Ney with three discounts a level (Chen and Goodman 1999, section 3). An n-gram
 of the highest order counts how often it occurs; a shorter one counts its different predecessors,
-and the places where a document begins with it. With c(h w) that count, D(c) the discount of a
+and the places where a document begins with it (the first token of a document alone is not counted:
+nothing foretells it). With c(h w) that count, D(c) the discount of a
 count, T(h) the sum over w of c(h w), and h' the context h without its first token,
 
     p(w | h) = (c(h w) - D(c(h w))) / T(h)  +  S(h) / T(h) p(w | h'),
@@ -11,7 +12,8 @@ count, T(h) the sum over w of c(h w), and h' the context h without its first tok
 
 down to the uniform distribution. Where the text that is read is the text that was counted, a place
 would foretell itself. So it can be left out: `left_out` says by how much its counts were less
-without it, which is exact but for the discounts, that stay as they are.
+without it. That is exact but for the discounts, which stay as they are, and where a sequence begins
+inside a document: there a shorter n-gram always loses a predecessor.
 """
 
 from collections.abc import Sequence
@@ -19,7 +21,7 @@ from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
 ORDER = 5  # tokens in the longest n-grams
@@ -42,8 +44,8 @@ class NgramLevel:
     """
 
     keys: Int64[Tensor, " n"]
-    occurrences: Int64[Tensor, " n"]
-    count: Int64[Tensor, " n"]
+    occurrences: Int32[Tensor, " n"]
+    count: Int32[Tensor, " n"]
     kept: Float[Tensor, " n"]
     first: Int64[Tensor, " c1"]
     total: Float[Tensor, " c"]
@@ -104,7 +106,7 @@ def count_ngrams(
     occurrences = torch.bincount(tokens, minlength=n_ids)
     levels: list[NgramLevel] = []
     for n in range(1, order + 1):
-        begins = positions == n - 1  # with nothing before it
+        begins = (positions == n - 1) & (n > 1)  # with nothing before it
         predecessors = torch.bincount(ending[begins], minlength=len(keys))
         is_longer = positions >= n
         if n < order:
@@ -149,8 +151,8 @@ def _level(
 
     return NgramLevel(
         keys=keys,
-        occurrences=occurrences,
-        count=count,
+        occurrences=occurrences.int(),
+        count=count.int(),
         kept=(count.double() - discount).float(),
         first=torch.searchsorted(keys, torch.arange(n_contexts + 1) * n_ids),
         total=summed(count),
@@ -198,7 +200,7 @@ def mixed(
         is_known = here >= 0
         total = torch.where(is_known, level.total[here.clamp(min=0)], 0)
         discounted = torch.where(is_known, level.discounted[here.clamp(min=0)], 0)
-        count = torch.where(entry >= 0, level.count[entry.clamp(min=0)], 0)
+        count = torch.where(entry >= 0, level.count[entry.clamp(min=0)], 0).long()
         gone = torch.zeros_like(count)
         if is_counted and n + 1 < len(ngrams.levels):
             # A shorter n-gram loses this predecessor if nowhere else it stands before it.

@@ -2,10 +2,11 @@
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -130,13 +131,21 @@ def read_inputs(
     if config.teacher not in (None, NGRAMS):
         teacher = read_teacher(directory, tokenizer, frame, config, objective)
     packed = _pack(config, tokenizer, frame, accelerator)
-    if config.teacher == NGRAMS:
-        teacher = ngram_teacher(_taught(packed, config), frame, len(is_new), config.teacher_share)
     if settled is None:  # passes over the text, whose length is known only now
         settled = fit(round((config.epochs or 1) * sum(len(text.tokens) for text in packed)))
     config = settled.config
     check_texts(packed, config)
     n_steps = _count_steps(packed, config)
+    mixture = mix(
+        packed,
+        config.texts,
+        n_sequences=n_steps * config.batch_sequences,
+        length=config.sequence_length,
+        seed=config.seed,
+    )
+    if config.teacher == NGRAMS:
+        taught = compress(zip(packed, mixture.shares, strict=True), are_taught(packed, config))
+        teacher = ngram_teacher([*taught], frame, len(is_new), config.teacher_share)
     measuring, context = None, reading_context(config, positions_of(skeleton))
     if heldout:
         has_new_rows = bool(is_new.any())
@@ -156,13 +165,7 @@ def read_inputs(
         tokenizer=tokenizer,
         is_new=is_new,
         teacher=teacher,
-        mixture=mix(
-            packed,
-            config.texts,
-            n_sequences=n_steps * config.batch_sequences,
-            length=config.sequence_length,
-            seed=config.seed,
-        ),
+        mixture=mixture,
         heldout=heldout,
         measuring=measuring,
         context=context,
@@ -189,7 +192,7 @@ def hashes_of(run: Run) -> dict[str, Any]:
         "tokenizer": tokenizer_hash(run.tokenizer),
         "text": {text.name: text.fingerprint for text in run.mixture.packed},
         "heldout": {name: fingerprint(file) for name, file in run.config.heldout.items()},
-        **({} if run.teacher is None else {"teacher": run.teacher.sha256}),
+        **({} if run.teacher is None else {"teacher": run.teacher.identity}),
     }
 
 
@@ -290,9 +293,10 @@ def _pack(
     return [packed[name] for name in config.texts]
 
 
-def _taught(packed: list[PackedText], config: AdaptConfig) -> list[PackedText]:
+def are_taught(packed: Sequence[PackedText], config: AdaptConfig) -> list[bool]:
+    """Return which texts a teacher teaches: all but English ones."""
     english = {str(file) for file in config.english}
-    return [text for text in packed if text.name not in english]
+    return [text.name not in english for text in packed]
 
 
 def _wanted_tokens(config: AdaptConfig) -> int | None:

@@ -79,7 +79,7 @@ class Teacher:
     Attributes:
         model: the teacher.
         name: as it was given.
-        sha256: of its files.
+        identity: hash of its files.
         share: of a target that is the teacher's prediction in the first step.
         context: tokens that it reads at once.
         inputs: what it reads for each of the model's tokens; -1 where it has none.
@@ -91,7 +91,7 @@ class Teacher:
 
     model: PreTrainedModel
     name: str
-    sha256: str
+    identity: str
     share: float
     context: int
     inputs: Int64[Tensor, " v"]
@@ -216,7 +216,7 @@ def read_teacher(
     return Teacher(
         model=model,
         name=name,
-        sha256=model_hash(place),
+        identity=model_hash(place),
         share=config.teacher_share,
         context=context,
         inputs=inputs,

@@ -34,7 +34,7 @@ from saltlm.adaptation.parameters import (
     row_tables,
     stage_rates,
 )
-from saltlm.adaptation.prepare import Run, build_model, goes_on_in
+from saltlm.adaptation.prepare import Run, are_taught, build_model, goes_on_in
 from saltlm.adaptation.schedule import Stage, learning_rate_factor
 from saltlm.adaptation.stops import check_finite
 from saltlm.adaptation.teacher import Teacher
@@ -200,8 +200,7 @@ def _lesson(
     """
     if teacher is None:
         return {}
-    english = {str(file) for file in run.config.english}
-    is_taught = torch.tensor([text.name not in english for text in run.mixture.packed])[sources]
+    is_taught = torch.tensor(are_taught(run.mixture.packed, run.config))[sources]
     if not is_taught.any():
         return {}
     share = teacher.share * (1 - step / run.n_steps)

@@ -6,9 +6,9 @@ Every field's description is its help text.
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from saltlm.config.reading import Files, Section, given, read_count, read_values, validated
 from saltlm.pretraining.config import Arch
@@ -22,6 +22,11 @@ def read_seconds(budget: str) -> int | None:
     """Return ``90min`` as 5400; None if it is no time."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h)", budget)
     return round(float(found[1]) * _UNITS[found[2]]) if found else None
+
+
+def _read_teacher(value: Any) -> Any:
+    """Return what files from before there were several teachers say, in today's words."""
+    return {None: "none", False: "none", True: "gpt"}.get(value, value)
 
 
 class RecipeConfig(Section):
@@ -52,7 +57,7 @@ class RecipeConfig(Section):
     vectors: bool = Field(
         False, description="train fastText vectors on the corpus, and look for neighbours in them"
     )
-    teacher: TeacherName = Field(
+    teacher: Annotated[TeacherName, BeforeValidator(_read_teacher)] = Field(
         "ngrams",
         description="what teaches the LLM beside the text (docs/adapt.md): ngrams counted in it, a"
         " small gpt with the tokens of the new model, which is trained, or none; with one, a tenth"
