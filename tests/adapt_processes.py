@@ -33,7 +33,7 @@ from saltlm.adaptation.training import Training, set_up
 
 CHANGES = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"}
 OPTIONS: dict[str, Any] = {"steps": 6, "stages": ["embeddings:0.5", "full"], "keep": 2}
-OPTIONS |= {"eval_every": 3, "eval_documents": 3}
+OPTIONS |= {"eval_every": 3, "eval_documents": 3, "teacher": "ngrams"}
 
 
 def fork(work: Callable[[], object]) -> int:
