@@ -85,7 +85,7 @@ def test_the_readme_path_and_what_is_next_run_as_they_stand(there, run, monkeypa
     assert f"): {verdicts['adapt']}.\n" in card.partition("Verdict after training (")[2]
     assert "saltlm adapt, 2,000 tokens" in said["inspect"]
     assert "training of 2,000 tokens (saltlm adapt) then takes about " in said["transfer"]
-    assert "--preset laptop --tokens 2000 --out german-adapted" in said["check"]
+    assert "--preset laptop --tokens 2000 --teacher ngrams --out german-adapted" in said["check"]
     assert "no English is in this" not in said["adapt"]
     assert done[-1][1] == "chat"
 

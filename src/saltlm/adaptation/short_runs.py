@@ -47,6 +47,11 @@ class Settled:
     reason: str
 
 
+def is_short_run(n_tokens: int) -> bool:
+    """Whether so many tokens are fewer than 200 steps of the size that long runs have."""
+    return n_tokens < _ENOUGH_STEPS * int(AdaptConfig.model_fields["batch_tokens"].default)
+
+
 def settle(
     config: AdaptConfig,
     n_tokens: int,
@@ -64,7 +69,7 @@ def settle(
         is_fitted: whether it fitted them to text, so that they need no stage of their own.
         n_positions: the longest sequence that the model takes; None: any.
     """
-    is_short = n_tokens < _ENOUGH_STEPS * AdaptConfig.model_fields["batch_tokens"].default
+    is_short = is_short_run(n_tokens)
     given = config.model_fields_set
     batch, most = config.batch_tokens, n_positions or config.sequence_length
     if "batch_tokens" not in given:

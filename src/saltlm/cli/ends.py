@@ -118,7 +118,10 @@ def after_check(directory: Path) -> list[str]:
         return ["chat", str(directory)]
     words = [*repeated("--data", corpus), *laptop()]
     if budget := manifest["options"].get("budget"):
+        from saltlm.adaptation.short_runs import is_short_run
+
         words += ["--tokens", str(budget)]
+        words += ["--teacher", "ngrams"] if is_short_run(budget) else []
     return ["adapt", str(directory), *words, "--out", free_name(str(directory), "adapted")]
 
 
