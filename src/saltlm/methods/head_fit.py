@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from saltlm.models.logits import LogitTransform
 
-_BLOCK_LOGITS = 2**24  # that exist at once: 64 MiB in float32
+_BLOCK_LOGITS = 2**22  # that exist at once: 16 MiB in float32, which a processor's cache holds
 _HISTORY = 8  # steps that L-BFGS remembers; each costs twice the rows' memory
 _STEPS = 8  # of L-BFGS between two looks at how near the minimum is
 _DOUBT = 1 / 32  # p (1 - p) where the next token is a new one: 1/4 at most, 0 where it is certain
