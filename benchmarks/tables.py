@@ -131,7 +131,7 @@ SECONDS = ("transfer", "teacher", "training")
 # Plain training that took as long as the arm with n-grams, transfer included.
 AS_LONG = {
     ("vi", 40_960): "vi, plain, compute of best, 40960, seed 0",
-    ("de", 40_960): "de, plain, bfloat16, 48000, seed 1",
+    ("de", 40_960): "de, plain, bfloat16, 58000, seed 1",
     ("ar", 40_960): "ar, plain, bfloat16, 58000, seed 1",
     ("vi", 102_400): "vi, plain, bfloat16, 137000, seed 1",
     ("de", 102_400): "de, plain, compute of best, 102400, seed 0",

@@ -82,6 +82,7 @@ ARMS = {
 }
 SMALL_FITS = ["--set", "fits.steps=16", "--set", "fits.positions=3277"]  # less of 41k tokens' time
 LONG_TOKENS = {"vi": 271_967, "ar": 222_469}  # as long as best, taught and its teacher, measured
+AS_LONG = [("vi", 137_000), ("de", 120_000), ("ar", 134_000), ("de", 58_000), ("ar", 58_000)]
 TAUGHT = (
     "best, taught",
     TENTH,
@@ -130,6 +131,15 @@ def arms():
     order += [Arm(code, "best, taught, a fifth English", 102_400, 1) for code in LANGUAGES]
     order += [Arm(code, "plain, bfloat16", 40_960, 1) for code in LANGUAGES]
     order += [Arm(code, "plain, long", tokens, 0) for code, tokens in LONG_TOKENS.items()]
+    order += [
+        Arm(code, COUNTED, tokens, seed)
+        for seed in (1, 0)
+        for tokens in (102_400, 40_960)
+        for code in LANGUAGES
+    ]
+    order += [Arm(code, "plain, bfloat16", tokens, 1) for code, tokens in AS_LONG]
+    order += [Arm(code, name, 40_960, 1) for name in PARTS for code in LANGUAGES]
+    order += [Arm(code, "plain, ngrams", 102_400, 1) for code in LANGUAGES]
     return order + [
         Arm(code, name, tokens, 1)
         for tokens in (40_960, 102_400)
