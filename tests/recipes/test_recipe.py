@@ -310,6 +310,13 @@ def test_a_place_that_is_something_else(given, tmp_path):
     assert RecipeConfig.model_fields["budget"].default == "1M"
 
 
+@pytest.mark.parametrize(("n_tokens", "teacher"), [(1_000_000, "ngrams"), (1_000_001, "none")])
+def test_ngrams_teach_short_runs(n_tokens, teacher):
+    config = RecipeConfig(language="x", corpus=["a"], source="b")
+    assert recipes._named_teacher(config, n_tokens) == teacher
+    assert recipes._named_teacher(config.model_copy(update={"teacher": "gpt"}), n_tokens) == "gpt"
+
+
 @pytest.mark.parametrize(
     ("old", "new"), [(False, "none"), (True, "gpt"), (None, "none"), ("ngrams", "ngrams")]
 )

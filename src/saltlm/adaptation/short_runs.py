@@ -18,6 +18,7 @@ _LEAST, _SMALL = 256, 512  # tokens in a step
 _TOO_LONG = 65_536  # tokens of a run from which steps of 256 are worse, between 41,000 and 102,000
 _SAVED = 4  # times at least that a run is saved, so that a kill does not cost all of it
 _SEQUENCE = 512  # tokens
+_MOST_TAUGHT = 1_000_000  # tokens of a run
 
 # Body and copied rows; new rows learn at ten times that, in embedding and head. A teacher's targets
 # jump less from token to token than text does, so that small steps too may take the higher rate.
@@ -47,9 +48,12 @@ class Settled:
     reason: str
 
 
-def is_short_run(n_tokens: int) -> bool:
-    """Whether so many tokens are fewer than 200 steps of the size that long runs have."""
-    return n_tokens < _ENOUGH_STEPS * int(AdaptConfig.model_fields["batch_tokens"].default)
+def ngrams_teach(n_tokens: int) -> bool:
+    """Whether a run is so short that counts of its text are a good teacher: up to a million tokens.
+
+    They were at 41,000 and 102,000 tokens; a model outgrows them, and no longer run was measured.
+    """
+    return n_tokens <= _MOST_TAUGHT
 
 
 def settle(
@@ -69,7 +73,7 @@ def settle(
         is_fitted: whether it fitted them to text, so that they need no stage of their own.
         n_positions: the longest sequence that the model takes; None: any.
     """
-    is_short = is_short_run(n_tokens)
+    is_short = n_tokens < _ENOUGH_STEPS * AdaptConfig.model_fields["batch_tokens"].default
     given = config.model_fields_set
     batch, most = config.batch_tokens, n_positions or config.sequence_length
     if "batch_tokens" not in given:

@@ -118,10 +118,10 @@ def after_check(directory: Path) -> list[str]:
         return ["chat", str(directory)]
     words = [*repeated("--data", corpus), *laptop()]
     if budget := manifest["options"].get("budget"):
-        from saltlm.adaptation.short_runs import is_short_run
+        from saltlm.adaptation.short_runs import ngrams_teach
 
         words += ["--tokens", str(budget)]
-        words += ["--teacher", "ngrams"] if is_short_run(budget) else []
+        words += ["--teacher", "ngrams"] if ngrams_teach(budget) else []
     return ["adapt", str(directory), *words, "--out", free_name(str(directory), "adapted")]
 
 

@@ -14,7 +14,7 @@ from saltlm.config.reading import Files, Section, given, read_count, read_values
 from saltlm.pretraining.config import Arch
 
 RUN_FILE = "recipe.yaml"
-TeacherName = Literal["ngrams", "gpt", "none"]
+TeacherName = Literal["auto", "ngrams", "gpt", "none"]
 _UNITS = {"s": 1, "min": 60, "h": 3600}
 
 
@@ -26,7 +26,9 @@ def read_seconds(budget: str) -> int | None:
 
 def _read_teacher(value: Any) -> Any:
     """Return what files from before there were several teachers say, in today's words."""
-    return {None: "none", False: "none", True: "gpt"}.get(value, value)
+    if isinstance(value, bool | None):
+        return "gpt" if value else "none"
+    return value
 
 
 class RecipeConfig(Section):
@@ -58,10 +60,10 @@ class RecipeConfig(Section):
         False, description="train fastText vectors on the corpus, and look for neighbours in them"
     )
     teacher: Annotated[TeacherName, BeforeValidator(_read_teacher)] = Field(
-        "ngrams",
+        "auto",
         description="what teaches the LLM beside the text (docs/adapt.md): ngrams counted in it, a"
-        " small gpt with the tokens of the new model, which is trained, or none; with one, a tenth"
-        " of the text is English, if you give some",
+        " small gpt with the tokens of the new model, which is trained, or none; auto: ngrams in"
+        " runs of up to 1M tokens; with one, a tenth of the text is English, if you give some",
     )
     report: bool = Field(True, description="end with the page that saltlm report makes")
     heldout_documents: int = Field(

@@ -16,6 +16,7 @@ import yaml
 
 from saltlm.adaptation.adapt import adapt
 from saltlm.adaptation.ngram_teacher import NGRAMS
+from saltlm.adaptation.short_runs import ngrams_teach
 from saltlm.auxiliary.make import vectors
 from saltlm.comparison.score import score
 from saltlm.config.recommended import load_recommended
@@ -150,8 +151,8 @@ def _do(config: RecipeConfig, planned: RecipePlan, steps: Steps) -> None:
     out = run / "transferred"
     made = steps.do("transfer", of, lambda _: _transfer(source, plm, out, options), [out.name])
     of = {"model": made["key"], "tokens": budget["tokens"], "options": config.adapt}
-    of["teacher"] = config.teacher
-    if config.teacher == "gpt":
+    of["teacher"] = teacher = _named_teacher(config, budget["tokens"])
+    if teacher == "gpt":
         learnt = {"model": made["key"], "corpus": corpus["key"], "seed": config.seed}
         learnt |= {"options": _options_of_teacher(config)}
         taught = steps.do("teacher", learnt, partial(_teacher, config, run), ["teacher"])
@@ -214,6 +215,13 @@ def _pretrain(config: RecipeConfig, run: Path, resume: str) -> dict[str, Any]:
     return {"reasons": made.reasons, "said": str(made)}
 
 
+def _named_teacher(config: RecipeConfig, n_tokens: int) -> str:
+    """Return what teaches a run of so many tokens: ngrams, gpt or none."""
+    if config.teacher != "auto":
+        return config.teacher
+    return NGRAMS if ngrams_teach(n_tokens) else "none"
+
+
 def _teacher(config: RecipeConfig, run: Path, resume: str) -> dict[str, Any]:
     text, heldout = _texts(run.resolve() / "corpus")
     options: dict[str, Any] = {"corpus": text, "heldout": heldout, "seed": config.seed}
@@ -253,8 +261,8 @@ def _adapt(
     if config.english:
         english, kept = _texts(run.resolve() / "corpus" / "english")
         options |= {"english": english, "heldout": {"target": heldout, "english": kept}}
-    if config.teacher != "none":
-        options["teacher"] = run.resolve() / "teacher" if config.teacher == "gpt" else NGRAMS
+    teacher = _named_teacher(config, n_tokens)
+    options["teacher"] = run.resolve() / "teacher" if teacher == "gpt" else teacher
     options |= {"tokens": n_tokens, "seed": config.seed, **config.adapt}
     done = adapt(run / "transferred", run / "adapted", resume=resume, **options)
     return {"bits_per_byte": done.bits_per_byte, "said": str(done)}
