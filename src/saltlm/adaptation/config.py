@@ -23,6 +23,8 @@ from saltlm.config.reading import (
 StageKind = Literal["embeddings", "full", "lora", "top-bottom"]
 Tracker = Literal["trackio", "wandb", "tensorboard"]
 
+_ENGLISH_BESIDE_TEACHER = 0.1  # docs/adapt.md has what 0.05 costs
+
 
 def _read_shares(value: Any) -> Any:
     """Turn ``[de.txt, en.txt=0.1]`` into ``{de.txt: None, en.txt: 0.1}``."""
@@ -62,9 +64,6 @@ def _read_stage(value: Any) -> Any:
         return value
     kind, colon, share = value.partition(":")
     return {"kind": kind, "share": share if colon else None}
-
-
-_ENGLISH_BESIDE_TEACHER = 0.1  # docs/adapt.md has what 0.05 costs
 
 
 class StageConfig(Section):

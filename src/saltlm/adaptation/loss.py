@@ -24,7 +24,7 @@ _IN_CACHE = 2**20  # logits that a processor turns into gradients before it goes
 _FACTOR: ContextVar[float | None] = ContextVar("factor", default=None)
 
 
-@runtime_checkable
+@runtime_checkable  # for the checks of types in tests
 class SoftTargets(Protocol):
     """What a teacher predicts at each position, and how much of the target it is."""
 

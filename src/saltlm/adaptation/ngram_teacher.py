@@ -90,7 +90,7 @@ class NgramTeacher:
             share: of each target that is theirs.
         """
         target = ids[:, 1:]
-        places = mixed(self.ngrams, ids, positions, is_counted=True)
+        places = mixed(self.ngrams, ids, positions)
         at = is_taught[:, None] & (target != (-1 if self.begins is None else self.begins))
         return NgramTargets(self.ngrams, places, target.flatten(), share * at.flatten().float())
 

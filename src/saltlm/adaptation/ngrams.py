@@ -1,22 +1,21 @@
 """What comes after up to four tokens, counted in a text: a language model that is made in seconds.
 
-Interpolated Kneser-Ney with three discounts a level (Chen and Goodman 1999, section 3). An n-gram
+Interpolated Kneser-Ney with three discounts a level (Chen and Goodman 1999, "modified"). An n-gram
 of the highest order counts how often it occurs; a shorter one counts its different predecessors,
 and the places where a document begins with it (the first token of a document alone is not counted:
-nothing foretells it). With c(h w) that count, D(c) the discount of a
-count, T(h) the sum over w of c(h w), and h' the context h without its first token,
+nothing foretells it). With c(h w) that count, D(c) the discount of a count, T(h) the sum over w of
+c(h w), and h' the context h without its first token,
 
     p(w | h) = (c(h w) - D(c(h w))) / T(h)  +  S(h) / T(h) p(w | h'),
 
     S(h) = sum over w of D(c(h w)),
 
-down to the uniform distribution. Where the text that is read is the text that was counted, a place
-would foretell itself. So it can be left out: `left_out` says by how much its counts were less
+down to the uniform distribution. The text that is read is the text that was counted, and a place
+would foretell itself. So it is left out: `left_out` says by how much its counts were less
 without it. That is exact but for the discounts, which stay as they are, and where a sequence begins
 inside a document: there a shorter n-gram always loses a predecessor.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
@@ -162,7 +161,7 @@ def _level(
 
 
 def _discounts(count: Int64[Tensor, " n"]) -> Float[Tensor, "4"]:
-    """Return the discounts of the counts 0, 1, 2, and 3 or more (Chen and Goodman, eq. 17)."""
+    """Return the discounts of the counts 0, 1, 2, and 3 or more."""
     n1, n2, n3, n4 = (int((count == c).sum()) for c in (1, 2, 3, 4))
     found = _FALLBACK
     if n1 and n2 and n3:
@@ -171,20 +170,13 @@ def _discounts(count: Int64[Tensor, " n"]) -> Float[Tensor, "4"]:
     return torch.tensor([0.0, *(min(max(d, 0.0), c) for c, d in enumerate(found, 1))]).double()
 
 
-def mixed(
-    ngrams: Ngrams,
-    ids: Int64[Tensor, "b t1"],
-    positions: Int64[Tensor, "b t"],
-    *,
-    is_counted: bool,
-) -> Mixed:
-    """Return the distribution behind each token of some sequences, row after row.
+def mixed(ngrams: Ngrams, ids: Int64[Tensor, "b t1"], positions: Int64[Tensor, "b t"]) -> Mixed:
+    """Return the distribution behind each token of some sequences, each place left out.
 
     Args:
-        ngrams: of a text, on the device of the sequences.
+        ngrams: of the text that the sequences are of, on their device.
         ids: the tokens of each sequence and the one after it.
         positions: of each token in its document; contexts do not reach into the one before.
-        is_counted: whether the sequences are of that text, so that every place is left out.
     """
     context = _contexts(ngrams, ids[:, :-1], positions)
     target = ids[:, 1:]
@@ -201,14 +193,12 @@ def mixed(
         total = torch.where(is_known, level.total[here.clamp(min=0)], 0)
         discounted = torch.where(is_known, level.discounted[here.clamp(min=0)], 0)
         count = torch.where(entry >= 0, level.count[entry.clamp(min=0)], 0).long()
-        gone = torch.zeros_like(count)
-        if is_counted and n + 1 < len(ngrams.levels):
+        gone = count > 0
+        if n + 1 < len(ngrams.levels):
             # A shorter n-gram loses this predecessor if nowhere else it stands before it.
             longer, at = came[n + 1], ngrams.levels[n + 1]
             is_only = at.occurrences[longer.clamp(min=0)] == 1
-            gone = ((positions == n - 1) | ((longer >= 0) & is_only)) & (entry >= 0)
-        elif is_counted:
-            gone = entry >= 0
+            gone &= (positions == n - 1) | ((longer >= 0) & is_only)
         count_left = count - gone.long()
         discount, discount_left = (level.discounts[c.clamp(max=3)] for c in (count, count_left))
         total = total - gone.long()
@@ -279,20 +269,3 @@ def subtract(
         place = of_row * out.shape[1] + level.keys[ngram] % ngrams.n_ids
         flat.index_add_(0, place, level.kept[ngram] * at[of_row], alpha=-1)
     out[row, target] += places.left_out * share
-
-
-def probabilities(
-    ngrams: Ngrams, ids: Sequence[int], *, is_counted: bool = False
-) -> Float[Tensor, "t v"]:
-    """Return the distribution behind each token of a document but the last.
-
-    Args:
-        ngrams: of a text.
-        ids: the document.
-        is_counted: whether it is of that text, so that every place is left out.
-    """
-    row = torch.as_tensor(ids)[None]
-    places = mixed(ngrams, row, torch.arange(row.shape[1] - 1)[None], is_counted=is_counted)
-    found = torch.zeros(row.shape[1] - 1, ngrams.n_ids)
-    subtract(ngrams, places, torch.ones(len(found)), row[0, 1:], found)
-    return -found
