@@ -33,9 +33,12 @@ COMPUTE = "plain, compute of best"
 BFLOAT16 = "dtype=bfloat16"
 TWENTIETH_ENGLISH = [BFLOAT16, "english_share=0.05"]
 TENTH_ENGLISH = [BFLOAT16, "english_share=0.1"]
+FIFTEEN_ENGLISH = [BFLOAT16, "english_share=0.15"]
 TENTH = "best, taught, a tenth English"
 NGRAMS = "teacher=ngrams"
 COUNTED = "best, ngrams"
+FEW = "best, ngrams, few tokens"
+TWENTY = ["--set", "min_occurrences=20"]  # in the budget, as before counts taught new tokens
 PLACES = {
     "data",
     "english",
@@ -69,12 +72,14 @@ ARMS = {
         [BFLOAT16, "teacher={teacher}", "english_share=0.2"],
     ),
     TENTH: (BEST, [*TENTH_ENGLISH, "teacher={teacher}"]),
-    COUNTED: (BEST, [*TENTH_ENGLISH, NGRAMS]),
+    COUNTED: (BEST, [*FIFTEEN_ENGLISH, NGRAMS]),
+    FEW: ([*BEST, *TWENTY], [*TENTH_ENGLISH, NGRAMS]),
     f"{COUNTED}, no input fit": (
         [*BEST, "--set", "fits.input=false"],
-        [*TENTH_ENGLISH, NGRAMS],
+        [*FIFTEEN_ENGLISH, NGRAMS],
     ),
-    f"{COUNTED}, no head fit": ([*BEST, "--set", "fits.head=false"], [*TENTH_ENGLISH, NGRAMS]),
+    f"{COUNTED}, no head fit": ([*BEST, "--set", "fits.head=false"], [*FIFTEEN_ENGLISH, NGRAMS]),
+    f"{COUNTED}, no teacher": (BEST, FIFTEEN_ENGLISH),
     "best, a tenth English": (BEST, TENTH_ENGLISH),
     "plain, ngrams": (None, [*TENTH_ENGLISH, NGRAMS]),
     "plain, taught": (None, [*TWENTIETH_ENGLISH, "teacher={teacher}"]),
@@ -232,6 +237,8 @@ def run(arm, given, results):
         words = ["--corpus", corpus, "--seed", arm.seed, "--out", model, "--force", *flags]
         budget = 102_400 if arm.name in TAUGHT else tokens
         words += ["--budget", budget] if "auto" in flags else []
+        is_counted = arm.name.startswith(COUNTED)
+        words += TWENTY if "auto" in flags and not is_counted else []
         words += SMALL_FITS if arm.name in TAUGHT and tokens < 102_400 else []
         seconds["transfer"] = saltlm("transfer", given.source, given.plm, *words)
     before = measure(model, given.texts, arm.language)

@@ -12,14 +12,10 @@ def config(**options):
     return AdaptConfig.model_validate({"data": {"x.txt": None}, **options})
 
 
-def settled(n_tokens, *, has_new_rows=True, is_fitted=False, n_positions=None, **options):
-    return settle(
-        config(**options),
-        n_tokens,
-        has_new_rows=has_new_rows,
-        is_fitted=is_fitted,
-        n_positions=n_positions,
-    )
+def settled(n_tokens, *, has_new_rows=True, **options):
+    about = {"is_fitted", "wants_ngrams", "n_positions"} & options.keys()
+    of_model = {name: options.pop(name) for name in about}
+    return settle(config(**options), n_tokens, has_new_rows=has_new_rows, **of_model)
 
 
 def kinds(found):
@@ -64,6 +60,25 @@ def test_with_a_teacher_steps_are_smaller_and_small_ones_longer():
     assert settled(41_000, teacher="plm").config.lr.body == 3e-4
     assert settled(41_000, teacher="plm", lr={"body": 1e-5}).config.lr.body == 1e-5
     assert settled(10**8, teacher="plm").config.lr == settled(10**8).config.lr
+
+
+def test_tokens_that_counts_must_teach_get_them_in_a_short_run():
+    found = settled(41_000, wants_ngrams=True)
+    assert (found.config.teacher, found.config.english_share) == ("ngrams", 0.15)
+    assert found.config.lr.body == 3e-4  # as with a teacher that was given
+    assert "n-grams of the text as teacher" in found.reason
+    assert found.config == settled(41_000, teacher="ngrams").config
+    assert settled(41_000, wants_ngrams=True, english_share=0.3).config.english_share == 0.3
+    for options in ({"teacher": "none"}, {"teacher": "plm"}, {"wants_ngrams": False}):
+        given = settled(41_000, **{"wants_ngrams": True, **options})
+        assert given.config.teacher == config(teacher=options.get("teacher")).teacher
+        assert "n-grams" not in given.reason
+    assert settled(1_000_001, wants_ngrams=True).config.teacher is None
+
+
+def test_a_run_from_before_goes_on_without_that():
+    before = keep_recorded(config(), {"teacher": None, "english_share": 0.05})
+    assert settle(before, 41_000, has_new_rows=True, wants_ngrams=True).config.teacher is None
 
 
 def test_a_long_run_is_as_it_was():

@@ -53,6 +53,6 @@ def test_each_choice_is_told_with_the_way_back():
         other = load_config(**CORPUS, **dict(zip(flags, words[1::2], strict=True)))
         assert line not in list(in_one_line_each(other))
     budget = list(in_one_line_each(load_recommended(**CORPUS, budget="100k")))
-    assert "100,000 tokens can teach" in budget[2]
+    assert "a training of 100,000 tokens" in budget[2]
     assert all(re.search(r": --preset .* \(without --budget\)$", line) for line in budget)
     assert "--corpus FILE" in list(in_one_line_each(load_recommended()))[1]

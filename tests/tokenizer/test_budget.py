@@ -2,7 +2,8 @@
 
 import pytest
 
-from saltlm.tokenizer.budget import budget_vocabulary, count_words, is_whole
+from saltlm.tokenizer.budget import budget_vocabulary, count_words, is_whole, new_token_test
+from saltlm.tokenizer.continued_merges import pairs_in, rank_merges
 from saltlm.tokenizer.counts import count_tokens, encode_texts
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.prune import prune_tokenizer
@@ -50,12 +51,37 @@ def test_the_number_is_what_the_budget_can_teach(source, corpus):
         numbers = [point.n_new for point in found.curve]
         assert numbers == sorted(set(numbers))
         at = next(point for point in found.curve if point.n_new == len(found.tokens))
-        assert at.occurrences >= found.min_occurrences
+        assert found.occurrences == at.occurrences >= (6 if found is few else 2)
+        assert not found.is_taught
         assert found.saved == at.saved
         n_words = sum(len(line.split()) for line in corpus[GERMAN])
         assert at.tokens_per_word == pytest.approx((1 - at.saved) * found.n_tokens / n_words)
         assert all(point.n_new > 0 for point in found.curve[1:])
     assert len(chosen(source, corpus, budget=1).tokens) == 0
+
+
+def test_counts_teach_what_occurs_twice(source, corpus, monkeypatch):
+    """Without a number, in a short training: 20 in the budget, or more tokens up to 12,000."""
+    taught = chosen(source, corpus, min_occurrences=None)
+    assert taught.is_taught
+    assert taught.record()["is_taught"]
+    longer = chosen(source, corpus, budget=10**9, min_occurrences=1e-9)  # of all that can be merged
+    assert 10 < len(taught.tokens) < len(longer.tokens)
+    assert taught.tokens == longer.tokens[: len(taught.tokens)]
+    ranked = rank_merges(
+        count_words(source, corpus[GERMAN]).pieces,
+        most=10**6,
+        least=2,
+        refused=pairs_in(count_words(source, corpus[ENGLISH]).pieces),
+        is_allowed=new_token_test(source),
+    )
+    assert taught.tokens == tuple(merged.token for merged in ranked)
+    monkeypatch.setattr("saltlm.tokenizer.budget._ENOUGH", 7)
+    assert len(chosen(source, corpus, min_occurrences=None).tokens) == 7
+    monkeypatch.setattr("saltlm.tokenizer.budget._MOST_TAUGHT", 399)
+    untaught = chosen(source, corpus, min_occurrences=None)
+    assert not untaught.is_taught
+    assert untaught.tokens == chosen(source, corpus, min_occurrences=20).tokens
 
 
 def test_the_verdict_is_about_the_share_that_is_saved(source, corpus):

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from conftest import CORPUS
+from saltlm.adaptation.parameters import tokens_want_ngrams
+from saltlm.alignment.align import english_text
 from saltlm.comparison.compare import compare
-from saltlm.config.transfer import load_config
+from saltlm.config.transfer import FitsConfig, load_config, sized_fits
 from saltlm.errors import CheckpointError, ConfigError, DataError
 from saltlm.inspection.pair import inspect
 from saltlm.models.logits import document_start
@@ -19,8 +22,10 @@ from saltlm.record.manifest import read_manifest
 from saltlm.vocabulary_transfer.transfer import transfer
 from tiny_pairs import faults, write_pair
 
-TEXT = [line for line in CORPUS if "\n" not in line and not line.isascii()]
+LINES = [line for line in CORPUS if "\n" not in line and not line.isascii()]
+TEXT = LINES + LINES[::2]  # so that some tokens occur twice
 TWO = {"method": "global-residual:ridge=1.0/first-piece", "mode": "extend", "untie": True}
+BARE = {"add_special_tokens": False}
 NEW = (Origin.MADE, Origin.SAMPLED)
 
 
@@ -61,19 +66,27 @@ def load(directory):
 @pytest.mark.parametrize(
     ("mode", "dtype"), [("extend", "float32"), ("extend", "bfloat16"), ("replace", "float32")]
 )
-def test_only_new_rows_of_tokens_in_the_text_move(mode, dtype, pair, german, tmp_path):
+def test_only_new_rows_move_and_rare_ones_of_the_head_together(mode, dtype, pair, german, tmp_path):
     change = {"mode": mode, **({"keep": ()} if mode == "replace" else {})}
     plain = transfer(*pair, tmp_path / "plain", **{**settings(german), **change})
     fits = settings(german, input=True, head=True, dtype=dtype)
     fitted = transfer(*pair, tmp_path / "fitted", **{**fits, **change})
-    text = fitted.tokenizer.encode_batch(TEXT, add_special_tokens=False)
-    occurs = torch.zeros(len(fitted.embedding), dtype=torch.bool)
-    occurs[[id for encoding in text for id in encoding.ids]] = True
-    learns = is_new(fitted) & occurs
-    assert 20 < learns.sum() < is_new(fitted).sum()
-    for before, after in ((plain.embedding, fitted.embedding), (plain.head, fitted.head)):
-        assert torch.equal((before != after).any(1), learns)
-    assert fitted.input_fit.rows == fitted.head_fit.rows == learns.sum()
+    kept = ["the dog"] if mode == "extend" else english_text()
+    read, of_kept = (
+        torch.tensor([id for text in texts for id in fitted.tokenizer.encode(text, **BARE).ids])
+        for texts in (TEXT, islice(kept, 40))
+    )
+    all_read = torch.cat([read, of_kept[: fitted.head_fit.kept]])
+    once, times = (torch.bincount(ids, minlength=len(plain.head)) for ids in (read, all_read))
+    learns, is_own = is_new(fitted) & (once > 0), is_new(fitted) & (times > 1)
+    assert 10 < is_own.sum() < is_new(fitted).sum()
+    assert torch.equal((plain.embedding != fitted.embedding).any(1), learns)
+    assert fitted.input_fit.rows == learns.sum()
+    moved = fitted.head - plain.head
+    assert torch.equal((moved != 0).any(1), is_new(fitted))
+    together = moved[is_new(fitted) & ~is_own]
+    torch.testing.assert_close(together, together[:1].expand_as(together), rtol=0, atol=1e-6)
+    assert (fitted.head_fit.rows, fitted.head_fit.rare) == (is_own.sum(), len(together))
     assert fitted.input_fit.dtype == fitted.head_fit.dtype == dtype
     assert fitted.input_fit.after < fitted.input_fit.before
     assert fitted.head_fit.after < fitted.head_fit.before
@@ -116,20 +129,28 @@ def test_the_head_fit_ends_where_the_whole_models_loss_does(
     fitted = transfer(*pair, tmp_path / "out", **options)
     model, tokenizer = load(tmp_path / "out")
     start = document_start(*load(pair[0]))
-    nats(model, tokenizer, TEXT, start).backward()
+    read = [*TEXT, "the dog"]
+    nats(model, tokenizer, read, start).backward()
     gradient = model.get_output_embeddings().weight.grad
+    ids, kept = (
+        torch.tensor([id for text in texts for id in tokenizer(text, **BARE)["input_ids"]])
+        for texts in (TEXT, ["the dog"])
+    )
+    times = torch.bincount(torch.cat([ids, kept]), minlength=len(fitted.head))
+    is_own, is_rare = is_new(fitted) & (times > 1), is_new(fitted) & (times <= 1)
     moved = fitted.head - begun.head
-    learns = (moved != 0).any(1)
-    pull = 2 * 3.0 * moved[learns]
-    assert (gradient[learns] + pull).norm() < 0.05 * pull.norm()
+    together = moved[is_rare].mean(0)
+    pull = 2 * 3.0 * torch.cat([moved[is_own], together[None]])
+    gradient = torch.cat([gradient[is_own], gradient[is_rare].sum(0, keepdim=True)])
+    assert (gradient + pull).norm() < 0.05 * pull.norm()
     assert fitted.head_fit.ridge == 3.0
-    ids = [id for text in TEXT for id in tokenizer(text, add_special_tokens=False)["input_ids"]]
-    assert fitted.head_fit.positions == len(ids)
+    assert (fitted.head_fit.positions, fitted.head_fit.kept) == (len(ids), len(kept))
     assert fitted.head_fit.new_share == pytest.approx(float(is_new(fitted)[ids].double().mean()))
     with torch.no_grad():
-        saved = sum(nats(m, t, TEXT, start) for m, t in [load(tmp_path / "begun")])
-        now = nats(model, tokenizer, TEXT, start)
-    change = (now - saved + 3.0 * moved.square().sum()) / len(ids)
+        saved = sum(nats(m, t, read, start) for m, t in [load(tmp_path / "begun")])
+        now = nats(model, tokenizer, read, start)
+    squares = moved[is_own].square().sum() + together.square().sum()
+    change = (now - saved + 3.0 * squares) / (len(ids) + len(kept))
     assert fitted.head_fit.after - fitted.head_fit.before == pytest.approx(float(change), abs=1e-4)
 
 
@@ -207,11 +228,41 @@ def test_a_model_that_caps_its_logits_is_fitted(german, tmp_path, tokenizers_by_
     begun = transfer(*pair, tmp_path / "begun", **settings(german))
     start = document_start(*load(pair[0]))
     with torch.no_grad():
-        after, before = (nats(*load(tmp_path / n), TEXT, start) for n in ("out", "begun"))
+        read = [*TEXT, "the dog"]
+        after, before = (nats(*load(tmp_path / n), read, start) for n in ("out", "begun"))
     moved = (fitted.head - begun.head).square().sum()
-    change = (after - before + moved) / fitted.head_fit.positions
+    change = (after - before + moved) / (fitted.head_fit.positions + fitted.head_fit.kept)
+    assert fitted.head_fit.rare == 0  # their sum would not be what is fitted
     assert change < 0
     assert fitted.head_fit.after - fitted.head_fit.before == pytest.approx(float(change), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "given", "sizes"),
+    [
+        (40_960, {}, (16, 4096)),
+        (1, {}, (1, 1)),
+        (102_400, {}, (40, 10_240)),
+        (10**6, {}, (40, 10_240)),
+        (40_960, {"steps": 7}, (7, 4096)),
+    ],
+)
+def test_fits_are_smaller_where_counts_teach_a_short_training(tokens, given, sizes):
+    fits = FitsConfig(**given)
+    taught = sized_fits(fits, {"is_taught": True, "tokens": tokens})
+    assert (taught.steps, taught.positions) == sizes
+    assert sized_fits(fits, {"is_taught": False, "tokens": tokens}) == sized_fits(fits, None) == fits
+
+
+def test_what_counts_must_teach_is_recorded_and_read(pair, german, tmp_path):
+    (english := tmp_path / "english.txt").write_text("the dog\n")
+    given = {"corpus": [german], "keep": [english], "budget": 1000}
+    found = transfer(*pair, tmp_path / "out", **given)
+    assert (found.input_fit.steps, found.head_fit.positions) == (1, 100)
+    assert tokens_want_ngrams(tmp_path / "out")
+    transfer(*pair, tmp_path / "few", **given, min_occurrences=2, fits={"steps": 1})
+    assert not tokens_want_ngrams(tmp_path / "few")
+    assert not tokens_want_ngrams(pair[0])
 
 
 def test_compare_fits_too(untied, german, tmp_path):
@@ -272,9 +323,10 @@ def test_inspect_counts_the_memory_of_the_fits(pair, german):
     assert fitted.memory_bytes > plain.memory_bytes
 
 
-def test_a_source_that_lacks_nothing_is_refused_the_best(pair, german, tmp_path):
+def test_a_source_that_lacks_nothing_is_refused_the_best(pair, tmp_path):
     (english := tmp_path / "english.txt").write_text("the dog\n")
-    with pytest.raises(ConfigError, match="no new token occurs 2 times in 343 tokens of the") as no:
+    (german := tmp_path / "german.txt").write_text("\n".join(LINES) + "\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="no new token occurs often enough in 343 tokens") as no:
         transfer(*pair, tmp_path / "out", corpus=[german], keep=[english], min_occurrences=2)
     assert not (tmp_path / "out").exists()
     way = dict(re.findall(r"--(preset|vocabulary) (\w+)", no.value.hint))

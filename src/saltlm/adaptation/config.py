@@ -23,7 +23,7 @@ from saltlm.config.reading import (
 StageKind = Literal["embeddings", "full", "lora", "top-bottom"]
 Tracker = Literal["trackio", "wandb", "tensorboard"]
 
-_ENGLISH_BESIDE_TEACHER = 0.1  # docs/adapt.md has what 0.05 costs
+ENGLISH_BESIDE_TEACHER = 0.15  # docs/adapt.md has what 0.05 costs
 
 
 def _read_shares(value: Any) -> Any:
@@ -137,13 +137,14 @@ class AdaptConfig(Section):
         gt=0,
         lt=1,
         description="share of the training tokens for the text of english; with a teacher, which"
-        " costs English more, 0.1 if not given",
+        " costs English more, 0.15 if not given",
     )
     teacher: Annotated[str | None, BeforeValidator(_read_teacher)] = Field(
         None,
         description="what predicts each token, for the model to learn that as well: ngrams, counted"
-        " in the texts of data; none; or a small causal model of the language that has the model's"
-        " tokens, such as the PLM of its transfer, a directory or Hub id",
+        " in the texts of data (the default in a short run, if the new tokens were chosen for it);"
+        " none; or a small causal model of the language that has the model's tokens, such as the"
+        " PLM of its transfer, a directory or Hub id",
         json_schema_extra={"metavar": "ngrams|PLM"},
     )
     teacher_share: float = Field(
@@ -257,7 +258,7 @@ class AdaptConfig(Section):
             return values
         preset = ADAPT_PRESETS.get(str(values.get("preset")), {})
         if _read_teacher(values.get("teacher")) is not None:
-            preset = {"english_share": _ENGLISH_BESIDE_TEACHER} | preset
+            preset = {"english_share": ENGLISH_BESIDE_TEACHER} | preset
         return preset | values
 
     @model_validator(mode="after")

@@ -74,6 +74,15 @@ def rows_are_fitted(directory: Path) -> bool:
     return isinstance(fits, dict) and any(fits.values())
 
 
+def tokens_want_ngrams(directory: Path) -> bool:
+    """Whether a transfer chose so many new tokens that counts of the text have to teach them."""
+    if not (directory / FOLDER / "manifest.json").is_file():
+        return False
+    vocabulary: object = dict(read_manifest(directory)).get("vocabulary")
+    budget = vocabulary.get("budget") if isinstance(vocabulary, dict) else None
+    return isinstance(budget, dict) and bool(budget.get("is_taught"))
+
+
 def stage_rates(kind: StageKind, rates: LearningRates) -> LearningRates:
     """Return the peak learning rates of a stage: in ``embeddings`` only new rows learn."""
     return LearningRates(new=rates.new, shared=0, body=0) if kind == "embeddings" else rates

@@ -36,6 +36,7 @@ from saltlm.adaptation.parameters import (
     choose_weights,
     new_rows,
     rows_are_fitted,
+    tokens_want_ngrams,
 )
 from saltlm.adaptation.run_folder import RunFolder
 from saltlm.adaptation.schedule import Stage, check_stages, plan_stages
@@ -324,6 +325,7 @@ def _settle(
         n_tokens,
         has_new_rows=bool(is_new.any()),
         is_fitted=rows_are_fitted(directory),
+        wants_ngrams=tokens_want_ngrams(directory),
         n_positions=positions_of(skeleton),
     )
     check_lengths(skeleton, settled.config, accelerator.num_processes)

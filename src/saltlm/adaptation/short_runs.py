@@ -10,15 +10,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from saltlm.adaptation.config import AdaptConfig, LearningRates, StageConfig
+from saltlm.adaptation.config import (
+    ENGLISH_BESIDE_TEACHER,
+    AdaptConfig,
+    LearningRates,
+    StageConfig,
+)
+from saltlm.adaptation.ngram_teacher import NGRAMS
 from saltlm.config.reading import validated
+from saltlm.tokenizer.budget import ngrams_teach
 
 _ENOUGH_STEPS = 200  # with fewer steps of the long default's size, a run is short
 _LEAST, _SMALL = 256, 512  # tokens in a step
 _TOO_LONG = 65_536  # tokens of a run from which steps of 256 are worse, between 41,000 and 102,000
 _SAVED = 4  # times at least that a run is saved, so that a kill does not cost all of it
 _SEQUENCE = 512  # tokens
-_MOST_TAUGHT = 1_000_000  # tokens of a run
 
 # Body and copied rows; new rows learn at ten times that, in embedding and head. A teacher's targets
 # jump less from token to token than text does, so that small steps too may take the higher rate.
@@ -32,6 +38,8 @@ CHOSEN = (
     "stages",
     "lr",
     "eval_documents",
+    "teacher",
+    "english_share",
 )
 
 
@@ -48,20 +56,13 @@ class Settled:
     reason: str
 
 
-def ngrams_teach(n_tokens: int) -> bool:
-    """Whether a run is so short that counts of its text are a good teacher: up to a million tokens.
-
-    They were at 41,000 and 102,000 tokens; a model outgrows them, and no longer run was measured.
-    """
-    return n_tokens <= _MOST_TAUGHT
-
-
 def settle(
     config: AdaptConfig,
     n_tokens: int,
     *,
     has_new_rows: bool,
     is_fitted: bool = False,
+    wants_ngrams: bool = False,
     n_positions: int | None = None,
 ) -> Settled:
     """Fill the gaps of a run's options with what fits its length; what was given stays.
@@ -71,10 +72,16 @@ def settle(
         n_tokens: length of the run.
         has_new_rows: whether a transfer made rows of the model.
         is_fitted: whether it fitted them to text, so that they need no stage of their own.
+        wants_ngrams: whether its new tokens were chosen for counts of the text to teach them.
         n_positions: the longest sequence that the model takes; None: any.
     """
     is_short = n_tokens < _ENOUGH_STEPS * AdaptConfig.model_fields["batch_tokens"].default
     given = config.model_fields_set
+    beside: dict[str, Any] = {}
+    if wants_ngrams and "teacher" not in given and ngrams_teach(n_tokens):
+        beside = {"teacher": NGRAMS}
+        beside |= {} if "english_share" in given else {"english_share": ENGLISH_BESIDE_TEACHER}
+        config = config.model_copy(update=beside)
     batch, most = config.batch_tokens, n_positions or config.sequence_length
     if "batch_tokens" not in given:
         if is_short and config.steps is None:
@@ -99,7 +106,7 @@ def settle(
         values["stages"] = (*first, StageConfig(kind="full"))
     values = {key: value for key, value in values.items() if value != getattr(config, key)}
     settled = config.model_copy(update=values)
-    return Settled(settled, _reason(settled, values, n_tokens, is_short))
+    return Settled(settled, _reason(settled, beside | values, n_tokens, is_short))
 
 
 def step_size(n_tokens: int, *, is_taught: bool = False) -> int:
@@ -147,6 +154,7 @@ def _reason(config: AdaptConfig, values: Mapping[str, Any], n_tokens: int, is_sh
         "warmup": f"a warm-up of {config.warmup:.0%} of the steps",
         "decay": "then down to zero",
         "lr": f"rates of {config.lr.body:g} and {config.lr.new:g} for new rows",
+        "teacher": "n-grams of the text as teacher of the new tokens (--teacher none: without)",
         "stages": f"stages {', '.join(stage.kind for stage in config.stages)}",
     }
     chosen = ", ".join(text for key, text in said.items() if key in values)

@@ -359,10 +359,13 @@ def _notes(record: Mapping[str, Any]) -> Iterator[str]:
             )
     if "budget" in record:
         chosen = record["budget"]
+        rarest = chosen["occurrences"] or 0
         yield (
-            f"{chosen['verdict']}; each occurs about {chosen['min_occurrences']:g} times or "
-            f"more in {chosen['tokens']:,} tokens of training"
+            f"{chosen['verdict']}; the rarest occurs about {rarest:.2g} times in"
+            f" {chosen['tokens']:,} tokens of training"
         )
+        if chosen["is_taught"]:
+            yield "they are so many that n-grams of the text must teach them, as saltlm adapt does"
     if "extension" in record:
         yield from _extension_notes(record["extension"], is_counted="budget" in record)
     if "swap" in record:

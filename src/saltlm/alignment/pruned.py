@@ -15,6 +15,7 @@ from torch import Tensor
 
 from saltlm.config.transfer import RowsConfig
 from saltlm.files.documents import check_corpus, documents
+from saltlm.tokenizer.budget import MIN_OCCURRENCES
 from saltlm.tokenizer.carried import digits_at_once
 from saltlm.tokenizer.counts import count_tokens
 from saltlm.tokenizer.joined import join_pieces
@@ -62,7 +63,7 @@ def prune_to_corpus(
             documents(config.corpus),
             size=size,
             special=special,
-            least=config.min_occurrences,
+            least=config.min_occurrences or MIN_OCCURRENCES,
         )
         pruned, made, record["joined_tokens"] = joined.pruned, joined.definition, joined.n_joined
     else:

@@ -118,7 +118,7 @@ def after_check(directory: Path) -> list[str]:
         return ["chat", str(directory)]
     words = [*repeated("--data", corpus), *laptop()]
     if budget := manifest["options"].get("budget"):
-        from saltlm.adaptation.short_runs import ngrams_teach
+        from saltlm.tokenizer.budget import ngrams_teach
 
         words += ["--tokens", str(budget)]
         words += ["--teacher", "ngrams"] if ngrams_teach(budget) else []

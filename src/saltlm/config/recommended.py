@@ -58,6 +58,6 @@ def in_one_line_each(config: TransferConfig) -> Iterator[str]:
         budget = config.budget
         length = "one pass over the corpus" if budget is None else f"{budget:,} tokens"
         yield (
-            f"vocabulary: as many new tokens as {length} can teach (--budget N for another length);"
+            f"vocabulary: new tokens for a training of {length} (--budget N for another length);"
             f" all of the PLM's: --preset best --vocabulary plm{alone}"
         )

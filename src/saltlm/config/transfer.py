@@ -3,7 +3,8 @@
 Every field's description is its help text.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,8 @@ Anchors = Literal["all", "kept"]
 Mode = Literal["replace", "extend", "swap"]
 Digits = Literal["source", "plm"]
 Dtype = Literal["bfloat16", "float16", "float32"]
+
+_WHOLE_FITS = 102_400  # tokens of a training from which the fits have their whole size
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -94,7 +97,9 @@ class FitsConfig(Section):
         description="fit new input rows: on the same text the layers get the states of the source",
     )
     head: bool = Field(False, description="fit new rows of the head by regression on hidden states")
-    steps: int = Field(40, ge=1, description="steps of the input fit")
+    steps: int = Field(
+        40, ge=1, description="steps of the input fit; fewer in a training of under 102,400 tokens"
+    )
     documents: int = Field(12, ge=1, description="documents of the corpus in each of these steps")
     learning_rate: float = Field(
         0.006, gt=0, description="learning rate of the input fit; it falls in the second half"
@@ -103,7 +108,9 @@ class FitsConfig(Section):
         None, ge=1, description="layer whose states the input fit compares; default: a third of all"
     )
     positions: int = Field(
-        10_240, ge=1, description="tokens of the corpus that the head fit looks at"
+        10_240,
+        ge=1,
+        description="tokens of the corpus that the head fit looks at; fewer in such a training",
     )
     ridge: float | None = Field(
         None,
@@ -121,6 +128,26 @@ class FitsConfig(Section):
         "auto",
         description="number format in which the source is run; auto: bfloat16 where the device is"
         " faster in it",
+    )
+
+
+def sized_fits(fits: FitsConfig, budget: Mapping[str, Any] | None) -> FitsConfig:
+    """Return fits that take no larger part of a short training than of a longer one.
+
+    What was given stays. Without counts that teach the new tokens the fits decide more of how a
+    training ends, and keep their size (docs/log.md).
+
+    Args:
+        fits: the options.
+        budget: the record of a budget's vocabulary, if there is one.
+    """
+    if budget is None or not budget["is_taught"]:
+        return fits
+    share = min(1.0, budget["tokens"] / _WHOLE_FITS)
+    sizes = {"steps": fits.steps, "positions": fits.positions}
+    sizes = {name: math.ceil(share * size) for name, size in sizes.items()}
+    return fits.model_copy(
+        update={name: size for name, size in sizes.items() if name not in fits.model_fields_set}
     )
 
 
@@ -153,11 +180,13 @@ class RowsConfig(Section):
         " vocabulary=auto chooses for it; default: one pass over the corpus",
         json_schema_extra={"metavar": "TOKENS"},
     )
-    min_occurrences: float = Field(
-        20,
+    min_occurrences: float | None = Field(
+        None,
         gt=0,
         description="how often a new token must occur: in the budget for vocabulary=auto, in the"
-        " corpus for vocabulary=joined",
+        " corpus for vocabulary=joined; default: 20, but for a budget of up to a million tokens"
+        " vocabulary=auto takes 12,000 tokens, where so many occur twice in the corpus, to be"
+        " taught by saltlm adapt --teacher ngrams",
     )
     prune_to: int | None = Field(
         None,

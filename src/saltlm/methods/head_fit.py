@@ -9,6 +9,10 @@ token (y_i) and the logarithm of what the old rows sum to (z_i), the new rows ar
 the negative log-likelihood of the text under the whole vocabulary, but for what does not depend on
 R. It is convex, and strongly so by the ridge. (A model that caps its logits bends the sum; the fit
 then ends where the gradient does.)
+
+New tokens that the text has too rarely for a row of their own still take probability everywhere.
+They move together, by one vector w: with g_i the logarithm of what their rows sum to, they are one
+more term exp(g_i + h_i.w) of the sum, and count as one token.
 """
 
 from dataclasses import dataclass, field
@@ -31,12 +35,15 @@ class HeadProblem:
 
     Attributes:
         hidden: what the head receives at each position.
-        targets: which of the new rows the next token has; -1 where it is an old token.
+        targets: which of the new rows the next token has, the last one for all rare tokens if there
+            are such; -1 where it is an old token.
         log_partition: logsumexp of the other rows' logits, at each position.
-        start: the new rows as they are, which the ridge pulls to.
-        bias: of the new rows, if the head has one; it stays.
+        start: the new rows as they are, which the ridge pulls to; with rare tokens, a last row of
+            zeros for the vector by which theirs move.
+        bias: of the new rows, if the head has one; it stays. 0 for that vector.
         ridge: weight of the squared distance to the start, against a sum over positions.
         transform: what the model does to the head's output.
+        rare: logsumexp of the rare tokens' logits at each position; None without such.
     """
 
     hidden: Float[Tensor, "p h_s"]
@@ -46,6 +53,7 @@ class HeadProblem:
     bias: Float[Tensor, " m"] | None
     ridge: float
     transform: LogitTransform = field(default_factory=LogitTransform)
+    rare: Float[Tensor, " p"] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class HeadSolution:
     """New rows of a head, and how near the minimum they are.
 
     Attributes:
-        rows: of the new tokens.
+        rows: of the new tokens, and the vector of the rare ones.
         before: the objective at the start, in nats a position.
         after: at the rows.
         gap: bound on how far that is above the minimum, in nats a position: by strong convexity
@@ -69,7 +77,7 @@ class HeadSolution:
 
 
 def fit_head(
-    problem: HeadProblem, *, tolerance: float = 1e-4, most_evaluations: int = 200
+    problem: HeadProblem, *, tolerance: float = 1e-3, most_evaluations: int = 200
 ) -> HeadSolution:
     """Return the new rows at the minimum, found by L-BFGS in coordinates of even curvature.
 
@@ -143,21 +151,23 @@ def head_objective(
     gradient = 2 * problem.ridge * offset
     scale, cap = problem.transform.scale, problem.transform.cap
     size = max(1, block_logits // max(1, len(rows)))
-    for hidden, targets, partition in zip(
-        problem.hidden.split(size),
-        problem.targets.split(size),
-        problem.log_partition.split(size),
-        strict=True,
-    ):
+    for first in range(0, len(problem.hidden), size):
+        at = slice(first, first + size)
+        hidden, targets, partition = (
+            values[at] for values in (problem.hidden, problem.targets, problem.log_partition)
+        )
         logits = problem.transform(nn.functional.linear(hidden, rows, problem.bias))
+        bend = None if cap is None else 1 - (logits / cap).square()
+        if problem.rare is not None:
+            logits[:, -1] += problem.rare[at]
         total = torch.logaddexp(partition, logits.logsumexp(1))
         is_new = (targets >= 0).nonzero().squeeze(1)
         place = (is_new, targets[is_new])
         loss = loss + total.double().sum() - logits[place].double().sum()
         slope = (logits - total.unsqueeze(1)).exp_()
         slope[place] -= 1
-        if cap is not None:
-            slope *= 1 - (logits / cap).square()
+        if bend is not None:
+            slope *= bend
         gradient.addmm_(slope.T, hidden, alpha=scale)
     return loss, gradient
 

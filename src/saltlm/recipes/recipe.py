@@ -16,7 +16,6 @@ import yaml
 
 from saltlm.adaptation.adapt import adapt
 from saltlm.adaptation.ngram_teacher import NGRAMS
-from saltlm.adaptation.short_runs import ngrams_teach
 from saltlm.auxiliary.make import vectors
 from saltlm.comparison.score import score
 from saltlm.config.recommended import load_recommended
@@ -34,6 +33,7 @@ from saltlm.recipes.config import RUN_FILE, RecipeConfig, load_recipe_config, ru
 from saltlm.recipes.corpus import split_corpus
 from saltlm.recipes.plan import RecipePlan, plan_recipe
 from saltlm.recipes.steps import Steps
+from saltlm.tokenizer.budget import MIN_OCCURRENCES, ngrams_teach
 from saltlm.vocabulary_transfer.parents import load_plm, load_source
 from saltlm.vocabulary_transfer.transfer import transfer
 
@@ -147,6 +147,9 @@ def _do(config: RecipeConfig, planned: RecipePlan, steps: Steps) -> None:
     if load_recommended(None, **options).vocabulary == "auto":
         options = {"budget": budget["tokens"]} | options
         of["budget"] = options["budget"]
+        if _named_teacher(config, budget["tokens"]) != NGRAMS:  # whose vocabulary is the default
+            options = {"min_occurrences": MIN_OCCURRENCES} | options
+            of["min_occurrences"] = options["min_occurrences"]
     steps.do("score", of, lambda _: _score(source, plm, options))
     out = run / "transferred"
     made = steps.do("transfer", of, lambda _: _transfer(source, plm, out, options), [out.name])

@@ -48,8 +48,10 @@ class HeadFit:
     """The fit of new rows of the head.
 
     Attributes:
-        rows: new rows that are a next token somewhere, and were fitted.
+        rows: new rows that are a next token more than once, and were fitted.
+        rare: the other new rows, which moved together by one vector.
         positions: tokens of text.
+        kept: tokens of text that must be kept, beside them.
         new_share: of these tokens, how many are new.
         ridge: weight of the squared distance to the start.
         before: the objective at the start, in nats a position.
@@ -61,7 +63,9 @@ class HeadFit:
     """
 
     rows: int
+    rare: int
     positions: int
+    kept: int
     new_share: float
     ridge: float
     before: float
@@ -75,6 +79,7 @@ class HeadFit:
         """Say it in words."""
         return (
             f"{self.rows:,} new rows of the head were fitted to {self.positions:,} tokens of text"
-            f" ({self.new_share:.0%} of them new) with ridge {self.ridge:g}: objective"
+            f" ({self.new_share:.0%} of them new) and {self.kept:,} of text to keep, {self.rare:,}"
+            f" rare ones together, with ridge {self.ridge:g}: objective"
             f" {self.before:.3f} nats a token before, {self.after:.3f} after"
         )

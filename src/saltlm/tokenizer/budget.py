@@ -1,8 +1,11 @@
-"""As many new tokens as a budget of training can teach: which, and what they save.
+"""How many new tokens a corpus and a budget of training pay for: which, and what they save.
 
 Candidates are what the source's own merging would make next of the language's text, whether the PLM
 has such a token or not; a row for what it lacks is the mean of its pieces' rows. They are ranked by
 what they save, and taken while each still occurs often enough in the text that the budget pays for.
+Beside counts of the whole corpus that teach (`saltlm.adaptation.ngram_teacher`) more pay, though a
+short training hardly shows them: whole words ended ahead of the parts of words that it shows often
+(docs/log.md).
 """
 
 import math
@@ -19,7 +22,11 @@ from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.insert import Merge, bare_model
 from saltlm.tokenizer.vocabulary import Vocabulary, spelled_vocabulary
 
+MIN_OCCURRENCES = 20  # in a budget
+_MOST_TAUGHT = 1_000_000  # tokens of a training
+_ENOUGH = 12_000  # new tokens for it, where so many occur twice in the corpus
 _MOST = 50_000  # tokens are ranked
+_TWICE = 2
 _BEYOND = 8  # what is so many times too rare to be taught is ranked as well, for the curve
 _CHARACTERS = 32_000_000  # of a corpus are read, from its beginning
 _WORTH = 0.25  # of the corpus' tokens; where less is saved, no trial was ahead of plain training
@@ -48,14 +55,16 @@ class BudgetVocabulary:
 
     Attributes:
         budget: tokens of training, as the new tokenizer cuts text.
-        min_occurrences: that each new token has in them.
+        occurrences: of the rarest new token in them; infinite for none.
+        is_taught: whether they are as many as counts of the corpus can teach.
         tokens: the new tokens as the source spells them, the one that saves most first.
         curve: points up to and beyond that number.
         n_tokens: tokens of the corpus, as the source cuts it.
     """
 
     budget: int
-    min_occurrences: float
+    occurrences: float
+    is_taught: bool
     tokens: tuple[str, ...]
     curve: tuple[Saving, ...]
     n_tokens: int
@@ -77,7 +86,8 @@ class BudgetVocabulary:
         """Return plain data, for the manifest."""
         return {
             "tokens": self.budget,
-            "min_occurrences": self.min_occurrences,
+            "is_taught": self.is_taught,
+            "occurrences": round(self.occurrences, 3) if self.tokens else None,
             "n_chosen": len(self.tokens),
             "saved": self.saved,
             "corpus_tokens": self.n_tokens,
@@ -86,13 +96,21 @@ class BudgetVocabulary:
         }
 
 
+def ngrams_teach(n_tokens: int) -> bool:
+    """Whether a training is so short that counts of its text are a good teacher: up to a million.
+
+    They were at 41,000 and 102,000 tokens; a model outgrows them, and no longer run was measured.
+    """
+    return n_tokens <= _MOST_TAUGHT
+
+
 def budget_vocabulary(
     source: Definition,
     corpus: Iterable[str],
     sample: Iterable[str],
     *,
     budget: int | None,
-    min_occurrences: float,
+    min_occurrences: float | None,
 ) -> BudgetVocabulary:
     """Choose new tokens for a source's tokenizer.
 
@@ -101,27 +119,33 @@ def budget_vocabulary(
         corpus: text of the new language.
         sample: text of the source's own language; no pair that stands in it is merged.
         budget: tokens of training; None: those of the corpus, once.
-        min_occurrences: that a new token must have in them, counted when it is merged.
+        min_occurrences: that a new token must have in them, counted when it is merged; None: 20,
+            but where `ngrams_teach` 12,000 tokens, if so many occur twice in the corpus.
     """
     found = count_words(source, corpus, most_characters=_CHARACTERS)
     n_tokens = sum(len(word) * count for word, count in found.pieces.items())
     own = count_words(source, sample).pieces
+    least = (min_occurrences or MIN_OCCURRENCES) * n_tokens / (budget or n_tokens or 1) / _BEYOND
     ranked = rank_merges(
         found.pieces,
         most=_MOST,
-        least=min_occurrences * n_tokens / (budget or n_tokens or 1) / _BEYOND,
+        least=least if min_occurrences else min(_TWICE, least),
         refused=pairs_in(own),
         is_allowed=new_token_test(source),
     )
     points = list(_savings(ranked, n_tokens, max(1, found.n_words), budget))
-    taught = [point for point in points if point.occurrences >= min_occurrences]
-    chosen = max(taught, key=lambda point: point.n_new)
-    n_chosen = chosen.n_new
+    wanted = min_occurrences or MIN_OCCURRENCES
+    n_chosen = max(point.n_new for point in points if point.occurrences >= wanted)
+    is_taught = min_occurrences is None and ngrams_teach(budget or n_tokens)
+    if is_taught:
+        n_chosen = max(n_chosen, min(_ENOUGH, sum(m.occurrences >= _TWICE for m in ranked)))
+    chosen = points[n_chosen]
     steps = {factor * 10**power for power in range(1, 6) for factor in (1, 2, 5)}
     shown = steps | {0, n_chosen, len(ranked)}
     return BudgetVocabulary(
         budget or round(n_tokens * (1 - chosen.saved)),
-        min_occurrences,
+        chosen.occurrences,
+        is_taught,
         tuple(merged.token for merged in ranked[:n_chosen]),
         tuple(point for point in points if point.n_new in shown),
         n_tokens,

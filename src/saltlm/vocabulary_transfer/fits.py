@@ -5,18 +5,21 @@ the row that the method made.
 """
 
 import logging
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from torch import Tensor
+from tokenizers import Tokenizer
+from torch import Tensor, nn
 from transformers import AutoTokenizer
 
-from saltlm.config.transfer import FitsConfig, TransferConfig
+from saltlm.alignment.align import english_text
+from saltlm.config.transfer import FitsConfig, TransferConfig, sized_fits
 from saltlm.errors import ConfigError
 from saltlm.files.documents import documents
 from saltlm.files.mapped import empty_table
@@ -36,6 +39,8 @@ from saltlm.vocabulary_transfer.rows import norm_ratio
 
 _MOSTLY_NEW = 0.5  # share of new tokens in text from which the smaller ridge is better
 _RIDGE, _RIDGE_OF_MOSTLY_NEW = 100.0, 50.0
+_KEPT = 0.1  # positions of text that must be kept, to one of the target language
+_OWN = 2  # times that the head's fit meets a token that gets a row of its own
 _CHARACTERS = 16  # of a document are cut for each token that is read
 
 logger = logging.getLogger(__name__)
@@ -103,31 +108,36 @@ def make_tables(
     if not (config.fits.input or config.fits.head):
         return result
     place, code = pair.source.directory, config.trust_remote_code
-    device, dtype = config.fits.device, arithmetic(config.fits.dtype, config.fits.device)
+    fits = sized_fits(config.fits, pair.alignment.record.get("budget"))
+    device, dtype = fits.device, arithmetic(fits.dtype, fits.device)
     body = load_body(place, device=device, dtype=dtype, trust_remote_code=code)
     tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=code)
     embedding = pair.tables.embedding
     start = embedding[document_start(body.model, tokenizer)].float()
-    reader = Reader(body, embedding, start, config.fits)
-    if config.fits.input:
-        n = config.fits.steps * config.fits.documents
+    reader = Reader(body, embedding, start, fits)
+    cut = partial(cut_texts, pair.source.tokenizer, result.tokenizer, fits.context)
+    if fits.input:
+        n = fits.steps * fits.documents
         logger.info("fitting input rows to at most %s documents", f"{n:,}")
-        result = fit_input_rows(reader, result, list(islice(texts_of(pair, result, config), n)))
-    if config.fits.head:
-        logger.info("fitting the head's rows to %s tokens", f"{config.fits.positions:,}")
-        result = fit_head_rows(reader, result, texts_of(pair, result, config))
+        texts = list(islice(cut(documents(config.corpus)), n))
+        result = fit_input_rows(reader, result, texts)
+    if fits.head:
+        logger.info("fitting the head's rows to %s tokens", f"{fits.positions:,}")
+        kept = documents(config.keep) if config.keep else english_text()
+        result = fit_head_rows(reader, result, cut(documents(config.corpus)), cut(kept))
     ratio = norm_ratio(result.embedding, embedding, problem.plan)
     return replace(result, provenance=replace(result.provenance, norm_ratio=ratio))
 
 
-def texts_of(pair: Pair, result: TransferResult, config: TransferConfig) -> Iterator[CutText]:
-    """Yield the documents of the corpus as both vocabularies cut their beginnings."""
-    most = config.fits.context - 1  # a token stands before each document
-    for document in documents(config.corpus):
-        beginning = document[: _CHARACTERS * most]
+def cut_texts(
+    before: Tokenizer, after: Tokenizer, context: int, texts: Iterable[str]
+) -> Iterator[CutText]:
+    """Yield texts as both vocabularies cut their beginnings, of which so many tokens are read."""
+    most = context - 1  # a token stands before each document
+    for text in texts:
+        beginning = text[: _CHARACTERS * most]
         old, new = (
-            tokenizer.encode(beginning, add_special_tokens=False)
-            for tokenizer in (pair.source.tokenizer, result.tokenizer)
+            tokenizer.encode(beginning, add_special_tokens=False) for tokenizer in (before, after)
         )
         cut = CutText(old.ids[:most], old.offsets[:most], new.ids[:most], new.offsets[:most])
         if cut.old and cut.new:
@@ -204,7 +214,7 @@ def fit_input_rows(
 
 
 def fit_head_rows(
-    reader: Reader, result: TransferResult, texts: Iterator[CutText]
+    reader: Reader, result: TransferResult, texts: Iterator[CutText], kept: Iterator[CutText]
 ) -> TransferResult:
     """Return tables whose new rows of the head are fitted to text.
 
@@ -212,37 +222,52 @@ def fit_head_rows(
         reader: the source.
         result: tables with a head.
         texts: documents of the target language; as many are read as there are positions.
+        kept: documents of what the model must not forget, for a tenth as many positions beside.
 
     Raises:
-        ConfigError: no new token occurs in them.
+        ConfigError: no new token occurs in the target language.
     """
     begun, config, head = time.perf_counter(), reader.config, result.head
     assert head is not None
-    hidden, tokens = _states(reader, result, texts)
-    ids = _learning(tokens, result)
-    is_learning = torch.zeros(len(head), dtype=torch.bool)
-    is_learning[ids] = True
-    targets = torch.full((len(head),), -1)
-    targets[ids] = torch.arange(len(ids))
+    of_target, tokens = _states(reader, result, texts, config.positions)
+    _learning(tokens, result)
     share = float(_is_new(result)[tokens].double().mean())
-    ridge = config.ridge or (_RIDGE if share < _MOSTLY_NEW else _RIDGE_OF_MOSTLY_NEW)
+    of_kept, kept_tokens = _states(reader, result, kept, math.ceil(_KEPT * config.positions))
+    hidden, tokens = torch.cat([of_target, of_kept]), torch.cat([tokens, kept_tokens])
     bias, transform = result.head_bias, logit_transform(reader.body.model.config)
+    is_new, n_times = _is_new(result), torch.bincount(tokens, minlength=len(head))
+    is_own = is_new & (n_times >= (_OWN if transform.cap is None else 1))
+    is_rare = is_new & ~is_own if transform.cap is None else torch.zeros_like(is_new)
+    own, rare = (which.nonzero().squeeze(1) for which in (is_own, is_rare))
+    targets = torch.full((len(head),), -1)
+    targets[own] = torch.arange(len(own))
+    targets[rare] = len(own)
     as_read = hidden.to(arithmetic(config.dtype, "cpu"))  # the states are there by now
-    partition = log_partition(as_read, head, bias, transform, left_out=is_learning)
+    partition = log_partition(as_read, head, bias, transform, left_out=is_own | is_rare)
+    rows, biases, of_rare = head[own].float(), None if bias is None else bias[own].float(), None
+    if len(rare):
+        given = (head[rare], None if bias is None else bias[rare], transform)
+        of_rare = log_partition(as_read, *given, left_out=torch.zeros_like(rare, dtype=torch.bool))
+        rows = torch.cat([rows, torch.zeros_like(rows[:1] if len(rows) else head[:1].float())])
+        biases = None if biases is None else nn.functional.pad(biases, (0, 1))
+    ridge = config.ridge or (_RIDGE if share < _MOSTLY_NEW else _RIDGE_OF_MOSTLY_NEW)
     solution = fit_head(
         HeadProblem(
             hidden=hidden,
             targets=targets[tokens],
             log_partition=partition,
-            start=head[ids].float(),
-            bias=None if bias is None else bias[ids].float(),
+            start=rows,
+            bias=biases,
             ridge=ridge,
             transform=transform,
+            rare=of_rare,
         )
     )
     record = HeadFit(
-        rows=len(ids),
-        positions=len(hidden),
+        rows=len(own),
+        rare=len(rare),
+        positions=len(of_target),
+        kept=len(of_kept),
         new_share=share,
         ridge=ridge,
         before=solution.before,
@@ -252,15 +277,17 @@ def fit_head_rows(
         seconds=round(time.perf_counter() - begun, 3),
         dtype=reader.body.dtype,
     )
-    return replace(result, head=_with(head, ids, solution.rows), head_fit=record)
+    head = _with(head, own, solution.rows[: len(own)])
+    if len(rare):
+        head = _with(head, rare, head[rare].float() + solution.rows[-1])
+    return replace(result, head=head, head_fit=record)
 
 
 @torch.no_grad()
 def _states(
-    reader: Reader, result: TransferResult, texts: Iterator[CutText]
+    reader: Reader, result: TransferResult, texts: Iterator[CutText], wanted: int
 ) -> tuple[Float[Tensor, "p h_s"], Int64[Tensor, " p"]]:
-    """Return what the head receives before each token of the texts, and those tokens."""
-    wanted = reader.config.positions
+    """Return what the head receives before so many tokens of the texts, and those tokens."""
     cuts, n = [], 0
     for text in texts:
         cuts.append(text.new)
