@@ -240,11 +240,11 @@ def test_a_model_that_caps_its_logits_is_fitted(german, tmp_path, tokenizers_by_
 @pytest.mark.parametrize(
     ("tokens", "given", "sizes"),
     [
-        (40_960, {}, (16, 4096)),
+        (40_960, {}, (20, 5120)),
         (1, {}, (1, 1)),
-        (102_400, {}, (40, 10_240)),
+        (81_920, {}, (40, 10_240)),
         (10**6, {}, (40, 10_240)),
-        (40_960, {"steps": 7}, (7, 4096)),
+        (40_960, {"steps": 7}, (7, 5120)),
     ],
 )
 def test_fits_are_smaller_where_counts_teach_a_short_training(tokens, given, sizes):
@@ -258,7 +258,7 @@ def test_what_counts_must_teach_is_recorded_and_read(pair, german, tmp_path):
     (english := tmp_path / "english.txt").write_text("the dog\n")
     given = {"corpus": [german], "keep": [english], "budget": 1000}
     found = transfer(*pair, tmp_path / "out", **given)
-    assert (found.input_fit.steps, found.head_fit.positions) == (1, 100)
+    assert (found.input_fit.steps, found.head_fit.positions) == (1, 125)
     assert tokens_want_ngrams(tmp_path / "out")
     transfer(*pair, tmp_path / "few", **given, min_occurrences=2, fits={"steps": 1})
     assert not tokens_want_ngrams(tmp_path / "few")

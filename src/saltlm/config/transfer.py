@@ -18,7 +18,7 @@ Mode = Literal["replace", "extend", "swap"]
 Digits = Literal["source", "plm"]
 Dtype = Literal["bfloat16", "float16", "float32"]
 
-_WHOLE_FITS = 102_400  # tokens of a training from which the fits have their whole size
+_WHOLE_FITS = 81_920  # tokens of a training from which the fits have their whole size
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -98,7 +98,7 @@ class FitsConfig(Section):
     )
     head: bool = Field(False, description="fit new rows of the head by regression on hidden states")
     steps: int = Field(
-        40, ge=1, description="steps of the input fit; fewer in a training of under 102,400 tokens"
+        40, ge=1, description="steps of the input fit; fewer in a training of under 82,000 tokens"
     )
     documents: int = Field(12, ge=1, description="documents of the corpus in each of these steps")
     learning_rate: float = Field(
