@@ -251,7 +251,9 @@ def test_fits_are_smaller_where_counts_teach_a_short_training(tokens, given, siz
     fits = FitsConfig(**given)
     taught = sized_fits(fits, {"is_taught": True, "tokens": tokens})
     assert (taught.steps, taught.positions) == sizes
-    assert sized_fits(fits, {"is_taught": False, "tokens": tokens}) == sized_fits(fits, None) == fits
+    assert (
+        sized_fits(fits, {"is_taught": False, "tokens": tokens}) == sized_fits(fits, None) == fits
+    )
 
 
 def test_what_counts_must_teach_is_recorded_and_read(pair, german, tmp_path):

@@ -7,14 +7,13 @@ the row that the method made.
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import AutoTokenizer
 
@@ -25,7 +24,7 @@ from saltlm.files.documents import documents
 from saltlm.files.mapped import empty_table
 from saltlm.files.progress import progress
 from saltlm.methods.head_fit import HeadProblem, fit_head, log_partition
-from saltlm.methods.input_fit import common_ends, descend, distillation_loss
+from saltlm.methods.input_fit import descend, distillation_loss
 from saltlm.methods.registry import Choice
 from saltlm.models.cost import arithmetic
 from saltlm.models.logits import document_start, logit_transform
@@ -36,12 +35,12 @@ from saltlm.vocabulary_transfer.parents import Pair
 from saltlm.vocabulary_transfer.problem import Problem, check_sides
 from saltlm.vocabulary_transfer.result import TransferResult, solve
 from saltlm.vocabulary_transfer.rows import norm_ratio
+from saltlm.vocabulary_transfer.two_cuts import CutText, common_ends_of, cut_texts
 
 _MOSTLY_NEW = 0.5  # share of new tokens in text from which the smaller ridge is better
 _RIDGE, _RIDGE_OF_MOSTLY_NEW = 100.0, 50.0
 _KEPT = 0.1  # positions of text that must be kept, to one of the target language
 _OWN = 2  # times that the head's fit meets a token that gets a row of its own
-_CHARACTERS = 16  # of a document are cut for each token that is read
 
 logger = logging.getLogger(__name__)
 
@@ -61,16 +60,6 @@ class Reader:
     embedding: Float[Tensor, "v_s h"]
     start: Float[Tensor, " h"]
     config: FitsConfig
-
-
-@dataclass(frozen=True)
-class CutText:
-    """One document as two vocabularies cut it, and each token's characters, first and end."""
-
-    old: list[int]
-    old_spans: list[tuple[int, int]]
-    new: list[int]
-    new_spans: list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -129,21 +118,6 @@ def make_tables(
     return replace(result, provenance=replace(result.provenance, norm_ratio=ratio))
 
 
-def cut_texts(
-    before: Tokenizer, after: Tokenizer, context: int, texts: Iterable[str]
-) -> Iterator[CutText]:
-    """Yield texts as both vocabularies cut their beginnings, of which so many tokens are read."""
-    most = context - 1  # a token stands before each document
-    for text in texts:
-        beginning = text[: _CHARACTERS * most]
-        old, new = (
-            tokenizer.encode(beginning, add_special_tokens=False) for tokenizer in (before, after)
-        )
-        cut = CutText(old.ids[:most], old.offsets[:most], new.ids[:most], new.offsets[:most])
-        if cut.old and cut.new:
-            yield cut
-
-
 def fit_input_rows(
     reader: Reader, result: TransferResult, texts: Sequence[CutText]
 ) -> TransferResult:
@@ -170,7 +144,7 @@ def fit_input_rows(
     ids = _learning(read, result)
     learning = torch.full((len(result.embedding),), -1)
     learning[ids] = torch.arange(len(ids))
-    size, places = config.documents, [len(_ends(text)[0]) for text in texts]
+    size, places = config.documents, [len(common_ends_of(text)[0]) for text in texts]
     batches = [
         [(step * size + i) % len(texts) for i in range(size)] for step in range(config.steps)
     ]
@@ -235,29 +209,24 @@ def fit_head_rows(
     of_kept, kept_tokens = _states(reader, result, kept, math.ceil(_KEPT * config.positions))
     hidden, tokens = torch.cat([of_target, of_kept]), torch.cat([tokens, kept_tokens])
     bias, transform = result.head_bias, logit_transform(reader.body.model.config)
-    is_new, n_times = _is_new(result), torch.bincount(tokens, minlength=len(head))
-    is_own = is_new & (n_times >= (_OWN if transform.cap is None else 1))
-    is_rare = is_new & ~is_own if transform.cap is None else torch.zeros_like(is_new)
+    is_own, is_rare = _moving(tokens, result, is_capped=transform.cap is not None)
     own, rare = (which.nonzero().squeeze(1) for which in (is_own, is_rare))
     targets = torch.full((len(head),), -1)
     targets[own] = torch.arange(len(own))
     targets[rare] = len(own)
     as_read = hidden.to(arithmetic(config.dtype, "cpu"))  # the states are there by now
     partition = log_partition(as_read, head, bias, transform, left_out=is_own | is_rare)
-    rows, biases, of_rare = head[own].float(), None if bias is None else bias[own].float(), None
-    if len(rare):
-        given = (head[rare], None if bias is None else bias[rare], transform)
-        of_rare = log_partition(as_read, *given, left_out=torch.zeros_like(rare, dtype=torch.bool))
-        rows = torch.cat([rows, torch.zeros_like(rows[:1] if len(rows) else head[:1].float())])
-        biases = None if biases is None else nn.functional.pad(biases, (0, 1))
+    rows_of_rare, biases = head[rare], None if bias is None else bias[rare]
+    none = torch.zeros(len(rare), dtype=torch.bool)
+    of_rare = log_partition(as_read, rows_of_rare, biases, transform, left_out=none)
     ridge = config.ridge or (_RIDGE if share < _MOSTLY_NEW else _RIDGE_OF_MOSTLY_NEW)
     solution = fit_head(
         HeadProblem(
             hidden=hidden,
             targets=targets[tokens],
             log_partition=partition,
-            start=rows,
-            bias=biases,
+            start=nn.functional.pad(head[own].float(), (0, 0, 0, 1)),
+            bias=None if bias is None else nn.functional.pad(bias[own].float(), (0, 1)),
             ridge=ridge,
             transform=transform,
             rare=of_rare,
@@ -277,10 +246,22 @@ def fit_head_rows(
         seconds=round(time.perf_counter() - begun, 3),
         dtype=reader.body.dtype,
     )
-    head = _with(head, own, solution.rows[: len(own)])
-    if len(rare):
-        head = _with(head, rare, head[rare].float() + solution.rows[-1])
-    return replace(result, head=head, head_fit=record)
+    moved = _with(head, own, solution.rows[:-1])
+    moved = _with(moved, rare, rows_of_rare.float() + solution.rows[-1])
+    return replace(result, head=moved, head_fit=record)
+
+
+def _moving(
+    tokens: Int64[Tensor, " p"], result: TransferResult, *, is_capped: bool
+) -> tuple[Bool[Tensor, " v"], Bool[Tensor, " v"]]:
+    """Return which rows of the head move each on its own, and which together.
+
+    Capped logits of several rows do not sum to those of one vector; then rare rows stay.
+    """
+    is_new, n_times = _is_new(result), torch.bincount(tokens, minlength=len(result.embedding))
+    if is_capped:
+        return is_new & (n_times > 0), torch.zeros_like(is_new)
+    return is_new & (n_times >= _OWN), is_new & (n_times < _OWN)
 
 
 @torch.no_grad()
@@ -304,8 +285,10 @@ def _states(
             for number, of_document in zip(numbers, states, strict=True):
                 hidden[number] = of_document[: lengths[number]]
                 bar.update(lengths[number])
-    tokens = torch.tensor([token for cut in cuts for token in cut])
-    return torch.cat([hidden[number] for number in range(len(cuts))])[:wanted], tokens[:wanted]
+    tokens = torch.tensor([token for cut in cuts for token in cut], dtype=torch.int64)
+    no_text = torch.zeros(0, reader.embedding.shape[1])
+    found = torch.cat([no_text, *(hidden[number] for number in range(len(cuts)))])
+    return found[:wanted], tokens[:wanted]
 
 
 def _together(lengths: Sequence[int], most: int) -> list[list[int]]:
@@ -331,7 +314,7 @@ def _loss(
     learnt: Float[Tensor, "m h"],
 ) -> Float[Tensor, ""]:
     """Return some documents' part of the loss of a step with so many places."""
-    ends = [_ends(text) for text in texts]
+    ends = [common_ends_of(text) for text in texts]
     row = [number for number, (old, _) in enumerate(ends) for _ in old]
     old = torch.tensor([1 + place for places, _ in ends for place in places])
     new = torch.tensor([1 + place for _, places in ends for place in places])
@@ -341,10 +324,6 @@ def _loss(
         wanted = body.behind_layer(layer, teacher.rows, teacher.ids)[row, old]
     found = body.behind_layer(layer, student.with_rows(learnt), student.ids)[row, new]
     return distillation_loss(found, wanted) / n_places
-
-
-def _ends(text: CutText) -> tuple[list[int], list[int]]:
-    return common_ends(text.old_spans, text.new_spans)
 
 
 def _reading(
