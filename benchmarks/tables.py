@@ -5,6 +5,7 @@ table called NAME between them. tests/test_docs.py fails when a document is stal
 writes it anew.
 """
 
+import gzip
 import json
 import re
 import statistics
@@ -129,6 +130,12 @@ def taught():
 SECONDS = ("transfer", "teacher", "training")
 
 # Plain training that took as long as the arm with n-grams, transfer included.
+SOURCE_TOKENS = 49_152  # of SmolLM2
+VOCABULARY_TRIALS = {
+    "vi": ("min3", "min0.3"),
+    "de": ("min3", "min0.3", "min0.1"),
+    "ar": ("default", "min3", "min1", "min0.3"),
+}
 AS_LONG = {
     ("vi", 40_960): "vi, plain, compute of best, 40960, seed 0",
     ("de", 40_960): "de, plain, bfloat16, 58000, seed 1",
@@ -190,6 +197,24 @@ def ngram_parts():
         )
     heading = ["", "arm", "tokens", "before", "after", "to the whole", "English", "seconds"]
     return table(heading, rows)
+
+
+def vocabulary_trials():
+    """More and more new tokens beside n-grams that teach, after a training of 40,960 tokens."""
+    with gzip.open(RESULTS / "trials_vocabulary.json.gz", "rt", encoding="utf-8") as file:
+        trials = json.load(file)
+    few = read("win_ngrams.json")
+    rows = []
+    for code, names in VOCABULARY_TRIALS.items():
+        runs = [few[f"{code}, best, ngrams, few tokens, 40960, seed 1"]] if code != "ar" else []
+        runs += [trials[f"{code} {name}"] for name in names]
+        for run in runs:
+            after = run["after"]["target"]["bits per byte"]
+            n_new = run["after"]["tokens"] - SOURCE_TOKENS
+            before = run["before"]["target"]["bits per byte"]
+            rows.append([LANGUAGES[code], f"{n_new:,}", f"{before:.3f}", f"{after:.3f}"])
+            rows[-1].append(f"{english(run):.3f}")
+    return table(["", "new tokens", "before", "after", "English"], rows)
 
 
 def waiting():
@@ -778,6 +803,7 @@ TABLES = {
     "taught": taught,
     "ngrams": ngrams,
     "ngram parts": ngram_parts,
+    "vocabulary trials": vocabulary_trials,
     "our plms": our_plms,
     "plm sizes": plm_sizes,
     "demo plms": demo_plms,

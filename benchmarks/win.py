@@ -80,6 +80,14 @@ ARMS = {
     ),
     f"{COUNTED}, no head fit": ([*BEST, "--set", "fits.head=false"], [*FIFTEEN_ENGLISH, NGRAMS]),
     f"{COUNTED}, no teacher": (BEST, FIFTEEN_ENGLISH),
+    f"{FEW}, no input fit": (
+        [*BEST, *TWENTY, "--set", "fits.input=false"],
+        [*TENTH_ENGLISH, NGRAMS],
+    ),
+    f"{FEW}, no head fit": (
+        [*BEST, *TWENTY, "--set", "fits.head=false"],
+        [*TENTH_ENGLISH, NGRAMS],
+    ),
     "best, a tenth English": (BEST, TENTH_ENGLISH),
     "plain, ngrams": (None, [*TENTH_ENGLISH, NGRAMS]),
     "plain, taught": (None, [*TWENTIETH_ENGLISH, "teacher={teacher}"]),
@@ -96,6 +104,8 @@ TAUGHT = (
     "plain, taught",
 )
 PARTS = (
+    FEW,
+    f"{COUNTED}, no teacher",
     f"{COUNTED}, no input fit",
     f"{COUNTED}, no head fit",
     "best, a tenth English",
@@ -144,7 +154,7 @@ def arms():
     ]
     order += [Arm(code, "plain, bfloat16", tokens, 1) for code, tokens in AS_LONG]
     order += [Arm(code, name, 40_960, 1) for name in PARTS for code in LANGUAGES]
-    order += [Arm(code, "plain, ngrams", 102_400, 1) for code in LANGUAGES]
+    order += [Arm(code, name, 102_400, 1) for name in ("plain, ngrams", FEW) for code in LANGUAGES]
     return order + [
         Arm(code, name, tokens, 1)
         for tokens in (40_960, 102_400)

@@ -37,9 +37,6 @@ def test_english_has_its_share_of_the_text():
     assert load(data=("a", "b=0.3"), english="e.txt").texts == {"a": None, "b": 0.3, "e.txt": 0.05}
     two = load("english_share=0.2", english=("e.txt", "f.txt"))
     assert two.texts == {"a.txt": None, "e.txt": 0.1, "f.txt": 0.1}
-    assert load("teacher=none", english="e.txt").texts["e.txt"] == 0.05
-    for more, share in ((), 0.15), (("english_share=0.3",), 0.3):
-        assert load("teacher=ngrams", *more, english="e.txt").texts["e.txt"] == share
 
 
 def test_stages_and_sections_by_assignment():

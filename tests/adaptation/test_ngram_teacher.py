@@ -127,6 +127,28 @@ def test_a_run_that_its_text_teaches(tmp_path):
     assert len(set(both)) == 1
 
 
+def test_tokens_that_counts_must_teach_get_them_and_keep_them(tmp_path, monkeypatch, caplog):
+    """Without being asked, also when the run becomes longer than a short one; but not after no."""
+    save_text(tmp_path / "text.txt")
+    model = save_model(tmp_path / "model")
+    monkeypatch.setattr("saltlm.adaptation.prepare.tokens_want_ngrams", lambda _: True)
+
+    def run(name, steps, **options):
+        adapt(model, tmp_path / name, config=tiny_config(tmp_path, steps=steps, **options))
+        return json.loads((tmp_path / name / "saltlm/run.json").read_text())["inputs"]
+
+    assert run("taught", 4)["teacher"] == "ngrams of order 5"
+    monkeypatch.setattr("saltlm.adaptation.short_runs.ngrams_teach", lambda _: False)
+    assert run("taught", 6)["teacher"] == "ngrams of order 5"
+    assert "must teach them" not in caplog.text
+    assert "teacher" not in run("long", 2)
+    assert "the new tokens are so many that n-grams of the text must teach them" in caplog.text
+    monkeypatch.undo()
+    monkeypatch.setattr("saltlm.adaptation.prepare.tokens_want_ngrams", lambda _: True)
+    assert "teacher" not in run("long", 4)  # it began without
+    assert "teacher" not in run("no", 2, teacher="none")
+
+
 def test_what_it_says_of_itself():
     teacher = ngram_teacher([(packed(random_documents(30)), 1.0)], Frame(0, None), N_IDS, 0.9)
     assert isinstance(teacher, NgramTeacher)

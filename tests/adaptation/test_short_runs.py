@@ -64,11 +64,10 @@ def test_with_a_teacher_steps_are_smaller_and_small_ones_longer():
 
 def test_tokens_that_counts_must_teach_get_them_in_a_short_run():
     found = settled(41_000, wants_ngrams=True)
-    assert (found.config.teacher, found.config.english_share) == ("ngrams", 0.15)
+    assert (found.config.teacher, found.config.english_share) == ("ngrams", 0.05)
     assert found.config.lr.body == 3e-4  # as with a teacher that was given
     assert "n-grams of the text as teacher" in found.reason
     assert found.config == settled(41_000, teacher="ngrams").config
-    assert settled(41_000, wants_ngrams=True, english_share=0.3).config.english_share == 0.3
     for options in ({"teacher": "none"}, {"teacher": "plm"}, {"wants_ngrams": False}):
         given = settled(41_000, **{"wants_ngrams": True, **options})
         assert given.config.teacher == config(teacher=options.get("teacher")).teacher
@@ -76,9 +75,18 @@ def test_tokens_that_counts_must_teach_get_them_in_a_short_run():
     assert settled(1_000_001, wants_ngrams=True).config.teacher is None
 
 
-def test_a_run_from_before_goes_on_without_that():
-    before = keep_recorded(config(), {"teacher": None, "english_share": 0.05})
-    assert settle(before, 41_000, has_new_rows=True, wants_ngrams=True).config.teacher is None
+def test_a_teacher_needs_more_english():
+    english = {"english": ["e.txt"]}
+    for how in ({"wants_ngrams": True}, {"teacher": "ngrams"}, {"teacher": "plm"}):
+        found = settled(41_000, **how, **english)
+        assert found.config.texts == {"x.txt": None, "e.txt": 0.15}
+        assert "15% English" in found.reason
+        assert settled(41_000, **how, **english, english_share=0.3).config.english_share == 0.3
+        shares = {"data": {"x.txt": 0.9, "y.txt": None}}  # else they could come to more than 1
+        assert settled(41_000, **how, **english, **shares).config.english_share == 0.05
+    assert settled(41_000, **english).config.english_share == 0.05
+    before = keep_recorded(config(teacher="ngrams", **english), {"english_share": 0.1})
+    assert settle(before, 41_000, has_new_rows=True).config.english_share == 0.1
 
 
 def test_a_long_run_is_as_it_was():

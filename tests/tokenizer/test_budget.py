@@ -78,6 +78,10 @@ def test_counts_teach_what_occurs_twice(source, corpus, monkeypatch):
     assert taught.tokens == tuple(merged.token for merged in ranked)
     monkeypatch.setattr("saltlm.tokenizer.budget._ENOUGH", 7)
     assert len(chosen(source, corpus, min_occurrences=None).tokens) == 7
+    by_rule = chosen(source, corpus, budget=5000, min_occurrences=None)  # more than the seven
+    assert by_rule.tokens == chosen(source, corpus, budget=5000, min_occurrences=20).tokens
+    assert len(by_rule.tokens) > 7
+    assert not by_rule.is_taught
     monkeypatch.setattr("saltlm.tokenizer.budget._MOST_TAUGHT", 399)
     untaught = chosen(source, corpus, min_occurrences=None)
     assert not untaught.is_taught

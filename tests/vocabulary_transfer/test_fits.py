@@ -1,5 +1,6 @@
 """The fits on a pair of tiny models, against what transformers' own models say of the result."""
 
+import json
 import logging
 import re
 from itertools import islice
@@ -262,6 +263,11 @@ def test_what_counts_must_teach_is_recorded_and_read(pair, german, tmp_path):
     found = transfer(*pair, tmp_path / "out", **given)
     assert (found.input_fit.steps, found.head_fit.positions) == (1, 125)
     assert tokens_want_ngrams(tmp_path / "out")
+    recorded = read_manifest(tmp_path / "out")["options"]["fits"]  # as they were, to do it again
+    assert (recorded["steps"], recorded["positions"]) == (1, 125)
+    file = tmp_path / "out" / "saltlm" / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"adaptations": [{}]}))
+    assert not tokens_want_ngrams(tmp_path / "out")  # it was taught
     transfer(*pair, tmp_path / "few", **given, min_occurrences=2, fits={"steps": 1})
     assert not tokens_want_ngrams(tmp_path / "few")
     assert not tokens_want_ngrams(pair[0])
@@ -328,7 +334,9 @@ def test_inspect_counts_the_memory_of_the_fits(pair, german):
 def test_a_source_that_lacks_nothing_is_refused_the_best(pair, tmp_path):
     (english := tmp_path / "english.txt").write_text("the dog\n")
     (german := tmp_path / "german.txt").write_text("\n".join(LINES) + "\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match="no new token occurs often enough in 343 tokens") as no:
+    with pytest.raises(
+        ConfigError, match="no new token occurs often enough in the corpus, for 343"
+    ) as no:
         transfer(*pair, tmp_path / "out", corpus=[german], keep=[english], min_occurrences=2)
     assert not (tmp_path / "out").exists()
     way = dict(re.findall(r"--(preset|vocabulary) (\w+)", no.value.hint))

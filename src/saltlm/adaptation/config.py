@@ -137,7 +137,7 @@ class AdaptConfig(Section):
         gt=0,
         lt=1,
         description="share of the training tokens for the text of english; with a teacher, which"
-        " costs English more, 0.15 if not given",
+        " costs English more, 0.15 if no share is given",
     )
     teacher: Annotated[str | None, BeforeValidator(_read_teacher)] = Field(
         None,
@@ -253,13 +253,10 @@ class AdaptConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _with_preset(cls, values: Any) -> Any:
-        """Put the options of the preset, and what fits a teacher, under those that were given."""
+        """Put the options of the preset under those that were given."""
         if not isinstance(values, dict):
             return values
-        preset = ADAPT_PRESETS.get(str(values.get("preset")), {})
-        if _read_teacher(values.get("teacher")) is not None:
-            preset = {"english_share": ENGLISH_BESIDE_TEACHER} | preset
-        return preset | values
+        return ADAPT_PRESETS.get(str(values.get("preset")), {}) | values
 
     @model_validator(mode="after")
     def _fits(self) -> "AdaptConfig":

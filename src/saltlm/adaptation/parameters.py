@@ -75,10 +75,11 @@ def rows_are_fitted(directory: Path) -> bool:
 
 
 def tokens_want_ngrams(directory: Path) -> bool:
-    """Whether a transfer chose so many new tokens that counts of the text have to teach them."""
+    """Whether a model, not yet trained, has so many new tokens that counts must teach them."""
     if not (directory / FOLDER / "manifest.json").is_file():
         return False
-    vocabulary: object = dict(read_manifest(directory)).get("vocabulary")
+    manifest = dict(read_manifest(directory))
+    vocabulary: object = None if manifest.get("adaptations") else manifest.get("vocabulary")
     budget = vocabulary.get("budget") if isinstance(vocabulary, dict) else None
     return isinstance(budget, dict) and bool(budget.get("is_taught"))
 

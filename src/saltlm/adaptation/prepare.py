@@ -243,6 +243,11 @@ def log_plan(run: Run, saved: Saved | None) -> None:
         logger.info("%s (docs/adapt.md)", run.reason)
     if run.teacher is not None:
         logger.info("%s", run.teacher)
+    elif tokens_want_ngrams(run.directory):
+        logger.warning(
+            "the new tokens are so many that n-grams of the text must teach them; without a teacher"
+            " a short run ends behind one of few tokens: --teacher ngrams"
+        )
     if run.measuring is not None:
         logger.info("%s", run.measuring)
     wanted, length = _wanted_tokens(run.config), run.config.sequence_length

@@ -19,6 +19,7 @@ from saltlm.adaptation import checkpoints
 from saltlm.adaptation.checkpoints import Saved
 from saltlm.adaptation.config import AdaptConfig
 from saltlm.adaptation.metrics import flatten, keep_metrics, read_metrics
+from saltlm.adaptation.ngram_teacher import NGRAMS
 from saltlm.errors import OutputError, TrainingError, setting
 from saltlm.files.atomic import replace_text
 from saltlm.files.damage import reading
@@ -167,11 +168,14 @@ def recorded_options(folder: RunFolder) -> dict[str, Any]:
     """Return the options of the run that a folder holds; nothing if it holds none.
 
     Those that may change are not among them, but for the number of documents that it was measured
-    on.
+    on, and that n-grams teach, or nothing does.
     """
     if not folder.record.exists():
         return {}
-    options = _recorded(folder)["options"]
+    options, inputs = _recorded(folder).values()
+    teacher = str(inputs.get("teacher", "none"))
+    if teacher == "none" or teacher.startswith(NGRAMS):  # else it lies where the user says
+        options["teacher"] = None if teacher == "none" else NGRAMS
     measured = [row["documents"] for row in read_metrics(folder.metrics) if "documents" in row]
     return options | ({"eval_documents": measured[0]} if measured else {})
 

@@ -80,8 +80,10 @@ def settle(
     beside: dict[str, Any] = {}
     if wants_ngrams and "teacher" not in given and ngrams_teach(n_tokens):
         beside = {"teacher": NGRAMS}
-        beside |= {} if "english_share" in given else {"english_share": ENGLISH_BESIDE_TEACHER}
-        config = config.model_copy(update=beside)
+    is_shared = "english_share" in given or any(share is not None for share in config.data.values())
+    if (beside or config.teacher is not None) and config.english and not is_shared:
+        beside["english_share"] = ENGLISH_BESIDE_TEACHER
+    config = config.model_copy(update=beside)
     batch, most = config.batch_tokens, n_positions or config.sequence_length
     if "batch_tokens" not in given:
         if is_short and config.steps is None:
@@ -155,6 +157,7 @@ def _reason(config: AdaptConfig, values: Mapping[str, Any], n_tokens: int, is_sh
         "decay": "then down to zero",
         "lr": f"rates of {config.lr.body:g} and {config.lr.new:g} for new rows",
         "teacher": "n-grams of the text as teacher of the new tokens (--teacher none: without)",
+        "english_share": f"{config.english_share:.0%} English",
         "stages": f"stages {', '.join(stage.kind for stage in config.stages)}",
     }
     chosen = ", ".join(text for key, text in said.items() if key in values)

@@ -24,7 +24,7 @@ from saltlm.alignment.pruned import prune_to_corpus
 from saltlm.config.transfer import RowsConfig
 from saltlm.errors import VocabularyError
 from saltlm.files.documents import check_corpus, documents
-from saltlm.tokenizer.budget import as_vocabulary, budget_vocabulary
+from saltlm.tokenizer.budget import as_vocabulary, budget_notes, budget_vocabulary
 from saltlm.tokenizer.counts import count_tokens
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.extend import extend_tokenizer
@@ -200,7 +200,7 @@ def _in_plm(
 
 
 def _choose(source: Tokens, config: RowsConfig, record: dict[str, Any]) -> Tokens:
-    """Choose the new tokens that a budget can teach, and record what they save."""
+    """Choose the new tokens for a budget, and record what they save."""
     check_corpus(config.corpus)
     chosen = budget_vocabulary(
         source.definition,
@@ -358,14 +358,7 @@ def _notes(record: Mapping[str, Any]) -> Iterator[str]:
                 f"these are fewer than {record['wanted_tokens']:,}: no others have the same letters"
             )
     if "budget" in record:
-        chosen = record["budget"]
-        rarest = chosen["occurrences"] or 0
-        yield (
-            f"{chosen['verdict']}; the rarest occurs about {rarest:.2g} times in"
-            f" {chosen['tokens']:,} tokens of training"
-        )
-        if chosen["is_taught"]:
-            yield "they are so many that n-grams of the text must teach them, as saltlm adapt does"
+        yield from budget_notes(record["budget"])
     if "extension" in record:
         yield from _extension_notes(record["extension"], is_counted="budget" in record)
     if "swap" in record:

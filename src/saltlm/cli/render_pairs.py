@@ -9,6 +9,7 @@ from saltlm.cli.render import special_tokens_table, table
 from saltlm.files.progress import duration
 from saltlm.inspection.pair import Inspection
 from saltlm.record.verdicts import Verdict, of_occurrences, of_saving, together
+from saltlm.tokenizer.budget import times
 from saltlm.vocabulary_transfer.result import TransferResult
 
 _MOST_ROWS = 20
@@ -113,7 +114,7 @@ def budget_table(budget: Mapping[str, Any]) -> Table:
             f"{point['n_new']:,}" + " (chosen)" * (point["n_new"] == budget["n_chosen"]),
             point["tokens_per_word"],
             f"{point['saved']:.1%}",
-            f"{point['occurrences']:.0f}",
+            times(point["occurrences"]),
         )
         for point in budget["curve"]
     ]

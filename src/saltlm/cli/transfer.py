@@ -49,9 +49,9 @@ def command(
     SOURCE is a causal language model, PLM a small model of the target language; each is a Hub id or
     a directory.
 
-    With --corpus and no other choice, new tokens are added to those of SOURCE, as many as the
-    --budget can teach, and their rows are fitted to the corpus (--preset best). Without a corpus,
-    the tokens of PLM replace those of SOURCE.
+    With --corpus and no other choice, new tokens are added to those of SOURCE, chosen for the
+    --budget, and their rows are fitted to the corpus (--preset best). Without a corpus, the tokens
+    of PLM replace those of SOURCE.
 
     \b
       saltlm transfer SOURCE PLM --corpus german.txt --out DIR --budget 500k

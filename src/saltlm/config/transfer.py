@@ -98,7 +98,10 @@ class FitsConfig(Section):
     )
     head: bool = Field(False, description="fit new rows of the head by regression on hidden states")
     steps: int = Field(
-        40, ge=1, description="steps of the input fit; fewer in a training of under 82,000 tokens"
+        40,
+        ge=1,
+        description="steps of the input fit; fewer for a training of under 82,000 tokens that"
+        " n-grams teach",
     )
     documents: int = Field(12, ge=1, description="documents of the corpus in each of these steps")
     learning_rate: float = Field(
@@ -110,7 +113,7 @@ class FitsConfig(Section):
     positions: int = Field(
         10_240,
         ge=1,
-        description="tokens of the corpus that the head fit looks at; fewer in such a training",
+        description="tokens of the corpus that the head fit looks at; fewer for such a training",
     )
     ridge: float | None = Field(
         None,
@@ -169,7 +172,7 @@ class RowsConfig(Section):
     vocabulary: Literal["plm", "auto", "joined"] = Field(
         "plm",
         description="which tokens are new: plm takes the PLM's; auto, with mode extend or swap,"
-        " chooses from the corpus as many as the budget can teach; joined, with mode replace and"
+        " chooses from the corpus for the budget; joined, with mode replace and"
         " prune_to, also joins pieces of the PLM that often stand together in the corpus; preset"
         " best: auto",
     )
@@ -286,8 +289,8 @@ class TransferConfig(RowsConfig):
 
     preset: Literal["best", "paper"] | None = Field(
         None,
-        description="a set of options: best (new tokens behind the source's own, as many as the"
-        " budget can teach, with rows fitted to the corpus) or paper (SALT as published); options"
+        description="a set of options: best (new tokens behind the source's own, chosen for the"
+        " budget, with rows fitted to the corpus) or paper (SALT as published); options"
         " that you give as well win; default: best, if you give a corpus and no other choice",
     )
     aux: str = Field(

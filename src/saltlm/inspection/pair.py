@@ -110,8 +110,8 @@ class Inspection:
             budget, on average; None without a text or without new tokens.
         training: tokens of the training that new tokens were chosen for, and the seconds that it
             takes on this machine; None unless ``vocabulary=auto``.
-        budget: how many new tokens a budget of training can teach, and what they save, as in the
-            manifest; None unless ``vocabulary=auto``.
+        budget: how many new tokens were chosen for a budget of training, and what they save, as in
+            the manifest; None unless ``vocabulary=auto``.
     """
 
     source: SideReport

@@ -63,7 +63,7 @@ class RecipeConfig(Section):
         "auto",
         description="what teaches the LLM beside the text (docs/adapt.md): ngrams counted in it, a"
         " small gpt with the tokens of the new model, which is trained, or none; auto: ngrams in"
-        " runs of up to 1M tokens; with one, a tenth of the text is English, if you give some",
+        " runs of up to 1M tokens; with one, 15 % of the text is English, if you give some",
     )
     report: bool = Field(True, description="end with the page that saltlm report makes")
     heldout_documents: int = Field(

@@ -147,9 +147,11 @@ def _do(config: RecipeConfig, planned: RecipePlan, steps: Steps) -> None:
     if load_recommended(None, **options).vocabulary == "auto":
         options = {"budget": budget["tokens"]} | options
         of["budget"] = options["budget"]
-        if _named_teacher(config, budget["tokens"]) != NGRAMS:  # whose vocabulary is the default
-            options = {"min_occurrences": MIN_OCCURRENCES} | options
-            of["min_occurrences"] = options["min_occurrences"]
+        if ngrams_teach(options["budget"]):  # then so many new tokens are chosen that they must
+            if config.adapt.get("teacher", _named_teacher(config, budget["tokens"])) == NGRAMS:
+                of["vocabulary"] = f"for {NGRAMS}"
+            else:
+                options = {"min_occurrences": MIN_OCCURRENCES} | options
     steps.do("score", of, lambda _: _score(source, plm, options))
     out = run / "transferred"
     made = steps.do("transfer", of, lambda _: _transfer(source, plm, out, options), [out.name])

@@ -56,7 +56,7 @@ class BudgetVocabulary:
     Attributes:
         budget: tokens of training, as the new tokenizer cuts text.
         occurrences: of the rarest new token in them; infinite for none.
-        is_taught: whether they are as many as counts of the corpus can teach.
+        is_taught: whether they are more than the budget itself can teach, for counts to do so.
         tokens: the new tokens as the source spells them, the one that saves most first.
         curve: points up to and beyond that number.
         n_tokens: tokens of the corpus, as the source cuts it.
@@ -120,36 +120,54 @@ def budget_vocabulary(
         sample: text of the source's own language; no pair that stands in it is merged.
         budget: tokens of training; None: those of the corpus, once.
         min_occurrences: that a new token must have in them, counted when it is merged; None: 20,
-            but where `ngrams_teach` 12,000 tokens, if so many occur twice in the corpus.
+            but where `ngrams_teach` no fewer than 12,000 tokens, if so many occur twice in the
+            corpus.
     """
     found = count_words(source, corpus, most_characters=_CHARACTERS)
     n_tokens = sum(len(word) * count for word, count in found.pieces.items())
     own = count_words(source, sample).pieces
-    least = (min_occurrences or MIN_OCCURRENCES) * n_tokens / (budget or n_tokens or 1) / _BEYOND
+    wanted = min_occurrences or MIN_OCCURRENCES
+    counts_teach = min_occurrences is None and ngrams_teach(budget or n_tokens)
+    least = wanted * n_tokens / (budget or n_tokens or 1) / _BEYOND
     ranked = rank_merges(
         found.pieces,
         most=_MOST,
-        least=least if min_occurrences else min(_TWICE, least),
+        least=min(_TWICE, least) if counts_teach else least,
         refused=pairs_in(own),
         is_allowed=new_token_test(source),
     )
     points = list(_savings(ranked, n_tokens, max(1, found.n_words), budget))
-    wanted = min_occurrences or MIN_OCCURRENCES
-    n_chosen = max(point.n_new for point in points if point.occurrences >= wanted)
-    is_taught = min_occurrences is None and ngrams_teach(budget or n_tokens)
-    if is_taught:
-        n_chosen = max(n_chosen, min(_ENOUGH, sum(m.occurrences >= _TWICE for m in ranked)))
+    n_chosen = n_few = max(point.n_new for point in points if point.occurrences >= wanted)
+    if counts_teach:
+        n_chosen = max(n_few, min(_ENOUGH, sum(m.occurrences >= _TWICE for m in ranked)))
     chosen = points[n_chosen]
     steps = {factor * 10**power for power in range(1, 6) for factor in (1, 2, 5)}
     shown = steps | {0, n_chosen, len(ranked)}
     return BudgetVocabulary(
         budget or round(n_tokens * (1 - chosen.saved)),
         chosen.occurrences,
-        is_taught,
+        n_chosen > n_few,
         tuple(merged.token for merged in ranked[:n_chosen]),
         tuple(point for point in points if point.n_new in shown),
         n_tokens,
     )
+
+
+def budget_notes(record: Mapping[str, Any]) -> Iterator[str]:
+    """Say in words what was chosen, by its record."""
+    yield str(record["verdict"])
+    if record["n_chosen"]:
+        yield (
+            f"the rarest of them occurs about {times(record['occurrences'])} times in"
+            f" {record['tokens']:,} tokens of training"
+        )
+    if record["is_taught"]:
+        yield "they are so many that n-grams of the text must teach them, as saltlm adapt does"
+
+
+def times(occurrences: float) -> str:
+    """Return how often a token occurs, in words as exact as it is."""
+    return f"{occurrences:,.0f}" if occurrences >= 10 else f"{occurrences:.1f}"
 
 
 def as_vocabulary(chosen: BudgetVocabulary, source: Definition) -> Vocabulary:

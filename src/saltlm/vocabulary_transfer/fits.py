@@ -1,7 +1,7 @@
 """The fits of new rows to text: input rows first, then the head's on states read with them.
 
 Neither trains the body, and no copied row moves. A new token that does not occur in the text keeps
-the row that the method made.
+the input row that the method made; in the head such tokens move together.
 """
 
 import logging
@@ -204,7 +204,7 @@ def fit_head_rows(
     begun, config, head = time.perf_counter(), reader.config, result.head
     assert head is not None
     of_target, tokens = _states(reader, result, texts, config.positions)
-    _learning(tokens, result)
+    _learning(tokens, result)  # refuses a text without a new token
     share = float(_is_new(result)[tokens].double().mean())
     of_kept, kept_tokens = _states(reader, result, kept, math.ceil(_KEPT * config.positions))
     hidden, tokens = torch.cat([of_target, of_kept]), torch.cat([tokens, kept_tokens])
@@ -246,9 +246,8 @@ def fit_head_rows(
         seconds=round(time.perf_counter() - begun, 3),
         dtype=reader.body.dtype,
     )
-    moved = _with(head, own, solution.rows[:-1])
-    moved = _with(moved, rare, rows_of_rare.float() + solution.rows[-1])
-    return replace(result, head=moved, head_fit=record)
+    moved = torch.cat([solution.rows[:-1], rows_of_rare.float() + solution.rows[-1]])
+    return replace(result, head=_with(head, torch.cat([own, rare]), moved), head_fit=record)
 
 
 def _moving(

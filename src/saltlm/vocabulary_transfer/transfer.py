@@ -251,8 +251,8 @@ def _check_new_tokens(pair: Pair, config: TransferConfig) -> None:
     budget = pair.alignment.record.get("budget")
     if budget is not None and not budget["n_chosen"]:
         raise ConfigError(
-            f"no new token occurs often enough in {budget['tokens']:,} tokens of the corpus: it is"
-            " too short, or the source cuts it well already",
+            f"no new token occurs often enough in the corpus, for {budget['tokens']:,} tokens of"
+            " training: it is too short, or the source cuts it well already",
             "give more text with --corpus; or take the PLM's tokens however rare they are: --preset"
             f" best --vocabulary plm{'' if config.budget is None else ' (without --budget)'}",
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from saltlm.config.transfer import TransferConfig
+from saltlm.config.transfer import TransferConfig, sized_fits
 from saltlm.files.atomic import left_by_killed_run
 from saltlm.files.documents import first
 from saltlm.files.hashes import sha256, table_hash
@@ -111,6 +111,7 @@ def write_model(
         earlier=left_by_killed_run(directory),
         may_share=config.link == "auto",
     )
+    fits = sized_fits(config.fits, pair.alignment.record.get("budget"))
     of_ids = _write_settings(directory, pair, result, config)
     notes = save_tokenizer(result.target, directory, model_type=source.config.model_type)
     result.provenance.save(directory)
@@ -134,7 +135,7 @@ def write_model(
             "input": None if result.input_fit is None else dataclasses.asdict(result.input_fit),
             "head": None if result.head_fit is None else dataclasses.asdict(result.head_fit),
         },
-        "options": config.model_dump(mode="json"),
+        "options": config.model_copy(update={"fits": fits}).model_dump(mode="json"),
         "counts": {**result.counts, **_more_counts(result, pair)},
         "roles": [row._asdict() for row in role_table(result.target)],
         "notes": [
