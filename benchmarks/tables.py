@@ -176,17 +176,18 @@ def ngrams():
 
 
 def ngram_parts():
-    """The same with a part switched off, beside the whole of it."""
+    """The same with a part switched off, beside the whole of it, or of few tokens."""
     found, rows = read("win_ngrams.json"), []
     for key, run in sorted(found.items(), key=lambda pair: (pair[1]["tokens"], pair[0])):
         code, *name, tokens, seed = key.split(", ")
-        whole = found.get(f"{code}, best, ngrams, {tokens}, {seed}")
+        of = name[:3] if name[2:3] == ["few tokens"] and len(name) > 3 else ["best", "ngrams"]
+        whole = found.get(", ".join([code, *of, tokens, seed]))
         if name == ["best", "ngrams"] or whole is None:
             continue
         rows.append(
             [
-                LANGUAGES[code],
-                ", ".join(name),
+                f"{LANGUAGES[code]}{' (again)' * (seed != 'seed 1')}",
+                ", ".join(name).removeprefix("best, ngrams, "),
                 f"{run['tokens']:,}",
                 f"{run['before']['target']['bits per byte']:.3f}",
                 f"{run['after']['target']['bits per byte']:.3f}",

@@ -153,9 +153,13 @@ def test_the_budget_chooses_the_vocabulary_and_english_is_measured(given, tmp_pa
     assert asked["adapt"]["heldout"] == heldout
     assert asked["evaluate"] == {"heldout": heldout["target"], "english": kept}
     assert asked["adapt"]["teacher"] == "ngrams"
+    assert "min_occurrences" not in asked["transfer"]  # as many new tokens as n-grams can teach
     training = {json.loads(line)["text"] for line in Path(trained).read_text().splitlines()}
     assert len(training) + len(Path(kept).read_text().splitlines()) == 140
     assert training <= {*english.read_text().splitlines()}
+    for number, other in enumerate(({"teacher": "none"}, {"adapt": {"teacher": "none"}})):
+        recipe("german", out=tmp_path / str(number), **given | other)
+        assert asked["transfer"]["min_occurrences"] == 20
 
 
 def test_a_gpt_has_the_new_tokens_and_teaches(given, tmp_path, monkeypatch):
