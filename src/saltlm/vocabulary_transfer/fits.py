@@ -35,7 +35,7 @@ from saltlm.vocabulary_transfer.parents import Pair
 from saltlm.vocabulary_transfer.problem import Problem, check_sides
 from saltlm.vocabulary_transfer.result import TransferResult, solve
 from saltlm.vocabulary_transfer.rows import norm_ratio
-from saltlm.vocabulary_transfer.two_cuts import CutText, common_ends_of, cut_texts
+from saltlm.vocabulary_transfer.two_cuts import CutText, common_ends_of, cut_twice
 
 _MOSTLY_NEW = 0.5  # share of new tokens in text from which the smaller ridge is better
 _RIDGE, _RIDGE_OF_MOSTLY_NEW = 100.0, 50.0
@@ -104,7 +104,7 @@ def make_tables(
     embedding = pair.tables.embedding
     start = embedding[document_start(body.model, tokenizer)].float()
     reader = Reader(body, embedding, start, fits)
-    cut = partial(cut_texts, pair.source.tokenizer, result.tokenizer, fits.context)
+    cut = partial(cut_twice, pair.source.tokenizer, result.tokenizer, fits.context)
     if fits.input:
         n = fits.steps * fits.documents
         logger.info("fitting input rows to at most %s documents", f"{n:,}")

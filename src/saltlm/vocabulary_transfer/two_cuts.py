@@ -20,7 +20,7 @@ class CutText:
     new_spans: list[tuple[int, int]]
 
 
-def cut_texts(
+def cut_twice(
     before: Tokenizer, after: Tokenizer, context: int, texts: Iterable[str]
 ) -> Iterator[CutText]:
     """Yield texts as both vocabularies cut their beginnings, of which so many tokens are read."""
