@@ -650,12 +650,12 @@ def word_lists():
 
 def choices():
     """What a transfer says that it chose, and what its new tokens do to a corpus."""
-    budget = read("win.json")["vi, best, 40960, seed 0"]["vocabulary"]
+    budget = read("win_ngrams.json")["vi, best, ngrams, 40960, seed 1"]["vocabulary"]
     chosen = next(one for one in budget["curve"] if one["n_new"] == budget["n_chosen"])
     after = chosen["tokens_per_word"]
     config = load_recommended(corpus="vietnamese.txt", budget=budget["tokens"])
     text = (
-        f"In Vietnamese, for {budget['tokens']:,} tokens of training, it takes {budget['n_chosen']}"
+        f"In Vietnamese, for {budget['tokens']:,} tokens of training, it takes {budget['n_chosen']:,}"
         f" new tokens, which cut the corpus into {after:.2f} tokens a word; the LLM's own make"
         f" {after / (1 - chosen['saved']):.2f}."
     )

@@ -156,7 +156,7 @@ def _reason(config: AdaptConfig, values: Mapping[str, Any], n_tokens: int, is_sh
         "warmup": f"a warm-up of {config.warmup:.0%} of the steps",
         "decay": "then down to zero",
         "lr": f"rates of {config.lr.body:g} and {config.lr.new:g} for new rows",
-        "teacher": "n-grams of the text as teacher of the new tokens (teacher: none is without)",
+        "teacher": "n-grams of the text as teacher of the new tokens (teacher=none: without)",
         "english_share": f"{config.english_share:.0%} English",
         "stages": f"stages {', '.join(stage.kind for stage in config.stages)}",
     }
