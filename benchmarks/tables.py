@@ -655,8 +655,8 @@ def choices():
     after = chosen["tokens_per_word"]
     config = load_recommended(corpus="vietnamese.txt", budget=budget["tokens"])
     text = (
-        f"In Vietnamese, for {budget['tokens']:,} tokens of training, it takes {budget['n_chosen']:,}"
-        f" new tokens, which cut the corpus into {after:.2f} tokens a word; the LLM's own make"
+        f"In Vietnamese, for {budget['tokens']:,} tokens of training, it takes"
+        f" {budget['n_chosen']:,} new tokens, which cut the corpus into {after:.2f} tokens a word; the LLM's own make"
         f" {after / (1 - chosen['saved']):.2f}."
     )
     return "\n".join([textwrap.fill(text, 100), "", "```text", *in_one_line_each(config), "```"])
