@@ -656,8 +656,8 @@ def choices():
     config = load_recommended(corpus="vietnamese.txt", budget=budget["tokens"])
     text = (
         f"In Vietnamese, for {budget['tokens']:,} tokens of training, it takes"
-        f" {budget['n_chosen']:,} new tokens, which cut the corpus into {after:.2f} tokens a word; the LLM's own make"
-        f" {after / (1 - chosen['saved']):.2f}."
+        f" {budget['n_chosen']:,} new tokens, which cut the corpus into {after:.2f} tokens a word;"
+        f" the LLM's own make {after / (1 - chosen['saved']):.2f}."
     )
     return "\n".join([textwrap.fill(text, 100), "", "```text", *in_one_line_each(config), "```"])
 
