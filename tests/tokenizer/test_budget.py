@@ -1,5 +1,7 @@
 """As many new tokens as a budget can teach, and what they save in the tokenizer that has them."""
 
+from dataclasses import replace
+
 import pytest
 
 from saltlm.tokenizer.budget import budget_vocabulary, count_words, is_whole, new_token_test
@@ -91,11 +93,13 @@ def test_counts_teach_what_occurs_twice(source, corpus, monkeypatch):
 def test_the_verdict_is_about_the_share_that_is_saved(source, corpus):
     little = chosen(source, corpus, budget=30, min_occurrences=1)
     assert little.saved < 0.25
-    assert "with so little no trial was ahead of plain training" in little.verdict
+    assert "with so little, plain training may do as well" in little.verdict
     assert little.record()["verdict"] == little.verdict
     much = chosen(source, corpus, budget=10**6)
     assert much.saved > 0.25
     assert "with as much some trials were ahead of plain training" in much.verdict
+    taught = replace(much, is_taught=True)
+    assert "with as much, trials were ahead of plain training" in taught.verdict
 
 
 def test_words_are_stretches_that_no_merge_crosses(tokenizers_by_family, corpus):

@@ -29,7 +29,7 @@ _MOST = 50_000  # tokens are ranked
 _TWICE = 2
 _BEYOND = 8  # what is so many times too rare to be taught is ranked as well, for the curve
 _CHARACTERS = 32_000_000  # of a corpus are read, from its beginning
-_WORTH = 0.25  # of the corpus' tokens; where less is saved, no trial was ahead of plain training
+_WORTH = 0.25  # of the corpus' tokens; where less is saved, trials were ahead by little or not
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,9 @@ class BudgetVocabulary:
         """What trials with such a saving came to, in words."""
         told = f"{len(self.tokens):,} new tokens save {self.saved:.0%} of the corpus' tokens"
         if self.saved < _WORTH:
-            return f"{told}: with so little no trial was ahead of plain training (docs/log.md)"
+            return f"{told}: with so little, plain training may do as well (docs/log.md)"
+        if self.is_taught:
+            return f"{told}: with as much, trials were ahead of plain training (docs/adapt.md)"
         return f"{told}: with as much some trials were ahead of plain training (docs/log.md)"
 
     def record(self) -> dict[str, Any]:
