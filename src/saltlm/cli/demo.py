@@ -60,6 +60,7 @@ def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> 
     from saltlm.comparison.curves import check_adapt_extra
 
     check_adapt_extra("saltlm demo")
+    from saltlm.alignment.align import ENGLISH
     from saltlm.cli.ends import end
     from saltlm.cli.render import explanation_table, finding_table, show, table
     from saltlm.cli.render_pairs import inspection_tables, transfer_table
@@ -107,12 +108,13 @@ def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> 
         show(explanation_table(explanation, top=6))
     texts = "--data", pair.corpus, "--heldout", held_out(language)
     curves = {}
-    for label, model, there, training in (
-        ("untouched", pair.source, alike, TRAINING),
-        (f"with {language} tokens", made, adapted, TAUGHT),
+    for label, model, there, training, english in (
+        ("untouched", pair.source, alike, TRAINING, ()),
+        (f"with {language} tokens", made, adapted, TAUGHT, (ENGLISH,)),
     ):
-        _say("adapt", model, *texts, *_each("--set", training), "--out", there)
-        curves[label] = train_briefly(model, there, language, pair.corpus, training)
+        mixed_in = _each("--english", english)
+        _say("adapt", model, *texts, *mixed_in, *_each("--set", training), "--out", there)
+        curves[label] = train_briefly(model, there, language, pair.corpus, training, english)
     models = {
         "SmolLM2-135M": pair.source,
         "trained": alike,
@@ -124,8 +126,8 @@ def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> 
     show(curves_table(curves))
     click.echo(
         f"\nBoth were trained on {BUDGET:,} tokens. The new tokens hold more text each, and their "
-        "model learnt from the text's n-grams, too (teacher=ngrams).\nNo English was among it; "
-        "saltlm adapt mixes some in with --english FILE. For what a longer training "
+        "model learnt from the text's n-grams, too (teacher=ngrams).\nSome English was mixed in, "
+        "which it would forget else (--english). For what a longer training "
         f"is worth, in three languages: docs/adapt.md. The model is in {adapted}."
     )
     measured = out / "measured"
@@ -136,7 +138,7 @@ def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> 
         {named[one.language]: one.bits.value for one in seen if one.model == name}
         for name in models
     )
-    # The bar is the untouched model that was trained alike; English was in no training.
+    # The bar is the untouched model that was trained alike, and in English as it was before.
     verdict = of_held_out(after, before, {**untouched, "target": trained["target"]})
     assert verdict is not None  # all are measured on all texts
     end(verdict, "chat", adapted)
@@ -147,5 +149,5 @@ def _say(*words: object) -> None:
     click.echo(f"\n$ saltlm {' '.join(map(quoted, words))}")
 
 
-def _each(flag: str, values: Iterable[str]) -> list[str]:
+def _each(flag: str, values: Iterable[object]) -> list[object]:
     return [word for value in values for word in (flag, value)]

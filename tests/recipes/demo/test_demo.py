@@ -81,6 +81,8 @@ def tiny_assets(monkeypatch, tokenizers_by_family, roles_by_family, save_tokeniz
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(run, "fetch_asset", fetch)
+    (english := tmp_path / "english.txt").write_text("\n".join(lines("en.txt.gz")[:60]))
+    monkeypatch.setattr("saltlm.alignment.align.ENGLISH", english)
 
 
 def test_the_demo_runs_through_and_replaces_an_earlier_one(tiny_assets, tmp_path, caplog):
@@ -100,6 +102,7 @@ def test_the_demo_runs_through_and_replaces_an_earlier_one(tiny_assets, tmp_path
     assert f"$ saltlm score {pair} --method salt --method " in result.stdout
     corpus = CORPUS / "vi.txt.gz"
     assert f"transfer {pair} --out '{made}' --preset best --corpus {corpus}" in result.stdout
+    assert f"--english {tmp_path}/english.txt --set tokens=24000" in result.stdout
     curves = result.stdout.partition("bits a byte in training")[2]
     names = r"(untouched|with vi tokens)"
     rows = re.findall(rf"^ *([\d,]+) +{names} .* (\d\.\d{{3}}) .*█", curves, re.MULTILINE)

@@ -110,7 +110,12 @@ def held_out(language: str) -> Path:
 
 
 def train_briefly(
-    model: Path, out: Path, language: str, corpus: Path, options: Sequence[str]
+    model: Path,
+    out: Path,
+    language: str,
+    corpus: Path,
+    options: Sequence[str],
+    english: Sequence[Path] = (),
 ) -> list[Point]:
     """Continue the pre-training of a model and return its curve on the held-out text.
 
@@ -120,11 +125,13 @@ def train_briefly(
         language: of the text.
         corpus: text to train on.
         options: of the training, `TRAINING` or `TAUGHT`.
+        english: text that is mixed in, so that English is not forgotten.
 
     Raises:
         SaltlmError: training cannot go on.
     """
     texts = {"data": [str(corpus)], "heldout": [str(held_out(language))]}
+    texts["english"] = [str(file) for file in english]
     result = adapt(model, out, config=load_adapt_config(None, options, **texts), resume="never")
     return read_curve(RunFolder(result.directory).metrics)
 
