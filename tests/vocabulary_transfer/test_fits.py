@@ -8,18 +8,21 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from conftest import CORPUS
 from saltlm.adaptation.parameters import tokens_want_ngrams
 from saltlm.alignment.align import english_text
 from saltlm.comparison.compare import compare
-from saltlm.config.transfer import FitsConfig, load_config, sized_fits
+from saltlm.config.transfer import STEP_TOKENS, FitsConfig, load_config, sized_fits
 from saltlm.errors import CheckpointError, ConfigError, DataError
 from saltlm.inspection.pair import inspect
 from saltlm.models.logits import document_start
 from saltlm.record.arrays import Origin
 from saltlm.record.manifest import read_manifest
+from saltlm.vocabulary_transfer.fits import _batches
 from saltlm.vocabulary_transfer.transfer import transfer
 from tiny_pairs import faults, write_pair
 
@@ -257,10 +260,25 @@ def test_fits_are_smaller_where_counts_teach_a_short_training(tokens, given, siz
     )
 
 
+@given(
+    st.lists(st.integers(1, 600), min_size=1, max_size=30), st.integers(1, 9), st.integers(1, 14)
+)
+def test_a_step_reads_so_many_documents_or_enough_tokens(lengths, steps, documents):
+    batches = _batches(lengths, steps, documents)
+    assert len(batches) == steps
+    read = [number for batch in batches for number in batch]
+    assert read == [place % len(lengths) for place in range(len(read))]
+    for batch in batches:
+        *first, _ = (lengths[number] for number in batch)
+        assert len(batch) == documents or sum(lengths[number] for number in batch) >= STEP_TOKENS
+        assert sum(first) < STEP_TOKENS
+        assert 1 <= len(batch) <= documents
+
+
 def test_what_counts_must_teach_is_recorded_and_read(pair, german, tmp_path):
     (english := tmp_path / "english.txt").write_text("the dog\n")
-    given = {"corpus": [german], "keep": [english], "budget": 1000}
-    found = transfer(*pair, tmp_path / "out", **given)
+    options = {"corpus": [german], "keep": [english], "budget": 1000}
+    found = transfer(*pair, tmp_path / "out", **options)
     assert (found.input_fit.steps, found.head_fit.positions) == (1, 125)
     assert tokens_want_ngrams(tmp_path / "out")
     recorded = read_manifest(tmp_path / "out")["options"]["fits"]  # as they were, to do it again
@@ -268,7 +286,7 @@ def test_what_counts_must_teach_is_recorded_and_read(pair, german, tmp_path):
     file = tmp_path / "out" / "saltlm" / "manifest.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"adaptations": [{}]}))
     assert not tokens_want_ngrams(tmp_path / "out")  # it was taught
-    transfer(*pair, tmp_path / "few", **given, min_occurrences=2, fits={"steps": 1})
+    transfer(*pair, tmp_path / "few", **options, min_occurrences=2, fits={"steps": 1})
     assert not tokens_want_ngrams(tmp_path / "few")
     assert not tokens_want_ngrams(pair[0])
 

@@ -18,6 +18,7 @@ Mode = Literal["replace", "extend", "swap"]
 Digits = Literal["source", "plm"]
 Dtype = Literal["bfloat16", "float16", "float32"]
 
+STEP_TOKENS = 1024  # after which a step of the input fit reads no further document
 _WHOLE_FITS = 81_920  # tokens of a training from which the fits have their whole size
 
 
@@ -103,7 +104,11 @@ class FitsConfig(Section):
         description="steps of the input fit; fewer for a training of under 82,000 tokens that"
         " n-grams teach",
     )
-    documents: int = Field(12, ge=1, description="documents of the corpus in each of these steps")
+    documents: int = Field(
+        12,
+        ge=1,
+        description="documents of the corpus in each of these steps, or fewer of 1,024 tokens",
+    )
     learning_rate: float = Field(
         0.006, gt=0, description="learning rate of the input fit; it falls in the second half"
     )

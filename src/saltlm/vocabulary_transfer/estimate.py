@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-from saltlm.config.transfer import TransferConfig, sized_fits
+from saltlm.config.transfer import STEP_TOKENS, TransferConfig, sized_fits
 from saltlm.files.source import PACKED_SUFFIXES, paths_of
 from saltlm.models.cost import (
     LAYER_SECONDS,
@@ -122,7 +122,8 @@ def _fit_seconds(pair: Pair, config: TransferConfig, texts: Sequence[str]) -> fl
 
     seconds = 0.0
     if fits.input:
-        seconds += _PASSES * through(fits.steps * fits.documents, fits.layer or n_layers / 3)
+        documents = min(fits.documents, 1 + STEP_TOKENS / n_tokens)
+        seconds += _PASSES * through(fits.steps * documents, fits.layer or n_layers / 3)
     if fits.head:
         seconds += through(fits.positions / n_tokens, n_layers)
         rows, width = pair.tables.embedding.shape

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import cycle, islice
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer
 
 from saltlm.alignment.align import english_text
-from saltlm.config.transfer import FitsConfig, TransferConfig, sized_fits
+from saltlm.config.transfer import STEP_TOKENS, FitsConfig, TransferConfig, sized_fits
 from saltlm.errors import ConfigError
 from saltlm.files.documents import documents
 from saltlm.files.mapped import empty_table
@@ -144,10 +144,8 @@ def fit_input_rows(
     ids = _learning(read, result)
     learning = torch.full((len(result.embedding),), -1)
     learning[ids] = torch.arange(len(ids))
-    size, places = config.documents, [len(common_ends_of(text)[0]) for text in texts]
-    batches = [
-        [(step * size + i) % len(texts) for i in range(size)] for step in range(config.steps)
-    ]
+    places = [len(common_ends_of(text)[0]) for text in texts]
+    batches = _batches([len(text.new) for text in texts], config.steps, config.documents)
 
     def parts(batch: list[int]) -> Iterator[partial[Float[Tensor, ""]]]:
         total = max(1, sum(places[i] for i in batch))
@@ -169,7 +167,7 @@ def fit_input_rows(
     last = found.losses[-max(1, config.steps // 10) :]
     record = InputFit(
         rows=len(ids),
-        documents=min(len(texts), config.steps * size),
+        documents=len({number for batch in batches for number in batch}),
         steps=config.steps,
         tokens=sum(len(texts[i].new) for batch in batches for i in batch),
         places=sum(places[i] for batch in batches for i in batch),
@@ -185,6 +183,18 @@ def fit_input_rows(
         embedding=_with(result.embedding, ids, found.rows),
         input_fit=record,
     )
+
+
+def _batches(lengths: Sequence[int], steps: int, documents: int) -> list[list[int]]:
+    """Return the documents of each step, round and round: so many, or those of enough tokens."""
+    order = cycle(range(len(lengths)))
+    batches = []
+    for _ in range(steps):
+        batch = [next(order)]
+        while len(batch) < documents and sum(lengths[number] for number in batch) < STEP_TOKENS:
+            batch.append(next(order))
+        batches.append(batch)
+    return batches
 
 
 def fit_head_rows(
