@@ -118,7 +118,7 @@ def _few_english(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _short_english(monkeypatch: pytest.MonkeyPatch, _few_english: Path) -> None:
     """Leave alone a few lines of English, not the shipped text: to read that takes a second."""
     if "saltlm.alignment.align" in sys.modules:
-        monkeypatch.setattr("saltlm.alignment.align.ENGLISH", _few_english)
+        monkeypatch.setattr("saltlm.alignment.align.OWN_ENGLISH", _few_english)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -44,7 +44,7 @@ def there(tokenizers_by_family, corpus, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("saltlm.evaluation.generation.N_NEW", 3)
     # The text that must be cut as before is short here: to read the usual one takes a second.
-    monkeypatch.setattr("saltlm.alignment.align.ENGLISH", tmp_path / "english.txt")
+    monkeypatch.setattr("saltlm.alignment.align.OWN_ENGLISH", tmp_path / "english.txt")
 
 
 @pytest.fixture

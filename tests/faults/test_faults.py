@@ -21,7 +21,7 @@ from faults.trials import Outcome, lasting, outcome_of, preload, trial
 def room(tmp_path_factory, _few_english):
     preload()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("saltlm.alignment.align.ENGLISH", _few_english)  # as in every test
+        patch.setattr("saltlm.alignment.align.OWN_ENGLISH", _few_english)  # as in every test
         room = make_room(tmp_path_factory.mktemp("room"))
         # What a transfer in peace makes is there already; how many changes it takes is not asked.
         made = outcome_of(room.folder / "inputs" / "made")

@@ -112,7 +112,7 @@ def _make_small(folder: Path) -> None:
 
     english = folder / "few-english.txt"
     english.write_text("Open the file and read the first line.\n" * 6, encoding="utf-8")
-    vars(align)["ENGLISH"] = english
+    vars(align)["OWN_ENGLISH"] = english
     for module in (generation, quick, speed):
         vars(module)["N_NEW"] = 2
     SIZES["mini"] = Size("mini", 16, 2, 2, 64, 1e-2)

@@ -402,7 +402,7 @@ def test_inspect_counts_the_tokens_of_the_choice(
     pair = tmp_path / "source", tmp_path / "plm"
     sample = tmp_path / "en.txt"
     sample.write_text("\n".join(corpus[ENGLISH]), encoding="utf-8")
-    monkeypatch.setattr(alignment, "ENGLISH", sample)
+    monkeypatch.setattr(alignment, "OWN_ENGLISH", sample)
     report = inspect(*pair, config=load_config(mode="extend", corpus=[str(german_file)]))
     found = report.vocabularies
     n_source = len(AutoTokenizer.from_pretrained(pair[0]))

@@ -37,7 +37,7 @@ from saltlm.tokenizer.target import TargetTokenizer
 from saltlm.tokenizer.tokens import Tokens, read_tokens
 from saltlm.tokenizer.vocabulary import TEXT, Form, Vocabulary
 
-ENGLISH = Path(__file__).with_name("english.txt.gz")  # that comes with saltlm
+OWN_ENGLISH = Path(__file__).with_name("english.txt.gz")  # that comes with saltlm
 _OF_EXTENSION = {
     "n_intermediate": "more of which they are put together",
     "n_out_of_reach": "are left out: the source's tokenizer cannot make them",
@@ -108,7 +108,7 @@ class _Choice(NamedTuple):
 
 def english_text() -> Iterator[str]:
     """Return the documents of English that come with saltlm."""
-    return documents((ENGLISH,))
+    return documents((OWN_ENGLISH,))
 
 
 def align(

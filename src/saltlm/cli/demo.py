@@ -60,7 +60,7 @@ def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> 
     from saltlm.comparison.curves import check_adapt_extra
 
     check_adapt_extra("saltlm demo")
-    from saltlm.alignment.align import ENGLISH
+    from saltlm.alignment.align import OWN_ENGLISH
     from saltlm.cli.ends import end
     from saltlm.cli.render import explanation_table, finding_table, show, table
     from saltlm.cli.render_pairs import inspection_tables, transfer_table
@@ -110,7 +110,7 @@ def command(out: Path, language: str, cache: Path | None, is_reported: bool) -> 
     curves = {}
     for label, model, there, training, english in (
         ("untouched", pair.source, alike, TRAINING, ()),
-        (f"with {language} tokens", made, adapted, TAUGHT, (ENGLISH,)),
+        (f"with {language} tokens", made, adapted, TAUGHT, (OWN_ENGLISH,)),
     ):
         mixed_in = _each("--english", english)
         _say("adapt", model, *texts, *mixed_in, *_each("--set", training), "--out", there)

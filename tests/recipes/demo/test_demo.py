@@ -82,7 +82,7 @@ def tiny_assets(monkeypatch, tokenizers_by_family, roles_by_family, save_tokeniz
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(run, "fetch_asset", fetch)
     (english := tmp_path / "english.txt").write_text("\n".join(lines("en.txt.gz")[:60]))
-    monkeypatch.setattr("saltlm.alignment.align.ENGLISH", english)
+    monkeypatch.setattr("saltlm.alignment.align.OWN_ENGLISH", english)
 
 
 def test_the_demo_runs_through_and_replaces_an_earlier_one(tiny_assets, tmp_path, caplog):
