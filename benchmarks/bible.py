@@ -67,12 +67,8 @@ def chapters(database, name):
         rows = opened.execute(_VERSES, (name,))
         for _, verses in groupby(rows, key=lambda row: row[:2]):
             texts = [" ".join(text.split()) for _, _, text in verses]
-            yield [" ".join(few) for few in batched(texts, TOGETHER)]
-
-
-def batched(items, n):
-    """Yield the items, n at a time."""
-    yield from (items[first : first + n] for first in range(0, len(items), n))
+            first_verses = range(0, len(texts), TOGETHER)
+            yield [" ".join(texts[first : first + TOGETHER]) for first in first_verses]
 
 
 def write_texts(found, folder, code):

@@ -129,13 +129,13 @@ def taught():
 
 SECONDS = ("transfer", "teacher", "training")
 
-# Plain training that took as long as the arm with n-grams, transfer included.
 SOURCE_TOKENS = 49_152  # of SmolLM2
 VOCABULARY_TRIALS = {
     "vi": ("min3", "min0.3"),
     "de": ("min3", "min0.3", "min0.1"),
     "ar": ("default", "min3", "min1", "min0.3"),
 }
+# Plain training that took as long as the arm with n-grams, transfer included.
 AS_LONG = {
     ("vi", 40_960): "vi, plain, compute of best, 40960, seed 0",
     ("de", 40_960): "de, plain, bfloat16, 58000, seed 1",
@@ -210,11 +210,10 @@ def vocabulary_trials():
         runs = [few[f"{code}, best, ngrams, few tokens, 40960, seed 1"]] if code != "ar" else []
         runs += [trials[f"{code} {name}"] for name in names]
         for run in runs:
-            after = run["after"]["target"]["bits per byte"]
             n_new = run["after"]["tokens"] - SOURCE_TOKENS
-            before = run["before"]["target"]["bits per byte"]
-            rows.append([LANGUAGES[code], f"{n_new:,}", f"{before:.3f}", f"{after:.3f}"])
-            rows[-1].append(f"{english(run):.3f}")
+            bits = [run[when]["target"]["bits per byte"] for when in ("before", "after")]
+            numbers = (f"{value:.3f}" for value in (*bits, english(run)))
+            rows.append([LANGUAGES[code], f"{n_new:,}", *numbers])
     return table(["", "new tokens", "before", "after", "English"], rows)
 
 

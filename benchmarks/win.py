@@ -26,8 +26,10 @@ from typing import NamedTuple
 
 LANGUAGES = ("vi", "de", "ar")
 DOCUMENTS = {"target": 200, "English": 100}
+TWENTY = ["--set", "min_occurrences=20"]  # in the budget: what a training alone can teach
 EXTEND = ["--mode", "extend", "--vocabulary", "auto"]
-BEST = ["--preset", "best", *EXTEND]
+MANY = ["--preset", "best", *EXTEND]  # as many new tokens as counts can teach
+BEST = [*MANY, *TWENTY]
 REPLACE = ["--prune-to", "16000"]
 COMPUTE = "plain, compute of best"
 BFLOAT16 = "dtype=bfloat16"
@@ -38,7 +40,6 @@ TENTH = "best, taught, a tenth English"
 NGRAMS = "teacher=ngrams"
 COUNTED = "best, ngrams"
 FEW = "best, ngrams, few tokens"
-TWENTY = ["--set", "min_occurrences=20"]  # in the budget, as before counts taught new tokens
 PLACES = {
     "data",
     "english",
@@ -55,8 +56,11 @@ ARMS = {
     "plain, untied": (None, []),
     "salt": (["--preset", "paper", *REPLACE], []),
     "focus": (["--method", "focus", *REPLACE], []),
-    "global-residual": (["--method", "global-residual:ridge=1.0", *EXTEND], []),
-    "best, swap": (["--preset", "best", "--mode", "swap", "--vocabulary", "auto"], []),
+    "global-residual": (["--method", "global-residual:ridge=1.0", *EXTEND, *TWENTY], []),
+    "best, swap": (
+        ["--preset", "best", "--mode", "swap", "--vocabulary", "auto", *TWENTY],
+        [],
+    ),
     "best without input fit": ([*BEST, "--set", "fits.input=false"], []),
     "best without head fit": ([*BEST, "--set", "fits.head=false"], []),
     "best, 10 occurrences": ([*BEST, "--set", "min_occurrences=10"], []),
@@ -72,20 +76,20 @@ ARMS = {
         [BFLOAT16, "teacher={teacher}", "english_share=0.2"],
     ),
     TENTH: (BEST, [*TENTH_ENGLISH, "teacher={teacher}"]),
-    COUNTED: (BEST, [*FIFTEEN_ENGLISH, NGRAMS]),
-    FEW: ([*BEST, *TWENTY], [*TENTH_ENGLISH, NGRAMS]),
+    COUNTED: (MANY, [*FIFTEEN_ENGLISH, NGRAMS]),
+    FEW: (BEST, [*TENTH_ENGLISH, NGRAMS]),
     f"{COUNTED}, no input fit": (
-        [*BEST, "--set", "fits.input=false"],
+        [*MANY, "--set", "fits.input=false"],
         [*FIFTEEN_ENGLISH, NGRAMS],
     ),
-    f"{COUNTED}, no head fit": ([*BEST, "--set", "fits.head=false"], [*FIFTEEN_ENGLISH, NGRAMS]),
-    f"{COUNTED}, no teacher": (BEST, FIFTEEN_ENGLISH),
+    f"{COUNTED}, no head fit": ([*MANY, "--set", "fits.head=false"], [*FIFTEEN_ENGLISH, NGRAMS]),
+    f"{COUNTED}, no teacher": (MANY, FIFTEEN_ENGLISH),
     f"{FEW}, no input fit": (
-        [*BEST, *TWENTY, "--set", "fits.input=false"],
+        [*BEST, "--set", "fits.input=false"],
         [*TENTH_ENGLISH, NGRAMS],
     ),
     f"{FEW}, no head fit": (
-        [*BEST, *TWENTY, "--set", "fits.head=false"],
+        [*BEST, "--set", "fits.head=false"],
         [*TENTH_ENGLISH, NGRAMS],
     ),
     "best, a tenth English": (BEST, TENTH_ENGLISH),
@@ -95,8 +99,11 @@ ARMS = {
 }
 SMALL_FITS = ["--set", "fits.steps=16", "--set", "fits.positions=3277"]  # less of 41k tokens' time
 LONG_TOKENS = {"vi": 271_967, "ar": 222_469}  # as long as best, taught and its teacher, measured
-AS_LONG = [("vi", 137_000), ("de", 120_000), ("ar", 134_000), ("de", 58_000), ("ar", 58_000)]
-AS_LONG += [("de", 131_000)]
+AS_LONG = {
+    "vi": [137_000],
+    "de": [120_000, 131_000, 58_000, 48_000],
+    "ar": [120_000, 134_000, 58_000],
+}
 TAUGHT = (
     "best, taught",
     TENTH,
@@ -153,15 +160,23 @@ def arms():
         for tokens in (102_400, 40_960)
         for code in LANGUAGES
     ]
-    order += [Arm(code, "plain, bfloat16", tokens, 1) for code, tokens in AS_LONG]
+    order += [
+        Arm(code, "plain, bfloat16", tokens, 1)
+        for code, lengths in AS_LONG.items()
+        for tokens in lengths
+    ]
     order += [Arm(code, name, 40_960, 1) for name in PARTS for code in LANGUAGES]
-    order += [Arm(code, name, 102_400, 1) for name in ("plain, ngrams", FEW) for code in LANGUAGES]
-    return order + [
+    order += [Arm(code, "plain, ngrams", 102_400, 1) for code in LANGUAGES]
+    order += [Arm(code, FEW, 102_400, seed) for seed in (1, 0) for code in LANGUAGES]
+    order += [Arm(code, FEW, 40_960, 0) for code in LANGUAGES]
+    order += [Arm("de", f"{FEW}, no {side} fit", 40_960, 1) for side in ("input", "head")]
+    order += [
         Arm(code, name, tokens, 1)
         for tokens in (40_960, 102_400)
         for code in LANGUAGES
-        for name in FIRST[:2]
+        for name in (*FIRST, TENTH)
     ]
+    return list(dict.fromkeys(order))  # each once
 
 
 def saltlm(*words):
@@ -248,8 +263,6 @@ def run(arm, given, results):
         words = ["--corpus", corpus, "--seed", arm.seed, "--out", model, "--force", *flags]
         budget = 102_400 if arm.name in TAUGHT else tokens
         words += ["--budget", budget] if "auto" in flags else []
-        is_counted = arm.name.startswith(COUNTED)
-        words += TWENTY if "auto" in flags and not is_counted else []
         words += SMALL_FITS if arm.name in TAUGHT and tokens < 102_400 else []
         seconds["transfer"] = saltlm("transfer", given.source, given.plm, *words)
     before = measure(model, given.texts, arm.language)

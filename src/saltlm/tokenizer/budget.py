@@ -26,7 +26,7 @@ MIN_OCCURRENCES = 20  # in a budget
 _MOST_TAUGHT = 1_000_000  # tokens of a training
 _ENOUGH = 12_000  # new tokens for it, where so many occur twice in the corpus
 _MOST = 50_000  # tokens are ranked
-_TWICE = 2
+_LEAST = 2  # times that they must occur there
 _BEYOND = 8  # what is so many times too rare to be taught is ranked as well, for the curve
 _CHARACTERS = 32_000_000  # of a corpus are read, from its beginning
 _WORTH = 0.25  # of the corpus' tokens; where less is saved, trials were ahead by little or not
@@ -134,14 +134,14 @@ def budget_vocabulary(
     ranked = rank_merges(
         found.pieces,
         most=_MOST,
-        least=min(_TWICE, least) if counts_teach else least,
+        least=min(_LEAST, least) if counts_teach else least,
         refused=pairs_in(own),
         is_allowed=new_token_test(source),
     )
     points = list(_savings(ranked, n_tokens, max(1, found.n_words), budget))
     n_chosen = n_few = max(point.n_new for point in points if point.occurrences >= wanted)
     if counts_teach:
-        n_chosen = max(n_few, min(_ENOUGH, sum(m.occurrences >= _TWICE for m in ranked)))
+        n_chosen = max(n_few, min(_ENOUGH, sum(m.occurrences >= _LEAST for m in ranked)))
     chosen = points[n_chosen]
     steps = {factor * 10**power for power in range(1, 6) for factor in (1, 2, 5)}
     shown = steps | {0, n_chosen, len(ranked)}

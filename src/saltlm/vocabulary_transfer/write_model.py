@@ -111,10 +111,10 @@ def write_model(
         earlier=left_by_killed_run(directory),
         may_share=config.link == "auto",
     )
-    fits = sized_fits(config.fits, pair.alignment.record.get("budget"))
     of_ids = _write_settings(directory, pair, result, config)
     notes = save_tokenizer(result.target, directory, model_type=source.config.model_type)
     result.provenance.save(directory)
+    fits = sized_fits(config.fits, pair.alignment.record.get("budget"))  # as they ran
     return {
         "kind": "transfer",
         "source": _describe(source, tables),
