@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from saltlm.errors import CheckpointError
-from saltlm.models.logits import output_head, short_head
+from saltlm.models.logits import output_head, skipped_head
 from saltlm.models.states import load_body
 from tiny_models import SOURCES
 
@@ -21,7 +21,7 @@ def test_states_are_those_of_the_whole_model(name, tmp_path):
     table = body.model.get_input_embeddings().weight
     used, ids = IDS.unique(return_inverse=True)
     with torch.no_grad():
-        with short_head(output_head(body.model)) as received:
+        with skipped_head(output_head(body.model)) as received:
             whole = body.model(input_ids=IDS[None], output_hidden_states=True, use_cache=False)
         assert torch.equal(body.received_by_head(table[used], ids[None]), received[0])
         filled = torch.stack([ids, torch.cat([ids[:3], torch.zeros(5, dtype=torch.int64)])])

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
-from saltlm.models.logits import LogitTransform, logit_transform, output_head, short_head
+from saltlm.models.logits import LogitTransform, logit_transform, output_head, skipped_head
 
 CHUNK_LOGITS = 2**26  # with fewer, the head is read too often; 256 MiB in float32
 _IN_CACHE = 2**20  # logits that a processor turns into gradients before it goes on to others
@@ -93,7 +93,7 @@ def causal_loss(
     """
     where = {} if positions is None else {"position_ids": positions}
     head = output_head(model)
-    with short_head(head) as received:
+    with skipped_head(head) as received:
         model(input_ids=ids[:, :-1], use_cache=False, **where)
     return cross_entropy(
         received[0].flatten(0, 1),
@@ -170,14 +170,19 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             for tensor, wanted in needed
         )
         of_weight, scale = (weight.grad, factor or 0.0) if is_added else (d_weight, 1.0)
-        matrix = weight.detach().to(hidden.dtype)
+        table = weight.detach()
+        if table.device.type != "cpu":  # there it is converted a part at a time, in the cache
+            table = table.to(hidden.dtype)
+        tokens = _slices(len(table), table.shape[1], table.device)
         rows = max(1, chunk_logits // len(weight))
         buffer = hidden.new_empty(min(rows, len(hidden)), len(weight))
         total = hidden.new_zeros((), dtype=exact)
         for first in range(0, len(hidden), rows):
             at = slice(first, first + rows)
             part = hidden[at]
-            d_logits = torch.mm(part, matrix.t(), out=buffer[: len(part)])
+            d_logits = buffer[: len(part)]
+            for some in tokens:
+                torch.mm(part, table[some].to(hidden.dtype).t(), out=d_logits[:, some])
             for few in _slices(len(part), len(weight), hidden.device):
                 logits = d_logits[few] if bias is None else d_logits[few] + bias
                 here = slice(first + few.start, first + few.stop)
@@ -186,12 +191,14 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 if d_bias is not None:
                     d_bias += gradient.sum(0)
                 d_logits[few] = gradient
-            if d_hidden is not None:
-                d_hidden[at] = d_logits @ matrix
-            if of_weight is not None and of_weight.dtype == hidden.dtype:
-                of_weight.addmm_(d_logits.t(), part, alpha=scale)
-            elif of_weight is not None:
-                of_weight.add_(d_logits.t() @ part, alpha=scale)
+            for some in tokens:
+                of_logits = d_logits[:, some]
+                if d_hidden is not None:
+                    d_hidden[at] += of_logits @ table[some].to(hidden.dtype)
+                if of_weight is not None and of_weight.dtype == hidden.dtype:
+                    of_weight[some].addmm_(of_logits.t(), part, alpha=scale)
+                elif of_weight is not None:
+                    of_weight[some].add_(of_logits.t() @ part, alpha=scale)
         ctx.save_for_backward(d_hidden, d_weight, d_bias)
         ctx.dtypes = [tensor is not None and tensor.dtype for tensor in (hidden, weight, bias)]
         return total
@@ -261,7 +268,7 @@ def separates_documents(model: PreTrainedModel, rows: int) -> bool:
     positions = torch.arange(n, device=model.device).repeat(2).expand(rows, -1)
     was_training = model.training
     model.train(False)
-    with short_head(output_head(model)) as received:
+    with skipped_head(output_head(model)) as received:
         for before in (first, other):
             ids = torch.cat([before, second], 1)
             model(input_ids=ids, position_ids=positions, use_cache=False)

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from saltlm.models.logits import document_start, logit_transform, output_head, short_head
+from saltlm.models.logits import document_start, logit_transform, output_head, skipped_head
 from saltlm.tokenizer.fertility import encode_documents
 
 DOCUMENTS = 32  # of each text are looked at, the first
@@ -51,7 +51,7 @@ def new_token_measures(
         sequence = torch.tensor([start, *ids][: context + 1], device=model.device)
         if len(sequence) < 2:
             continue
-        with short_head(head) as received:
+        with skipped_head(head) as received:
             model(input_ids=sequence[None, :-1], use_cache=False)
         rows = max(1, chunk_logits // head.weight.shape[0])
         for hidden, wanted in zip(

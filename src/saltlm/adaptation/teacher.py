@@ -26,7 +26,7 @@ from saltlm.evaluation.results import model_hash
 from saltlm.files.documents import first
 from saltlm.models.architecture import read_config
 from saltlm.models.hub import resolve_model
-from saltlm.models.logits import LogitTransform, logit_transform, output_head, short_head
+from saltlm.models.logits import LogitTransform, logit_transform, output_head, skipped_head
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.fertility import encode_documents
 from saltlm.tokenizer.load import load_tokenizer
@@ -141,7 +141,7 @@ class Teacher:
         head = output_head(self.model)
         read = inputs[is_taught].clamp(min=0).split(self.context, 1)
         places = positions[is_taught].split(self.context, 1)
-        with short_head(head) as received:
+        with skipped_head(head) as received:
             for part, where in zip(read, places, strict=True):
                 from_here = torch.arange(part.shape[1], device=part.device)
                 named = {"position_ids": torch.minimum(where, from_here)} if self.can_mask else {}

@@ -16,7 +16,7 @@ from saltlm.models.logits import (
     document_start,
     logit_transform,
     output_head,
-    short_head,
+    skipped_head,
 )
 from saltlm.tokenizer.fertility import encode_documents
 
@@ -181,7 +181,7 @@ def _logits(
         if not is_checked:
             check_logits(model, tokens)
             is_checked = True
-        with short_head(head) as received:
+        with skipped_head(head) as received:
             model(input_ids=tokens, use_cache=False)
         hidden, wanted = received[0][0, :-1], tokens[0, 1:]
         for states, successors in zip(hidden.split(rows), wanted.split(rows), strict=True):

@@ -19,7 +19,8 @@ Digits = Literal["source", "plm"]
 Dtype = Literal["bfloat16", "float16", "float32"]
 
 STEP_TOKENS = 1024  # after which a step of the input fit reads no further document
-_WHOLE_FITS = 81_920  # tokens of a training from which the fits have their whole size
+_TOKENS_OF_FITS = 81_920  # of a training that would have fits of whole size, if it were taught,
+_MOST_OF_FITS = 0.5  # but for this bound
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -140,10 +141,10 @@ class FitsConfig(Section):
 
 
 def sized_fits(fits: FitsConfig, budget: Mapping[str, Any] | None) -> FitsConfig:
-    """Return fits that take no larger part of a short training than of a longer one.
+    """Return fits of half their size, less in a short training, where counts teach the new tokens.
 
-    What was given stays. Without counts that teach the new tokens the fits decide more of how a
-    training ends, and keep their size (docs/log.md).
+    They decide hardly how such a training ends; without the counts they decide more of it, and keep
+    their size (docs/log.md). What was given stays.
 
     Args:
         fits: the options.
@@ -151,7 +152,7 @@ def sized_fits(fits: FitsConfig, budget: Mapping[str, Any] | None) -> FitsConfig
     """
     if budget is None or not budget["is_taught"]:
         return fits
-    share = min(1.0, budget["tokens"] / _WHOLE_FITS)
+    share = min(_MOST_OF_FITS, budget["tokens"] / _TOKENS_OF_FITS)
     sizes = {"steps": fits.steps, "positions": fits.positions}
     sizes = {name: math.ceil(share * size) for name, size in sizes.items()}
     return fits.model_copy(

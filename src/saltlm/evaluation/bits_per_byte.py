@@ -25,7 +25,7 @@ from saltlm.models.logits import (
     document_start,
     logit_transform,
     output_head,
-    short_head,
+    skipped_head,
 )
 from saltlm.scoring.bootstrap import LEVEL, SAMPLES, percentiles, resampled_sums
 from saltlm.tokenizer.fertility import encode_documents, lost_bytes
@@ -241,7 +241,7 @@ def _window_nats(
         is_scored[row, first_scored - start : end - start] = True
     device = model.device
     mask = is_input.long().to(device)
-    with short_head(head) as received:
+    with skipped_head(head) as received:
         model(input_ids=inputs.to(device), attention_mask=mask, use_cache=False)
     is_scored = is_scored.to(device)
     hidden, wanted = received[0][is_scored], targets.to(device)[is_scored]

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm.files.progress import progress
-from saltlm.models.logits import document_start, output_head, short_head
+from saltlm.models.logits import document_start, output_head, skipped_head
 from saltlm.tokenizer.fertility import encode_documents
 
 _MOST_TOKENS = 1024  # at once: the states of all layers exist together
@@ -45,7 +45,7 @@ def sentence_vectors(
             inputs[row, : lengths[index]] = torch.tensor(ids[index])
             mask[row, : lengths[index]] = 1
         inputs, mask = inputs.to(model.device), mask.to(model.device)
-        with short_head(head):
+        with skipped_head(head):
             states = model(
                 input_ids=inputs, attention_mask=mask, output_hidden_states=True, use_cache=False
             ).hidden_states

@@ -64,23 +64,28 @@ def output_head(model: PreTrainedModel) -> nn.Linear:
 
 
 @contextmanager
-def short_head(head: nn.Linear) -> Iterator[list[Tensor]]:
-    """Let the head see one position only, and catch what it would have seen.
+def skipped_head(head: nn.Linear) -> Iterator[list[Tensor]]:
+    """Catch what the head would see, and let it do nothing: its output is one position of zeros.
+
+    Under autocast even one position would convert the whole table.
 
     Yields:
-        A list that gets the head's full input at every forward pass of the model.
+        A list that gets the head's input at every forward pass of the model.
     """
     received: list[Tensor] = []
-    handle = head.register_forward_pre_hook(partial(_keep_first, received))
+
+    def catch(hidden: Tensor) -> Tensor:
+        received.append(hidden)
+        return hidden.new_zeros(()).expand(len(hidden), 1, len(head.weight))
+
+    own = vars(head).get("forward")  # where a model lies on several devices
+    head.forward = catch  # type: ignore[method-assign, assignment]
     try:
         yield received
     finally:
-        handle.remove()
-
-
-def _keep_first(received: list[Tensor], _: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
-    received.append(args[0])
-    return (args[0][:, :1],)
+        del head.forward
+        if own is not None:
+            head.forward = own  # type: ignore[method-assign]
 
 
 @torch.no_grad()
@@ -95,8 +100,12 @@ def check_logits(model: PreTrainedModel, ids: Int64[Tensor, "b t"]) -> None:
         CheckpointError: its logits are something else, or no numbers.
     """
     head = output_head(model)
-    with short_head(head) as received:
+    received: list[Tensor] = []
+    handle = head.register_forward_pre_hook(partial(_keep_first, received))
+    try:
         logits = model(input_ids=ids, use_cache=False).logits
+    finally:
+        handle.remove()
     if logits.isnan().any():
         raise CheckpointError(
             f"the logits of {type(model).__name__} are not numbers: its weights are broken",
@@ -108,6 +117,11 @@ def check_logits(model: PreTrainedModel, ids: Int64[Tensor, "b t"]) -> None:
             f"{type(model).__name__} changes its logits after its head in a way unknown here",
             "please report the model's name",
         )
+
+
+def _keep_first(received: list[Tensor], _: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+    received.append(args[0])
+    return (args[0][:, :1],)
 
 
 def document_separator(tokenizer: PreTrainedTokenizerBase) -> int | None:

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from saltlm.errors import CheckpointError, quoted
 from saltlm.models.architecture import read_config
-from saltlm.models.logits import check_logits, output_head, short_head
+from saltlm.models.logits import check_logits, output_head, skipped_head
 from saltlm.models.skeleton import loader_of
 
 
@@ -56,7 +56,7 @@ class Body:
         Returns:
             The states in float32, whatever the model counts in; so does `behind_layer`.
         """
-        with short_head(output_head(self.model)) as received:
+        with skipped_head(output_head(self.model)) as received:
             self._run(rows, ids)
         return received[0].float()
 

@@ -21,7 +21,7 @@ from transformers import (
 from saltlm.adaptation.loss import CHUNK_LOGITS, cross_entropy
 from saltlm.adaptation.objective import CAUSAL, Objective
 from saltlm.adaptation.packing import Frame
-from saltlm.models.logits import output_head, short_head
+from saltlm.models.logits import output_head, skipped_head
 from saltlm.pretraining.config import Arch
 from saltlm.pretraining.tokenizer import SENTINELS, TrainedTokenizer
 from saltlm.tokenizer.fertility import encode_documents
@@ -189,7 +189,7 @@ def predict_words(
     seen = torch.where(hidden, seen, tokens)
     named = {} if positions is None else {"attention_mask": same_document(positions)}
     head = output_head(model)
-    with short_head(head) as received:
+    with skipped_head(head) as received:
         model(input_ids=seen, **named)
     nats = cross_entropy(
         received[0][hidden], head.weight, head.bias, tokens[hidden], chunk_logits=chunk_logits
@@ -247,7 +247,7 @@ def predict_spans(
     seen, targets = (torch.stack(part) for part in zip(*rows, strict=True))
     before = torch.cat([targets.new_full((len(targets), 1), start), targets[:, :-1]], 1)
     head = output_head(model)
-    with short_head(head) as received:
+    with skipped_head(head) as received:
         model(input_ids=seen, decoder_input_ids=before, use_cache=False)
     nats = cross_entropy(
         received[0].flatten(0, 1),

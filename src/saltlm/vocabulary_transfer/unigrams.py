@@ -14,7 +14,7 @@ from saltlm.models.logits import (
     document_start,
     logit_transform,
     output_head,
-    short_head,
+    skipped_head,
 )
 from saltlm.models.skeleton import loader_of
 from saltlm.tokenizer.counts import count_tokens
@@ -69,7 +69,7 @@ def mean_hidden(
     head, start = output_head(model), document_start(model, tokenizer)
     total, n_tokens = torch.zeros(head.weight.shape[1], dtype=torch.float64), 0
     for ids in encode_documents(tokenizer, documents):
-        with short_head(head) as received:
+        with skipped_head(head) as received:
             model(input_ids=torch.tensor([[start, *ids][:context]]), use_cache=False)
         total += received[0][0].double().sum(0)
         n_tokens += received[0].shape[1]
