@@ -180,6 +180,25 @@ def test_no_tensor_is_as_large_as_the_logits():
     assert seen.largest == 3 * 11 * 50
 
 
+def test_under_autocast_no_table_is_converted_whole(monkeypatch):
+    class Tables(TorchDispatchMode):
+        number = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **kwargs or {})
+            if isinstance(result, torch.Tensor):
+                self.number += result.shape == (50, 16) and result.dtype == torch.bfloat16
+            return result
+
+    monkeypatch.setattr("saltlm.adaptation.loss._IN_CACHE", 160)
+    ids = torch.randint(50, (3, 12), generator=torch.Generator().manual_seed(1))
+    model = build("untied", torch.float32)
+    with into_gradients(model, 0.3), torch.autocast("cpu", torch.bfloat16), Tables() as seen:
+        (causal_loss(model, ids) * 0.3).backward()
+    assert seen.number == 0
+    assert model.lm_head.weight.grad.any()
+
+
 def test_the_gradient_is_given_once():
     hidden = torch.randn(4, 3, requires_grad=True)
     loss = cross_entropy(hidden, torch.randn(6, 3), None, torch.zeros(4, dtype=torch.int64))
@@ -203,7 +222,9 @@ def test_huge_logits_do_not_overflow():
     assert cross_entropy(hidden, weight, None, torch.tensor([1])).item() == 2e4
 
 
-def test_under_autocast_the_loss_is_near_and_gradients_keep_their_dtype():
+@pytest.mark.parametrize("in_cache", [22, 2**20])
+def test_under_autocast_the_loss_is_near_and_gradients_keep_their_dtype(in_cache, monkeypatch):
+    monkeypatch.setattr("saltlm.adaptation.loss._IN_CACHE", in_cache)
     generator = torch.Generator().manual_seed(3)
     hidden = torch.randn(6, 8, generator=generator).requires_grad_()
     weight = torch.randn(20, 8, generator=generator).requires_grad_()
@@ -211,7 +232,10 @@ def test_under_autocast_the_loss_is_near_and_gradients_keep_their_dtype():
     exact = cross_entropy(hidden, weight, None, targets)
     with torch.autocast("cpu", torch.bfloat16):
         rounded = cross_entropy(hidden, weight, None, targets)
+    expected = torch.autograd.grad(exact, [hidden, weight])
     rounded.backward()
+    for own, gradient in zip([hidden.grad, weight.grad], expected, strict=True):
+        assert torch.allclose(own, gradient, atol=2e-2)
     assert rounded.dtype == hidden.grad.dtype == weight.grad.dtype == torch.float32
     assert rounded.item() != exact.item()
     assert rounded.item() == pytest.approx(exact.item(), rel=2e-2)

@@ -11,6 +11,7 @@ from saltlm.adaptation.parameters import (
     Table,
     add_adapters,
     choose_weights,
+    clear_gradients,
     frozen_hash,
     mask_gradients,
     new_rows,
@@ -214,3 +215,17 @@ def test_new_rows_are_those_that_the_transfer_made(tmp_path):
     (tmp_path / "saltlm").mkdir()
     save_file({"origin": origin}, tmp_path / "saltlm" / "provenance.safetensors")
     assert new_rows(tmp_path, 6).tolist() == [False, True, True, False, False, False]
+
+
+def test_cleared_gradients_of_tables_are_zeros_in_the_same_memory():
+    learner = model(is_tied=False)
+    optimizer = torch.optim.AdamW(parameter_groups(learner, RATES, IS_NEW, 0.0))
+    tables = row_tables(learner, RATES, IS_NEW)
+    learner(input_ids=torch.tensor([[1, 2, 3]])).logits.sum().backward()
+    places = [table.weight.grad.data_ptr() for table in tables]
+    assert all(weight.grad.any() for weight in table_weights(learner))
+    clear_gradients(optimizer, tables)
+    assert [table.weight.grad.data_ptr() for table in tables] == places
+    assert not any(table.weight.grad.any() for table in tables)
+    are_tables = {id(table.weight) for table in tables}
+    assert all(w.grad is None for w in learner.parameters() if id(w) not in are_tables)

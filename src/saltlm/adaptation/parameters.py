@@ -188,6 +188,18 @@ def mask_gradients(tables: Sequence[Table]) -> None:
             _local(table.weight.grad).index_fill_(0, table.frozen, 0.0)
 
 
+def clear_gradients(optimizer: torch.optim.Optimizer, tables: Sequence[Table]) -> None:
+    """Forget all gradients. On a processor the tables' keep their memory, which is slow to get."""
+    kept = [
+        (table.weight, table.weight.grad.zero_())
+        for table in tables
+        if table.weight.grad is not None and table.weight.device.type == "cpu"
+    ]
+    optimizer.zero_grad()
+    for weight, gradient in kept:
+        weight.grad = gradient
+
+
 @contextmanager
 def row_rates(tables: Sequence[Table]) -> Iterator[None]:
     """Let rows with a rate of their own go their part of the optimizer's step in the body."""

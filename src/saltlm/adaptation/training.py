@@ -28,6 +28,7 @@ from saltlm.adaptation.new_tokens import DOCUMENTS, new_token_measures
 from saltlm.adaptation.ngram_teacher import NgramTeacher
 from saltlm.adaptation.parameters import (
     Table,
+    clear_gradients,
     mask_gradients,
     parameter_groups,
     row_rates,
@@ -135,7 +136,7 @@ def train_step(run: Run, training: Training, stage: Stage, step: int) -> dict[st
     check_finite(loss, gradient_norm, run.mixture, step * n, n, kept, config)
     with row_rates(training.tables):
         training.optimizer.step()
-    _clear_gradients(training)
+    clear_gradients(training.optimizer, training.tables)
     seconds = time.perf_counter() - began
     n_bytes = count_bytes(run.mixture, step * n, n)
     return {
@@ -150,18 +151,6 @@ def train_step(run: Run, training: Training, stage: Stage, step: int) -> dict[st
         "tokens_per_second": config.batch_tokens / seconds,
         "seconds": seconds,
     }
-
-
-def _clear_gradients(training: Training) -> None:
-    """Forget the gradients; on a processor the tables' keep their memory, which is slow to get."""
-    kept = [
-        (table.weight, table.weight.grad.zero_())
-        for table in training.tables
-        if table.weight.grad is not None and table.weight.device.type == "cpu"
-    ]
-    training.optimizer.zero_grad()
-    for weight, gradient in kept:
-        weight.grad = gradient
 
 
 def _accumulate(run: Run, training: Training, step: int) -> float:
