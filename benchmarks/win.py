@@ -40,6 +40,7 @@ TENTH = "best, taught, a tenth English"
 NGRAMS = "teacher=ngrams"
 COUNTED = "best, ngrams"
 FEW = "best, ngrams, few tokens"
+FASTTEXT = ("salt", "focus", "ofa", "multivariate")  # the paper's comparison and its setting
 PLACES = {
     "data",
     "english",
@@ -83,7 +84,7 @@ ARMS = {
         [*FIFTEEN_ENGLISH, NGRAMS],
     ),
     f"{COUNTED}, no head fit": ([*MANY, "--set", "fits.head=false"], [*FIFTEEN_ENGLISH, NGRAMS]),
-    f"{COUNTED}, no teacher": (MANY, FIFTEEN_ENGLISH),
+    f"{COUNTED}, no teacher": (MANY, [*FIFTEEN_ENGLISH, "teacher=none"]),
     f"{FEW}, no input fit": (
         [*BEST, "--set", "fits.input=false"],
         [*TENTH_ENGLISH, NGRAMS],
@@ -96,6 +97,10 @@ ARMS = {
     "plain, ngrams": (None, [*TENTH_ENGLISH, NGRAMS]),
     "plain, taught": (None, [*TWENTIETH_ENGLISH, "teacher={teacher}"]),
     "plain, long": (None, [BFLOAT16]),
+    **{
+        f"{method}, fastText": (["--method", method, "--aux", "train", *REPLACE], [BFLOAT16])
+        for method in FASTTEXT
+    },
 }
 SMALL_FITS = ["--set", "fits.steps=16", "--set", "fits.positions=3277"]  # less of 41k tokens' time
 LONG_TOKENS = {"vi": 271_967, "ar": 222_469}  # as long as best, taught and its teacher, measured
@@ -141,7 +146,8 @@ def arms():
     """All arms, the most decisive first."""
     order = [Arm(code, name, 40_960, 0) for code in LANGUAGES for name in FIRST]
     order += [Arm(code, name, 102_400, 0) for code in LANGUAGES for name in LONG[:3]]
-    rest = [name for name in ARMS if name not in (*FIRST, "plain, long")]
+    later = [*FIRST, "plain, long", *(f"{method}, fastText" for method in FASTTEXT)]
+    rest = [name for name in ARMS if name not in later]
     order += [Arm(code, name, 40_960, 0) for name in rest for code in LANGUAGES]
     order += [Arm(code, "salt", 102_400, 0) for code in LANGUAGES]
     order += [
@@ -175,6 +181,9 @@ def arms():
         for tokens in (40_960, 102_400)
         for code in LANGUAGES
         for name in (*FIRST, TENTH)
+    ]
+    order += [
+        Arm(code, f"{method}, fastText", 40_960, 1) for code in LANGUAGES for method in FASTTEXT
     ]
     return list(dict.fromkeys(order))  # each once
 

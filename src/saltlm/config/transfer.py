@@ -19,8 +19,8 @@ Digits = Literal["source", "plm"]
 Dtype = Literal["bfloat16", "float16", "float32"]
 
 STEP_TOKENS = 1024  # after which a step of the input fit reads no further document
-_TOKENS_OF_FITS = 81_920  # of a training that would have fits of whole size, if it were taught,
-_MOST_OF_FITS = 0.5  # but for this bound
+_TAUGHT_FITS = 0.5  # of the fits' size, where counts teach the new tokens
+_SHORT = 40_960  # tokens of a training under which they are smaller still
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -102,8 +102,8 @@ class FitsConfig(Section):
     steps: int = Field(
         40,
         ge=1,
-        description="steps of the input fit; fewer for a training of under 82,000 tokens that"
-        " n-grams teach",
+        description="steps of the input fit; half as many where n-grams teach the new tokens, fewer"
+        " in a training of under 41,000 tokens",
     )
     documents: int = Field(
         12,
@@ -119,7 +119,7 @@ class FitsConfig(Section):
     positions: int = Field(
         10_240,
         ge=1,
-        description="tokens of the corpus that the head fit looks at; fewer for such a training",
+        description="tokens of the corpus that the head fit looks at; fewer likewise",
     )
     ridge: float | None = Field(
         None,
@@ -152,7 +152,7 @@ def sized_fits(fits: FitsConfig, budget: Mapping[str, Any] | None) -> FitsConfig
     """
     if budget is None or not budget["is_taught"]:
         return fits
-    share = min(_MOST_OF_FITS, budget["tokens"] / _TOKENS_OF_FITS)
+    share = _TAUGHT_FITS * min(1.0, budget["tokens"] / _SHORT)
     sizes = {"steps": fits.steps, "positions": fits.positions}
     sizes = {name: math.ceil(share * size) for name, size in sizes.items()}
     return fits.model_copy(
