@@ -7,7 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from saltlm.config.transfer import FitsConfig
 from saltlm.methods.head_fit import HeadProblem, fit_head, head_objective, log_partition
 from saltlm.models.logits import LogitTransform
 
@@ -239,3 +241,22 @@ def test_capped_logits_end_where_the_gradient_does():
 def test_the_same_problem_has_the_same_bytes():
     first, second = (fit_head(make_problem()[0]) for _ in range(2))
     assert torch.equal(first.rows, second.rows)
+
+
+def test_the_smallest_ridge_that_may_be_asked_for_gives_numbers():
+    """Also where the states have one direction only."""
+    generator = torch.Generator().manual_seed(0)
+    problem = HeadProblem(
+        hidden=5 * torch.randn(40, 1, generator=generator) @ torch.randn(1, 8, generator=generator),
+        targets=torch.randint(-1, 4, (40,), generator=generator),
+        log_partition=torch.randn(40, generator=generator),
+        start=torch.randn(4, 8, generator=generator),
+        bias=None,
+        ridge=1e-6,
+    )
+    found = fit_head(problem)
+    assert found.rows.isfinite().all()
+    assert found.after < found.before
+    FitsConfig(ridge=1e-6)
+    with pytest.raises(ValidationError, match="greater than or equal to 0.000001"):
+        FitsConfig(ridge=1e-7)

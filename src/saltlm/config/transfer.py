@@ -123,7 +123,7 @@ class FitsConfig(Section):
     )
     ridge: float | None = Field(
         None,
-        gt=0,
+        ge=1e-6,  # under it float32 has no numbers for the steps
         description="how strongly the head fit holds rows near their start; default: 100, or 50 if"
         " at least half of the tokens are new",
     )
