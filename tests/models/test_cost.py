@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from saltlm.models import cost
-from saltlm.models.cost import about, arithmetic, seconds_a_product, training_seconds
+from saltlm.models.cost import (
+    about,
+    arithmetic,
+    seconds_a_product,
+    seconds_a_trained_product,
+    training_seconds,
+)
 
 
 def test_other_programs_do_not_count(monkeypatch):
@@ -46,6 +52,16 @@ def test_training_takes_longer_by_its_tokens_and_weights():
     once = training_seconds(1000, 10, 1e-9)
     assert once > 1000 * 10 * 3e-9  # forward and backward are three products at least
     assert training_seconds(3000, 20, 1e-9) == pytest.approx(6 * once)
+
+
+def test_a_training_is_told_in_the_numbers_that_it_counts_in(monkeypatch):
+    """In float32 a machine that is faster in bfloat16 was told four times the time."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    probes = {("cpu", torch.bfloat16): 1e-12, ("cpu", torch.float32): 4e-12}
+    monkeypatch.setattr(cost, "seconds_a_product", lambda *probed: probes[probed])
+    assert seconds_a_trained_product() == 1e-12
+    assert seconds_a_trained_product("float32") == 4e-12
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,16 @@ def seconds_a_product(device: str = "cpu", dtype: torch.dtype = torch.float32) -
     return min(seconds) / n_threads / _SIDE**3
 
 
+def seconds_a_trained_product(dtype: str = "auto") -> float:
+    """Return `seconds_a_product` in the dtype and on the device that a training takes here.
+
+    Args:
+        dtype: as in `arithmetic`.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return seconds_a_product(device, arithmetic(dtype, device))
+
+
 def about(seconds: float) -> str:
     """Say an expected time, and on a machine that is busy that it will be longer there."""
     load, n_cores = os.getloadavg()[0], os.cpu_count() or 1

@@ -17,7 +17,7 @@ from saltlm.evaluation.task import Task
 from saltlm.files.documents import check_corpus, documents
 from saltlm.files.progress import duration
 from saltlm.models.architecture import check_is_causal_lm, read_config
-from saltlm.models.cost import seconds_a_product, training_seconds
+from saltlm.models.cost import seconds_a_trained_product, training_seconds
 from saltlm.models.hub import resolve_model
 from saltlm.pretraining.config import load_pretrain_config
 from saltlm.pretraining.start import plan as plan_start
@@ -86,7 +86,7 @@ def plan_recipe(config: RecipeConfig) -> RecipePlan:
     architecture = read_config(directory)
     check_is_causal_lm(architecture, directory)
     is_fitted = _check_later_steps(config)
-    per_product = seconds_a_product("cuda" if torch.cuda.is_available() else "cpu")
+    per_product = seconds_a_trained_product(str(config.adapt.get("dtype", "auto")))
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(architecture)
     n_source = sum(weight.numel() for weight in model.parameters())

@@ -20,6 +20,7 @@ from saltlm.models.cost import (
     arithmetic,
     count_weights,
     seconds_a_product,
+    seconds_a_trained_product,
     training_seconds,
 )
 from saltlm.vocabulary_transfer.parents import Pair
@@ -94,7 +95,7 @@ def expected_training(pair: Pair) -> tuple[int, float] | None:
     budget = pair.alignment.record.get("budget")
     if budget is None:
         return None
-    per_product = seconds_a_product("cuda" if torch.cuda.is_available() else "cpu")
+    per_product = seconds_a_trained_product()
     n_weights = count_weights(pair.source.checkpoint)
     return budget["tokens"], training_seconds(budget["tokens"], n_weights, per_product)
 
