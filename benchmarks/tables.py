@@ -140,9 +140,11 @@ AS_LONG = {
     ("vi", 40_960): "vi, plain, compute of best, 40960, seed 0",
     ("de", 40_960): "de, plain, bfloat16, 58000, seed 1",
     ("ar", 40_960): "ar, plain, bfloat16, 58000, seed 1",
-    ("vi", 102_400): "vi, plain, bfloat16, 137000, seed 1",
-    ("de", 102_400): "de, plain, compute of best, 102400, seed 0",
-    ("ar", 102_400): "ar, plain, bfloat16, 134000, seed 1",
+}
+ELSEWHERE = {  # file -> what is another there, and the file of the plain runs
+    "win_20_layers.json": ("20 of SmolLM2's layers", "win_20_layers.json"),
+    "win_bible.json": ("a Bible", "win_bible.json"),
+    "win_own_plm.json": ("a gpt of our own as PLM", "win_ngrams.json"),
 }
 
 
@@ -154,25 +156,47 @@ def ngrams():
         code, *name, tokens, seed = key.split(", ")
         if name != ["best", "ngrams"]:
             continue
-        plain = plain_runs[AS_LONG[code, int(tokens)]]
-        before, untouched = (one["before"]["target"]["bits per byte"] for one in (run, plain))
-        change = english(run) / english(plain) - 1
+        rival = f"{code}, plain, bfloat16, 140000, "
+        rival = rival + seed if rival + seed in found else rival + "seed 1"
+        plain = plain_runs[AS_LONG.get((code, int(tokens)), rival)]
         fits = sum(run["fits"][side]["seconds"] for side in ("input", "head"))
-        seconds = [run["processor seconds"][part] for part in ("transfer", "training")]
+        transfer, training = (run["processor seconds"][part] for part in ("transfer", "training"))
         rows.append(
             [
                 f"{LANGUAGES[code]}{' (again)' * (seed != 'seed 1')}",
                 f"{run['tokens']:,}",
-                f"{before:.3f} ({before / untouched - 1:+.1%})",
-                f"{run['after']['target']['bits per byte']:.3f}",
-                f"{paired(run, plain)}, {plain['tokens']:,}",
-                f"{english(run):.3f} / {english(plain):.3f} ({change:+.1%})",
-                f"{' + '.join(map(str, seconds))} ({fits:.0f})",
+                *beside(run, plain),
+                f"{transfer} ({fits:.0f}) + {training} / {plain['processor seconds']['all']}",
             ]
         )
-    heading = ["", "tokens", "before (to untouched)", "after", "to plain, and its tokens"]
-    heading += ["English: own / plain", "seconds: transfer + training (fits)"]
-    return table(heading, rows)
+    return table(["", "tokens", *BESIDE, "seconds: transfer (fits) + training / plain"], rows)
+
+
+BESIDE = ("before (to untouched)", "after", "to plain, and its tokens", "English: own / plain")
+
+
+def beside(run, plain):
+    """A run before and after its training, and beside plain training."""
+    before, untouched = (one["before"]["target"]["bits per byte"] for one in (run, plain))
+    return [
+        f"{before:.3f} ({before / untouched - 1:+.1%})",
+        f"{run['after']['target']['bits per byte']:.3f}",
+        f"{paired(run, plain)}, {plain['tokens']:,}",
+        f"{english(run):.3f} / {english(plain):.3f} ({english(run) / english(plain) - 1:+.1%})",
+    ]
+
+
+def elsewhere():
+    """The same with another source, another kind of text, another PLM."""
+    rows = []
+    for file, (what, plain_file) in ELSEWHERE.items():
+        plain_runs = read(plain_file)
+        for key, run in sorted(read(file).items()):
+            code, *name, tokens, seed = key.split(", ")
+            if name == ["best", "ngrams"]:
+                plain = plain_runs[f"{code}, plain, bfloat16, 58000, seed 1"]
+                rows.append([what, LANGUAGES[code], f"{run['tokens']:,}", *beside(run, plain)])
+    return table(["", "", "tokens", *BESIDE], rows)
 
 
 def ngram_parts():
@@ -198,6 +222,25 @@ def ngram_parts():
         )
     heading = ["", "arm", "tokens", "before", "after", "to the whole", "English", "seconds"]
     return table(heading, rows)
+
+
+def fasttext():
+    """The paper's methods after a training, with vectors trained on the corpus."""
+    found, rows = read("win_fasttext.json"), []
+    for key, run in sorted(found.items(), key=lambda pair: pair[0][:2]):
+        code, method, _, *when = key.split(", ")
+        salt = found[", ".join([code, "salt", "fastText", *when])]
+        numbers = [run[which]["target"]["bits per byte"] for which in ("before", "after")]
+        rows.append(
+            [
+                LANGUAGES[code],
+                f"`{method}`",
+                *(f"{number:.3f}" for number in numbers),
+                paired(run, salt) if run is not salt else "",
+                f"{english(run):.3f}",
+            ]
+        )
+    return table(["", "method", "before", "after", "to `salt`", "English"], rows)
 
 
 def vocabulary_trials():
@@ -804,6 +847,8 @@ TABLES = {
     "ngrams": ngrams,
     "ngram parts": ngram_parts,
     "vocabulary trials": vocabulary_trials,
+    "fasttext": fasttext,
+    "elsewhere": elsewhere,
     "our plms": our_plms,
     "plm sizes": plm_sizes,
     "demo plms": demo_plms,
