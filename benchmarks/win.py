@@ -54,7 +54,7 @@ ARMS = {
     "plain": (None, []),
     "best": (BEST, []),
     COMPUTE: (None, []),
-    "plain, untied": (None, []),
+    "plain, untied": (None, [BFLOAT16]),
     "salt": (["--preset", "paper", *REPLACE], []),
     "focus": (["--method", "focus", *REPLACE], []),
     "global-residual": (["--method", "global-residual:ridge=1.0", *EXTEND, *TWENTY], []),
@@ -85,6 +85,14 @@ ARMS = {
     ),
     f"{COUNTED}, no head fit": ([*MANY, "--set", "fits.head=false"], [*FIFTEEN_ENGLISH, NGRAMS]),
     f"{COUNTED}, no teacher": (MANY, [*FIFTEEN_ENGLISH, "teacher=none"]),
+    f"{COUNTED}, one tied row": (
+        ["--method", "global-residual:ridge=1.0", *EXTEND],
+        [*FIFTEEN_ENGLISH, NGRAMS],
+    ),
+    f"{COUNTED}, swap": (
+        ["--preset", "best", "--mode", "swap", "--vocabulary", "auto"],
+        [*FIFTEEN_ENGLISH, NGRAMS],
+    ),
     f"{FEW}, no input fit": (
         [*BEST, "--set", "fits.input=false"],
         [*TENTH_ENGLISH, NGRAMS],
@@ -121,6 +129,9 @@ PARTS = (
     f"{COUNTED}, no teacher",
     f"{COUNTED}, no input fit",
     f"{COUNTED}, no head fit",
+    f"{COUNTED}, one tied row",
+    f"{COUNTED}, swap",
+    "plain, untied",
     "best, a tenth English",
     "plain, ngrams",
 )
