@@ -79,6 +79,10 @@ ARMS = {
     TENTH: (BEST, [*TENTH_ENGLISH, "teacher={teacher}"]),
     COUNTED: (MANY, [*FIFTEEN_ENGLISH, NGRAMS]),
     FEW: (BEST, [*TENTH_ENGLISH, NGRAMS]),
+    f"{COUNTED}, whole fits": (
+        [*MANY, "--set", "fits.steps=40", "--set", "fits.positions=10240"],
+        [*FIFTEEN_ENGLISH, NGRAMS],
+    ),
     f"{COUNTED}, no input fit": (
         [*MANY, "--set", "fits.input=false"],
         [*FIFTEEN_ENGLISH, NGRAMS],
@@ -113,9 +117,9 @@ ARMS = {
 SMALL_FITS = ["--set", "fits.steps=16", "--set", "fits.positions=3277"]  # less of 41k tokens' time
 LONG_TOKENS = {"vi": 271_967, "ar": 222_469}  # as long as best, taught and its teacher, measured
 AS_LONG = {
-    "vi": [137_000],
-    "de": [120_000, 131_000, 58_000, 48_000],
-    "ar": [120_000, 134_000, 58_000],
+    "vi": [140_000, 137_000, 58_000],
+    "de": [140_000, 120_000, 131_000, 58_000, 48_000],
+    "ar": [140_000, 120_000, 134_000, 58_000],
 }
 TAUGHT = (
     "best, taught",
@@ -181,6 +185,10 @@ def arms():
         Arm(code, "plain, bfloat16", tokens, 1)
         for code, lengths in AS_LONG.items()
         for tokens in lengths
+    ]
+    order += [Arm("de", "plain, bfloat16", 140_000, 0)]
+    order += [
+        Arm(code, f"{COUNTED}, whole fits", 102_400, seed) for seed in (1, 0) for code in LANGUAGES
     ]
     order += [Arm(code, name, 40_960, 1) for name in PARTS for code in LANGUAGES]
     order += [Arm(code, "plain, ngrams", 102_400, 1) for code in LANGUAGES]
