@@ -22,6 +22,14 @@ def test_a_skipped_head_is_not_run_and_what_it_would_see_is_caught():
         assert torch.equal(model(input_ids=ids).logits, logits)
 
 
+def test_a_model_may_change_the_zeros_in_place():
+    head = torch.nn.Linear(2, 3)
+    with skipped_head(head):
+        logits = head(torch.ones(2, 4, 2))
+        logits *= 2
+    assert logits.shape == (2, 1, 3)
+
+
 def test_a_forward_of_the_heads_own_is_put_back_behind_an_error_too():
     head = torch.nn.Linear(2, 3)
     with pytest.raises(KeyError), skipped_head(head):

@@ -218,7 +218,7 @@ def test_a_killed_step_goes_on_and_those_before_it_stay(given, monkeypatch, tmp_
 
 
 def test_a_plan_makes_nothing(given, tmp_path, monkeypatch):
-    monkeypatch.setattr(planning, "seconds_a_trained_product", lambda dtype: 2e-9)
+    monkeypatch.setattr(planning, "seconds_a_trained_product", lambda *_: 2e-9)
     planned = recipe("german", plan=True, **given | {"plm": None, "vectors": True, "budget": "2h"})
     names = [step.name for step in planned.steps]
     wanted = ["corpus", "pretrain", "vectors", "score", "transfer", "adapt", "evaluate"]
@@ -244,7 +244,7 @@ def test_a_plan_makes_nothing(given, tmp_path, monkeypatch):
 
 
 def test_a_plan_needs_no_weights_and_a_run_looks_at_both_models_first(given, tmp_path, monkeypatch):
-    monkeypatch.setattr(planning, "seconds_a_trained_product", lambda dtype: 2e-9)
+    monkeypatch.setattr(planning, "seconds_a_trained_product", lambda *_: 2e-9)
     weights = Path(given["source"]) / "model.safetensors"
     weights.rename(tmp_path / "aside")
     assert recipe("german", plan=True, **given).n_tokens == 200  # as of a model of the Hub

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from saltlm.models.logits import LogitTransform, logit_transform, output_head, skipped_head
 
 CHUNK_LOGITS = 2**26  # with fewer, the head is read too often; 256 MiB in float32
-_IN_CACHE = 2**20  # logits that a processor turns into gradients before it goes on to others
+_IN_CACHE = 2**20  # numbers that a processor works on before it goes on to others
 _FACTOR: ContextVar[float | None] = ContextVar("factor", default=None)
 
 
@@ -173,7 +173,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         table = weight.detach()
         if table.device.type != "cpu":  # there it is converted a part at a time, in the cache
             table = table.to(hidden.dtype)
-        tokens = _slices(len(table), table.shape[1], table.device)
+        blocks = _slices(len(table), table.shape[1], table.device)
         rows = max(1, chunk_logits // len(weight))
         buffer = hidden.new_empty(min(rows, len(hidden)), len(weight))
         total = hidden.new_zeros((), dtype=exact)
@@ -181,8 +181,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             at = slice(first, first + rows)
             part = hidden[at]
             d_logits = buffer[: len(part)]
-            for some in tokens:
-                torch.mm(part, table[some].to(hidden.dtype).t(), out=d_logits[:, some])
+            for block in blocks:
+                torch.mm(part, table[block].to(hidden.dtype).t(), out=d_logits[:, block])
             for few in _slices(len(part), len(weight), hidden.device):
                 logits = d_logits[few] if bias is None else d_logits[few] + bias
                 here = slice(first + few.start, first + few.stop)
@@ -191,14 +191,14 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 if d_bias is not None:
                     d_bias += gradient.sum(0)
                 d_logits[few] = gradient
-            for some in tokens:
-                of_logits = d_logits[:, some]
+            for block in blocks:
+                of_logits = d_logits[:, block]
                 if d_hidden is not None:
-                    d_hidden[at] += of_logits @ table[some].to(hidden.dtype)
+                    d_hidden[at] += of_logits @ table[block].to(hidden.dtype)
                 if of_weight is not None and of_weight.dtype == hidden.dtype:
-                    of_weight[some].addmm_(of_logits.t(), part, alpha=scale)
+                    of_weight[block].addmm_(of_logits.t(), part, alpha=scale)
                 elif of_weight is not None:
-                    of_weight[some].add_(of_logits.t() @ part, alpha=scale)
+                    of_weight[block].add_(of_logits.t() @ part, alpha=scale)
         ctx.save_for_backward(d_hidden, d_weight, d_bias)
         ctx.dtypes = [tensor is not None and tensor.dtype for tensor in (hidden, weight, bias)]
         return total

@@ -53,10 +53,9 @@ from saltlm.files.source import fingerprint
 from saltlm.models.checkpoint import open_checkpoint
 from saltlm.models.cost import (
     about,
-    arithmetic,
     count_weights,
     reading_seconds,
-    seconds_a_product,
+    seconds_a_trained_product,
     training_seconds,
 )
 from saltlm.record.manifest import FOLDER
@@ -271,8 +270,7 @@ def _expected_seconds(run: Run, saved: Saved | None) -> float:
     """Return how long the steps that are left are expected to take."""
     left = run.n_steps - (saved.step if saved is not None else 0)
     n_weights = count_weights(open_checkpoint(run.directory))
-    kind = run.accelerator.device.type
-    per_product = seconds_a_product(kind, arithmetic(run.config.dtype, kind))
+    per_product = seconds_a_trained_product(run.config.dtype, run.accelerator.device.type)
     n_tokens = left * run.config.batch_tokens / run.accelerator.num_processes
     seconds = training_seconds(n_tokens, n_weights, per_product)
     if isinstance(run.teacher, Teacher):

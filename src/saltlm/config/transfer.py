@@ -20,7 +20,7 @@ Dtype = Literal["bfloat16", "float16", "float32"]
 
 STEP_TOKENS = 1024  # after which a step of the input fit reads no further document
 _TAUGHT_FITS = 0.5  # of the fits' size, where counts teach the new tokens
-_SHORT = 40_960  # tokens of a training under which they are smaller still
+_SHORT_TRAINING = 40_960  # tokens of a training under which they are smaller still
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -102,8 +102,8 @@ class FitsConfig(Section):
     steps: int = Field(
         40,
         ge=1,
-        description="steps of the input fit; half as many where n-grams teach the new tokens, fewer"
-        " in a training of under 41,000 tokens",
+        description="steps of the input fit; half as many where n-grams teach the new tokens, and"
+        " fewer still if such a training has under 41,000",
     )
     documents: int = Field(
         12,
@@ -119,11 +119,11 @@ class FitsConfig(Section):
     positions: int = Field(
         10_240,
         ge=1,
-        description="tokens of the corpus that the head fit looks at; fewer likewise",
+        description="tokens of the corpus that the head fit looks at; half as many there, or fewer",
     )
     ridge: float | None = Field(
         None,
-        ge=1e-6,  # under it float32 has no numbers for the steps
+        ge=1e-6,  # far under it float32 may have no numbers for the steps
         description="how strongly the head fit holds rows near their start; default: 100, or 50 if"
         " at least half of the tokens are new",
     )
@@ -143,7 +143,7 @@ class FitsConfig(Section):
 def sized_fits(fits: FitsConfig, budget: Mapping[str, Any] | None) -> FitsConfig:
     """Return fits of half their size, less in a short training, where counts teach the new tokens.
 
-    They decide hardly how such a training ends; without the counts they decide more of it, and keep
+    They hardly decide how such a training ends; without the counts they decide more of it, and keep
     their size (docs/log.md). What was given stays.
 
     Args:
@@ -152,7 +152,7 @@ def sized_fits(fits: FitsConfig, budget: Mapping[str, Any] | None) -> FitsConfig
     """
     if budget is None or not budget["is_taught"]:
         return fits
-    share = _TAUGHT_FITS * min(1.0, budget["tokens"] / _SHORT)
+    share = _TAUGHT_FITS * min(1.0, budget["tokens"] / _SHORT_TRAINING)
     sizes = {"steps": fits.steps, "positions": fits.positions}
     sizes = {name: math.ceil(share * size) for name, size in sizes.items()}
     return fits.model_copy(

@@ -20,6 +20,7 @@ SLOWER = 3.0  # products inside a model, of few rows each, beside one large one
 OVERHEAD_BYTES = 1200 * 2**20  # libraries and working blocks beside the weights
 _ONE_ROW = 23.0  # products of one row, where each weight is read once, beside one large one
 _TRAINED = 6.0  # products of a weight for each token of training: forward, backward, small steps
+_IN_BFLOAT16 = 1.5  # for there a step has work in float32, too: 7 to 10 products, not 6
 _SIDE = 512
 _BUSY = 1.5  # processes for each core
 _PROBES = 5
@@ -65,14 +66,17 @@ def seconds_a_product(device: str = "cpu", dtype: torch.dtype = torch.float32) -
     return min(seconds) / n_threads / _SIDE**3
 
 
-def seconds_a_trained_product(dtype: str = "auto") -> float:
-    """Return `seconds_a_product` in the dtype and on the device that a training takes here.
+def seconds_a_trained_product(dtype: str = "auto", device: str | None = None) -> float:
+    """Return the seconds of one product in a training, where and in what it counts.
 
     Args:
         dtype: as in `arithmetic`.
+        device: as torch names it; None: a GPU if there is one.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return seconds_a_product(device, arithmetic(dtype, device))
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    counted_in = arithmetic(dtype, device)
+    longer = 1.0 if counted_in == torch.float32 else _IN_BFLOAT16
+    return longer * seconds_a_product(device, counted_in)
 
 
 def about(seconds: float) -> str:

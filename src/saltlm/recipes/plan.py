@@ -86,11 +86,12 @@ def plan_recipe(config: RecipeConfig) -> RecipePlan:
     architecture = read_config(directory)
     check_is_causal_lm(architecture, directory)
     is_fitted = _check_later_steps(config)
-    per_product = seconds_a_trained_product(str(config.adapt.get("dtype", "auto")))
+    per_product = seconds_a_trained_product()
+    adapted_product = seconds_a_trained_product(str(config.adapt.get("dtype", "auto")))
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(architecture)
     n_source = sum(weight.numel() for weight in model.parameters())
-    n_tokens = tokens_of(config.budget, 1 / training_seconds(1, n_source, per_product))
+    n_tokens = tokens_of(config.budget, 1 / training_seconds(1, n_source, adapted_product))
     pretraining = load_pretrain_config(
         None, **{"corpus": config.corpus, "arch": config.arch, **config.pretrain}
     )
@@ -132,7 +133,7 @@ def plan_recipe(config: RecipeConfig) -> RecipePlan:
         PlannedStep(
             "adapt",
             f"{n_tokens:,} tokens",
-            training_seconds(n_tokens, n_source + has_gpt * n_taught // 3, per_product)
+            training_seconds(n_tokens, n_source + has_gpt * n_taught // 3, adapted_product)
             + _ADAPT_SECONDS,
             _BYTES * n_source + _ACTIVATIONS,
         ),
