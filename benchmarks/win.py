@@ -187,6 +187,7 @@ def arms():
         for tokens in lengths
     ]
     order += [Arm("de", "plain, bfloat16", 140_000, 0)]
+    order += [Arm("de", f"{COUNTED}, no input fit", 40_960, 0)]
     order += [
         Arm(code, f"{COUNTED}, whole fits", 102_400, seed) for seed in (1, 0) for code in LANGUAGES
     ]
