@@ -135,12 +135,8 @@ VOCABULARY_TRIALS = {
     "de": ("min3", "min0.3", "min0.1"),
     "ar": ("default", "min3", "min1", "min0.3"),
 }
-# Plain training that took as long as the arm with n-grams, transfer included.
-AS_LONG = {
-    ("vi", 40_960): "vi, plain, bfloat16, 58000, seed 1",
-    ("de", 40_960): "de, plain, bfloat16, 58000, seed 1",
-    ("ar", 40_960): "ar, plain, bfloat16, 58000, seed 1",
-}
+# Tokens of the arm with n-grams, and of plain training that took as long, transfer included.
+AS_LONG = {40_960: 58_000, 102_400: 140_000}
 ELSEWHERE = {  # file -> what is another there, and the file of the plain runs
     "win_20_layers.json": ("20 of SmolLM2's layers", "win_20_layers.json"),
     "win_bible.json": ("a Bible", "win_bible.json"),
@@ -151,14 +147,13 @@ ELSEWHERE = {  # file -> what is another there, and the file of the plain runs
 def ngrams():
     """The best preset with the text's n-grams as teacher, beside plain training as long."""
     found = read("win_ngrams.json")
-    plain_runs, rows = read("win.json") | read("win_taught.json") | found, []
+    plain_runs, rows = read("win_taught.json") | found, []
     for key, run in sorted(found.items(), key=lambda pair: (pair[1]["tokens"], pair[0])):
         code, *name, tokens, seed = key.split(", ")
         if name != ["best", "ngrams"]:
             continue
-        rival = f"{code}, plain, bfloat16, 140000, "
-        rival = rival + seed if rival + seed in found else rival + "seed 1"
-        plain = plain_runs[AS_LONG.get((code, int(tokens)), rival)]
+        rival = f"{code}, plain, bfloat16, {AS_LONG[int(tokens)]}, "
+        plain = plain_runs.get(rival + seed) or plain_runs[rival + "seed 1"]
         fits = sum(run["fits"][side]["seconds"] for side in ("input", "head"))
         transfer, training = (run["processor seconds"][part] for part in ("transfer", "training"))
         rows.append(
@@ -194,7 +189,7 @@ def elsewhere():
         for key, run in sorted(read(file).items()):
             code, *name, tokens, seed = key.split(", ")
             if name == ["best", "ngrams"]:
-                plain = plain_runs[f"{code}, plain, bfloat16, 58000, seed 1"]
+                plain = plain_runs[f"{code}, plain, bfloat16, {AS_LONG[int(tokens)]}, seed 1"]
                 rows.append([what, LANGUAGES[code], f"{run['tokens']:,}", *beside(run, plain)])
     return table(["", "", "tokens", *BESIDE], rows)
 

@@ -38,6 +38,7 @@ TENTH_ENGLISH = [BFLOAT16, "english_share=0.1"]
 FIFTEEN_ENGLISH = [BFLOAT16, "english_share=0.15"]
 TENTH = "best, taught, a tenth English"
 NGRAMS = "teacher=ngrams"
+BY_COUNTS = [*FIFTEEN_ENGLISH, NGRAMS]  # as adapt does it by default
 COUNTED = "best, ngrams"
 FEW = "best, ngrams, few tokens"
 FASTTEXT = ("salt", "focus", "ofa", "multivariate")  # the paper's comparison and its setting
@@ -77,25 +78,25 @@ ARMS = {
         [BFLOAT16, "teacher={teacher}", "english_share=0.2"],
     ),
     TENTH: (BEST, [*TENTH_ENGLISH, "teacher={teacher}"]),
-    COUNTED: (MANY, [*FIFTEEN_ENGLISH, NGRAMS]),
+    COUNTED: (MANY, BY_COUNTS),
     FEW: (BEST, [*TENTH_ENGLISH, NGRAMS]),
     f"{COUNTED}, whole fits": (
         [*MANY, "--set", "fits.steps=40", "--set", "fits.positions=10240"],
-        [*FIFTEEN_ENGLISH, NGRAMS],
+        BY_COUNTS,
     ),
     f"{COUNTED}, no input fit": (
         [*MANY, "--set", "fits.input=false"],
-        [*FIFTEEN_ENGLISH, NGRAMS],
+        BY_COUNTS,
     ),
-    f"{COUNTED}, no head fit": ([*MANY, "--set", "fits.head=false"], [*FIFTEEN_ENGLISH, NGRAMS]),
+    f"{COUNTED}, no head fit": ([*MANY, "--set", "fits.head=false"], BY_COUNTS),
     f"{COUNTED}, no teacher": (MANY, [*FIFTEEN_ENGLISH, "teacher=none"]),
     f"{COUNTED}, one tied row": (
         ["--method", "global-residual:ridge=1.0", *EXTEND],
-        [*FIFTEEN_ENGLISH, NGRAMS],
+        BY_COUNTS,
     ),
     f"{COUNTED}, swap": (
         ["--preset", "best", "--mode", "swap", "--vocabulary", "auto"],
-        [*FIFTEEN_ENGLISH, NGRAMS],
+        BY_COUNTS,
     ),
     f"{FEW}, no input fit": (
         [*BEST, "--set", "fits.input=false"],

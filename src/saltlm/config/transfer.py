@@ -103,7 +103,7 @@ class FitsConfig(Section):
         40,
         ge=1,
         description="steps of the input fit; half as many where n-grams teach the new tokens, and"
-        " fewer still if such a training has under 41,000",
+        " fewer still if such a training has under 41,000 tokens",
     )
     documents: int = Field(
         12,
