@@ -39,6 +39,7 @@ FIFTEEN_ENGLISH = [BFLOAT16, "english_share=0.15"]
 TENTH = "best, taught, a tenth English"
 NGRAMS = "teacher=ngrams"
 BY_COUNTS = [*FIFTEEN_ENGLISH, NGRAMS]  # as adapt does it by default
+WHOLE_RATE = ["--set", "fits.learning_rate=0.006"]  # of the input fit: what it is elsewhere
 COUNTED = "best, ngrams"
 FEW = "best, ngrams, few tokens"
 FASTTEXT = ("salt", "focus", "ofa", "multivariate")  # the paper's comparison and its setting
@@ -81,9 +82,10 @@ ARMS = {
     COUNTED: (MANY, BY_COUNTS),
     FEW: (BEST, [*TENTH_ENGLISH, NGRAMS]),
     f"{COUNTED}, whole fits": (
-        [*MANY, "--set", "fits.steps=40", "--set", "fits.positions=10240"],
+        [*MANY, *WHOLE_RATE, "--set", "fits.steps=40", "--set", "fits.positions=10240"],
         BY_COUNTS,
     ),
+    f"{COUNTED}, whole rate": ([*MANY, *WHOLE_RATE], BY_COUNTS),
     f"{COUNTED}, no input fit": (
         [*MANY, "--set", "fits.input=false"],
         BY_COUNTS,
@@ -190,7 +192,11 @@ def arms():
     order += [Arm("de", "plain, bfloat16", 140_000, 0)]
     order += [Arm("de", f"{COUNTED}, no input fit", 40_960, 0)]
     order += [
-        Arm(code, f"{COUNTED}, whole fits", 102_400, seed) for seed in (1, 0) for code in LANGUAGES
+        Arm(code, f"{COUNTED}, whole {part}", tokens, seed)
+        for part, lengths in (("fits", [102_400]), ("rate", [102_400, 40_960]))
+        for tokens in lengths
+        for seed in (1, 0)
+        for code in LANGUAGES
     ]
     order += [Arm(code, name, 40_960, 1) for name in PARTS for code in LANGUAGES]
     order += [Arm(code, "plain, ngrams", 102_400, 1) for code in LANGUAGES]

@@ -16,7 +16,7 @@ from conftest import CORPUS
 from saltlm.adaptation.parameters import tokens_want_ngrams
 from saltlm.alignment.align import english_text
 from saltlm.comparison.compare import compare
-from saltlm.config.transfer import STEP_TOKENS, FitsConfig, load_config, sized_fits
+from saltlm.config.transfer import STEP_TOKENS, FitsConfig, fits_for, load_config
 from saltlm.errors import CheckpointError, ConfigError, DataError
 from saltlm.inspection.pair import inspect
 from saltlm.models.logits import document_start
@@ -242,22 +242,21 @@ def test_a_model_that_caps_its_logits_is_fitted(german, tmp_path, tokenizers_by_
 
 
 @pytest.mark.parametrize(
-    ("tokens", "given", "sizes"),
+    ("tokens", "given", "expected"),
     [
-        (40_960, {}, (20, 5120)),
-        (1, {}, (1, 1)),
-        (8_192, {}, (4, 1024)),
-        (10**6, {}, (20, 5120)),
-        (40_960, {"steps": 7}, (7, 5120)),
+        (40_960, {}, (20, 5120, 0.002)),
+        (1, {}, (1, 1, 0.002)),
+        (8_192, {}, (4, 1024, 0.002)),
+        (10**6, {}, (20, 5120, 0.002)),
+        (40_960, {"steps": 7}, (7, 5120, 0.002)),
+        (40_960, {"learning_rate": 0.006}, (20, 5120, 0.006)),
     ],
 )
-def test_fits_are_smaller_where_counts_teach(tokens, given, sizes):
+def test_fits_are_smaller_and_gentler_where_counts_teach(tokens, given, expected):
     fits = FitsConfig(**given)
-    taught = sized_fits(fits, {"is_taught": True, "tokens": tokens})
-    assert (taught.steps, taught.positions) == sizes
-    assert (
-        sized_fits(fits, {"is_taught": False, "tokens": tokens}) == sized_fits(fits, None) == fits
-    )
+    taught = fits_for(fits, {"is_taught": True, "tokens": tokens})
+    assert (taught.steps, taught.positions, taught.learning_rate) == expected
+    assert fits_for(fits, {"is_taught": False, "tokens": tokens}) == fits_for(fits, None) == fits
 
 
 @given(

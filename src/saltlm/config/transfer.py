@@ -20,6 +20,7 @@ Dtype = Literal["bfloat16", "float16", "float32"]
 
 STEP_TOKENS = 1024  # after which a step of the input fit reads no further document
 _TAUGHT_FITS = 0.5  # of the fits' size, where counts teach the new tokens
+_TAUGHT_RATE = 1 / 3  # of the input fit's learning rate, there
 _SHORT_TRAINING = 40_960  # tokens of a training under which they are smaller still
 
 
@@ -111,7 +112,10 @@ class FitsConfig(Section):
         description="documents of the corpus in each of these steps, or fewer of 1,024 tokens",
     )
     learning_rate: float = Field(
-        0.006, gt=0, description="learning rate of the input fit; it falls in the second half"
+        0.006,
+        gt=0,
+        description="learning rate of the input fit; it falls in the second half; a third of it"
+        " where n-grams teach",
     )
     layer: int | None = Field(
         None, ge=1, description="layer whose states the input fit compares; default: a third of all"
@@ -140,11 +144,11 @@ class FitsConfig(Section):
     )
 
 
-def sized_fits(fits: FitsConfig, budget: Mapping[str, Any] | None) -> FitsConfig:
-    """Return fits of half their size, less in a short training, where counts teach the new tokens.
+def fits_for(fits: FitsConfig, budget: Mapping[str, Any] | None) -> FitsConfig:
+    """Return fits of half their size and gentler, less in a short training, where counts teach.
 
-    They hardly decide how such a training ends; without the counts they decide more of it, and keep
-    their size (docs/log.md). What was given stays.
+    They hardly decide how such a training ends, and at the whole rate it ends worse; without the
+    counts they decide more of it, and stay as they are (docs/log.md). What was given stays.
 
     Args:
         fits: the options.
@@ -153,10 +157,13 @@ def sized_fits(fits: FitsConfig, budget: Mapping[str, Any] | None) -> FitsConfig
     if budget is None or not budget["is_taught"]:
         return fits
     share = _TAUGHT_FITS * min(1.0, budget["tokens"] / _SHORT_TRAINING)
-    sizes = {"steps": fits.steps, "positions": fits.positions}
-    sizes = {name: math.ceil(share * size) for name, size in sizes.items()}
+    taught = {
+        "steps": math.ceil(share * fits.steps),
+        "positions": math.ceil(share * fits.positions),
+        "learning_rate": _TAUGHT_RATE * fits.learning_rate,
+    }
     return fits.model_copy(
-        update={name: size for name, size in sizes.items() if name not in fits.model_fields_set}
+        update={name: value for name, value in taught.items() if name not in fits.model_fields_set}
     )
 
 

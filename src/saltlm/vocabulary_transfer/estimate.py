@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-from saltlm.config.transfer import STEP_TOKENS, TransferConfig, sized_fits
+from saltlm.config.transfer import STEP_TOKENS, TransferConfig, fits_for
 from saltlm.files.source import PACKED_SUFFIXES, paths_of
 from saltlm.models.cost import (
     LAYER_SECONDS,
@@ -106,7 +106,7 @@ def _fits_in(config: TransferConfig) -> torch.dtype:
 
 def _fit_seconds(pair: Pair, config: TransferConfig, texts: Sequence[str]) -> float:
     """Return how long the fits are expected to take."""
-    fits = sized_fits(config.fits, pair.alignment.record.get("budget"))
+    fits = fits_for(config.fits, pair.alignment.record.get("budget"))
     source = pair.source
     per_product = seconds_a_product("cpu", _fits_in(config))  # a device may not be there
     n_layers = int(getattr(source.config.get_text_config(), "num_hidden_layers", 1))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer
 
 from saltlm.alignment.align import english_text
-from saltlm.config.transfer import STEP_TOKENS, FitsConfig, TransferConfig, sized_fits
+from saltlm.config.transfer import STEP_TOKENS, FitsConfig, TransferConfig, fits_for
 from saltlm.errors import ConfigError
 from saltlm.files.documents import documents
 from saltlm.files.mapped import empty_table
@@ -97,7 +97,7 @@ def make_tables(
     if not (config.fits.input or config.fits.head):
         return result
     place, code = pair.source.directory, config.trust_remote_code
-    fits = sized_fits(config.fits, pair.alignment.record.get("budget"))
+    fits = fits_for(config.fits, pair.alignment.record.get("budget"))
     device, dtype = fits.device, arithmetic(fits.dtype, fits.device)
     body = load_body(place, device=device, dtype=dtype, trust_remote_code=code)
     tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=code)

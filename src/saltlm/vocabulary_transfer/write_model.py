@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from saltlm.config.transfer import TransferConfig, sized_fits
+from saltlm.config.transfer import TransferConfig, fits_for
 from saltlm.files.atomic import left_by_killed_run
 from saltlm.files.documents import first
 from saltlm.files.hashes import sha256, table_hash
@@ -114,7 +114,7 @@ def write_model(
     of_ids = _write_settings(directory, pair, result, config)
     notes = save_tokenizer(result.target, directory, model_type=source.config.model_type)
     result.provenance.save(directory)
-    fits = sized_fits(config.fits, pair.alignment.record.get("budget"))  # as they ran
+    fits = fits_for(config.fits, pair.alignment.record.get("budget"))  # as they ran
     return {
         "kind": "transfer",
         "source": _describe(source, tables),
