@@ -3,12 +3,13 @@
 import logging
 
 import pytest
+import torch
 
 from adapt_models import N_ROWS, save_model
 from conftest import CORPUS
 from saltlm.evaluation import evaluate as running
 from saltlm.evaluation.estimate import memory_of_models, seconds_of_tasks
-from saltlm.evaluation.evaluate import evaluate
+from saltlm.evaluation.evaluate import _tell_cost, evaluate
 from saltlm.evaluation.task import Task, Work
 from saltlm.models.checkpoint import open_checkpoint
 from saltlm.models.cost import LAYER_SECONDS, OVERHEAD_BYTES, count_weights
@@ -38,6 +39,23 @@ def test_time_is_by_tokens_read_and_written(model):
     assert both == pytest.approx(seconds(Work(texts)) + seconds(Work(n_written=5)))
     long = " ".join(CORPUS * 20)  # windows overlap
     assert seconds(Work([long])) > 1.3 * seconds(Work([*CORPUS * 20]))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "probed"),
+    [
+        (torch.bfloat16, torch.bfloat16),
+        (torch.float16, torch.float16),
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float32),
+    ],
+)
+def test_time_is_foretold_in_the_numbers_of_the_model(dtype, probed, tmp_path, monkeypatch):
+    """In float32 a model in bfloat16 was told five times the time."""
+    model, asked = save_model(tmp_path / "model", dtype=dtype), []
+    monkeypatch.setattr(running, "seconds_a_product", lambda *given: asked.append(given) or 1e-9)
+    _tell_cost([model], [[task(Work(CORPUS[:3]))]], "cpu")
+    assert asked == [("cpu", probed)]
 
 
 def test_memory_is_that_of_the_largest_or_of_two(model):

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from saltlm.files.progress import duration
-from saltlm.models.checkpoint import Checkpoint
+from saltlm.models.checkpoint import DTYPES, Checkpoint
 
 LAYER_SECONDS = 1.5e-3  # of a layer's operations, however short the text
 SLOWER = 3.0  # products inside a model, of few rows each, beside one large one
@@ -93,6 +93,16 @@ def about(seconds: float) -> str:
 def count_weights(checkpoint: Checkpoint) -> int:
     """Return how many numbers a model directory holds."""
     return sum(math.prod(entry.shape) for entry in checkpoint.tensors.values())
+
+
+def held_in(checkpoint: Checkpoint) -> torch.dtype:
+    """Return what a model counts in as it is loaded: the number format of its largest tensor.
+
+    float32 stands for formats that no processor multiplies, such as those of quantised weights.
+    """
+    largest = max(checkpoint.tensors.values(), key=lambda entry: math.prod(entry.shape))
+    found = DTYPES.get(largest.dtype, torch.float32)
+    return found if found in (torch.bfloat16, torch.float16) else torch.float32
 
 
 def reading_seconds(
