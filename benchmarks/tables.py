@@ -222,7 +222,7 @@ def ngram_parts():
 def fasttext():
     """The paper's methods after a training, with vectors trained on the corpus."""
     found, rows = read("win_fasttext.json"), []
-    for key, run in sorted(found.items(), key=lambda pair: pair[0][:2]):
+    for key, run in sorted(found.items(), key=lambda pair: (pair[1]["tokens"], pair[0][:2])):
         code, method, _, *when = key.split(", ")
         salt = found[", ".join([code, "salt", "fastText", *when])]
         numbers = [run[which]["target"]["bits per byte"] for which in ("before", "after")]
@@ -230,12 +230,14 @@ def fasttext():
             [
                 LANGUAGES[code],
                 f"`{method}`",
+                f"{run['tokens']:,}",
                 *(f"{number:.3f}" for number in numbers),
                 paired(run, salt) if run is not salt else "",
                 f"{english(run):.3f}",
             ]
         )
-    return table(["", "method", "before", "after", "to `salt`", "English"], rows)
+    heading = ["", "method", "tokens", "before", "after", "to `salt`", "English"]
+    return table(heading, rows)
 
 
 def vocabulary_trials():

@@ -43,6 +43,7 @@ WHOLE_RATE = ["--set", "fits.learning_rate=0.006"]  # of the input fit: what it 
 COUNTED = "best, ngrams"
 FEW = "best, ngrams, few tokens"
 FASTTEXT = ("salt", "focus", "ofa", "multivariate")  # the paper's comparison and its setting
+RIDGE = "salt:ridge=1"  # SALT without its nearly singular maps
 PLACES = {
     "data",
     "english",
@@ -114,7 +115,7 @@ ARMS = {
     "plain, long": (None, [BFLOAT16]),
     **{
         f"{method}, fastText": (["--method", method, "--aux", "train", *REPLACE], [BFLOAT16])
-        for method in FASTTEXT
+        for method in (*FASTTEXT, RIDGE)
     },
 }
 SMALL_FITS = ["--set", "fits.steps=16", "--set", "fits.positions=3277"]  # less of 41k tokens' time
@@ -164,7 +165,7 @@ def arms():
     """All arms, the most decisive first."""
     order = [Arm(code, name, 40_960, 0) for code in LANGUAGES for name in FIRST]
     order += [Arm(code, name, 102_400, 0) for code in LANGUAGES for name in LONG[:3]]
-    later = [*FIRST, "plain, long", *(f"{method}, fastText" for method in FASTTEXT)]
+    later = [*FIRST, "plain, long", *(f"{method}, fastText" for method in (*FASTTEXT, RIDGE))]
     rest = [name for name in ARMS if name not in later]
     order += [Arm(code, name, 40_960, 0) for name in rest for code in LANGUAGES]
     order += [Arm(code, "salt", 102_400, 0) for code in LANGUAGES]
@@ -184,6 +185,7 @@ def arms():
         for tokens in (102_400, 40_960)
         for code in LANGUAGES
     ]
+    order += [Arm("de", COUNTED, 102_400, 2)]
     order += [
         Arm(code, "plain, bfloat16", tokens, 1)
         for code, lengths in AS_LONG.items()
@@ -210,8 +212,11 @@ def arms():
         for name in (*FIRST, TENTH)
     ]
     order += [
-        Arm(code, f"{method}, fastText", 40_960, 1) for code in LANGUAGES for method in FASTTEXT
+        Arm(code, f"{method}, fastText", 40_960, 1)
+        for method in (*FASTTEXT, RIDGE)
+        for code in LANGUAGES
     ]
+    order += [Arm(code, "salt, fastText", 102_400, 1) for code in LANGUAGES]
     return list(dict.fromkeys(order))  # each once
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -482,6 +483,26 @@ def test_options_beside_a_config(parents, tmp_path):
             transfer(*parents, tmp_path / "out", config=config, min_shared=80000)
     with pytest.raises(ConfigError, match="there is no option 'sed'"):
         transfer(*parents, tmp_path / "out", sed=1)
+
+
+def test_rows_that_are_far_too_long_are_told(tokenizers_by_family, tmp_path):
+    pair = write_pair(tmp_path, tokenizers_by_family)
+    plain = transfer(*pair, tmp_path / "plain", method="global")
+    assert not any("as long" in note for note in plain.notes)
+    new = plain.provenance.new_ids[:2]
+    weights = load_file(pair[1] / "model.safetensors")
+    table = next(rows for name, rows in weights.items() if name.endswith("word_embeddings.weight"))
+    table[plain.provenance.plm_ids[new]] *= torch.tensor([[200.0], [100.0]])
+    save_file(weights, pair[1] / "model.safetensors", {"format": "pt"})
+    long = transfer(*pair, tmp_path / "long", method="global")
+    lengths = long.embedding.norm(dim=1)
+    ratio = lengths[new[0]] / lengths[long.provenance.anchor_ids].mean()
+    assert ratio > 10
+    told = f"2 made rows are over 5 times as long as the shared tokens', #{int(new[0])}"
+    assert f"{told} {ratio:.0f} times" in "\n".join(long.notes)
+    assert told in "\n".join(read_manifest(tmp_path / "long")["notes"])
+    level = transfer(*pair, tmp_path / "level", method="global", calibration={"norms": True})
+    assert not any("as long" in note for note in level.notes)
 
 
 def test_calibrations_fit_norms_and_frequencies(tokenizers_by_family, corpus, tmp_path):

@@ -22,6 +22,8 @@ from saltlm.tokenizer.target import TargetTokenizer
 from saltlm.vocabulary_transfer.problem import Problem, check_sides
 from saltlm.vocabulary_transfer.rows import new_table, norm_ratio, with_all_rows
 
+_LONG = 5  # times the mean norm of the shared tokens' rows
+
 
 @dataclass(frozen=True)
 class TransferResult:
@@ -63,7 +65,11 @@ class TransferResult:
     def notes(self) -> list[str]:
         """What a user may not expect, what the fits did and what is proved, a sentence each."""
         records = (self.input_fit, self.head_fit, self.proof)
-        return [*self.target.notes, *(str(record) for record in records if record is not None)]
+        return [
+            *self.target.notes,
+            *_note_of_long_rows(self.provenance),
+            *(str(record) for record in records if record is not None),
+        ]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -76,6 +82,23 @@ class TransferResult:
     def __repr__(self) -> str:
         counts = ", ".join(f"{count:,} {origin}" for origin, count in self.counts.items() if count)
         return f"TransferResult({len(self.embedding):,} tokens: {counts})"
+
+
+def _note_of_long_rows(made: Provenance) -> list[str]:
+    """Say which made rows are far longer than the source's.
+
+    A map through about as many pairs as the PLM is wide is nearly singular: SALT made one row 83
+    times as long in Arabic, which alone cost English 13 bits per byte (docs/results.md).
+    """
+    n_long = int((made.norm_ratio > _LONG).sum())
+    if not n_long:
+        return []
+    longest, place = made.norm_ratio.max(0)
+    return [
+        f"{n_long:,} made row{' is' if n_long == 1 else 's are'} over {_LONG} times as long as the"
+        f" shared tokens', #{int(made.new_ids[place])} {float(longest):.0f} times; one such row can"
+        " spoil a model: --set calibration.norms=true makes all of them as long as those"
+    ]
 
 
 def solve(problem: Problem, method: Choice) -> TransferResult:
