@@ -191,7 +191,7 @@ def arms():
         for code, lengths in AS_LONG.items()
         for tokens in lengths
     ]
-    order += [Arm("de", "plain, bfloat16", 140_000, 0)]
+    order += [Arm("de", "plain, bfloat16", 140_000, seed) for seed in (0, 2)]
     order += [Arm("de", f"{COUNTED}, no input fit", 40_960, 0)]
     order += [
         Arm(code, f"{COUNTED}, whole {part}", tokens, seed)
@@ -201,7 +201,11 @@ def arms():
         for code in LANGUAGES
     ]
     order += [Arm(code, name, 40_960, 1) for name in PARTS for code in LANGUAGES]
-    order += [Arm(code, "plain, ngrams", 102_400, 1) for code in LANGUAGES]
+    order += [
+        Arm(code, name, 102_400, 1)
+        for name in ("plain, ngrams", f"{COUNTED}, one tied row")
+        for code in LANGUAGES
+    ]
     order += [Arm(code, FEW, 102_400, seed) for seed in (1, 0) for code in LANGUAGES]
     order += [Arm(code, FEW, 40_960, 0) for code in LANGUAGES]
     order += [Arm("de", f"{FEW}, no {side} fit", 40_960, 1) for side in ("input", "head")]

@@ -281,7 +281,8 @@ def test_what_counts_must_teach_is_recorded_and_read(pair, german, tmp_path):
     assert (found.input_fit.steps, found.head_fit.positions) == (1, 125)
     assert tokens_want_ngrams(tmp_path / "out")
     recorded = read_manifest(tmp_path / "out")["options"]["fits"]  # as they were, to do it again
-    assert (recorded["steps"], recorded["positions"]) == (1, 125)
+    sizes = (recorded["steps"], recorded["positions"], recorded["learning_rate"])
+    assert sizes == (1, 125, 0.002)
     file = tmp_path / "out" / "saltlm" / "manifest.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"adaptations": [{}]}))
     assert not tokens_want_ngrams(tmp_path / "out")  # it was taught

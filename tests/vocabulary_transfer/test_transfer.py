@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections import Counter
 
 import numpy as np
@@ -23,6 +24,7 @@ from saltlm.record.manifest import read_manifest
 from saltlm.record.provenance import Provenance
 from saltlm.vocabulary_transfer import rows as row_tables
 from saltlm.vocabulary_transfer.prepare import read_pair
+from saltlm.vocabulary_transfer.result import note_of_long_rows
 from saltlm.vocabulary_transfer.transfer import transfer, transfer_embeddings
 from saltlm.vocabulary_transfer.unigrams import mean_hidden
 from saltlm.vocabulary_transfer.write_model import expected_bytes
@@ -485,23 +487,52 @@ def test_options_beside_a_config(parents, tmp_path):
         transfer(*parents, tmp_path / "out", sed=1)
 
 
-def test_rows_that_are_far_too_long_are_told(tokenizers_by_family, tmp_path):
-    pair = write_pair(tmp_path, tokenizers_by_family)
-    plain = transfer(*pair, tmp_path / "plain", method="global")
+@pytest.mark.parametrize(
+    ("ratio", "said"),
+    [
+        ([1.0, 4.9, math.nan], None),
+        ([], None),
+        ([1.0, 5.2, math.nan], "1 made row is over 5 times as long .* in the head, #8 5.2 times"),
+        ([6.0, 83.4, 7.0], "3 made rows are over 5 times .* in the head, #8 83.4 times"),
+        ([6.0, 1.0, math.inf], "2 made rows are over 5 times .* in the head, #9 inf times"),
+    ],
+)
+def test_long_rows_are_counted_and_the_longest_named(ratio, said):
+    ids = torch.arange(7, 7 + len(ratio))
+    found = note_of_long_rows("head", torch.tensor(ratio), ids)
+    assert [bool(re.match(said or "", note)) for note in found] == [True] * (said is not None)
+
+
+@pytest.mark.parametrize(
+    ("source", "method", "sides"),
+    [
+        ("SmolLM2", "global", ["embedding"]),
+        ("Llama", "global", ["embedding", "head"]),
+        ("Llama", "mean/global", ["head"]),
+        ("Llama", "global/mean", ["embedding"]),
+    ],
+)
+def test_rows_that_are_far_too_long_are_told(source, method, sides, tokenizers_by_family, tmp_path):
+    pair = write_pair(tmp_path, tokenizers_by_family, source)
+    plain = transfer(*pair, tmp_path / "plain", method=method)
     assert not any("as long" in note for note in plain.notes)
     new = plain.provenance.new_ids[:2]
     weights = load_file(pair[1] / "model.safetensors")
     table = next(rows for name, rows in weights.items() if name.endswith("word_embeddings.weight"))
-    table[plain.provenance.plm_ids[new]] *= torch.tensor([[200.0], [100.0]])
+    table[plain.provenance.plm_ids[new]] *= torch.tensor([[500.0], [1000.0]])
     save_file(weights, pair[1] / "model.safetensors", {"format": "pt"})
-    long = transfer(*pair, tmp_path / "long", method="global")
-    lengths = long.embedding.norm(dim=1)
-    ratio = lengths[new[0]] / lengths[long.provenance.anchor_ids].mean()
-    assert ratio > 10
-    told = f"2 made rows are over 5 times as long as the shared tokens', #{int(new[0])}"
-    assert f"{told} {ratio:.0f} times" in "\n".join(long.notes)
-    assert told in "\n".join(read_manifest(tmp_path / "long")["notes"])
-    level = transfer(*pair, tmp_path / "level", method="global", calibration={"norms": True})
+    long = transfer(*pair, tmp_path / "long", method=method)
+    expected = []
+    for side in sides:
+        rows = long.embedding if side == "embedding" else long.head
+        lengths = rows.norm(dim=1)
+        ratio = lengths[new[1]] / lengths[long.provenance.anchor_ids].mean()
+        assert ratio > 10
+        told = f"2 made rows are over 5 times as long as the shared tokens' in the {side}"
+        expected.append(f"{told}, #{int(new[1])} {float(ratio):.3g} times")
+    for notes in (long.notes, read_manifest(tmp_path / "long")["notes"]):
+        assert [note.split(";")[0] for note in notes if "as long" in note] == expected
+    level = transfer(*pair, tmp_path / "level", method=method, calibration={"norms": True})
     assert not any("as long" in note for note in level.notes)
 
 

@@ -147,8 +147,8 @@ class FitsConfig(Section):
 def fits_for(fits: FitsConfig, budget: Mapping[str, Any] | None) -> FitsConfig:
     """Return fits of half their size and gentler, less in a short training, where counts teach.
 
-    They hardly decide how such a training ends, and at the whole rate it ends worse; without the
-    counts they decide more of it, and stay as they are (docs/log.md). What was given stays.
+    They hardly decide how such a training ends, and at the whole rate it ends level or worse;
+    without the counts they decide more of it, and stay (docs/log.md). So does what was given.
 
     Args:
         fits: the options.

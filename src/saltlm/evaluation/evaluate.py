@@ -38,7 +38,7 @@ from saltlm.evaluation.task import Subject, Task, planned, result_file
 from saltlm.files.documents import first
 from saltlm.models.architecture import read_config
 from saltlm.models.checkpoint import open_checkpoint
-from saltlm.models.cost import about, count_weights, held_in, seconds_a_product
+from saltlm.models.cost import about, count_weights, loaded_as, seconds_a_product
 from saltlm.models.hub import resolve_model
 from saltlm.models.skeleton import loader_of
 from saltlm.record.manifest import environment, free_memory_bytes
@@ -153,7 +153,7 @@ def _tell_cost(directories: Sequence[Path], tasks: Sequence[Sequence[Task]], dev
         seconds = 0.0
         for place, own in there:
             checkpoint = open_checkpoint(place)
-            per_product = seconds_a_product(device, held_in(checkpoint))
+            per_product = seconds_a_product(device, loaded_as(place, checkpoint))
             seconds += seconds_of_tasks(place, count_weights(checkpoint), own, per_product)
         places = directories if is_two else [place for place, _ in there]
         memory = memory_of_models(places, is_two=is_two)

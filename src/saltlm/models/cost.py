@@ -8,11 +8,13 @@ import functools
 import math
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from saltlm.files.progress import duration
+from saltlm.models.architecture import read_config
 from saltlm.models.checkpoint import DTYPES, Checkpoint
 
 LAYER_SECONDS = 1.5e-3  # of a layer's operations, however short the text
@@ -24,6 +26,7 @@ _IN_BFLOAT16 = 1.5  # for there a step has work in float32, too: 7 to 10 product
 _SIDE = 512
 _BUSY = 1.5  # processes for each core
 _PROBES = 5
+_LOADED = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 
 
 def arithmetic(dtype: str, device: str) -> torch.dtype:
@@ -61,7 +64,7 @@ def seconds_a_product(device: str = "cpu", dtype: torch.dtype = torch.float32) -
     probe, seconds = torch.ones(_SIDE, _SIDE, device=device, dtype=dtype), []
     for _ in range(_PROBES):
         begun = clock()
-        float((probe @ probe)[0, 0])
+        float((probe @ probe.T)[0, 0])  # as layers multiply: the other way 16 bits may be slow
         seconds.append(clock() - begun)
     return min(seconds) / n_threads / _SIDE**3
 
@@ -95,14 +98,20 @@ def count_weights(checkpoint: Checkpoint) -> int:
     return sum(math.prod(entry.shape) for entry in checkpoint.tensors.values())
 
 
-def held_in(checkpoint: Checkpoint) -> torch.dtype:
-    """Return what a model counts in as it is loaded: the number format of its largest tensor.
+def loaded_as(directory: Path, checkpoint: Checkpoint) -> torch.dtype:
+    """Return the number format that a model is loaded in: its configuration's, else its weights'.
 
-    float32 stands for formats that no processor multiplies, such as those of quantised weights.
+    Args:
+        directory: of the model.
+        checkpoint: its weights; of several formats that of the largest tensor counts, and float32
+            for one that transformers does not load models in.
     """
-    largest = max(checkpoint.tensors.values(), key=lambda entry: math.prod(entry.shape))
-    found = DTYPES.get(largest.dtype, torch.float32)
-    return found if found in (torch.bfloat16, torch.float16) else torch.float32
+    said = getattr(read_config(directory).get_text_config(), "dtype", None)
+    found = getattr(torch, said, None) if isinstance(said, str) else said
+    if found is None:
+        sizes = {entry.dtype: math.prod(entry.shape) for entry in checkpoint.tensors.values()}
+        found = DTYPES.get(max(sizes, key=sizes.__getitem__, default=""))
+    return found if found in _LOADED else torch.float32
 
 
 def reading_seconds(

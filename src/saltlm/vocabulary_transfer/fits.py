@@ -114,8 +114,11 @@ def make_tables(
         logger.info("fitting the head's rows to %s tokens", f"{fits.positions:,}")
         kept = documents(config.keep) if config.keep else english_text()
         result = fit_head_rows(reader, result, cut(documents(config.corpus)), cut(kept))
-    ratio = norm_ratio(result.embedding, embedding, problem.plan)
-    return replace(result, provenance=replace(result.provenance, norm_ratio=ratio))
+    ratio, heads = norm_ratio(result.embedding, embedding, problem.plan), None
+    if result.head is not None and pair.tables.head is not None:
+        heads = norm_ratio(result.head, pair.tables.head, problem.plan)
+    provenance = replace(result.provenance, norm_ratio=ratio)
+    return replace(result, provenance=provenance, head_norm_ratio=heads)
 
 
 def fit_input_rows(

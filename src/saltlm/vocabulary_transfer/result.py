@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -38,6 +38,7 @@ class TransferResult:
         further: one for each further table of the source.
         auxiliary: the space in which neighbours were sought, in words.
         provenance: origin, neighbours, coefficients and residual of every row.
+        head_norm_ratio: norm of each made row of the head over the anchors' mean there; likewise.
         score: of the method on shared tokens that it was not shown, if that was measured.
         input_fit: what the fit of the input rows did, if there was one.
         head_fit: what the fit of the head's rows did, likewise.
@@ -50,6 +51,7 @@ class TransferResult:
     head_bias: Float[Tensor, " v_out"] | None
     auxiliary: str
     provenance: Provenance
+    head_norm_ratio: Float[Tensor, " m"] | None = None
     score: Score | None = None
     input_fit: InputFit | None = None
     head_fit: HeadFit | None = None
@@ -65,9 +67,11 @@ class TransferResult:
     def notes(self) -> list[str]:
         """What a user may not expect, what the fits did and what is proved, a sentence each."""
         records = (self.input_fit, self.head_fit, self.proof)
+        made, head = self.provenance, self.head_norm_ratio
         return [
             *self.target.notes,
-            *_note_of_long_rows(self.provenance),
+            *note_of_long_rows("embedding", made.norm_ratio, made.new_ids),
+            *(note_of_long_rows("head", head, made.new_ids) if head is not None else []),
             *(str(record) for record in records if record is not None),
         ]
 
@@ -84,20 +88,28 @@ class TransferResult:
         return f"TransferResult({len(self.embedding):,} tokens: {counts})"
 
 
-def _note_of_long_rows(made: Provenance) -> list[str]:
+def note_of_long_rows(
+    side: str, ratio: Float[Tensor, " m"], new_ids: Int64[Tensor, " m"]
+) -> list[str]:
     """Say which made rows are far longer than the source's.
 
-    A map through about as many pairs as the PLM is wide is nearly singular: SALT made one row 83
-    times as long in Arabic, which alone cost English 13 bits per byte (docs/results.md).
+    A map through about as many pairs as the PLM is wide is nearly singular, and one row that it
+    makes far too long can spoil a model (docs/results.md, "The paper's comparison").
+
+    Args:
+        side: what the table is called.
+        ratio: norm of each made row over the mean norm of the anchors' rows.
+        new_ids: their tokens.
     """
-    n_long = int((made.norm_ratio > _LONG).sum())
+    is_long = ratio > _LONG  # not those that are no numbers
+    n_long = int(is_long.sum())
     if not n_long:
         return []
-    longest, place = made.norm_ratio.max(0)
+    longest, place = ratio.where(is_long, 0).max(0)
     return [
         f"{n_long:,} made row{' is' if n_long == 1 else 's are'} over {_LONG} times as long as the"
-        f" shared tokens', #{int(made.new_ids[place])} {float(longest):.0f} times; one such row can"
-        " spoil a model: --set calibration.norms=true makes all of them as long as those"
+        f" shared tokens' in the {side}, #{int(new_ids[place])} {float(longest):.3g} times; one"
+        " such row can spoil a model: --set calibration.norms=true gives them the others' length"
     ]
 
 
@@ -170,10 +182,14 @@ def solve(problem: Problem, method: Choice) -> TransferResult:
         piece_offsets=offsets if len(pieces) else None,
         piece_ids=pieces if len(pieces) else None,
     )
+    head = None if tables.head is None else table_of(tables.head, of_head, makes_logits=True)
     return TransferResult(
         target=alignment.target,
         embedding=embedding,
-        head=None if tables.head is None else table_of(tables.head, of_head, makes_logits=True),
+        head=head,
+        head_norm_ratio=None
+        if head is None or tables.head is None
+        else norm_ratio(head, tables.head, plan),
         head_bias=None if column is None else table_of(column, of_head, is_bias=True).squeeze(1),
         auxiliary=problem.auxiliary,
         provenance=provenance,
