@@ -73,6 +73,7 @@ def test_the_format_of_the_largest_tensor_counts_and_float32_stands_for_others(m
     for tensors, expected in (
         ({"a": few, "b": many}, torch.bfloat16),
         ({"a": many, "b": few}, torch.bfloat16),
+        ({"a": many, "b": few, "c": many[:1, :1].clone()}, torch.bfloat16),
         ({"a": many.to(torch.int8)}, torch.float32),
         ({}, torch.float32),
     ):

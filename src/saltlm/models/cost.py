@@ -109,8 +109,8 @@ def loaded_as(directory: Path, checkpoint: Checkpoint) -> torch.dtype:
     said = getattr(read_config(directory).get_text_config(), "dtype", None)
     found = getattr(torch, said, None) if isinstance(said, str) else said
     if found is None:
-        sizes = {entry.dtype: math.prod(entry.shape) for entry in checkpoint.tensors.values()}
-        found = DTYPES.get(max(sizes, key=sizes.__getitem__, default=""))
+        sizes = [(math.prod(entry.shape), entry.dtype) for entry in checkpoint.tensors.values()]
+        found = DTYPES.get(max(sizes, default=(0, ""))[1])
     return found if found in _LOADED else torch.float32
 
 

@@ -38,7 +38,8 @@ class TransferResult:
         further: one for each further table of the source.
         auxiliary: the space in which neighbours were sought, in words.
         provenance: origin, neighbours, coefficients and residual of every row.
-        head_norm_ratio: norm of each made row of the head over the anchors' mean there; likewise.
+        head_norm_ratio: norm of each made row of the head over the anchors' mean there, if there is
+            a head.
         score: of the method on shared tokens that it was not shown, if that was measured.
         input_fit: what the fit of the input rows did, if there was one.
         head_fit: what the fit of the head's rows did, likewise.
