@@ -196,11 +196,15 @@ def sample_rows(
 def norm_ratio(
     table: Float[Tensor, "v h_s"], source: Float[Tensor, "v_s h_s"], plan: Plan
 ) -> Float[Tensor, " m"]:
-    """Return the norm of each MADE row over the mean norm of the anchors' rows in the source."""
+    """Return the norm of each MADE row over the mean norm of the anchors' rows in the source.
+
+    A head may lack rows that the embedding has; anchors without a row do not count.
+    """
+    anchors = plan.anchor_source_ids[plan.anchor_source_ids < len(source)]
     norms, of_anchors = (
         torch.cat(
             [torch.linalg.vector_norm(rows[part].float(), dim=1) for part in ids.split(_CHUNK)]
         )
-        for rows, ids in ((table, plan.new_ids), (source, plan.anchor_source_ids))
+        for rows, ids in ((table, plan.new_ids), (source, anchors))
     )
     return norms / of_anchors.mean()
