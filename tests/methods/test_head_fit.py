@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from saltlm.config.transfer import FitsConfig
+from saltlm.config.fits import FitsConfig
 from saltlm.methods.head_fit import HeadProblem, fit_head, head_objective, log_partition
 from saltlm.models.logits import LogitTransform
 

@@ -16,7 +16,8 @@ from conftest import CORPUS
 from saltlm.adaptation.parameters import tokens_want_ngrams
 from saltlm.alignment.align import english_text
 from saltlm.comparison.compare import compare
-from saltlm.config.transfer import STEP_TOKENS, FitsConfig, fits_for, load_config
+from saltlm.config.fits import STEP_TOKENS, FitsConfig, fits_for
+from saltlm.config.transfer import load_config
 from saltlm.errors import CheckpointError, ConfigError, DataError
 from saltlm.inspection.pair import inspect
 from saltlm.models.logits import document_start

@@ -10,8 +10,9 @@ from typing import Any
 from jaxtyping import Int64
 from torch import Tensor
 
+from saltlm.config.fits import FitsConfig
 from saltlm.config.recommended import load_recommended
-from saltlm.config.transfer import FitsConfig, TransferConfig
+from saltlm.config.transfer import TransferConfig
 from saltlm.errors import ConfigError
 from saltlm.files.documents import documents
 from saltlm.methods.registry import METHODS, Choice, parse_method

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import torch
 
-from saltlm.config.transfer import STEP_TOKENS, TransferConfig, fits_for
+from saltlm.config.fits import STEP_TOKENS, fits_for
+from saltlm.config.transfer import TransferConfig
 from saltlm.files.source import PACKED_SUFFIXES, paths_of
 from saltlm.models.cost import (
     LAYER_SECONDS,

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer
 
 from saltlm.alignment.align import english_text
-from saltlm.config.transfer import STEP_TOKENS, FitsConfig, TransferConfig, fits_for
+from saltlm.config.fits import STEP_TOKENS, FitsConfig, fits_for
+from saltlm.config.transfer import TransferConfig
 from saltlm.errors import ConfigError
 from saltlm.files.documents import documents
 from saltlm.files.mapped import empty_table
@@ -114,11 +115,11 @@ def make_tables(
         logger.info("fitting the head's rows to %s tokens", f"{fits.positions:,}")
         kept = documents(config.keep) if config.keep else english_text()
         result = fit_head_rows(reader, result, cut(documents(config.corpus)), cut(kept))
-    ratio, heads = norm_ratio(result.embedding, embedding, problem.plan), None
+    ratio, head_ratio = norm_ratio(result.embedding, embedding, problem.plan), None
     if result.head is not None and pair.tables.head is not None:
-        heads = norm_ratio(result.head, pair.tables.head, problem.plan)
+        head_ratio = norm_ratio(result.head, pair.tables.head, problem.plan)
     provenance = replace(result.provenance, norm_ratio=ratio)
-    return replace(result, provenance=provenance, head_norm_ratio=heads)
+    return replace(result, provenance=provenance, head_norm_ratio=head_ratio)
 
 
 def fit_input_rows(

@@ -183,14 +183,15 @@ def solve(problem: Problem, method: Choice) -> TransferResult:
         piece_offsets=offsets if len(pieces) else None,
         piece_ids=pieces if len(pieces) else None,
     )
-    head = None if tables.head is None else table_of(tables.head, of_head, makes_logits=True)
+    head = head_ratio = None
+    if tables.head is not None:
+        head = table_of(tables.head, of_head, makes_logits=True)
+        head_ratio = norm_ratio(head, tables.head, plan)
     return TransferResult(
         target=alignment.target,
         embedding=embedding,
         head=head,
-        head_norm_ratio=None
-        if head is None or tables.head is None
-        else norm_ratio(head, tables.head, plan),
+        head_norm_ratio=head_ratio,
         head_bias=None if column is None else table_of(column, of_head, is_bias=True).squeeze(1),
         auxiliary=problem.auxiliary,
         provenance=provenance,

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from saltlm.config.transfer import TransferConfig, fits_for
+from saltlm.config.fits import fits_for
+from saltlm.config.transfer import TransferConfig
 from saltlm.files.atomic import left_by_killed_run
 from saltlm.files.documents import first
 from saltlm.files.hashes import sha256, table_hash
