@@ -195,7 +195,12 @@ def arms():
         for code, lengths in AS_LONG.items()
         for tokens in lengths
     ]
-    order += [Arm("de", "plain, bfloat16", 140_000, seed) for seed in (0, 2)]
+    order += [
+        Arm(code, "plain, bfloat16", tokens, 0)
+        for tokens in (140_000, 58_000)
+        for code in LANGUAGES
+    ]
+    order += [Arm("de", "plain, bfloat16", 140_000, 2)]
     order += [Arm("de", f"{COUNTED}, no input fit", 40_960, 0)]
     order += [
         Arm(code, f"{COUNTED}, whole {part}", tokens, seed)

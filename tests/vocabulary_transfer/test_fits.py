@@ -220,11 +220,36 @@ def test_what_is_done_is_said(untied, german, tmp_path, caplog):
     assert plain.input_fit is plain.head_fit is None
 
 
-def test_a_tied_model_may_fit_its_input_rows(pair, german, tmp_path):
-    options = {**settings(german, input=True), "method": "salt", "untie": False}
-    result = transfer(*pair, tmp_path / "out", **options)
-    assert result.head is None
-    assert result.input_fit.after < result.input_fit.before
+def test_a_tied_model_has_one_row_fitted_to_both_sides(pair, german, tmp_path):
+    def run(name, **options):
+        tied = {"method": "global-residual:ridge=1.0", "untie": False}
+        return transfer(*pair, tmp_path / name, **{**settings(german), **tied, **options})
+
+    head_alone = {"fits": settings(german, head=True)["fits"]}
+    one, two = run("one", **head_alone), run("two", **head_alone, untie=True)
+    assert one.head is None
+    assert torch.equal(one.embedding, two.head)  # the same states and start, so the same rows
+
+    read = run("read", fits=settings(german, input=True)["fits"])
+    assert read.input_fit.after < read.input_fit.before
+    both = run("both", fits=settings(german, input=True, head=True)["fits"])
+    assert both.input_fit.after == read.input_fit.after
+    assert both.head_fit.after < both.head_fit.before
+    held = run("held", fits=settings(german, input=True, head=True, ridge=1e6)["fits"])
+    begun = run("begun").embedding
+    moved, pulled = ((x.embedding - read.embedding).norm() for x in (held, both))
+    assert moved < 0.01 * pulled  # the ridge holds rows near those of the input fit
+    assert (read.embedding - begun).norm() > 10 * moved
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "both")
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    assert torch.equal(model.get_output_embeddings().weight, both.embedding)
+    copied = ~is_new(both)
+    assert torch.equal(both.embedding[copied], begun[copied])
+    norms, record = both.embedding.norm(dim=1), both.provenance
+    torch.testing.assert_close(
+        record.norm_ratio, norms[record.new_ids] / norms[record.anchor_ids].mean()
+    )
+    assert not faults(tmp_path / "both")
 
 
 def test_a_model_that_caps_its_logits_is_fitted(german, tmp_path, tokenizers_by_family):
@@ -245,12 +270,12 @@ def test_a_model_that_caps_its_logits_is_fitted(german, tmp_path, tokenizers_by_
 @pytest.mark.parametrize(
     ("tokens", "given", "expected"),
     [
-        (40_960, {}, (20, 5120, 0.002)),
+        (40_960, {}, (20, 10_240, 0.002)),
         (1, {}, (1, 1, 0.002)),
-        (8_192, {}, (4, 1024, 0.002)),
-        (10**6, {}, (20, 5120, 0.002)),
-        (40_960, {"steps": 7}, (7, 5120, 0.002)),
-        (40_960, {"learning_rate": 0.006}, (20, 5120, 0.006)),
+        (8_192, {}, (4, 2048, 0.002)),
+        (10**6, {}, (20, 10_240, 0.002)),
+        (40_960, {"steps": 7}, (7, 10_240, 0.002)),
+        (40_960, {"learning_rate": 0.006}, (20, 10_240, 0.006)),
     ],
 )
 def test_fits_are_smaller_and_gentler_where_counts_teach(tokens, given, expected):
@@ -279,11 +304,11 @@ def test_what_counts_must_teach_is_recorded_and_read(pair, german, tmp_path):
     (english := tmp_path / "english.txt").write_text("the dog\n")
     options = {"corpus": [german], "keep": [english], "budget": 1000}
     found = transfer(*pair, tmp_path / "out", **options)
-    assert (found.input_fit.steps, found.head_fit.positions) == (1, 125)
+    assert (found.input_fit.steps, found.head_fit.positions) == (1, 250)
     assert tokens_want_ngrams(tmp_path / "out")
     recorded = read_manifest(tmp_path / "out")["options"]["fits"]  # as they were, to do it again
     sizes = (recorded["steps"], recorded["positions"], recorded["learning_rate"])
-    assert sizes == (1, 125, 0.002)
+    assert sizes == (1, 250, 0.002)
     file = tmp_path / "out" / "saltlm" / "manifest.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"adaptations": [{}]}))
     assert not tokens_want_ngrams(tmp_path / "out")  # it was taught
@@ -308,7 +333,6 @@ def test_compare_fits_too(untied, german, tmp_path):
     [
         ({"corpus": ()}, ConfigError, "fits.input and fits.head read text", "add --corpus FILE"),
         ({"corpus": ["none.txt"]}, DataError, "none.txt", ""),
-        ({"untie": False, "method": "salt"}, ConfigError, "fits.head fits rows of", "add --untie"),
         ({"fits": {"head": True, "device": "cuda"}}, ConfigError, "fits.device=cuda", "--set fits"),
         ({"fits": {"input": True, "layer": 3}}, ConfigError, "fits.layer=3, but the", "leave it"),
     ],
@@ -367,7 +391,7 @@ def test_a_source_that_lacks_nothing_is_refused_the_best(pair, tmp_path):
 def test_presets(tmp_path):
     best = load_config(preset="best", corpus="de.txt")
     assert (best.method, best.vocabulary, best.budget) == (TWO["method"], "auto", None)
-    assert (best.mode, best.untie, best.fits.input, best.fits.head) == ("extend", True, True, True)
+    assert (best.mode, best.untie, best.fits.input, best.fits.head) == ("extend", False, True, True)
     paper = load_config(preset="paper")
     assert (paper.method, paper.mode, paper.aux) == ("salt", "replace", "train")
     assert (paper.untie, paper.fits.input, paper.fits.head) == (False, False, False)
@@ -377,11 +401,8 @@ def test_presets(tmp_path):
     assert (changed.fits.steps, changed.fits.input, changed.fits.head) == (3, True, False)
     for options in ({"prune_to": 9}, {"target_tokenizer": "x"}, {"mode": "replace"}):
         assert load_config(preset="best", corpus="de.txt", **options).vocabulary == "plm"
-    (tmp_path / "run.yaml").write_text("preset: best\nuntie: false\ncorpus: de.txt\n")
-    assert load_config(tmp_path / "run.yaml").model_dump() == {
-        **best.model_dump(),
-        "untie": False,
-    }
+    (tmp_path / "run.yaml").write_text("preset: best\nuntie: true\ncorpus: de.txt\n")
+    assert load_config(tmp_path / "run.yaml").model_dump() == {**best.model_dump(), "untie": True}
     assert load_config(best) == best
     with pytest.raises(ConfigError, match="option preset='bset'"):
         load_config(preset="bset")

@@ -6,12 +6,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from saltlm.config.transfer import RowsConfig, TransferConfig
-from saltlm.errors import ConfigError
+from saltlm.config.transfer import RowsConfig
 from saltlm.inspection.pair import inspect
 from saltlm.record.arrays import Origin
 from saltlm.record.manifest import read_manifest
-from saltlm.vocabulary_transfer.prepare import prepare
 from saltlm.vocabulary_transfer.transfer import transfer, transfer_embeddings
 from tiny_pairs import faults, write_pair
 
@@ -64,22 +62,20 @@ def test_a_model_with_a_head_needs_no_untie(tmp_path, tokenizers_by_family):
     assert not read_manifest(tmp_path / "b")["untied"]
 
 
-@pytest.mark.parametrize("verb", ["transfer", "inspect", "compare"])
-def test_a_tied_model_is_refused_with_the_remedy(verb, pair, tmp_path):
-    config = TransferConfig(method=TWO, mode="extend")
-    ways = {
-        "transfer": lambda: transfer(*pair, tmp_path / "out", config=config),
-        "inspect": lambda: inspect(*pair, config=config),
-        "compare": lambda: prepare(*pair, TransferConfig(), [TWO]),
-    }
-    with pytest.raises(ConfigError) as caught:
-        ways[verb]()
-    assert caught.value.what == (
-        f"method {TWO} makes rows of the head by themselves, but the source is tied: its head is"
-        " its embedding"
-    )
-    assert "--untie" in caught.value.hint
-    assert not (tmp_path / "out").exists()
+def test_one_row_of_a_tied_model_begins_halfway_between_its_sides(pair, tmp_path):
+    one = transfer(*pair, tmp_path / "one", method=TWO, mode="extend")
+    two = transfer(*pair, tmp_path / "two", method=TWO, mode="extend", untie=True)
+    assert one.head is None
+    assert torch.equal(one.embedding, torch.lerp(two.embedding, two.head, 0.5))
+    (note,) = [note for note in one.notes if "halfway" in note]
+    more = two.head.nbytes / 1e6
+    assert note.endswith(f"; --untie gives it two, for {more:,.0f} MB more")
+    assert note in inspect(*pair, method=TWO, mode="extend").notes
+    assert not any("halfway" in note for note in two.notes)
+    card = (tmp_path / "one" / "README.md").read_text()
+    assert "; halfway to first-piece, half the row" in card
+    assert read_manifest(tmp_path / "one")["output"]["name"] == "first-piece"
+    assert not faults(tmp_path / "one")
 
 
 def test_inspect_says_what_a_head_costs(pair):
@@ -95,10 +91,10 @@ def test_objects_in_memory_have_two_sides_too(tokenizers_by_family):
         for i, t in enumerate((left, right))
     ]
     options = {"source_tokenizer": left, "plm_tokenizer": right}
-    with pytest.raises(ConfigError, match="the source is tied"):
-        transfer_embeddings(*tables, **options, config=RowsConfig(method=TWO))
     config = RowsConfig(method=TWO, untie=True)
     untied = transfer_embeddings(*tables, **options, config=config)
+    tied = transfer_embeddings(*tables, **options, config=RowsConfig(method=TWO))
+    assert torch.equal(tied.embedding, torch.lerp(untied.embedding, untied.head, 0.5))
     given = transfer_embeddings(
         *tables, **options, head=tables[0].clone(), config=RowsConfig(method=TWO)
     )

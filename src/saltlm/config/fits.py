@@ -9,9 +9,9 @@ from pydantic import Field
 from saltlm.config.reading import Section
 
 STEP_TOKENS = 1024  # after which a step of the input fit reads no further document
-_TAUGHT_FITS = 0.5  # of the fits' size, where counts teach the new tokens
-_TAUGHT_RATE = 1 / 3  # of the input fit's learning rate, there
-_SHORT_TRAINING = 40_960  # tokens of a training under which they are smaller still
+_TAUGHT_STEPS = 0.5  # of the input fit's steps, where counts teach the new tokens
+_TAUGHT_RATE = 1 / 3  # of its learning rate, there
+_SHORT_TRAINING = 40_960  # tokens of a training under which both fits are smaller, there
 
 
 class FitsConfig(Section):
@@ -45,7 +45,8 @@ class FitsConfig(Section):
     positions: int = Field(
         10_240,
         ge=1,
-        description="tokens of the corpus that the head fit looks at; half as many there, or fewer",
+        description="tokens of the corpus that the head fit looks at; fewer if such a training is"
+        " short",
     )
     ridge: float | None = Field(
         None,
@@ -67,7 +68,7 @@ class FitsConfig(Section):
 
 
 def fits_for(fits: FitsConfig, budget: Mapping[str, Any] | None) -> FitsConfig:
-    """Return fits of half their size and gentler, less in a short training, where counts teach.
+    """Return a gentler input fit where counts teach, and smaller fits in a short training.
 
     They hardly decide how such a training ends, and at the whole rate it ends level or worse;
     without the counts they decide more of it, and stay (docs/log.md). So does what was given.
@@ -78,9 +79,9 @@ def fits_for(fits: FitsConfig, budget: Mapping[str, Any] | None) -> FitsConfig:
     """
     if budget is None or not budget["is_taught"]:
         return fits
-    share = _TAUGHT_FITS * min(1.0, budget["tokens"] / _SHORT_TRAINING)
+    share = min(1.0, budget["tokens"] / _SHORT_TRAINING)
     taught = {
-        "steps": math.ceil(share * fits.steps),
+        "steps": math.ceil(_TAUGHT_STEPS * share * fits.steps),
         "positions": math.ceil(share * fits.positions),
         "learning_rate": _TAUGHT_RATE * fits.learning_rate,
     }

@@ -23,7 +23,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "method": "global-residual:ridge=1.0/first-piece",
         "mode": "extend",
         "vocabulary": "auto",
-        "untie": True,
         "fits": {"input": True, "head": True},
     },
     "paper": {"method": "salt", "mode": "replace", "aux": "train"},

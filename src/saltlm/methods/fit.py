@@ -2,7 +2,11 @@
 
 from typing import Any, Protocol
 
-from saltlm.methods.inputs import Fitted, MethodInputs
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saltlm.methods.inputs import Fitted, MethodInputs, Rows
 from saltlm.methods.registry import METHODS, Choice, load_method
 
 
@@ -36,6 +40,16 @@ def fit_sides(choice: Choice, inputs: MethodInputs) -> tuple[Fitted, Fitted]:
         return embedding, fit_method(output, inputs)
     make: MakeHeadRows = load_method(output.name)
     return embedding, make(inputs, embedding, **output.options)
+
+
+def halfway(one: Fitted, other: Fitted) -> Fitted:
+    """Return the mean of two methods' rows."""
+
+    def fill(table: Float[Tensor, "v_s h"]) -> Rows:
+        rows, others = one.fill(table), other.fill(table)
+        return lambda part: torch.lerp(rows(part), others(part), 0.5)
+
+    return Fitted(fill, one.neighbours, one.fit)
 
 
 def fit_method(choice: Choice, inputs: MethodInputs) -> Fitted:

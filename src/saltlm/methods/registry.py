@@ -158,8 +158,7 @@ def parse_method(text: str) -> Choice:
     if METHODS[choice.name].is_for_head:
         raise ConfigError(
             f"{choice.name} makes rows of the head alone, out of another method's",
-            f"for instance: --method global-residual:ridge=1.0/{choice.name}, with --untie if the"
-            " source is tied",
+            f"for instance: --method global-residual:ridge=1.0/{choice.name}",
         )
     return choice if after is None else choice._replace(output=_parse_side(after))
 

@@ -26,7 +26,7 @@ _TEMPLATE = """\
 
 {{ source.name }} with {{ choice }}, made by saltlm {{ version }}.
 Method: {{ method }}, {{ methods[method].description }}
-{%- if output %}; for the head {{ output }}, \
+{%- if output %}; {{ "halfway to" if is_one_row else "for the head" }} {{ output }}, \
 {{ methods[output].description.removeprefix("for the head alone: ") }}{% endif %}; see
 [SALT](https://arxiv.org/abs/2505.10945) and the documents of saltlm.
 {%- if loses is not none %}
@@ -250,6 +250,7 @@ def model_card(name: str, manifest: Manifest) -> str:
         yardstick=manifest.get("yardstick"),
         method=manifest["method"]["name"],
         output=(manifest["output"] or {}).get("name"),
+        is_one_row=manifest["source"]["is_tied"] and not manifest["untied"],
         methods=METHODS,
         adaptations=[
             {**run, "texts": _without_folders(_texts_of(run["options"]))}

@@ -33,7 +33,7 @@ from saltlm.models.states import Body, load_body
 from saltlm.record.arrays import Origin
 from saltlm.record.fits import HeadFit, InputFit
 from saltlm.vocabulary_transfer.parents import Pair
-from saltlm.vocabulary_transfer.problem import Problem, check_sides
+from saltlm.vocabulary_transfer.problem import Problem
 from saltlm.vocabulary_transfer.result import TransferResult, solve
 from saltlm.vocabulary_transfer.rows import norm_ratio
 from saltlm.vocabulary_transfer.two_cuts import CutText, common_ends_of, cut_twice
@@ -93,7 +93,6 @@ def make_tables(
         ConfigError: no new token occurs in the corpus; and as in `solve`.
         CheckpointError: the source does not load, or its layers are not found.
     """
-    check_sides(pair.tables, method, fits_head=config.fits.head)
     result = solve(problem, method)
     if not (config.fits.input or config.fits.head):
         return result
@@ -206,17 +205,20 @@ def fit_head_rows(
 ) -> TransferResult:
     """Return tables whose new rows of the head are fitted to text.
 
+    In a tied model they are the input rows too: what they read has given them their start, and the
+    ridge holds them near it.
+
     Args:
         reader: the source.
-        result: tables with a head.
+        result: tables with the rows that a method made, and the input fit.
         texts: documents of the target language; as many are read as there are positions.
         kept: documents of what the model must not forget, for a tenth as many positions beside.
 
     Raises:
         ConfigError: no new token occurs in the target language.
     """
-    begun, config, head = time.perf_counter(), reader.config, result.head
-    assert head is not None
+    begun, config = time.perf_counter(), reader.config
+    head = result.embedding if result.head is None else result.head
     of_target, tokens = _states(reader, result, texts, config.positions)
     _learning(tokens, result)  # refuses a text without a new token
     share = float(_is_new(result)[tokens].double().mean())
@@ -261,7 +263,10 @@ def fit_head_rows(
         dtype=reader.body.dtype,
     )
     moved = torch.cat([solution.rows[:-1], rows_of_rare.float() + solution.rows[-1]])
-    return replace(result, head=_with(head, torch.cat([own, rare]), moved), head_fit=record)
+    fitted = _with(head, torch.cat([own, rare]), moved)
+    if result.head is None:
+        return replace(result, embedding=fitted, head_fit=record)
+    return replace(result, head=fitted, head_fit=record)
 
 
 def _moving(

@@ -19,7 +19,7 @@ from saltlm.errors import ConfigError
 from saltlm.files.documents import check_corpus
 from saltlm.methods.registry import METHODS, Choice, parse_method
 from saltlm.vocabulary_transfer.parents import Pair, read_parents
-from saltlm.vocabulary_transfer.problem import Problem, check_sides, pose
+from saltlm.vocabulary_transfer.problem import Problem, pose
 from saltlm.vocabulary_transfer.unigrams import unigrams_of
 
 
@@ -71,10 +71,7 @@ def read_pair(
     """
     choices = [parse_method(method) for method in methods or (config.method,)]
     check_inputs(config, choices)
-    pair = read_parents(str(source), str(plm), config, keeps_cut=keeps_cut)
-    for choice in choices:
-        check_sides(pair.tables, choice, fits_head=config.fits.head)
-    return pair
+    return read_parents(str(source), str(plm), config, keeps_cut=keeps_cut)
 
 
 def pose_pair(pair: Pair, config: TransferConfig) -> Problem:

@@ -10,10 +10,8 @@ from torch import Tensor
 from saltlm.alignment.align import Alignment
 from saltlm.auxiliary.vectors import AuxiliaryVectors
 from saltlm.config.transfer import RowsConfig
-from saltlm.errors import ConfigError
 from saltlm.methods.calibration import Calibration, Unigrams
 from saltlm.methods.inputs import MethodInputs
-from saltlm.methods.registry import Choice
 from saltlm.models.token_tables import Tables
 from saltlm.vocabulary_transfer.method_inputs import method_inputs
 from saltlm.vocabulary_transfer.rows import Plan, plan_rows
@@ -48,26 +46,6 @@ class Problem:
         """What is done to the embedding's rows: unigrams are the head's, if there is one."""
         is_tied = self.tables.head is None
         return self.calibration if is_tied else replace(self.calibration, unigrams=None)
-
-
-def check_sides(tables: Tables, method: Choice, *, fits_head: bool = False) -> None:
-    """Make sure that a model has a head of its own where rows are asked for it.
-
-    Args:
-        tables: the source's.
-        method: that will make the new rows.
-        fits_head: whether the head's rows will be fitted.
-
-    Raises:
-        ConfigError: the head is the embedding.
-    """
-    if tables.head is None and (method.output is not None or fits_head):
-        asked = "fits.head fits" if method.output is None else f"method {method} makes"
-        raise ConfigError(
-            f"{asked} rows of the head by themselves, but the source is tied: its head is its"
-            " embedding",
-            "add --untie, which stores a head of its own; saltlm inspect says how large",
-        )
 
 
 def pose(

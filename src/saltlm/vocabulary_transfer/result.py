@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from saltlm.methods.calibration import Bias
-from saltlm.methods.fit import fit_sides
+from saltlm.methods.fit import fit_sides, halfway
 from saltlm.methods.inputs import Fitted
 from saltlm.methods.linear import no_fit
 from saltlm.methods.neighbours import no_neighbours
@@ -19,7 +19,7 @@ from saltlm.record.proof import Proof
 from saltlm.record.provenance import Provenance
 from saltlm.scoring.holdout import Score
 from saltlm.tokenizer.target import TargetTokenizer
-from saltlm.vocabulary_transfer.problem import Problem, check_sides
+from saltlm.vocabulary_transfer.problem import Problem
 from saltlm.vocabulary_transfer.rows import new_table, norm_ratio, with_all_rows
 
 _LONG = 5  # times the mean norm of the shared tokens' rows
@@ -117,13 +117,15 @@ def note_of_long_rows(
 def solve(problem: Problem, method: Choice) -> TransferResult:
     """Return the new model's tables, the new rows made by a method (SALT: steps 3 and 4).
 
+    A model whose head is its embedding has one row for both sides, halfway between theirs.
+
     Raises:
-        ConfigError: a method for each side of a model whose head is its embedding; and as in
-            `fit_sides`.
+        ConfigError: as in `fit_sides`.
     """
     alignment, tables, plan = problem.alignment, problem.tables, problem.plan
-    check_sides(tables, method)
     fitted, of_head = fit_sides(method, problem.inputs)
+    if tables.head is None and method.output is not None:
+        fitted = of_head = halfway(fitted, of_head)
 
     shared = plan.anchor_source_ids
     column = None if tables.head_bias is None else tables.head_bias.unsqueeze(1)

@@ -47,7 +47,7 @@ from saltlm.vocabulary_transfer.estimate import (
 from saltlm.vocabulary_transfer.fits import make_tables
 from saltlm.vocabulary_transfer.parents import Pair, read_parents
 from saltlm.vocabulary_transfer.prepare import check_inputs, input_files, pose_pair
-from saltlm.vocabulary_transfer.problem import check_sides, pose
+from saltlm.vocabulary_transfer.problem import pose
 from saltlm.vocabulary_transfer.proof import check_provable, prove
 from saltlm.vocabulary_transfer.result import TransferResult, solve
 from saltlm.vocabulary_transfer.write_model import (
@@ -191,7 +191,6 @@ def _transfer(
     force: bool,
 ) -> TransferResult:
     pair = read_parents(str(source), str(plm), config)
-    check_sides(pair.tables, method, fits_head=config.fits.head)
     check_provable(pair, config)
     _check_new_tokens(pair, config)
     laps.append(("read", time.perf_counter()))
