@@ -194,18 +194,13 @@ def elsewhere():
     return table(["", "", "tokens", *BESIDE], rows)
 
 
-# Tokens of one tied row that take as long as those of the whole.
-AS_LONG_AS = {"120000": "102400", "52000": "40960", "51000": "40960"}
-
-
 def ngram_parts():
-    """The same with a part switched off, beside the whole of it, or of few tokens."""
+    """The same with a part switched off, with a row for each side, or with few tokens."""
     found, rows = read("win_ngrams.json"), []
     for key, run in sorted(found.items(), key=lambda pair: (pair[1]["tokens"], pair[0])):
         code, *name, tokens, seed = key.split(", ")
-        of = name[:3] if name[2:3] == ["few tokens"] and len(name) > 3 else ["best", "ngrams"]
-        whole = found.get(", ".join([code, *of, AS_LONG_AS.get(tokens, tokens), seed]))
-        if name == ["best", "ngrams"] or whole is None:
+        whole = found.get(f"{code}, best, ngrams, {tokens}, {seed}")
+        if name == ["best", "ngrams"] or len(name) > 3 or whole is None:
             continue
         rows.append(
             [

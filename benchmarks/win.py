@@ -29,7 +29,10 @@ DOCUMENTS = {"target": 200, "English": 100}
 TWENTY = ["--set", "min_occurrences=20"]  # in the budget: what a training alone can teach
 EXTEND = ["--mode", "extend", "--vocabulary", "auto"]
 MANY = ["--preset", "best", *EXTEND]  # as many new tokens as counts can teach
-BEST = [*MANY, *TWENTY]
+UNTIED = [*MANY, "--untie"]  # two rows a token: what best was before it was one
+HALF_POSITIONS = ["--set", "fits.positions=5120"]  # of the head's fit, as they were then
+TWO_SIDES = [*UNTIED, *HALF_POSITIONS]
+BEST = [*UNTIED, *TWENTY]
 REPLACE = ["--prune-to", "16000"]
 COMPUTE = "plain, compute of best"
 BFLOAT16 = "dtype=bfloat16"
@@ -41,6 +44,7 @@ NGRAMS = "teacher=ngrams"
 BY_COUNTS = [*FIFTEEN_ENGLISH, NGRAMS]  # as adapt does it by default
 WHOLE_RATE = ["--set", "fits.learning_rate=0.006"]  # of the input fit: what it is elsewhere
 COUNTED = "best, ngrams"
+TWO = f"{COUNTED}, two sides"
 FEW = "best, ngrams, few tokens"
 FASTTEXT = ("salt", "focus", "ofa", "multivariate")  # the paper's comparison and its setting
 RIDGE = "salt:ridge=1"  # SALT without its nearly singular maps
@@ -62,7 +66,7 @@ ARMS = {
     "focus": (["--method", "focus", *REPLACE], []),
     "global-residual": (["--method", "global-residual:ridge=1.0", *EXTEND, *TWENTY], []),
     "best, swap": (
-        ["--preset", "best", "--mode", "swap", "--vocabulary", "auto", *TWENTY],
+        ["--preset", "best", "--mode", "swap", "--vocabulary", "auto", "--untie", *TWENTY],
         [],
     ),
     "best without input fit": ([*BEST, "--set", "fits.input=false"], []),
@@ -82,23 +86,24 @@ ARMS = {
     TENTH: (BEST, [*TENTH_ENGLISH, "teacher={teacher}"]),
     COUNTED: (MANY, BY_COUNTS),
     FEW: (BEST, [*TENTH_ENGLISH, NGRAMS]),
-    f"{COUNTED}, whole fits": (
-        [*MANY, *WHOLE_RATE, "--set", "fits.steps=40", "--set", "fits.positions=10240"],
+    TWO: (TWO_SIDES, BY_COUNTS),
+    f"{TWO}, whole fits": ([*UNTIED, *WHOLE_RATE, "--set", "fits.steps=40"], BY_COUNTS),
+    f"{TWO}, whole rate": ([*TWO_SIDES, *WHOLE_RATE], BY_COUNTS),
+    f"{TWO}, no input fit": ([*TWO_SIDES, "--set", "fits.input=false"], BY_COUNTS),
+    f"{TWO}, no head fit": ([*TWO_SIDES, "--set", "fits.head=false"], BY_COUNTS),
+    f"{TWO}, no teacher": (TWO_SIDES, [*FIFTEEN_ENGLISH, "teacher=none"]),
+    f"{TWO}, swap": (
+        ["--preset", "best", "--mode", "swap", "--vocabulary", "auto", "--untie", *HALF_POSITIONS],
         BY_COUNTS,
     ),
-    f"{COUNTED}, whole rate": ([*MANY, *WHOLE_RATE], BY_COUNTS),
     f"{COUNTED}, no input fit": (
         [*MANY, "--set", "fits.input=false"],
         BY_COUNTS,
     ),
     f"{COUNTED}, no head fit": ([*MANY, "--set", "fits.head=false"], BY_COUNTS),
     f"{COUNTED}, no teacher": (MANY, [*FIFTEEN_ENGLISH, "teacher=none"]),
-    f"{COUNTED}, one tied row": (
+    f"{COUNTED}, no fits": (
         ["--method", "global-residual:ridge=1.0", *EXTEND],
-        BY_COUNTS,
-    ),
-    f"{COUNTED}, swap": (
-        ["--preset", "best", "--mode", "swap", "--vocabulary", "auto"],
         BY_COUNTS,
     ),
     f"{FEW}, no input fit": (
@@ -137,8 +142,12 @@ PARTS = (
     f"{COUNTED}, no teacher",
     f"{COUNTED}, no input fit",
     f"{COUNTED}, no head fit",
-    f"{COUNTED}, one tied row",
-    f"{COUNTED}, swap",
+    f"{COUNTED}, no fits",
+    TWO,
+    f"{TWO}, no teacher",
+    f"{TWO}, no input fit",
+    f"{TWO}, no head fit",
+    f"{TWO}, swap",
     "plain, untied",
     "best, a tenth English",
     "plain, ngrams",
@@ -180,14 +189,15 @@ def arms():
     order += [Arm(code, "plain, bfloat16", 40_960, 1) for code in LANGUAGES]
     order += [Arm(code, "plain, long", tokens, 0) for code, tokens in LONG_TOKENS.items()]
     order += [
-        Arm(code, COUNTED, tokens, seed)
+        Arm(code, name, tokens, seed)
+        for name in (COUNTED, TWO)
         for seed in (1, 0)
         for tokens in (102_400, 40_960)
         for code in LANGUAGES
     ]
-    order += [Arm("de", COUNTED, 102_400, 2)]
-    order += [  # as long as the whole
-        Arm(code, f"{COUNTED}, one tied row", tokens, 1)
+    order += [Arm("de", TWO, 102_400, 2)]
+    order += [  # as long as two sides
+        Arm(code, f"{COUNTED}, no fits", tokens, 1)
         for code, tokens in (("de", 120_000), ("vi", 52_000), ("ar", 51_000))
     ]
     order += [
@@ -201,9 +211,9 @@ def arms():
         for code in LANGUAGES
     ]
     order += [Arm("de", "plain, bfloat16", 140_000, 2)]
-    order += [Arm("de", f"{COUNTED}, no input fit", 40_960, 0)]
+    order += [Arm("de", f"{TWO}, no input fit", 40_960, 0)]
     order += [
-        Arm(code, f"{COUNTED}, whole {part}", tokens, seed)
+        Arm(code, f"{TWO}, whole {part}", tokens, seed)
         for part, lengths in (("fits", [102_400]), ("rate", [102_400, 40_960]))
         for tokens in lengths
         for seed in (1, 0)
@@ -212,7 +222,7 @@ def arms():
     order += [Arm(code, name, 40_960, 1) for name in PARTS for code in LANGUAGES]
     order += [
         Arm(code, name, 102_400, 1)
-        for name in ("plain, ngrams", f"{COUNTED}, one tied row")
+        for name in ("plain, ngrams", f"{COUNTED}, no fits")
         for code in LANGUAGES
     ]
     order += [Arm(code, FEW, 102_400, seed) for seed in (1, 0) for code in LANGUAGES]

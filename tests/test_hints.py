@@ -41,8 +41,8 @@ def refusal(function, *args, **options):
 
 def proposed(hint):
     """Return the options that a hint names, each a way out by itself, as ``--set`` takes them."""
-    flags = re.findall(r"--(mode|vocabulary|match) ([a-z]+)|--(untie)", hint)
-    ways = [f"{name}={value}" if name else f"{flag}=true" for name, value, flag in flags]
+    flags = re.findall(r"--(mode|vocabulary|match) ([a-z]+)", hint)
+    ways = [f"{name}={value}" for name, value in flags]
     ways += re.findall(r"--set ([\w.]+=[\w.]+)", hint)
     return ways + [f"prune_to={size}" for size in re.findall(r"prune to (\d+) tokens", hint)]
 
@@ -122,7 +122,6 @@ def test_the_id_that_positions_are_counted_from(sides):
 @pytest.mark.parametrize(
     ("options", "ways"),
     [
-        (["method=salt/first-piece"], ["untie=true"]),
         (["min_shared=9999"], ["match=casefold", "min_shared=5"]),
         (["fits.input=true", "fits.device=cuda"], ["fits.device=cpu"]),
     ],

@@ -39,14 +39,14 @@ def in_one_line_each(config: TransferConfig) -> Iterator[str]:
     """Say what a preset chose, why, and how to have it otherwise."""
     if not config.corpus and not _CHOICES & config.model_fields_set:
         yield "no --corpus: SALT with the whole vocabulary of the PLM, nothing fitted to text"
-        yield "with --corpus FILE you get what began best in our trials: docs/two_sides.md"
+        yield "with --corpus FILE you get what led our trials: docs/two_sides.md"
     if config.preset != "best":
         return
     alone = "" if config.budget is None else " (without --budget)"
     best = PRESETS["best"]
     if config.method == best["method"] and config.fits.input and config.fits.head:
         yield (
-            "method: two sides, fitted to the corpus, the best start in our trials"
+            "method: rows for both sides, fitted to the corpus, the best in our trials"
             f" (docs/two_sides.md); SALT as published: --preset paper{alone}"
         )
     if config.mode == "extend":

@@ -54,8 +54,7 @@ def _head_name(checkpoint: Checkpoint, config: PreTrainedConfig, stored: str) ->
     if class_of(config) is None:
         raise CheckpointError(
             f"transformers has no model of type {config.model_type} to look up its head's name in",
-            "leave out --untie and --preset best, with a method for both sides: --method"
-            " global-residual:ridge=1.0",
+            "leave out --untie: one row for both sides",
         )
     built = built_for(config, checkpoint.directory)
     (place,) = [name for name, grown in built.grows.items() if grown.kind == "head"]

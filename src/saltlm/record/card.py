@@ -210,7 +210,7 @@ def model_card(name: str, manifest: Manifest) -> str:
         name: of the new model.
         manifest: its record; see `saltlm.record.manifest`.
     """
-    vocabulary = manifest["vocabulary"]
+    vocabulary, output = manifest["vocabulary"], manifest["output"] or {}
     tokenizer = vocabulary["tokenizer"]
     taken = "the vocabulary" if vocabulary["mode"] == "replace" else "new tokens"
     source, plm = _named(manifest["source"]), _named(manifest["plm"])
@@ -249,8 +249,8 @@ def model_card(name: str, manifest: Manifest) -> str:
         auxiliary=manifest["auxiliary"],
         yardstick=manifest.get("yardstick"),
         method=manifest["method"]["name"],
-        output=(manifest["output"] or {}).get("name"),
-        is_one_row=manifest["source"]["is_tied"] and not manifest["untied"],
+        output=output.get("name"),
+        is_one_row=output and manifest["source"]["is_tied"] and not manifest["untied"],
         methods=METHODS,
         adaptations=[
             {**run, "texts": _without_folders(_texts_of(run["options"]))}
