@@ -218,6 +218,24 @@ def ngram_parts():
     return table(heading, rows)
 
 
+def one_row():
+    """One row for both sides, one for each, and one that no fit has moved."""
+    found, rows = read("win_ngrams.json"), []
+    arms = {"one row": "", "two rows": ", two sides", "one row, no fits": ", no fits"}
+    for code, language in LANGUAGES.items():
+        for label, arm in arms.items():
+            runs = [found.get(f"{code}, best, ngrams{arm}, {n}, seed 1") for n in AS_LONG]
+            before, english_before = (
+                f"{runs[0]['before'][text]['bits per byte']:.3f}" for text in ("target", "English")
+            )
+            after = [
+                f"{run['after']['target']['bits per byte']:.3f}" if run else "" for run in runs
+            ]
+            rows.append([language, label, before, english_before, *after])
+    heading = ["", "a new token has", "before", "English", *(f"after {n:,}" for n in AS_LONG)]
+    return table(heading, rows)
+
+
 def fasttext():
     """The paper's methods after a training, with vectors trained on the corpus."""
     found, rows = read("win_fasttext.json"), []
@@ -842,6 +860,7 @@ TABLES = {
     "taught": taught,
     "ngrams": ngrams,
     "ngram parts": ngram_parts,
+    "one row or two": one_row,
     "vocabulary trials": vocabulary_trials,
     "fasttext": fasttext,
     "elsewhere": elsewhere,

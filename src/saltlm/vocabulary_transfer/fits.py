@@ -1,7 +1,8 @@
 """The fits of new rows to text: input rows first, then the head's on states read with them.
 
 Neither trains the body, and no copied row moves. A new token that does not occur in the text keeps
-the input row that the method made; in the head such tokens move together.
+the input row that the method made; in the head such tokens move together. A tied model has one row
+for both sides: the input fit moves it first, and then the head's.
 """
 
 import logging
