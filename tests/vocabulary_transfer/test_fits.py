@@ -245,6 +245,15 @@ def test_a_tied_model_has_one_row_fitted_to_both_sides(pair, german, tmp_path):
     assert torch.equal(model.get_output_embeddings().weight, both.embedding)
     copied = ~is_new(both)
     assert torch.equal(both.embedding[copied], begun[copied])
+    moved = both.embedding - read.embedding
+    assert torch.equal((moved != 0).any(1), is_new(both))
+    unread = is_new(both) & (read.embedding == begun).all(1)
+    assert unread.sum() > 10
+    together = moved[unread]  # with all that are rare
+    torch.testing.assert_close(together, together[:1].expand_as(together), rtol=0, atol=1e-6)
+    assert both.head_fit.is_tied
+    assert "(tied: the input rows, moved once more)" in str(both.head_fit)
+    assert "tied" not in str(two.head_fit)
     norms, record = both.embedding.norm(dim=1), both.provenance
     torch.testing.assert_close(
         record.norm_ratio, norms[record.new_ids] / norms[record.anchor_ids].mean()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from saltlm.comparison.compare import compare
 from saltlm.config.transfer import RowsConfig
 from saltlm.inspection.pair import inspect
 from saltlm.record.arrays import Origin
@@ -68,14 +69,56 @@ def test_one_row_of_a_tied_model_begins_halfway_between_its_sides(pair, tmp_path
     assert one.head is None
     assert torch.equal(one.embedding, torch.lerp(two.embedding, two.head, 0.5))
     (note,) = [note for note in one.notes if "halfway" in note]
-    more = two.head.nbytes / 1e6
-    assert note.endswith(f"; --untie gives it two, for {more:,.0f} MB more")
+    assert note.endswith("; --untie gives it two")
     assert note in inspect(*pair, method=TWO, mode="extend").notes
     assert not any("halfway" in note for note in two.notes)
     card = (tmp_path / "one" / "README.md").read_text()
     assert "; halfway to first-piece, half the row" in card
     assert read_manifest(tmp_path / "one")["output"]["name"] == "first-piece"
     assert not faults(tmp_path / "one")
+
+
+@pytest.mark.parametrize("source", ["Gemma 3n", "Phi"])
+def test_tables_of_one_side_stay_that_sides(source, tmp_path, tokenizers_by_family):
+    """Input rows of each layer are no head; the head's bias is no input."""
+    pair = write_pair(tmp_path, tokenizers_by_family, source)
+    if source == "Phi":
+        tie(pair[0])
+    options = {"mode": "extend", "method": TWO}
+    one = transfer(*pair, tmp_path / "one", **options)
+    two = transfer(*pair, tmp_path / "two", **options, untie=True)
+    assert one.head is None
+    assert not torch.equal(one.embedding, two.embedding)
+    assert len(one.further) == (source == "Gemma 3n")
+    assert (one.head_bias is not None) == (source == "Phi")
+    if source == "Phi":
+        assert torch.equal(one.head_bias, two.head_bias)
+    assert all(map(torch.equal, one.further, two.further))
+
+
+def tie(directory):
+    """Make the head the embedding."""
+    model = AutoModelForCausalLM.from_pretrained(directory)
+    model.lm_head.weight.data.copy_(model.get_input_embeddings().weight.data)
+    model.lm_head.bias.data.normal_(generator=torch.Generator().manual_seed(0))
+    model.save_pretrained(directory)
+    file = directory / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"tie_word_embeddings": True}))
+
+
+def test_each_method_of_a_comparison_has_its_own_note(pair, tmp_path):
+    heldout = tmp_path / "text.txt"
+    heldout.write_text("der Hund\n")
+    options = {"mode": "extend", "heldout": heldout, "documents": 1}
+    compare(*pair, tmp_path / "out", methods=["mean", TWO], method=TWO, **options)
+    records = [
+        read_manifest(found.parent.parent)
+        for found in (tmp_path / "out").glob("*/saltlm/manifest.json")
+    ]
+    outputs = {record["output"] is not None: record for record in records}
+    for has_output in (True, False):
+        notes = outputs[has_output]["notes"]
+        assert any("halfway" in note for note in notes) == has_output
 
 
 def test_inspect_says_what_a_head_costs(pair):

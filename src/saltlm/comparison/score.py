@@ -124,8 +124,7 @@ def score(
     """
     config = load_recommended(config, **options)
     methods = [method] if isinstance(method, str) else method
-    own = parse_method(config.method)._replace(output=None)
-    names = methods or dict.fromkeys([str(own), *default_methods()])
+    names = methods or dict.fromkeys([str(parse_method(config.method)), *default_methods()])
     choices = [parse_method(name) for name in names]
     plms = [plm] if isinstance(plm, str | Path) else plm
     how = partial(_score_pair, choices=choices, select=select, folds=folds, repeats=repeats)
@@ -145,7 +144,9 @@ def _score_pair(
     prepared = prepare(source, plm, config, [str(choice) for choice in choices])
     pair, problem = prepared.pair, prepared.problem
     inputs, calibration = problem.inputs, problem.embedding_calibration
-    table = pair.tables.embedding
+    table, is_tied = pair.tables.embedding, pair.tables.head is None
+    if not is_tied:  # then only the input side is looked at
+        choices = _distinct([choice._replace(output=None) for choice in choices])
     counts = corpus_counts(pair, config.corpus)
     if select:
         names = dict.fromkeys(choice.name for choice in choices)
@@ -160,7 +161,7 @@ def _score_pair(
             n_further=folds * repeats,
             seed=config.seed,
         )
-        choices = list({str(choice): choice for choice in (*choices, *selected)}.values())
+        choices = _distinct([*choices, *selected])
     scores = score_methods(
         inputs,
         table,
@@ -170,10 +171,15 @@ def _score_pair(
         n_folds=folds,
         repeats=repeats,
         seed=config.seed,
+        is_tied=is_tied,
     )
     return PairScores(
         str(source), str(plm), len(inputs.shared_ids), problem.auxiliary, tuple(scores)
     )
+
+
+def _distinct(choices: Sequence[Choice]) -> list[Choice]:
+    return list({str(choice): choice for choice in choices}.values())
 
 
 def default_methods() -> list[str]:

@@ -45,8 +45,8 @@ class FitsConfig(Section):
     positions: int = Field(
         10_240,
         ge=1,
-        description="tokens of the corpus that the head fit looks at; fewer if such a training is"
-        " short",
+        description="tokens of the corpus that the head fit looks at; fewer where n-grams teach the"
+        " new tokens and the training has under 41,000 tokens",
     )
     ridge: float | None = Field(
         None,

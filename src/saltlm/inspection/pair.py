@@ -17,6 +17,7 @@ from saltlm.alignment.align import Alignment
 from saltlm.config.recommended import in_one_line_each, load_recommended
 from saltlm.config.transfer import TransferConfig
 from saltlm.files.documents import first
+from saltlm.methods.registry import parse_method
 from saltlm.models.token_tables import Tables
 from saltlm.record.verdicts import is_loud
 from saltlm.tokenizer.fertility import Fertility
@@ -32,6 +33,7 @@ from saltlm.vocabulary_transfer.estimate import (
 )
 from saltlm.vocabulary_transfer.parents import Parent
 from saltlm.vocabulary_transfer.prepare import read_pair
+from saltlm.vocabulary_transfer.result import note_of_one_row
 
 _MAX_DOCUMENTS = 5000  # of the corpus are looked at
 _BLOCK = 8192  # rows looked at together
@@ -195,7 +197,10 @@ def inspect(
         repeated_rows=tuple(repeated.tolist()),
         memory_bytes=expected_memory(pair, config),
         seconds=read_seconds + expected_seconds(pair, config, texts),
-        notes=tuple(note for note in alignment.target.notes if not is_loud(note)),
+        notes=(
+            *(note for note in alignment.target.notes if not is_loud(note)),
+            *note_of_one_row(tables, parse_method(config.method)),
+        ),
         seen=_seen(vocabularies, coverage, config.budget or used.total()),
         warnings=tuple(_warnings(alignment, config, vocabularies, on_text[2], zero)),
         chosen=tuple(in_one_line_each(config)),

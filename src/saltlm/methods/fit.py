@@ -43,7 +43,9 @@ def fit_sides(choice: Choice, inputs: MethodInputs) -> tuple[Fitted, Fitted]:
 
 
 def halfway(one: Fitted, other: Fitted) -> Fitted:
-    """Return the mean of two methods' rows."""
+    """Return the mean of two methods' rows, as where one row serves both sides."""
+    if one is other:
+        return one
 
     def fill(table: Float[Tensor, "v_s h"]) -> Rows:
         rows, others = one.fill(table), other.fill(table)

@@ -60,6 +60,7 @@ class HeadFit:
         evaluations: passes over all positions.
         seconds: that it took.
         dtype: number format in which the source was run.
+        is_tied: whether they are the input rows as well.
     """
 
     rows: int
@@ -74,12 +75,14 @@ class HeadFit:
     evaluations: int
     seconds: float
     dtype: str
+    is_tied: bool
 
     def __str__(self) -> str:
         """Say it in words."""
+        said = " (tied: the input rows, moved once more)" if self.is_tied else ""
         return (
-            f"{self.rows:,} new rows of the head were fitted to {self.positions:,} tokens of text"
-            f" ({self.new_share:.0%} of them new) and {self.kept:,} of text to keep, {self.rare:,}"
-            f" rare ones together, with ridge {self.ridge:g}: objective"
+            f"{self.rows:,} new rows of the head{said} were fitted to {self.positions:,} tokens of"
+            f" text ({self.new_share:.0%} of them new) and {self.kept:,} of text to keep,"
+            f" {self.rare:,} rare ones together, with ridge {self.ridge:g}: objective"
             f" {self.before:.3f} nats a token before, {self.after:.3f} after"
         )

@@ -262,6 +262,7 @@ def fit_head_rows(
         evaluations=solution.evaluations,
         seconds=round(time.perf_counter() - begun, 3),
         dtype=reader.body.dtype,
+        is_tied=result.head is None,
     )
     moved = torch.cat([solution.rows[:-1], rows_of_rare.float() + solution.rows[-1]])
     fitted = _with(head, torch.cat([own, rare]), moved)

@@ -18,7 +18,6 @@ from saltlm.errors import CheckpointError, VocabularyError
 from saltlm.files.damage import reading
 from saltlm.files.documents import first
 from saltlm.files.json_object import read_json
-from saltlm.methods.registry import parse_method
 from saltlm.models.architecture import (
     check_is_causal_lm,
     check_not_quantised,
@@ -148,7 +147,7 @@ def read_parents(source: str, plm: str, config: TransferConfig, *, keeps_cut: bo
         *preparation_notes(right.definition.ids, texts),
         *_fit_warnings(left, alignment, texts, cut, config),
         *alignment.target.notes,
-        *_notes_of_sides(tables, len(alignment.match.plm_ids), config),
+        *_untied_notes(tables, len(alignment.match.plm_ids), config),
     )
     alignment = replace(alignment, target=replace(alignment.target, notes=notes))
     if config.plm_vectors is not None:
@@ -206,20 +205,15 @@ def _fit_warnings(
     yield from fit_warnings(by_source, by_new, new.get_vocab_size())
 
 
-def _notes_of_sides(tables: Tables, n_rows: int, config: TransferConfig) -> list[str]:
+def _untied_notes(tables: Tables, n_rows: int, config: TransferConfig) -> list[str]:
+    if not tables.was_tied:
+        return []
     dtype = tables.embedding.dtype if config.dtype is None else getattr(torch, config.dtype)
-    size = f"{n_rows * tables.embedding.shape[1] * dtype.itemsize / 1e6:,.0f} MB"
-    if tables.was_tied:
-        return [
-            f"the head is no longer the embedding but {n_rows:,} rows of its own: {size} more on"
-            " disk, and in memory whenever the model is used"
-        ]
-    if tables.head is None and parse_method(config.method).output is not None:
-        return [
-            "the head is the embedding, so a new token has one row for both sides, and it begins"
-            f" halfway between theirs; --untie gives it two, for {size} more"
-        ]
-    return []
+    size = n_rows * tables.embedding.shape[1] * dtype.itemsize
+    return [
+        f"the head is no longer the embedding but {n_rows:,} rows of its own: {size / 1e6:,.0f} MB"
+        " more on disk, and in memory whenever the model is used"
+    ]
 
 
 def _check_begins(source: Parent) -> None:

@@ -1,6 +1,6 @@
 """The new model's tables, and how every row came about."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int64
@@ -13,6 +13,7 @@ from saltlm.methods.inputs import Fitted
 from saltlm.methods.linear import no_fit
 from saltlm.methods.neighbours import no_neighbours
 from saltlm.methods.registry import Choice
+from saltlm.models.token_tables import Tables
 from saltlm.record.arrays import Origin
 from saltlm.record.fits import HeadFit, InputFit
 from saltlm.record.proof import Proof
@@ -114,18 +115,28 @@ def note_of_long_rows(
     ]
 
 
+def note_of_one_row(tables: Tables, method: Choice) -> list[str]:
+    """Say what becomes of a method for each side in a model whose head is its embedding."""
+    if tables.head is not None or method.output is None:
+        return []
+    return [
+        "the head is the embedding, so a new token has one row for both sides, and it begins"
+        " halfway between theirs; --untie gives it two"
+    ]
+
+
 def solve(problem: Problem, method: Choice) -> TransferResult:
     """Return the new model's tables, the new rows made by a method (SALT: steps 3 and 4).
 
-    A model whose head is its embedding has one row for both sides, halfway between theirs.
+    A model whose head is its embedding has one row there for both sides, halfway between theirs.
 
     Raises:
         ConfigError: as in `fit_sides`.
     """
     alignment, tables, plan = problem.alignment, problem.tables, problem.plan
     fitted, of_head = fit_sides(method, problem.inputs)
-    if tables.head is None and method.output is not None:
-        fitted = of_head = halfway(fitted, of_head)
+    is_tied = tables.head is None
+    of_embedding = halfway(fitted, of_head) if is_tied else fitted
 
     shared = plan.anchor_source_ids
     column = None if tables.head_bias is None else tables.head_bias.unsqueeze(1)
@@ -163,7 +174,7 @@ def solve(problem: Problem, method: Choice) -> TransferResult:
         behind = torch.as_tensor(of_surplus).to(values).expand(len(surplus))
         return torch.cat([values, values.new_full((problem.padding,), padding), behind])
 
-    embedding = table_of(tables.embedding, fitted, is_input=True, makes_logits=tables.head is None)
+    embedding = table_of(tables.embedding, of_embedding, is_input=True, makes_logits=is_tied)
     rows, piece_means = per_row(alignment.match.plm_ids, -1), alignment.piece_means
     offsets, pieces = piece_means.pieces_of(rows)
     provenance = Provenance(
@@ -189,8 +200,9 @@ def solve(problem: Problem, method: Choice) -> TransferResult:
     if tables.head is not None:
         head = table_of(tables.head, of_head, makes_logits=True)
         head_ratio = norm_ratio(head, tables.head, plan)
+    notes = (*alignment.target.notes, *note_of_one_row(tables, method))
     return TransferResult(
-        target=alignment.target,
+        target=replace(alignment.target, notes=notes),
         embedding=embedding,
         head=head,
         head_norm_ratio=head_ratio,
