@@ -16,6 +16,7 @@ from conftest import CORPUS
 from saltlm.adaptation.parameters import tokens_want_ngrams
 from saltlm.alignment.align import english_text
 from saltlm.comparison.compare import compare
+from saltlm.comparison.score import score
 from saltlm.config.fits import STEP_TOKENS, FitsConfig, fits_for
 from saltlm.config.transfer import load_config
 from saltlm.errors import CheckpointError, ConfigError, DataError
@@ -353,6 +354,24 @@ def test_what_cannot_be_is_refused(change, error, what, hint, pair, german, tmp_
     assert what in caught.value.what
     assert caught.value.hint.startswith(hint)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("side", ["input", "head"])
+def test_a_source_that_reads_by_a_further_table_is_refused(
+    side, german, tmp_path, tokenizers_by_family
+):
+    pair = write_pair(tmp_path, tokenizers_by_family, "Gemma 3n")
+    options = settings(german, **{side: True}) | {"untie": False}
+    for verb in (
+        lambda: transfer(*pair, tmp_path / "out", **options),
+        lambda: inspect(*pair, **options),
+    ):
+        with pytest.raises(ConfigError, match="reads each token by .*embed_tokens_per_layer") as no:
+            verb()
+    assert not (tmp_path / "out").exists()
+    assert score(*pair, **{**options, "method": "mean"}).best  # which makes no rows to fit
+    config = load_config(load_config(**options), re.findall(r"--set (\S+)", no.value.hint))
+    assert transfer(*pair, tmp_path / "out", config=config).further
 
 
 def test_text_without_a_new_token_is_refused(pair, tmp_path):

@@ -123,6 +123,7 @@ def score(
         SaltlmError: a pair cannot be read, or a method does not exist.
     """
     config = load_recommended(config, **options)
+    config = config.model_copy(update={"fits": FitsConfig()})  # no rows are made to be fitted
     methods = [method] if isinstance(method, str) else method
     names = methods or dict.fromkeys([str(parse_method(config.method)), *default_methods()])
     choices = [parse_method(name) for name in names]
@@ -150,7 +151,7 @@ def _score_pair(
     counts = corpus_counts(pair, config.corpus)
     if select:
         names = dict.fromkeys(choice.name for choice in choices)
-        memory = expected_memory(pair, config.model_copy(update={"fits": FitsConfig()}))
+        memory = expected_memory(pair, config)
         logger.info("this takes about %.1f GiB of memory", memory / 2**30)
         selected = select_options(
             inputs,

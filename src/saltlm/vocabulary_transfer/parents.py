@@ -13,8 +13,9 @@ from transformers import PreTrainedConfig
 
 from saltlm.alignment.align import Alignment, align
 from saltlm.auxiliary.vectors import read_vectors
+from saltlm.config.fits import FitsConfig
 from saltlm.config.transfer import TransferConfig
-from saltlm.errors import CheckpointError, VocabularyError
+from saltlm.errors import CheckpointError, ConfigError, VocabularyError
 from saltlm.files.damage import reading
 from saltlm.files.documents import first
 from saltlm.files.json_object import read_json
@@ -97,6 +98,7 @@ def read_parents(source: str, plm: str, config: TransferConfig, *, keeps_cut: bo
         CheckpointError: a model is not there, the source is no causal LLM, or a table is missing
             or damaged.
         VocabularyError: a tokenizer cannot be read, or has tokens without rows.
+        ConfigError: the source is to be fitted, and reads tokens by more than its embedding.
     """
     left, right = load_source(source, config), load_plm(plm, config)
     _, decoded_note = settings_of_decoded(
@@ -111,6 +113,7 @@ def read_parents(source: str, plm: str, config: TransferConfig, *, keeps_cut: bo
         embedding=names.source_embedding,
         head=names.source_head,
     )
+    _check_fits(tables, config.fits)
     left = _without_rowless(left, len(tables.embedding))
     check_ids(left.name, left.tokenizer, len(tables.embedding))
     if config.untie:
@@ -214,6 +217,17 @@ def _untied_notes(tables: Tables, n_rows: int, config: TransferConfig) -> list[s
         f"the head is no longer the embedding but {n_rows:,} rows of its own: {size / 1e6:,.0f} MB"
         " more on disk, and in memory whenever the model is used"
     ]
+
+
+def _check_fits(tables: Tables, fits: FitsConfig) -> None:
+    """Make sure that a source which is to be fitted reads tokens by its embedding alone."""
+    further = [name for table in tables.further if table.is_input for name in table.names]
+    if further and (fits.input or fits.head):
+        raise ConfigError(
+            "fits.input and fits.head read text by rows of the embedding, but the source reads each"
+            f" token by {further[0]} too",
+            "leave the fits out: --set fits.input=false --set fits.head=false",
+        )
 
 
 def _check_begins(source: Parent) -> None:
