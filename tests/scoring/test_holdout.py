@@ -140,25 +140,6 @@ def test_no_method_sees_what_it_is_asked_for(name):
     assert torch.equal(before, after)
 
 
-def test_one_row_for_both_sides_is_judged_halfway_between_them():
-    inputs, table = make_pair()
-    pair = parse_method("global/mean")
-    options = {"n_folds": 5, "n_used": 1}
-    two = score_methods(inputs, table, [pair, *choices("global")], **options)
-    assert two[0].r2 == two[1].r2  # the output side is another table's
-    one = score_methods(inputs, table, [pair, *choices("global")], **options, is_tied=True)
-    assert one[1].r2 == two[1].r2
-    (fold, *_) = draw_folds(strata_of(inputs, None), 5, 0)
-    part = hold_out(inputs, fold)
-    everything = slice(0, len(fold))
-    sides = [
-        fit_method(choice, part).fill(table)(everything) for choice in choices("global", "mean")
-    ]
-    truth, mean = table[part.held_out_ids].double(), table[part.shared_ids].double().mean(0)
-    error = (sum(sides).double() / 2 - truth).square().sum() / (truth - mean).square().sum()
-    assert one[0].r2.value == pytest.approx(1 - float(error), rel=1e-5)
-
-
 def test_scores_equal_plain_numpy():
     generator = torch.Generator().manual_seed(0)
     truth, noise = (torch.randn(30, 4, generator=generator) for _ in range(2))

@@ -305,7 +305,6 @@ def _yardstick(
         calibration=problem.embedding_calibration,
         counts=counts,
         seed=config.seed,
-        is_tied=pair.tables.head is None,
     )
     # Which method is the first, that `ahead` is relative to, depends on what was there already.
     return {score.method: replace(score, ahead=None) for score in scores}

@@ -111,7 +111,8 @@ def score(
         source: Hub id or directory of the LLM.
         plm: Hub id or directory of the PLM, or several.
         method: one or several, ``name`` or ``name:option=value``; none stands for the one that
-            a transfer with these options takes, and all others that need no files.
+            a transfer with these options takes, and all others that need no files. Of a method for
+            each side that of the input rows is scored.
         select: search each method's options first, on a fold of its own.
         folds: how many parts the shared tokens are divided into; 5: a fifth is held out each time.
         repeats: how often the tokens are divided anew.
@@ -125,8 +126,8 @@ def score(
     config = load_recommended(config, **options)
     config = config.model_copy(update={"fits": FitsConfig()})  # no rows are made to be fitted
     methods = [method] if isinstance(method, str) else method
-    names = methods or dict.fromkeys([str(parse_method(config.method)), *default_methods()])
-    choices = [parse_method(name) for name in names]
+    names = methods or [config.method, *default_methods()]
+    choices = _distinct([parse_method(name)._replace(output=None) for name in names])
     plms = [plm] if isinstance(plm, str | Path) else plm
     how = partial(_score_pair, choices=choices, select=select, folds=folds, repeats=repeats)
     return Scores(tuple(how(source, one, config) for one in plms))
@@ -145,9 +146,7 @@ def _score_pair(
     prepared = prepare(source, plm, config, [str(choice) for choice in choices])
     pair, problem = prepared.pair, prepared.problem
     inputs, calibration = problem.inputs, problem.embedding_calibration
-    table, is_tied = pair.tables.embedding, pair.tables.head is None
-    if not is_tied:  # then only the input side is looked at
-        choices = _distinct([choice._replace(output=None) for choice in choices])
+    table = pair.tables.embedding
     counts = corpus_counts(pair, config.corpus)
     if select:
         names = dict.fromkeys(choice.name for choice in choices)
@@ -172,7 +171,6 @@ def _score_pair(
         n_folds=folds,
         repeats=repeats,
         seed=config.seed,
-        is_tied=is_tied,
     )
     return PairScores(
         str(source), str(plm), len(inputs.shared_ids), problem.auxiliary, tuple(scores)

@@ -19,7 +19,7 @@ from torch import Tensor
 from saltlm.errors import ConfigError, SaltlmError
 from saltlm.files.progress import progress
 from saltlm.methods.calibration import Calibration
-from saltlm.methods.fit import fit_sides, halfway
+from saltlm.methods.fit import fit_method
 from saltlm.methods.inputs import MethodInputs
 from saltlm.methods.linear_algebra import column_mean
 from saltlm.methods.registry import Choice, plain
@@ -97,7 +97,6 @@ def score_methods(
     n_used: int | None = None,
     repeats: int = 1,
     seed: int = 0,
-    is_tied: bool = False,
 ) -> list[Score]:
     """Return the scores of methods on the same folds; one that fails does not stop the others.
 
@@ -111,8 +110,6 @@ def score_methods(
         n_used: so many of the folds only.
         repeats: how often all shared tokens are divided anew.
         seed: of the folds and of the bootstrap; the methods have their own in the inputs.
-        is_tied: whether the embedding is the head as well, so that a method for each side makes
-            rows halfway between them; else only what is made for the embedding is looked at.
 
     Raises:
         ConfigError: fewer shared tokens than two per fold, or fewer than two folds.
@@ -144,10 +141,8 @@ def score_methods(
                     continue
                 begun = time.perf_counter()
                 try:
-                    input_side, output_side = fit_sides(choice, part)
-                    side = halfway(input_side, output_side) if is_tied else input_side
                     rows = calibrated(
-                        side.fill(table),
+                        fit_method(choice, part).fill(table),
                         table[part.shared_ids],
                         makes_logits=True,
                     )(slice(0, len(fold)))
@@ -166,7 +161,6 @@ def score_briefly(
     *,
     calibration: Calibration = NO_CALIBRATION,
     seed: int = 0,
-    is_tied: bool = False,
 ) -> Score | None:
     """Return the score of a method on one fold, about a thousand tokens and at most a fifth.
 
@@ -177,14 +171,7 @@ def score_briefly(
     if n < 2 * n_folds:
         return None
     return score_methods(
-        inputs,
-        table,
-        [choice],
-        calibration=calibration,
-        n_folds=n_folds,
-        n_used=1,
-        seed=seed,
-        is_tied=is_tied,
+        inputs, table, [choice], calibration=calibration, n_folds=n_folds, n_used=1, seed=seed
     )[0]
 
 

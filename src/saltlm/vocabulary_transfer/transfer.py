@@ -206,7 +206,6 @@ def _transfer(
             method,
             calibration=problem.embedding_calibration,
             seed=config.seed,
-            is_tied=pair.tables.head is None,
         )
         laps.append(("yardstick", time.perf_counter()))
         result = replace(make_tables(pair, problem, method, config), score=score)
