@@ -102,6 +102,10 @@ ARMS = {
     ),
     f"{COUNTED}, no head fit": ([*MANY, "--set", "fits.head=false"], BY_COUNTS),
     f"{COUNTED}, no teacher": (MANY, [*FIFTEEN_ENGLISH, "teacher=none"]),
+    f"{COUNTED}, swap": (
+        ["--preset", "best", "--mode", "swap", "--vocabulary", "auto"],
+        BY_COUNTS,
+    ),
     f"{COUNTED}, no fits": (
         ["--method", "global-residual:ridge=1.0", *EXTEND],
         BY_COUNTS,
@@ -143,6 +147,7 @@ PARTS = (
     f"{COUNTED}, no input fit",
     f"{COUNTED}, no head fit",
     f"{COUNTED}, no fits",
+    f"{COUNTED}, swap",
     TWO,
     f"{TWO}, no teacher",
     f"{TWO}, no input fit",

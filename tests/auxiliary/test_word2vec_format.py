@@ -109,6 +109,7 @@ numbers = st.lists(
 
 @settings(max_examples=100, deadline=None)
 @example({"0\x0c\x08": [0, 0, 0], "0\x0c0": [0, 0, 0]}, False)
+@example({"0": [6.784667066197606e16, 0, 0]}, True)  # begins with the bytes of "0" and a line's end
 @given(st.dictionaries(words, numbers, min_size=1, max_size=6), st.booleans())
 def test_what_is_written_is_read(table, is_binary):
     """Any words: in text unless an end would be cut as white space, in binary without blanks."""

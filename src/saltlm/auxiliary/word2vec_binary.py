@@ -92,12 +92,18 @@ def binary_layout(path: Path) -> BinaryLayout | None:
 
 
 def _is_binary(rest: bytes, dimension: int) -> bool:
-    """Tell whether what follows the header is no line of text, and has bytes that text has not."""
+    """Tell whether what follows the header is no line of text, and has bytes that text has not.
+
+    A line of fewer numbers than the header says is text under a wrong header, in whatever encoding,
+    or the beginning of a row whose bytes happen to be a number and a line's end.
+    """
     _, *numbers = fields_of(rest.partition(b"\n")[0].rstrip(b" \t\r"))
-    if numbers and all(map(is_number, numbers[-max(dimension, 1) :])):
+    is_line = bool(numbers) and all(map(is_number, numbers[-max(dimension, 1) :]))
+    if is_line and len(numbers) >= dimension:
         return False
     try:
         codecs.getincrementaldecoder("utf-8")().decode(rest)  # which may end within a character
     except UnicodeDecodeError:
-        return True
+        if not is_line:
+            return True
     return any(byte in rest for byte in range(9))
