@@ -23,7 +23,7 @@ import textwrap
 from itertools import islice
 from pathlib import Path
 
-BEST = ["--preset", "best", "--mode", "extend", "--vocabulary", "auto"]
+BEST = ["--preset", "best", "--mode", "extend", "--vocabulary", "auto", "--untie"]
 REPLAY = ["--english", "en.txt.gz"]
 # Arm -> flags of the transfer, None for none; and of the training.
 ARMS = {

@@ -91,7 +91,7 @@ ARMS = {
     f"{TWO}, whole rate": ([*TWO_SIDES, *WHOLE_RATE], BY_COUNTS),
     f"{TWO}, no input fit": ([*TWO_SIDES, "--set", "fits.input=false"], BY_COUNTS),
     f"{TWO}, no head fit": ([*TWO_SIDES, "--set", "fits.head=false"], BY_COUNTS),
-    f"{TWO}, no teacher": (TWO_SIDES, [*FIFTEEN_ENGLISH, "teacher=none"]),
+    f"{TWO}, no teacher": ([*TWO_SIDES, *WHOLE_RATE], [*FIFTEEN_ENGLISH, "teacher=none"]),
     f"{TWO}, swap": (
         ["--preset", "best", "--mode", "swap", "--vocabulary", "auto", "--untie", *HALF_POSITIONS],
         BY_COUNTS,

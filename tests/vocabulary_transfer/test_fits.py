@@ -31,6 +31,7 @@ from tiny_pairs import faults, write_pair
 LINES = [line for line in CORPUS if "\n" not in line and not line.isascii()]
 TEXT = LINES + LINES[::2]  # so that some tokens occur twice
 TWO = {"method": "global-residual:ridge=1.0/first-piece", "mode": "extend", "untie": True}
+HELD = {"input": True, "head": True, "ridge": 1e6}
 BARE = {"add_special_tokens": False}
 NEW = (Origin.MADE, Origin.SAMPLED)
 
@@ -221,45 +222,66 @@ def test_what_is_done_is_said(untied, german, tmp_path, caplog):
     assert plain.input_fit is plain.head_fit is None
 
 
-def test_a_tied_model_has_one_row_fitted_to_both_sides(pair, german, tmp_path):
-    def run(name, **options):
-        tied = {"method": "global-residual:ridge=1.0", "untie": False}
-        return transfer(*pair, tmp_path / name, **{**settings(german), **tied, **options})
+@pytest.fixture(scope="module")
+def one_row(pair, german, tmp_path_factory):
+    """A function that fits sides of a tied model's one row, once for all tests."""
+    folder, done = tmp_path_factory.mktemp("one-row"), {}
 
-    head_alone = {"fits": settings(german, head=True)["fits"]}
-    one, two = run("one", **head_alone), run("two", **head_alone, untie=True)
-    assert one.head is None
-    assert torch.equal(one.embedding, two.head)  # the same states and start, so the same rows
+    def run(**fits):
+        name = "-".join(sorted(fits)) or "none"
+        if name not in done:
+            options = settings(german, **fits) | {"untie": False}
+            done[name] = transfer(*pair, folder / name, **options)
+        return done[name], folder / name
 
-    read = run("read", fits=settings(german, input=True)["fits"])
-    assert read.input_fit.after < read.input_fit.before
-    both = run("both", fits=settings(german, input=True, head=True)["fits"])
-    assert both.input_fit.after == read.input_fit.after
+    return run
+
+
+def test_the_head_of_a_tied_model_is_fitted_as_if_it_had_one_of_its_own(pair, german, tmp_path):
+    tied, untied = (
+        transfer(
+            *pair,
+            tmp_path / str(untie),
+            **settings(german, head=True) | {"method": "global-residual", "untie": untie},
+        )
+        for untie in (False, True)
+    )
+    assert tied.head is None
+    assert torch.equal(tied.embedding, untied.head)  # the same states and start
+    assert (tied.head_fit.is_tied, untied.head_fit.is_tied) == (True, False)
+    assert "(tied: the input rows too)" in str(tied.head_fit)
+    assert "tied" not in str(untied.head_fit)
+
+
+def test_the_ridge_keeps_the_one_row_near_that_of_the_input_fit(one_row):
+    begun, read, both, held = (
+        one_row(**fits)[0].embedding
+        for fits in ({}, {"input": True}, {"input": True, "head": True}, HELD)
+    )
+    assert (held - read).norm() < 0.01 * (both - read).norm()
+    assert (held - read).norm() < 0.1 * (read - begun).norm()
+
+
+def test_one_row_is_moved_by_both_fits(one_row):
+    (begun, _), (read, _), (both, directory) = (
+        one_row(**fits) for fits in ({}, {"input": True}, {"input": True, "head": True})
+    )
+    assert both.input_fit.after == read.input_fit.after < read.input_fit.before
     assert both.head_fit.after < both.head_fit.before
-    held = run("held", fits=settings(german, input=True, head=True, ridge=1e6)["fits"])
-    begun = run("begun").embedding
-    moved, pulled = ((x.embedding - read.embedding).norm() for x in (held, both))
-    assert moved < 0.01 * pulled  # the ridge holds rows near those of the input fit
-    assert (read.embedding - begun).norm() > 10 * moved
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "both")
-    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
-    assert torch.equal(model.get_output_embeddings().weight, both.embedding)
-    copied = ~is_new(both)
-    assert torch.equal(both.embedding[copied], begun[copied])
     moved = both.embedding - read.embedding
     assert torch.equal((moved != 0).any(1), is_new(both))
-    unread = is_new(both) & (read.embedding == begun).all(1)
+    unread = is_new(both) & (read.embedding == begun.embedding).all(1)
     assert unread.sum() > 10
     together = moved[unread]  # with all that are rare
     torch.testing.assert_close(together, together[:1].expand_as(together), rtol=0, atol=1e-6)
-    assert both.head_fit.is_tied
-    assert "(tied: the input rows, moved once more)" in str(both.head_fit)
-    assert "tied" not in str(two.head_fit)
     norms, record = both.embedding.norm(dim=1), both.provenance
     torch.testing.assert_close(
         record.norm_ratio, norms[record.new_ids] / norms[record.anchor_ids].mean()
     )
-    assert not faults(tmp_path / "both")
+    model = AutoModelForCausalLM.from_pretrained(directory)
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    assert torch.equal(model.get_output_embeddings().weight, both.embedding)
+    assert not faults(directory)
 
 
 def test_a_model_that_caps_its_logits_is_fitted(german, tmp_path, tokenizers_by_family):

@@ -124,7 +124,7 @@ def score(
         SaltlmError: a pair cannot be read, or a method does not exist.
     """
     config = load_recommended(config, **options)
-    config = config.model_copy(update={"fits": FitsConfig()})  # no rows are made to be fitted
+    config = config.model_copy(update={"fits": FitsConfig()})  # it makes no rows to fit
     methods = [method] if isinstance(method, str) else method
     names = methods or [config.method, *default_methods()]
     choices = _distinct([parse_method(name)._replace(output=None) for name in names])

@@ -10,8 +10,8 @@ from saltlm.config.reading import Section
 
 STEP_TOKENS = 1024  # after which a step of the input fit reads no further document
 _TAUGHT_STEPS = 0.5  # of the input fit's steps, where counts teach the new tokens
-_TAUGHT_RATE = 1 / 3  # of its learning rate, there
-_SHORT_TRAINING = 40_960  # tokens of a training under which both fits are smaller, there
+_TAUGHT_RATE = 1 / 3  # of its learning rate, where counts teach
+_SHORT_TRAINING = 40_960  # tokens of a training that counts teach, under which fits are smaller
 
 
 class FitsConfig(Section):

@@ -39,7 +39,7 @@ def in_one_line_each(config: TransferConfig) -> Iterator[str]:
     """Say what a preset chose, why, and how to have it otherwise."""
     if not config.corpus and not _CHOICES & config.model_fields_set:
         yield "no --corpus: SALT with the whole vocabulary of the PLM, nothing fitted to text"
-        yield "with --corpus FILE you get what led our trials: docs/two_sides.md"
+        yield "with --corpus FILE you get what was best in our trials: docs/two_sides.md"
     if config.preset != "best":
         return
     alone = "" if config.budget is None else " (without --budget)"

@@ -43,7 +43,7 @@ def fit_sides(choice: Choice, inputs: MethodInputs) -> tuple[Fitted, Fitted]:
 
 
 def halfway(one: Fitted, other: Fitted) -> Fitted:
-    """Return the mean of two methods' rows, as where one row serves both sides."""
+    """Return the mean of two methods' rows, for one row that serves both sides."""
     if one is other:
         return one
 

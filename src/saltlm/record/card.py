@@ -250,7 +250,7 @@ def model_card(name: str, manifest: Manifest) -> str:
         yardstick=manifest.get("yardstick"),
         method=manifest["method"]["name"],
         output=output.get("name"),
-        is_one_row=output and manifest["source"]["is_tied"] and not manifest["untied"],
+        is_one_row=bool(output) and manifest["source"]["is_tied"] and not manifest["untied"],
         methods=METHODS,
         adaptations=[
             {**run, "texts": _without_folders(_texts_of(run["options"]))}

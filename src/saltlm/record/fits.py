@@ -79,7 +79,7 @@ class HeadFit:
 
     def __str__(self) -> str:
         """Say it in words."""
-        said = " (tied: the input rows, moved once more)" if self.is_tied else ""
+        said = " (tied: the input rows too)" if self.is_tied else ""
         return (
             f"{self.rows:,} new rows of the head{said} were fitted to {self.positions:,} tokens of"
             f" text ({self.new_share:.0%} of them new) and {self.kept:,} of text to keep,"

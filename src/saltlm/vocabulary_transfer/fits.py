@@ -206,8 +206,8 @@ def fit_head_rows(
 ) -> TransferResult:
     """Return tables whose new rows of the head are fitted to text.
 
-    In a tied model they are the input rows too: what they read has given them their start, and the
-    ridge holds them near it.
+    In a tied model they are the input rows too. The states are those from before, and the ridge
+    keeps the rows near what they were then.
 
     Args:
         reader: the source.
