@@ -144,10 +144,16 @@ ELSEWHERE = {  # file -> what is another there, and the file of the plain runs
 }
 
 
+def plain_runs_of(file):
+    """Return the runs of a file; beside n-grams some of plain training are of an earlier file."""
+    earlier = read("win_taught.json") if file == "win_ngrams.json" else {}
+    return earlier | read(file)
+
+
 def ngrams():
     """The best preset with the text's n-grams as teacher, beside plain training as long."""
-    found = read("win_ngrams.json")
-    plain_runs, rows = read("win_taught.json") | found, []
+    found, rows = read("win_ngrams.json"), []
+    plain_runs = plain_runs_of("win_ngrams.json")
     for key, run in sorted(found.items(), key=lambda pair: (pair[1]["tokens"], pair[0])):
         code, *name, tokens, seed = key.split(", ")
         if name != ["best", "ngrams"]:
@@ -185,7 +191,7 @@ def elsewhere():
     """The same with another source, another kind of text, another PLM."""
     rows = []
     for file, (what, plain_file) in ELSEWHERE.items():
-        plain_runs = read(plain_file)
+        plain_runs = plain_runs_of(plain_file)
         for key, run in sorted(read(file).items()):
             code, *name, tokens, seed = key.split(", ")
             if name in (["best", "ngrams"], ["best", "ngrams", "two sides"]):
