@@ -113,7 +113,7 @@ def read_parents(source: str, plm: str, config: TransferConfig, *, keeps_cut: bo
         embedding=names.source_embedding,
         head=names.source_head,
     )
-    _check_fits(tables, config.fits)
+    _check_reads_by_embedding(tables, config.fits)
     left = _without_rowless(left, len(tables.embedding))
     check_ids(left.name, left.tokenizer, len(tables.embedding))
     if config.untie:
@@ -219,7 +219,7 @@ def _untied_notes(tables: Tables, n_rows: int, config: TransferConfig) -> list[s
     ]
 
 
-def _check_fits(tables: Tables, fits: FitsConfig) -> None:
+def _check_reads_by_embedding(tables: Tables, fits: FitsConfig) -> None:
     """Make sure that a source which is to be fitted reads tokens by its embedding alone."""
     further = [name for table in tables.further if table.is_input for name in table.names]
     if further and (fits.input or fits.head):
