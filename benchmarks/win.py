@@ -29,7 +29,9 @@ DOCUMENTS = {"target": 200, "English": 100}
 TWENTY = ["--set", "min_occurrences=20"]  # in the budget: what a training alone can teach
 EXTEND = ["--mode", "extend", "--vocabulary", "auto"]
 MANY = ["--preset", "best", *EXTEND]  # as many new tokens as counts can teach
-UNTIED = [*MANY, "--untie"]  # two rows a token: what best was before it was one
+HALFWAY = ["--method", "global-residual:ridge=1.0/first-piece"]  # as best was before pieces
+UNTIED = [*MANY, *HALFWAY, "--untie"]  # two rows a token: what best was before that
+NO_FITS = ["--set", "fits.input=false", "--set", "fits.head=false"]
 HALF_POSITIONS = ["--set", "fits.positions=5120"]  # of the head's fit, as they were then
 TWO_SIDES = [*UNTIED, *HALF_POSITIONS]
 BEST = [*UNTIED, *TWENTY]
@@ -44,6 +46,7 @@ NGRAMS = "teacher=ngrams"
 BY_COUNTS = [*FIFTEEN_ENGLISH, NGRAMS]  # as adapt does it by default
 WHOLE_RATE = ["--set", "fits.learning_rate=0.006"]  # of the input fit: what it is elsewhere
 COUNTED = "best, ngrams"
+PLAIN_ROWS = f"{COUNTED}, no pieces"
 TWO = f"{COUNTED}, two sides"
 FEW = "best, ngrams, few tokens"
 FASTTEXT = ("salt", "focus", "ofa", "multivariate")  # the paper's comparison and its setting
@@ -66,7 +69,7 @@ ARMS = {
     "focus": (["--method", "focus", *REPLACE], []),
     "global-residual": (["--method", "global-residual:ridge=1.0", *EXTEND, *TWENTY], []),
     "best, swap": (
-        ["--preset", "best", "--mode", "swap", "--vocabulary", "auto", "--untie", *TWENTY],
+        [*BEST, "--mode", "swap"],
         [],
     ),
     "best without input fit": ([*BEST, "--set", "fits.input=false"], []),
@@ -92,24 +95,21 @@ ARMS = {
     f"{TWO}, no input fit": ([*TWO_SIDES, "--set", "fits.input=false"], BY_COUNTS),
     f"{TWO}, no head fit": ([*TWO_SIDES, "--set", "fits.head=false"], BY_COUNTS),
     f"{TWO}, no teacher": ([*TWO_SIDES, *WHOLE_RATE], [*FIFTEEN_ENGLISH, "teacher=none"]),
-    f"{TWO}, swap": (
-        ["--preset", "best", "--mode", "swap", "--vocabulary", "auto", "--untie", *HALF_POSITIONS],
-        BY_COUNTS,
-    ),
+    f"{TWO}, swap": ([*TWO_SIDES, "--mode", "swap"], BY_COUNTS),
     f"{COUNTED}, no input fit": (
         [*MANY, "--set", "fits.input=false"],
         BY_COUNTS,
     ),
     f"{COUNTED}, no head fit": ([*MANY, "--set", "fits.head=false"], BY_COUNTS),
     f"{COUNTED}, no teacher": (MANY, [*FIFTEEN_ENGLISH, "teacher=none"]),
-    f"{COUNTED}, swap": (
-        ["--preset", "best", "--mode", "swap", "--vocabulary", "auto"],
-        BY_COUNTS,
+    f"{COUNTED}, swap": ([*MANY, "--mode", "swap"], BY_COUNTS),
+    f"{COUNTED}, no fits": ([*MANY, *NO_FITS], BY_COUNTS),
+    PLAIN_ROWS: ([*MANY, *HALFWAY], BY_COUNTS),
+    f"{PLAIN_ROWS}, no teacher": (
+        [*MANY, *HALFWAY],
+        [*FIFTEEN_ENGLISH, "teacher=none"],
     ),
-    f"{COUNTED}, no fits": (
-        ["--method", "global-residual:ridge=1.0", *EXTEND],
-        BY_COUNTS,
-    ),
+    f"{PLAIN_ROWS}, no fits": (["--method", "global-residual:ridge=1.0", *EXTEND], BY_COUNTS),
     f"{FEW}, no input fit": (
         [*BEST, "--set", "fits.input=false"],
         [*TENTH_ENGLISH, NGRAMS],

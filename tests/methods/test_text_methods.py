@@ -4,6 +4,7 @@ import functools
 import math
 import re
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,10 +16,13 @@ from saltlm.auxiliary.fasttext_format import read_fasttext
 from saltlm.auxiliary.subwords import seen_in_training, token_vectors
 from saltlm.errors import AuxiliaryVectorsError, ConfigError
 from saltlm.methods.calibration import Bias, Unigrams, log_frequencies, match_norms, match_unigrams
+from saltlm.methods.end_pieces import end_pieces
 from saltlm.methods.fit import fit_method, fit_sides
 from saltlm.methods.inputs import MethodInputs, Texts
 from saltlm.methods.pieces import source_pieces, without
 from saltlm.methods.registry import parse_method
+from saltlm.methods.spaces import nearest
+from saltlm.scoring.folds import hold_out
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.vocabulary import read_vocabulary
 
@@ -29,11 +33,13 @@ _vocabulary = functools.cache(
 )
 
 
-def make_task(source: Tokenizer, plm: Tokenizer, new=None, held_out=()):
+def make_task(source: Tokenizer, plm: Tokenizer, new=None, held_out=(), shortest=0):
     """Tokens of the PLM that the source lacks, or the given ones; a few anchors."""
     left, right = _vocabulary(source.to_str()), _vocabulary(plm.to_str())
     known = {form: id for id, form in enumerate(left.forms) if form is not None}
-    shared = [id for id, form in enumerate(right.forms) if form in known][:40]
+    shared = [
+        id for id, form in enumerate(right.forms) if form in known and len(form.text) >= shortest
+    ][:40]
     if new is None:
         new = [i for i, form in enumerate(right.forms) if form is not None and form not in known]
         new = new[:60]
@@ -136,6 +142,73 @@ def test_without_a_first_piece_the_other_method_stays(tokenizers_by_family):
     choice = parse_method("global/first-piece")
     embedding, head = (side.fill(table)(slice(0, 1)) for side in fit_sides(choice, inputs))
     assert torch.equal(embedding, head)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_end_pieces_are_cut_as_if_the_source_had_not_the_token(tokenizers_by_family, pair):
+    source, plm = (tokenizers_by_family[family] for family in pair)
+    inputs = make_task(source, plm, shortest=2)
+    held_out = inputs.shared_ids[-3:]
+    inputs = replace(inputs, held_out_ids=held_out)
+    ends = end_pieces(inputs)
+    gone = [
+        set(inputs.shared_ids[first::5].tolist()) | set(held_out.tolist()) for first in range(10)
+    ]
+    forms, n_longer = inputs.texts.source_forms, 0
+    for place, (id, (first, last)) in enumerate(
+        zip(inputs.shared_ids.tolist(), ends.shared.tolist(), strict=True)
+    ):
+        assert not {first, last} & gone[place % 5]
+        if first >= 0 and first != last:
+            assert forms[id].text.startswith(forms[first].text)
+            assert forms[id].text.endswith(forms[last].text)
+            n_longer += 1
+    assert n_longer > 5
+    pieces = source_pieces(inputs.texts, set(held_out.tolist()), word_start=True)
+    assert ends.new.tolist() == [[ids[0], ids[-1]] if ids else [-1, -1] for ids in pieces]
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_a_map_from_pieces_too_equals_numpy(tokenizers_by_family, pair):
+    source, plm = (tokenizers_by_family[family] for family in pair)
+    inputs = make_task(source, plm, shortest=2)
+    table, ends = make_table(inputs), end_pieces(inputs)
+    rows = rows_of("global-residual:ridge=0.3:pieces=true", inputs, table).double().numpy()
+    e = table.double().numpy()
+    shared, new = inputs.plm_shared.double().numpy(), inputs.plm_new.double().numpy()
+    behind = np.vstack([e - e.mean(0), np.zeros(H)])  # -1 is no piece: the mean row
+    of_shared, of_new = (behind[ids.numpy()].reshape(-1, 2 * H) for ids in (ends.shared, ends.new))
+    scale = np.sqrt(np.square(shared - shared.mean(0)).mean() / np.square(of_shared).mean())
+    x, x_new = np.hstack([shared, scale * of_shared]), np.hstack([new, scale * of_new])
+    y, centre = e[inputs.shared_ids.numpy()], x.mean(0)
+    gram = (x - centre).T @ (x - centre)
+    gram += 0.3 * np.trace(gram) / len(gram) * np.eye(len(gram))
+    w = np.linalg.solve(gram, (x - centre).T @ (y - y.mean(0)))
+    left_over = y - y.mean(0) - (x - centre) @ w
+    near = nearest(inputs, "centred")
+    p = np.zeros((len(new), len(shared)))
+    p[torch.repeat_interleave(near.k), near.indices] = near.weights
+    wanted = (x_new - centre) @ w + y.mean(0) + p @ left_over
+    np.testing.assert_allclose(rows, wanted, atol=1e-5)
+    assert np.abs(rows - rows_of("global-residual:ridge=0.3", inputs, table).numpy()).max() > 0.1
+
+
+def test_a_map_from_pieces_does_not_see_held_out_rows(tokenizers_by_family):
+    source = tokenizers_by_family["bytelevel"]
+    inputs = make_task(source, tokenizers_by_family["unigram"], shortest=2)
+    held_out = [id for id in inputs.shared_ids.tolist() if id % 3 == 0]
+    is_seen = [id not in held_out for id in inputs.shared_ids.tolist()]
+    seen = hold_out(inputs, torch.tensor(is_seen).logical_not().nonzero().squeeze(1))
+    table = make_table(inputs)
+    before = rows_of("global-residual:pieces=true", seen, table)
+    table[held_out] = torch.nan
+    assert torch.equal(rows_of("global-residual:pieces=true", seen, table), before)
+
+
+def test_pieces_need_texts(tokenizers_by_family):
+    inputs = make_task(tokenizers_by_family["bytelevel"], tokenizers_by_family["unigram"])
+    with pytest.raises(ConfigError, match="pieces=true reads the tokens' texts"):
+        fit_method(parse_method("global-residual:pieces=true"), replace(inputs, texts=None))
 
 
 def test_two_methods_are_fitted_side_by_side(tokenizers_by_family):

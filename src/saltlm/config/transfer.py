@@ -20,7 +20,7 @@ Dtype = Literal["bfloat16", "float16", "float32"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "best": {
-        "method": "global-residual:ridge=1.0/first-piece",
+        "method": "global-residual:ridge=0.3:pieces=true",
         "mode": "extend",
         "vocabulary": "auto",
         "fits": {"input": True, "head": True},

@@ -4,17 +4,18 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from pydantic import Field
 from torch import Tensor
 
+from saltlm.methods.end_pieces import Seen, beside_plm_rows, end_pieces
 from saltlm.methods.inputs import Fitted, MethodInputs, Rows, bag_rows, explained
 from saltlm.methods.linear_algebra import CHUNK, cholesky, column_mean, cross_product, gram
 from saltlm.methods.ridge import ridge_coefficients
 from saltlm.methods.spaces import Scale, Space, nearest
 
 Ridge = Annotated[
-    float, Field(gt=0, description="ridge over the mean variance of the PLM's dimensions")
+    float, Field(gt=0, description="ridge over the mean variance of the dimensions mapped")
 ]
 
 
@@ -22,20 +23,20 @@ Ridge = Annotated[
 class AffineMap:
     """x -> (x - centre) matrix + offset, in float64."""
 
-    centre: Float[Tensor, " h_t"]
-    matrix: Float[Tensor, "h_t h"]
+    centre: Float[Tensor, " f"]
+    matrix: Float[Tensor, "f h"]
     offset: Float[Tensor, " h"]
 
-    def __call__(self, plm_rows: Float[Tensor, "b h_t"]) -> Float[Tensor, "b h"]:
+    def __call__(self, rows: Float[Tensor, "b f"]) -> Float[Tensor, "b h"]:
         """Return the rows' images in float32."""
-        return ((plm_rows.double() - self.centre) @ self.matrix + self.offset).float()
+        return ((rows.double() - self.centre) @ self.matrix + self.offset).float()
 
 
 def global_affine(inputs: MethodInputs, *, ridge: Ridge = 1e-6) -> Fitted:
     """Return [E_t[v], 1] W with W = argmin ||[E_t, 1] W - E_s||^2 over the shared tokens."""
 
     def fill(table: Float[Tensor, "v_s h"]) -> Rows:
-        affine = fit_affine(inputs, table, ridge)
+        affine = fit_affine(inputs.plm_shared, inputs.shared_ids, table, ridge)
         return lambda part: affine(inputs.plm_new[part])
 
     return Fitted(fill)
@@ -71,10 +72,18 @@ def global_residual(
         Field(description="how the neighbours' residuals are put together"),
     ] = "mean",
     local_ridge: Annotated[float, Field(gt=0, description="of local=ridge, as in salt")] = 0.3,
+    pieces: Annotated[
+        bool, Field(description="map the rows of the token's first and last source piece as well")
+    ] = False,
 ) -> Fitted:
     """Return the affine map's row and the sparsemax mean of what it leaves of the neighbours' rows.
 
-    With ``local=ridge`` the residuals are weighted by a ridge fit of the PLM rows instead.
+    With ``local=ridge`` the residuals are weighted by a ridge fit of the PLM rows instead. With
+    ``pieces`` the map is of [E_t[v], E_s[first piece of v], E_s[last piece of v]]: so the row is
+    also made of what the source knows of v's text.
+
+    Raises:
+        ConfigError: ``pieces``, and the inputs have no texts.
     """
     neighbours = nearest(inputs, space, scale)
     weights = neighbours.weights
@@ -83,36 +92,46 @@ def global_residual(
         weights = ridge_coefficients(
             inputs.plm_new - centre, inputs.plm_shared - centre, neighbours, ridge=local_ridge
         )
+    ends = inputs.once("end pieces", lambda: end_pieces(inputs)) if pieces else None
 
     def fill(table: Float[Tensor, "v_s h"]) -> Rows:
-        affine = fit_affine(inputs, table, ridge)
+        seen = Seen(inputs.plm_shared, lambda part: inputs.plm_new[part])
+        if ends is not None:
+            seen = beside_plm_rows(inputs, ends, table)
+        affine = fit_affine(seen.shared, inputs.shared_ids, table, ridge)
         left_over = torch.cat(
             [
                 table[ids].float() - affine(rows)
                 for rows, ids in zip(
-                    inputs.plm_shared.split(CHUNK), inputs.shared_ids.split(CHUNK), strict=True
+                    seen.shared.split(CHUNK), inputs.shared_ids.split(CHUNK), strict=True
                 )
             ]
         )
         correction = bag_rows(left_over, neighbours.offsets, neighbours.indices, weights)
-        return lambda part: affine(inputs.plm_new[part]) + correction(part)
+        return lambda part: affine(seen.new(part)) + correction(part)
 
     return Fitted(fill, neighbours, explained(inputs, neighbours, weights).fit)
 
 
-def fit_affine(inputs: MethodInputs, table: Float[Tensor, "v_s h"], ridge: float) -> AffineMap:
-    """Return the affine map from PLM rows to source rows with the least squared error.
+def fit_affine(
+    rows: Float[Tensor, "n f"],
+    ids: Int64[Tensor, " n"],
+    table: Float[Tensor, "v_s h"],
+    ridge: float,
+) -> AffineMap:
+    """Return the affine map from shared tokens to their source rows with the least squared error.
 
-    The intercept is not shrunk. ``ridge`` is relative, so it means the same for every PLM.
+    The intercept is not shrunk.
+
+    Args:
+        rows: what the map reads of the shared tokens.
+        ids: of their rows in the source's table.
+        table: of the source.
+        ridge: relative to the mean variance of what is read, so it means the same for every PLM.
     """
-    centre = inputs.plm_shared.double().mean(0)
-
-    def factor() -> Float[Tensor, "h_t h_t"]:
-        squares = gram(inputs.plm_shared, torch.arange(len(inputs.plm_shared)), centre)
-        squares.diagonal().add_(ridge * squares.diagonal().mean() + 1e-30)
-        return cholesky(squares)
-
-    offsets = inputs.plm_shared - centre.float()
-    products = cross_product(offsets, table, inputs.shared_ids)
-    matrix = torch.cholesky_solve(products, inputs.once(("affine", ridge), factor))
-    return AffineMap(centre, matrix, column_mean(table, inputs.shared_ids))
+    centre = rows.double().mean(0)
+    squares = gram(rows, torch.arange(len(rows)), centre)
+    squares.diagonal().add_(ridge * squares.diagonal().mean() + 1e-30)
+    products = cross_product(rows - centre.float(), table, ids)
+    matrix = torch.cholesky_solve(products, cholesky(squares))
+    return AffineMap(centre, matrix, column_mean(table, ids))

@@ -93,6 +93,7 @@ METHODS = {
             "ridge": (1e-2, 1e-1, 1.0, 3.0),
             "scale": (1, 2),
             "local": ("mean", "ridge"),
+            "pieces": (False, True),
         },
     ),
     "kernel-ridge": Method(
