@@ -440,7 +440,8 @@ def test_a_source_that_lacks_nothing_is_refused_the_best(pair, tmp_path):
 
 def test_presets(tmp_path):
     best = load_config(preset="best", corpus="de.txt")
-    assert (best.method, best.vocabulary, best.budget) == (TWO["method"], "auto", None)
+    method = "global-residual:ridge=0.3:pieces=true"
+    assert (best.method, best.vocabulary, best.budget) == (method, "auto", None)
     assert (best.mode, best.untie, best.fits.input, best.fits.head) == ("extend", False, True, True)
     paper = load_config(preset="paper")
     assert (paper.method, paper.mode, paper.aux) == ("salt", "replace", "train")

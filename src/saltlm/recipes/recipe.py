@@ -19,6 +19,7 @@ from saltlm.adaptation.ngram_teacher import NGRAMS
 from saltlm.auxiliary.make import vectors
 from saltlm.comparison.score import score
 from saltlm.config.recommended import load_recommended
+from saltlm.config.transfer import PRESETS
 from saltlm.errors import OutputError
 from saltlm.evaluation.evaluate import evaluate
 from saltlm.evaluation.results import model_hash
@@ -37,7 +38,7 @@ from saltlm.tokenizer.budget import MIN_OCCURRENCES, ngrams_teach
 from saltlm.vocabulary_transfer.parents import load_plm, load_source
 from saltlm.vocabulary_transfer.transfer import transfer
 
-_METHODS = ("salt", "global-residual:ridge=1.0", "mean")
+_METHODS = ("salt", PRESETS["best"]["method"], "mean")
 _WITH_VECTORS = {"preset": "best", "method": "salt"}  # which looks for neighbours; best's does not
 
 
