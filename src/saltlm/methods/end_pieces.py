@@ -4,6 +4,7 @@ A shared token has a row of its own, so its pieces are those that the source wou
 did not have the token.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from saltlm.methods.inputs import MethodInputs, Rows
-from saltlm.methods.linear_algebra import column_mean
+from saltlm.methods.linear_algebra import CHUNK, column_mean
 from saltlm.methods.pieces import source_pieces
 
 _PARTS = 5  # of the shared tokens; each is cut as if the source had none of its part
@@ -33,9 +34,9 @@ class EndPieces:
 
 
 class Seen(NamedTuple):
-    """What a map reads of each token, f numbers: of the shared tokens, and of runs of new ones."""
+    """What a map reads of runs of shared tokens and of new ones."""
 
-    shared: Float[Tensor, "n f"]
+    shared: Rows
     new: Rows
 
 
@@ -65,16 +66,17 @@ def beside_plm_rows(inputs: MethodInputs, ends: EndPieces, table: Float[Tensor, 
     mean = column_mean(table, inputs.source_ids).float()
 
     def rows_of(ids: Int64[Tensor, "b 2"]) -> Float[Tensor, "b two_h"]:
-        rows = (table[ids.clamp_min(0)].float() - mean) * (ids >= 0).unsqueeze(2)
-        return rows.flatten(1)
+        rows = table[ids.clamp_min(0)].float() - mean
+        return rows.masked_fill_((ids < 0).unsqueeze(2), 0).flatten(1)
 
-    of_shared = rows_of(ends.shared)
-    spread = (inputs.plm_shared - inputs.plm_shared.mean(0)).square().mean()
-    scale = (spread / of_shared.square().mean().clamp_min(1e-30)).sqrt()
-    return Seen(
-        torch.cat([inputs.plm_shared, scale * of_shared], dim=1),
-        lambda part: torch.cat([inputs.plm_new[part], scale * rows_of(ends.new[part])], dim=1),
-    )
+    squares = sum(float(rows_of(ids).square().sum()) for ids in ends.shared.split(CHUNK))
+    of_plm = float(inputs.plm_shared.var(0, unbiased=False).mean())
+    scale = math.sqrt(of_plm / max(squares / (2 * len(mean) * len(ends.shared)), 1e-30))
+
+    def beside(plm: Float[Tensor, "x h_t"], ids: Int64[Tensor, "x 2"]) -> Rows:
+        return lambda part: torch.cat([plm[part], scale * rows_of(ids[part])], dim=1)
+
+    return Seen(beside(inputs.plm_shared, ends.shared), beside(inputs.plm_new, ends.new))
 
 
 def _ends(pieces: Sequence[Sequence[int]]) -> Int64[Tensor, "m 2"]:

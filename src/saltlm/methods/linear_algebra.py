@@ -1,5 +1,7 @@
 """Products and factors in float64 that several methods need, in bounded memory."""
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -7,6 +9,12 @@ from torch import Tensor
 from saltlm.errors import ConfigError
 
 CHUNK = 8192  # rows of a table in float64 at a time
+_WIDE_CHUNK = 2048  # of rows that may be several times as wide
+
+
+def runs(n: int) -> Iterator[slice]:
+    """Divide n rows into runs of so many that wide rows in float64 take little memory."""
+    return (slice(first, first + _WIDE_CHUNK) for first in range(0, n, _WIDE_CHUNK))
 
 
 def cholesky(matrix: Float[Tensor, "*b n n"]) -> Float[Tensor, "*b n n"]:

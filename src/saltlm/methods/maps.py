@@ -10,7 +10,7 @@ from torch import Tensor
 
 from saltlm.methods.end_pieces import Seen, beside_plm_rows, end_pieces
 from saltlm.methods.inputs import Fitted, MethodInputs, Rows, bag_rows, explained
-from saltlm.methods.linear_algebra import CHUNK, cholesky, column_mean, cross_product, gram
+from saltlm.methods.linear_algebra import cholesky, column_mean, cross_product, runs
 from saltlm.methods.ridge import ridge_coefficients
 from saltlm.methods.spaces import Scale, Space, nearest
 
@@ -36,8 +36,9 @@ def global_affine(inputs: MethodInputs, *, ridge: Ridge = 1e-6) -> Fitted:
     """Return [E_t[v], 1] W with W = argmin ||[E_t, 1] W - E_s||^2 over the shared tokens."""
 
     def fill(table: Float[Tensor, "v_s h"]) -> Rows:
-        affine = fit_affine(inputs.plm_shared, inputs.shared_ids, table, ridge)
-        return lambda part: affine(inputs.plm_new[part])
+        seen = _plm_rows(inputs)
+        affine = fit_affine(seen.shared, inputs.shared_ids, table, ridge)
+        return lambda part: affine(seen.new(part))
 
     return Fitted(fill)
 
@@ -95,16 +96,12 @@ def global_residual(
     ends = inputs.once("end pieces", lambda: end_pieces(inputs)) if pieces else None
 
     def fill(table: Float[Tensor, "v_s h"]) -> Rows:
-        seen = Seen(inputs.plm_shared, lambda part: inputs.plm_new[part])
-        if ends is not None:
-            seen = beside_plm_rows(inputs, ends, table)
+        seen = _plm_rows(inputs) if ends is None else beside_plm_rows(inputs, ends, table)
         affine = fit_affine(seen.shared, inputs.shared_ids, table, ridge)
         left_over = torch.cat(
             [
-                table[ids].float() - affine(rows)
-                for rows, ids in zip(
-                    seen.shared.split(CHUNK), inputs.shared_ids.split(CHUNK), strict=True
-                )
+                table[inputs.shared_ids[run]].float() - affine(seen.shared(run))
+                for run in runs(len(inputs.shared_ids))
             ]
         )
         correction = bag_rows(left_over, neighbours.offsets, neighbours.indices, weights)
@@ -114,24 +111,32 @@ def global_residual(
 
 
 def fit_affine(
-    rows: Float[Tensor, "n f"],
-    ids: Int64[Tensor, " n"],
-    table: Float[Tensor, "v_s h"],
-    ridge: float,
+    read: Rows, ids: Int64[Tensor, " n"], table: Float[Tensor, "v_s h"], ridge: float
 ) -> AffineMap:
     """Return the affine map from shared tokens to their source rows with the least squared error.
 
     The intercept is not shrunk.
 
     Args:
-        rows: what the map reads of the shared tokens.
+        read: gives what the map reads of a run of shared tokens.
         ids: of their rows in the source's table.
         table: of the source.
         ridge: relative to the mean variance of what is read, so it means the same for every PLM.
     """
-    centre = rows.double().mean(0)
-    squares = gram(rows, torch.arange(len(rows)), centre)
+    total = torch.zeros(read(slice(0, 1)).shape[1], dtype=torch.float64)
+    squares = torch.zeros(len(total), len(total), dtype=torch.float64)
+    products = torch.zeros(len(total), table.shape[1], dtype=torch.float64)
+    for run in runs(len(ids)):
+        total += read(run).double().sum(0)
+    centre = total / len(ids)
+    for run in runs(len(ids)):
+        rows = read(run).double() - centre
+        squares += rows.T @ rows
+        products += rows.T @ table[ids[run]].double()
     squares.diagonal().add_(ridge * squares.diagonal().mean() + 1e-30)
-    products = cross_product(rows - centre.float(), table, ids)
     matrix = torch.cholesky_solve(products, cholesky(squares))
     return AffineMap(centre, matrix, column_mean(table, ids))
+
+
+def _plm_rows(inputs: MethodInputs) -> Seen:
+    return Seen(lambda run: inputs.plm_shared[run], lambda run: inputs.plm_new[run])
