@@ -68,10 +68,7 @@ ARMS = {
     "salt": (["--preset", "paper", *REPLACE], []),
     "focus": (["--method", "focus", *REPLACE], []),
     "global-residual": (["--method", "global-residual:ridge=1.0", *EXTEND, *TWENTY], []),
-    "best, swap": (
-        [*BEST, "--mode", "swap"],
-        [],
-    ),
+    "best, swap": ([*BEST, "--mode", "swap"], []),
     "best without input fit": ([*BEST, "--set", "fits.input=false"], []),
     "best without head fit": ([*BEST, "--set", "fits.head=false"], []),
     "best, 10 occurrences": ([*BEST, "--set", "min_occurrences=10"], []),
@@ -202,7 +199,7 @@ def arms():
     ]
     order += [Arm("de", TWO, 102_400, 2)]
     order += [  # as long as two sides
-        Arm(code, f"{COUNTED}, no fits", tokens, 1)
+        Arm(code, f"{PLAIN_ROWS}, no fits", tokens, 1)
         for code, tokens in (("de", 120_000), ("vi", 52_000), ("ar", 51_000))
     ]
     order += [

@@ -34,6 +34,25 @@ def test_fits_and_their_length_are_in_the_estimate(pair, tmp_path, monkeypatch):
     assert estimate.expected_seconds(read, load_config(**given, fits={"head": True}), []) == without
 
 
+def test_a_map_that_reads_pieces_is_in_the_estimate(pair, monkeypatch):
+    monkeypatch.setattr(estimate, "seconds_a_product", lambda *_: 1e-9)
+    without, with_pieces = (
+        load_config(method=f"global-residual:pieces={pieces}") for pieces in ("false", "true")
+    )
+    read = read_pair(*pair, without)
+    h_t, h = (of.embedding.shape[1] for of in (read.plm_tables, read.tables))
+    match, f = read.alignment.match, h_t + 2 * h
+    n = int(((match.plm_ids >= 0) & (match.source_ids >= 0)).sum())
+    n += len(read.alignment.further.names)
+    n_maps = 2 if read.tables.head is None else 3
+    seconds, memory = (
+        estimating(read, with_pieces, *texts) - estimating(read, without, *texts)
+        for estimating, texts in ((estimate.expected_seconds, [[]]), (estimate.expected_memory, []))
+    )
+    assert seconds == pytest.approx(2 * n_maps * n * f * (f + h) * 1e-9)
+    assert memory == 8 * f * (2 * f + h)
+
+
 def test_the_cost_is_told_and_little_memory_is_a_warning(pair, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr("saltlm.vocabulary_transfer.transfer.free_memory_bytes", lambda: 2**29)
     with caplog.at_level("INFO", "saltlm"):

@@ -41,7 +41,10 @@ class Seen(NamedTuple):
 
 
 def end_pieces(inputs: MethodInputs) -> EndPieces:
-    """Cut every token into source tokens that are neither itself nor held out.
+    """Return the first and the last of the source tokens that each token is cut into.
+
+    None of them is held out, and those of a shared token are not in its part of the shared tokens,
+    itself among them.
 
     Raises:
         ConfigError: the inputs have no texts.
@@ -52,8 +55,8 @@ def end_pieces(inputs: MethodInputs) -> EndPieces:
     for first in range(_PARTS):
         part = slice(first, None, _PARTS)
         as_new = replace(texts, new_plm_ids=texts.shared_plm_ids[part])
-        without = held_out.union(inputs.shared_ids[part].tolist())
-        shared[part] = _ends(source_pieces(as_new, without, word_start=True))
+        gone = held_out.union(inputs.shared_ids[part].tolist())
+        shared[part] = _ends(source_pieces(as_new, gone, word_start=True))
     return EndPieces(shared, _ends(source_pieces(texts, held_out, word_start=True)))
 
 
@@ -61,7 +64,7 @@ def beside_plm_rows(inputs: MethodInputs, ends: EndPieces, table: Float[Tensor, 
     """Return the PLM row of each token, and behind it the rows of its first and its last piece.
 
     The pieces' rows are less the mean source row, which stands for a piece that is not there, and
-    scaled so that their dimensions vary as much as the PLM's.
+    scaled to the mean variance of the PLM's dimensions.
     """
     mean = column_mean(table, inputs.source_ids).float()
 

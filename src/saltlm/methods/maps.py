@@ -80,8 +80,8 @@ def global_residual(
     """Return the affine map's row and the sparsemax mean of what it leaves of the neighbours' rows.
 
     With ``local=ridge`` the residuals are weighted by a ridge fit of the PLM rows instead. With
-    ``pieces`` the map is of [E_t[v], E_s[first piece of v], E_s[last piece of v]]: so the row is
-    also made of what the source knows of v's text.
+    ``pieces`` the map also reads the source's rows of the token's first and last piece (see
+    `end_pieces.beside_plm_rows`): what the source knows of the token's text.
 
     Raises:
         ConfigError: ``pieces``, and the inputs have no texts.

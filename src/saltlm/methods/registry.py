@@ -90,10 +90,9 @@ METHODS = {
         "maps.global_residual",
         "one affine map, and the sparsemax mean of what it leaves",
         search={
-            "ridge": (1e-2, 1e-1, 1.0, 3.0),
+            "ridge": (1e-1, 0.3, 1.0, 3.0),
             "scale": (1, 2),
             "local": ("mean", "ridge"),
-            "pieces": (False, True),
         },
     ),
     "kernel-ridge": Method(

@@ -13,6 +13,7 @@ import torch
 from saltlm.config.fits import STEP_TOKENS, fits_for
 from saltlm.config.transfer import TransferConfig
 from saltlm.files.source import PACKED_SUFFIXES, paths_of
+from saltlm.methods.registry import parse_method
 from saltlm.models.cost import (
     LAYER_SECONDS,
     OVERHEAD_BYTES,
@@ -35,6 +36,7 @@ _UNPACKED = 3  # bytes of text in a packed byte
 _LONG = 10.0  # seconds; less is not told
 _WRITE_BYTES_PER_SECOND = 200 * 2**20
 _COSINE_MULTIPLE = 4  # all of the maps take about as long as so many cosine products
+_SLOWER_IN_FLOAT64 = 2
 _PASSES = 4  # of a fitted text through the layers: the teacher, the student, and backward twice
 _PARTITIONS = 2  # products with all rows of the head that its fit comes to
 
@@ -64,7 +66,8 @@ def expected_memory(pair: Pair, config: TransferConfig) -> int:
         size += n_new_tables * len(pair.alignment.match.plm_ids) * row
     if config.fits.input or config.fits.head:  # the whole source
         size += _fits_in(config).itemsize * count_weights(pair.source.checkpoint)
-    return size
+    width, n_out = _map_width(pair, config), tables.embedding.shape[1]
+    return size + 8 * width * (2 * width + n_out)  # float64: squares, their factor, products
 
 
 def expected_seconds(pair: Pair, config: TransferConfig, texts: Sequence[str]) -> float:
@@ -81,6 +84,9 @@ def expected_seconds(pair: Pair, config: TransferConfig, texts: Sequence[str]) -
     n_shared = int(((match.plm_ids >= 0) & (match.source_ids >= 0)).sum())
     n_anchors = n_shared + len(pair.alignment.further.names)
     products = _COSINE_MULTIPLE * n_new * n_anchors * pair.plm_tables.embedding.shape[1]
+    width, n_out = _map_width(pair, config), pair.tables.embedding.shape[1]
+    n_maps = 2 if pair.tables.head is None else 3  # the yardstick's and each table's
+    products += _SLOWER_IN_FLOAT64 * n_maps * n_anchors * width * (width + n_out)
     written = sum(entry.nbytes for entry in pair.source.checkpoint.tensors.values())
     seconds = products * per_product + 2 * written / _WRITE_BYTES_PER_SECOND
     if texts and (config.fits.input or config.fits.head):
@@ -99,6 +105,14 @@ def expected_training(pair: Pair) -> tuple[int, float] | None:
     per_product = seconds_a_trained_product()
     n_weights = count_weights(pair.source.checkpoint)
     return budget["tokens"], training_seconds(budget["tokens"], n_weights, per_product)
+
+
+def _map_width(pair: Pair, config: TransferConfig) -> int:
+    """Return how many numbers of a token a map with pieces reads; 0 without pieces."""
+    sides = parse_method(config.method).sides
+    if not any(side.options.get("pieces") for side in sides):
+        return 0
+    return int(pair.plm_tables.embedding.shape[1] + 2 * pair.tables.embedding.shape[1])
 
 
 def _fits_in(config: TransferConfig) -> torch.dtype:
