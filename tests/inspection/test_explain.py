@@ -7,10 +7,13 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from saltlm.cli.render import explanation_table
 from saltlm.errors import CheckpointError, VocabularyError
 from saltlm.inspection.explain import Explanation, Influence, explain
 from saltlm.methods.linear import Fit, no_fit
 from saltlm.methods.neighbours import Neighbours, no_neighbours
+from saltlm.methods.registry import parse_method
+from saltlm.record.manifest import write_manifest
 from saltlm.record.provenance import Provenance
 
 PIECES = ["[UNK]", "haus", "##s", "der", "maus", "##maus", "a"]
@@ -70,6 +73,23 @@ def test_a_mapped_row_names_its_neighbours_by_the_size_of_their_coefficient(dire
         "cosine": 0.625,
         "weight": 0.25,
     }
+
+
+@pytest.mark.parametrize(
+    ("method", "mapped"),
+    [
+        ("global-residual", "its PLM row"),
+        ("global-residual:pieces=true", "its PLM row, first and last source piece"),
+        ("salt", None),
+    ],
+)
+def test_a_map_beside_the_neighbours_is_told(method, mapped, directory):
+    choice = parse_method(method)
+    write_manifest(directory, {"method": {"name": choice.name, "options": choice.options}})
+    made, shared = explain(directory, ["maus", "der"])
+    assert (made.mapped, shared.mapped) == (mapped, None)
+    told = f"made by one map of {mapped}, corrected by"
+    assert (told in repr(made)) == (told in explanation_table(made, 5).title) == bool(mapped)
 
 
 def test_an_anchor_that_the_new_model_lacks_is_named_as_the_source_writes_it(directory):

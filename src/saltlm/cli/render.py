@@ -63,6 +63,8 @@ def _text(cell: object) -> str:
 def explanation_table(explanation: Explanation, top: int) -> Table:
     """Return the neighbours of a token by the size of their coefficient."""
     title = f"{explanation.text!r} (token {explanation.id}): {explanation.origin}"
+    if explanation.mapped is not None:
+        title += f" by one map of {explanation.mapped}, corrected by neighbours"
     if explanation.residual is not None:
         title += (
             f", {len(explanation.influences)} neighbours, residual {explanation.residual:.2f}, "

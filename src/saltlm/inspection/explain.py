@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from saltlm.errors import CheckpointError, VocabularyError, quoted
 from saltlm.models.hub import local_directory
 from saltlm.record.arrays import Arrays, Origin, read_arrays
+from saltlm.record.manifest import FOLDER, read_manifest
 from saltlm.tokenizer.load import open_tokenizer
 
 
@@ -53,6 +54,8 @@ class Explanation:
         residual: share of the PLM row that the neighbours cannot express; None without neighbours.
         norm_ratio: norm of the row over the mean norm of the anchors'; None unless linear.
         influences: the neighbours, by the size of their coefficient.
+        mapped: what one map for all tokens reads of it, which the neighbours only correct; None if
+            the row is of the neighbours alone.
     """
 
     token: str
@@ -65,6 +68,7 @@ class Explanation:
     residual: float | None = None
     norm_ratio: float | None = None
     influences: tuple[Influence, ...] = ()
+    mapped: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -72,6 +76,8 @@ class Explanation:
 
     def __repr__(self) -> str:
         told = f"Explanation({self.text!r}, id {self.id}: {self.origin}"
+        if self.mapped is not None:
+            told += f" by one map of {self.mapped}, corrected by a sum"
         if self.source_id is not None:
             told += f", the source's row {self.source_id}"
         if self.influences:
@@ -104,9 +110,9 @@ def explain(directory: str | Path, tokens: str | Sequence[str]) -> list[Explanat
         raise CheckpointError(
             f"{directory} has no tokenizer.json", f"saltlm check {quoted(directory)}"
         )
-    tokenizer = open_tokenizer(file)
+    tokenizer, mapped = open_tokenizer(file), _mapped(directory)
     return [
-        _explain_id(id, arrays, names, tokenizer)
+        _explain_id(id, arrays, names, tokenizer, mapped)
         for token in tokens
         for id in _ids(token, tokenizer, len(arrays["origin"]))
     ]
@@ -132,8 +138,19 @@ def _ids(token: str, tokenizer: Tokenizer, size: int) -> list[int]:
     return ids
 
 
+def _mapped(directory: Path) -> str | None:
+    """Return what the method's map reads of each token; None without a map beside neighbours."""
+    if not (directory / FOLDER / "manifest.json").is_file():
+        return None
+    method = read_manifest(directory).get("method", {})
+    if method.get("name") != "global-residual":
+        return None
+    pieces = method["options"].get("pieces")  # a model of before has no such option
+    return "its PLM row, first and last source piece" if pieces else "its PLM row"
+
+
 def _explain_id(
-    id: int, arrays: Arrays, names: tuple[str, ...], tokenizer: Tokenizer
+    id: int, arrays: Arrays, names: tuple[str, ...], tokenizer: Tokenizer, mapped: str | None
 ) -> Explanation:
     plm_id, source_id = int(arrays["plm_ids"][id]), int(arrays["source_ids"][id])
     head = Explanation(
@@ -161,6 +178,7 @@ def _explain_id(
         residual=residual if math.isfinite(residual) else None,
         norm_ratio=float(arrays["norm_ratio"][place]),
         influences=tuple(sorted(influences, key=lambda i: -abs(i.coefficient))),
+        mapped=mapped,
     )
 
 
