@@ -46,7 +46,7 @@ NGRAMS = "teacher=ngrams"
 BY_COUNTS = [*FIFTEEN_ENGLISH, NGRAMS]  # as adapt does it by default
 WHOLE_RATE = ["--set", "fits.learning_rate=0.006"]  # of the input fit: what it is elsewhere
 COUNTED = "best, ngrams"
-PLAIN_ROWS = f"{COUNTED}, no pieces"
+NO_PIECES = f"{COUNTED}, no pieces"
 TWO = f"{COUNTED}, two sides"
 FEW = "best, ngrams, few tokens"
 FASTTEXT = ("salt", "focus", "ofa", "multivariate")  # the paper's comparison and its setting
@@ -101,12 +101,12 @@ ARMS = {
     f"{COUNTED}, no teacher": (MANY, [*FIFTEEN_ENGLISH, "teacher=none"]),
     f"{COUNTED}, swap": ([*MANY, "--mode", "swap"], BY_COUNTS),
     f"{COUNTED}, no fits": ([*MANY, *NO_FITS], BY_COUNTS),
-    PLAIN_ROWS: ([*MANY, *HALFWAY], BY_COUNTS),
-    f"{PLAIN_ROWS}, no teacher": (
+    NO_PIECES: ([*MANY, *HALFWAY], BY_COUNTS),
+    f"{NO_PIECES}, no teacher": (
         [*MANY, *HALFWAY],
         [*FIFTEEN_ENGLISH, "teacher=none"],
     ),
-    f"{PLAIN_ROWS}, no fits": (["--method", "global-residual:ridge=1.0", *EXTEND], BY_COUNTS),
+    f"{NO_PIECES}, no fits": (["--method", "global-residual:ridge=1.0", *EXTEND], BY_COUNTS),
     f"{FEW}, no input fit": (
         [*BEST, "--set", "fits.input=false"],
         [*TENTH_ENGLISH, NGRAMS],
@@ -145,6 +145,8 @@ PARTS = (
     f"{COUNTED}, no head fit",
     f"{COUNTED}, no fits",
     f"{COUNTED}, swap",
+    f"{NO_PIECES}, no teacher",
+    f"{NO_PIECES}, no fits",
     TWO,
     f"{TWO}, no teacher",
     f"{TWO}, no input fit",
@@ -192,14 +194,14 @@ def arms():
     order += [Arm(code, "plain, long", tokens, 0) for code, tokens in LONG_TOKENS.items()]
     order += [
         Arm(code, name, tokens, seed)
-        for name in (COUNTED, TWO)
+        for name in (COUNTED, NO_PIECES, TWO)
         for seed in (1, 0)
         for tokens in (102_400, 40_960)
         for code in LANGUAGES
     ]
     order += [Arm("de", TWO, 102_400, 2)]
     order += [  # as long as two sides
-        Arm(code, f"{PLAIN_ROWS}, no fits", tokens, 1)
+        Arm(code, f"{NO_PIECES}, no fits", tokens, 1)
         for code, tokens in (("de", 120_000), ("vi", 52_000), ("ar", 51_000))
     ]
     order += [
@@ -224,7 +226,7 @@ def arms():
     order += [Arm(code, name, 40_960, 1) for name in PARTS for code in LANGUAGES]
     order += [
         Arm(code, name, 102_400, 1)
-        for name in ("plain, ngrams", f"{COUNTED}, no fits")
+        for name in ("plain, ngrams", f"{NO_PIECES}, no fits")
         for code in LANGUAGES
     ]
     order += [Arm(code, FEW, 102_400, seed) for seed in (1, 0) for code in LANGUAGES]
