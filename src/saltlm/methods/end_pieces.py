@@ -34,7 +34,7 @@ class EndPieces:
 
 
 class Seen(NamedTuple):
-    """What a map reads of runs of shared tokens and of new ones."""
+    """What a map reads of runs of shared tokens and of new ones: f numbers of each."""
 
     shared: Rows
     new: Rows
