@@ -10,12 +10,19 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from conftest import CORPUS, train_bytelevel
 from saltlm.adaptation.config import AdaptConfig
+from saltlm.adaptation.mixture import Batch
 from saltlm.record.manifest import write_manifest
 
 TOKENIZER = train_bytelevel()
 N_TOKENS = 900
 N_ROWS = 912  # more than the tokenizer has, as real embeddings do
 N_SHARED = 500
+
+
+def batch_of(ids: torch.Tensor, positions: torch.Tensor, begins: int = 0) -> Batch:
+    """Return sequences as those of a run with one text."""
+    zeros = torch.zeros(len(ids), dtype=torch.long)
+    return Batch(ids, positions, sources=zeros, begins=zeros + begins)
 
 
 def save_model(

@@ -76,6 +76,8 @@ def test_batches_do_not_depend_on_how_they_are_cut(tmp_path):
     whole = read_batch(mixture, 8, 8)
     halves = [read_batch(mixture, first, 4) for first in (8, 12)]
     assert (whole.ids == np.concatenate([half.ids for half in halves])).all()
+    for row, source, begin in zip(whole.ids, whole.sources, whole.begins, strict=True):
+        assert (row.numpy() == texts[source].tokens[begin : begin + 5]).all()
     assert (whole.positions == np.concatenate([half.positions for half in halves])).all()
     of_b = sum(bool((row >= 500).all()) for row in read_batch(mixture, 0, 24).ids)
     assert of_b == 6

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from adapt_models import read_model, save_model, save_text, tiny_config
+from adapt_models import batch_of, read_model, save_model, save_text, tiny_config
 from saltlm.adaptation.adapt import adapt
 from saltlm.adaptation.loss import cross_entropy
 from saltlm.adaptation.ngram_teacher import NgramTeacher, ngram_teacher
+from saltlm.adaptation.ngrams import mixed
 from saltlm.adaptation.packing import Frame, PackedText
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -27,7 +28,8 @@ def packed(documents, name="text"):
 def random_documents(n, seed=0):
     generator = np.random.default_rng(seed)
     return [
-        [0, *generator.integers(2, N_IDS, generator.integers(1, 12)).tolist()] for _ in range(n)
+        [0, number % 9 + 2, *generator.integers(2, N_IDS, generator.integers(3, 12)).tolist()]
+        for number in range(n)
     ]
 
 
@@ -35,8 +37,8 @@ def random_documents(n, seed=0):
 def test_documents_are_counted_with_their_end(frame, end):
     documents = random_documents(40)
     documents = documents if end else [[*ids, 1] for ids in documents]
-    texts = (packed(documents[:15]), 0.3), (packed(documents[15:]), 0.5)
-    teacher = ngram_teacher(texts, frame, N_IDS, 0.9)
+    texts = packed(documents[:15]), packed([[3, 4, 5]]), packed(documents[15:])
+    teacher = ngram_teacher(texts, (0.3, 0, 0.5), frame, N_IDS, 0.9)
     whole = [[*ids, *end] for ids in documents]
     pairs = {both for ids in whole for both in zip(ids, ids[1:], strict=False)}
     found = teacher.ngrams.levels[1]
@@ -49,8 +51,8 @@ def test_documents_are_counted_with_their_end(frame, end):
 def test_of_long_texts_the_beginnings_are_counted_by_their_share(monkeypatch):
     monkeypatch.setattr("saltlm.adaptation.ngram_teacher._MOST", 100)
     documents = random_documents(200)
-    texts = (packed(documents[:100]), 0.9), (packed(documents[100:]), 0.1)
-    teacher = ngram_teacher(texts, Frame(0, None), N_IDS, 1)
+    texts = packed(documents[:100]), packed(documents[100:])
+    teacher = ngram_teacher(texts, (0.9, 0.1), Frame(0, None), N_IDS, 1)
     read = [id for ids in documents[:100] for id in ids][:90]
     read += [id for ids in documents[100:] for id in ids][:10]
     assert teacher.n_tokens == 100 + read.count(0) - 2  # with the ends of whole documents
@@ -58,12 +60,40 @@ def test_of_long_texts_the_beginnings_are_counted_by_their_share(monkeypatch):
     assert [int(n) for n in occurrences[2:]] == [read.count(id) for id in range(2, N_IDS)]
 
 
+@pytest.mark.parametrize(("frame", "end"), [(Frame(0, None), []), (Frame(0, 1), [1])])
+def test_a_document_that_comes_again_is_counted_once(frame, end):
+    documents = [[*ids, *end] for ids in random_documents(40)]
+    once = ngram_teacher([packed(documents)], [1.0], frame, N_IDS, 0.9)
+    again = [documents[3], *documents, *documents[7:9]]
+    for texts in ([packed(again)], [packed(documents[:20]), packed(again)]):
+        twice = ngram_teacher(texts, [1.0] * len(texts), frame, N_IDS, 0.9)
+        assert twice.n_tokens == once.n_tokens
+        assert twice.n_read.tolist() == [len(text.tokens) for text in texts]
+        ids = torch.tensor([documents[7]])
+        assert torch.equal(_predicted(twice, ids), _predicted(once, ids))
+
+
+def test_what_was_not_counted_is_not_left_out(monkeypatch):
+    """Of a long text its beginning foretells the rest with all of its counts."""
+    monkeypatch.setattr("saltlm.adaptation.ngram_teacher._MOST", 60)
+    documents = random_documents(40)
+    teacher = ngram_teacher([packed(documents)], [1.0], Frame(0, None), N_IDS, 0.9)
+    assert teacher.n_read.tolist() == [60]
+    for ids in map(torch.tensor, documents[:3]):
+        places = torch.arange(len(ids) - 1)[None]
+        for begins, is_counted in ((0, True), (59, True), (60, False), (10**9, False)):
+            batch = batch_of(ids[None], places, begins)
+            found = teacher.targets(batch, torch.tensor([True]), share=1.0).places
+            wanted = mixed(teacher.ngrams, ids[None], places, torch.tensor([is_counted]))
+            assert all(torch.equal(*both) for both in zip(found, wanted, strict=True))
+
+
 def test_that_another_document_begins_behind_an_end_is_not_taught():
     documents = [[*ids, 1] for ids in random_documents(9)]
-    teacher = ngram_teacher([(packed(documents), 1.0)], Frame(0, 1), N_IDS, 0.9)
+    teacher = ngram_teacher([packed(documents)], [1.0], Frame(0, 1), N_IDS, 0.9)
     row = documents[0] + documents[1][:1]
     ids, positions = torch.tensor([row]), torch.arange(len(row) - 1)[None]
-    share = teacher.targets(ids, positions, torch.tensor([True]), share=0.9).share
+    share = teacher.targets(batch_of(ids, positions), torch.tensor([True]), share=0.9).share
     assert (share > 0).tolist() == [True] * (len(row) - 2) + [False]
 
 
@@ -71,7 +101,7 @@ def _predicted(teacher, ids):
     """Return the counts' prediction behind each token of one document."""
     positions = torch.arange(ids.shape[1] - 1)[None]
     found = torch.zeros(positions.numel(), N_IDS)
-    soft = teacher.targets(ids, positions, torch.tensor([True]), share=1.0)
+    soft = teacher.targets(batch_of(ids, positions), torch.tensor([True]), share=1.0)
     soft.subtract_from(found, slice(None))
     return -found
 
@@ -80,12 +110,12 @@ def _predicted(teacher, ids):
 def test_the_gradient_is_that_of_text_and_counts_mixed(in_cache, monkeypatch):
     monkeypatch.setattr("saltlm.adaptation.loss._IN_CACHE", in_cache)
     documents = random_documents(60)
-    teacher = ngram_teacher([(packed(documents), 1.0)], Frame(0, None), N_IDS, 0.9)
+    teacher = ngram_teacher([packed(documents)], [1.0], Frame(0, None), N_IDS, 0.9)
     row = documents[0] + documents[1] + documents[2][:1]
     ids = torch.tensor([row, row])
     places = [*range(len(documents[0])), *range(len(documents[1]))]
     positions = torch.tensor([places, places])
-    soft = teacher.targets(ids, positions, torch.tensor([True, False]), share=0.7)
+    soft = teacher.targets(batch_of(ids, positions), torch.tensor([True, False]), share=0.7)
     n = len(places)
     assert soft.share.tolist() == pytest.approx([0.7] * n + [0.0] * n)
 
@@ -150,6 +180,6 @@ def test_tokens_that_counts_must_teach_get_them_and_keep_them(tmp_path, monkeypa
 
 
 def test_what_it_says_of_itself():
-    teacher = ngram_teacher([(packed(random_documents(30)), 1.0)], Frame(0, None), N_IDS, 0.9)
+    teacher = ngram_teacher([packed(random_documents(30))], [1.0], Frame(0, None), N_IDS, 0.9)
     assert isinstance(teacher, NgramTeacher)
     assert str(teacher).startswith(f"{teacher.n_tokens:,} tokens of the text teach: what their ")

@@ -23,10 +23,10 @@ def counted(documents, order):
     return count_ngrams(tokens, positions, N_IDS, order)
 
 
-def probabilities(ngrams, ids):
+def probabilities(ngrams, ids, *, is_counted=True):
     """Return the distribution behind each token of a document but the last, as a matrix."""
     row = torch.tensor([ids])
-    places = mixed(ngrams, row, torch.arange(len(ids) - 1)[None])
+    places = mixed(ngrams, row, torch.arange(len(ids) - 1)[None], torch.tensor([is_counted]))
     found = torch.zeros(len(ids) - 1, ngrams.n_ids)
     subtract(ngrams, places, torch.ones(len(found)), row[0, 1:], found)
     return -found
@@ -77,6 +77,18 @@ def test_the_distribution_of_a_place_that_is_left_out(order, documents):
             wanted = by_definition(
                 documents, order, ids[:place], discounts=discounts, without=(number, place)
             )
+            assert torch.allclose(found[place - 1].double(), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+@given(documents=DOCUMENTS)
+def test_the_distribution_of_a_place_that_was_not_counted(order, documents):
+    ngrams = counted(documents, order)
+    discounts = [level.discounts.tolist() for level in ngrams.levels]
+    for ids in documents:
+        found = probabilities(ngrams, ids, is_counted=False)
+        for place in range(1, len(ids)):
+            wanted = by_definition(documents, order, ids[:place], discounts=discounts, without=None)
             assert torch.allclose(found[place - 1].double(), wanted, atol=1e-5)
 
 

@@ -17,7 +17,7 @@ from transformers import (
     GPT2LMHeadModel,
 )
 
-from adapt_models import N_TOKENS, read_model, save_model, save_text, tiny_config
+from adapt_models import N_TOKENS, batch_of, read_model, save_model, save_text, tiny_config
 from saltlm.adaptation import engine
 from saltlm.adaptation.adapt import adapt
 from saltlm.adaptation.loss import cross_entropy
@@ -156,7 +156,7 @@ def test_what_it_predicts_is_read_through_the_tokens_that_both_have(tmp_path, te
     assert N_TOKENS - 5 < len(own.ids) <= N_TOKENS  # all but special ones
     for teacher in (own, other):
         assert torch.equal(teacher.ids, own.ids)
-        soft = teacher.targets(ids, positions, EVERY, share=0.9)
+        soft = teacher.targets(batch_of(ids, positions), EVERY, share=0.9)
         found = torch.zeros(24, N_TOKENS)
         soft.subtract_from(found, slice(None))
         assert torch.allclose(-found[:, own.ids], expected, atol=1e-6)
@@ -168,11 +168,13 @@ def test_a_short_teacher_reads_in_windows(tmp_path, text):
     ids, positions = some_text()
     _, teacher = opened(model, model, text)
     window = replace(teacher, context=7)
-    found = window.targets(ids, positions, EVERY, share=0.5).hidden.unflatten(0, (2, 12))
+    found = window.targets(batch_of(ids, positions), EVERY, share=0.5).hidden.unflatten(0, (2, 12))
     for part in (slice(0, 7), slice(7, 12)):
         where = positions[:, part] if part.start == 0 else torch.arange(5).expand(2, -1)
         there = torch.cat([ids[:, part], ids[:, part.stop : part.stop + 1]], 1)
-        alone = teacher.targets(there, where, EVERY, share=0.5).hidden.unflatten(0, (2, -1))
+        alone = teacher.targets(batch_of(there, where), EVERY, share=0.5).hidden.unflatten(
+            0, (2, -1)
+        )
         assert torch.allclose(found[:, part], alone, atol=1e-6)
 
 
@@ -186,7 +188,11 @@ def test_it_teaches_nothing_behind_a_token_that_it_does_not_have(tmp_path, text)
         inputs[ids[0, list(unknown)]] = -1
         kept = torch.isin(teacher.ids, ids[0, list(unknown)], invert=True)
         known = replace(teacher, inputs=inputs, ids=teacher.ids[kept], rows=teacher.rows[kept])
-        return (known.targets(ids, positions, EVERY[:1], share=0.5).share > 0).long().tolist()
+        return (
+            (known.targets(batch_of(ids, positions), EVERY[:1], share=0.5).share > 0)
+            .long()
+            .tolist()
+        )
 
     assert len(set(ids[0].tolist())) == 13
     assert shares() == [1] * 12
@@ -194,10 +200,10 @@ def test_it_teaches_nothing_behind_a_token_that_it_does_not_have(tmp_path, text)
     assert shares(8) == [1] * 5 + [1, 1, 0, 0, 0, 0, 0]
     assert shares(12) == [1] * 11 + [0]  # it is read by nobody
 
-    both, twice = torch.cat([ids, ids + 40]), positions.expand(2, -1)
-    half = teacher.targets(both, twice, torch.tensor([False, True]), share=0.5)
+    both = batch_of(torch.cat([ids, ids + 40]), positions.expand(2, -1))
+    half = teacher.targets(both, torch.tensor([False, True]), share=0.5)
     assert (half.share > 0).tolist() == [False] * 12 + [True] * 12
-    whole = teacher.targets(both, twice, EVERY, share=0.5)
+    whole = teacher.targets(both, EVERY, share=0.5)
     assert torch.allclose(half.hidden[12:], whole.hidden[12:], atol=1e-6)
     assert not half.hidden[:12].any()
 
@@ -345,4 +351,4 @@ def test_a_teacher_of_few_positions_teaches(tmp_path, text):
     _, teacher = opened(model, short, text)
     assert (teacher.context, teacher.can_mask) == (6, False)
     ids, positions = some_text()
-    assert teacher.targets(ids, positions, EVERY, share=0.5).hidden.shape == (24, 8)
+    assert teacher.targets(batch_of(ids, positions), EVERY, share=0.5).hidden.shape == (24, 8)

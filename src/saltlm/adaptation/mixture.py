@@ -6,7 +6,7 @@ devices read it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
@@ -48,11 +48,21 @@ class Batch:
         ids: the tokens of each sequence and the one after it.
         positions: of each token in its document.
         sources: of each sequence, an index into the packed texts.
+        begins: place of its first token there.
     """
 
     ids: Int64[Tensor, "b t1"]
     positions: Int64[Tensor, "b t"]
     sources: Int64[Tensor, " b"]
+    begins: Int64[Tensor, " b"]
+
+    def part(self, which: slice) -> "Batch":
+        """Return some of the sequences."""
+        return Batch(*(getattr(self, field.name)[which] for field in fields(self)))
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the same on a device."""
+        return Batch(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 def check_texts(packed: Sequence[PackedText], config: AdaptConfig) -> None:
@@ -116,8 +126,12 @@ def read_batch(mixture: Mixture, first: int, count: int) -> Batch:
     located = [_locate(mixture, number) for number in range(first, first + count)]
     ids = [sequence(text, place, mixture.length) for text, place in located]
     places = [positions(text, place, mixture.length) for text, place in located]
-    sources = torch.from_numpy(mixture.source[first : first + count])
-    return Batch(torch.from_numpy(np.stack(ids)), torch.from_numpy(np.stack(places)), sources)
+    return Batch(
+        ids=torch.from_numpy(np.stack(ids)),
+        positions=torch.from_numpy(np.stack(places)),
+        sources=torch.from_numpy(mixture.source[first : first + count]),
+        begins=torch.tensor([place * mixture.length for _, place in located]),
+    )
 
 
 def count_bytes(mixture: Mixture, first: int, count: int) -> float:

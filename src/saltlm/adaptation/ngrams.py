@@ -10,7 +10,7 @@ c(h w), and h' the context h without its first token,
 
     S(h) = sum over w of D(c(h w)),
 
-down to the uniform distribution. The text that is read is the text that was counted, and a place
+down to the uniform distribution. Where the text that is read is the text that was counted, a place
 would foretell itself. So it is left out: `left_out` says by how much its counts were less
 without it. That is exact but for the discounts, which stay as they are, and where a sequence begins
 inside a document: there a shorter n-gram always loses a predecessor.
@@ -20,7 +20,7 @@ from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int32, Int64
+from jaxtyping import Bool, Float, Int32, Int64
 from torch import Tensor
 
 ORDER = 5  # tokens in the longest n-grams
@@ -170,13 +170,19 @@ def _discounts(count: Int64[Tensor, " n"]) -> Float[Tensor, "4"]:
     return torch.tensor([0.0, *(min(max(d, 0.0), c) for c, d in enumerate(found, 1))]).double()
 
 
-def mixed(ngrams: Ngrams, ids: Int64[Tensor, "b t1"], positions: Int64[Tensor, "b t"]) -> Mixed:
-    """Return the distribution behind each token of some sequences, each place left out.
+def mixed(
+    ngrams: Ngrams,
+    ids: Int64[Tensor, "b t1"],
+    positions: Int64[Tensor, "b t"],
+    is_counted: Bool[Tensor, " b"],
+) -> Mixed:
+    """Return the distribution behind each token of some sequences, each counted place left out.
 
     Args:
-        ngrams: of the text that the sequences are of, on their device.
+        ngrams: of a text, on the device of the sequences.
         ids: the tokens of each sequence and the one after it.
         positions: of each token in its document; contexts do not reach into the one before.
+        is_counted: whether a sequence is of the text that was counted.
     """
     context = _contexts(ngrams, ids[:, :-1], positions)
     target = ids[:, 1:]
@@ -193,7 +199,7 @@ def mixed(ngrams: Ngrams, ids: Int64[Tensor, "b t1"], positions: Int64[Tensor, "
         total = torch.where(is_known, level.total[here.clamp(min=0)], 0)
         discounted = torch.where(is_known, level.discounted[here.clamp(min=0)], 0)
         count = torch.where(entry >= 0, level.count[entry.clamp(min=0)], 0).long()
-        gone = count > 0
+        gone = (count > 0) & is_counted[:, None]
         if n + 1 < len(ngrams.levels):
             # A shorter n-gram loses this predecessor if nowhere else it stands before it.
             longer, at = came[n + 1], ngrams.levels[n + 1]

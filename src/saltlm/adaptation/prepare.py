@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from itertools import compress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from accelerate import Accelerator
 from jaxtyping import Bool
 from torch import Tensor
@@ -145,8 +145,8 @@ def read_inputs(
         seed=config.seed,
     )
     if config.teacher == NGRAMS:
-        taught = compress(zip(packed, mixture.shares, strict=True), are_taught(packed, config))
-        teacher = ngram_teacher([*taught], frame, len(is_new), config.teacher_share)
+        parts = np.multiply(mixture.shares, are_taught(packed, config)).tolist()
+        teacher = ngram_teacher(packed, parts, frame, len(is_new), config.teacher_share)
     measuring, context = None, reading_context(config, positions_of(skeleton))
     if heldout:
         has_new_rows = bool(is_new.any())

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm.adaptation.config import AdaptConfig
+from saltlm.adaptation.mixture import Batch
 from saltlm.adaptation.model import load_model, positions_of, read_fitting_tokenizer, read_skeleton
 from saltlm.adaptation.objective import Objective
 from saltlm.adaptation.packing import Frame
@@ -118,8 +119,7 @@ class Teacher:
     @torch.no_grad()
     def targets(
         self,
-        ids: Int64[Tensor, "b t1"],
-        positions: Int64[Tensor, "b t"],
+        batch: Batch,
         is_taught: Bool[Tensor, " b"],
         *,
         share: float,
@@ -130,11 +130,11 @@ class Teacher:
         nothing where the token that comes is one.
 
         Args:
-            ids: the tokens of each sequence and the one after it, on the teacher's device.
-            positions: of each token in its document.
+            batch: sequences, on the teacher's device.
             is_taught: whether a sequence is of the teacher's language.
             share: of each target that is the teacher's.
         """
+        ids, positions = batch.ids, batch.positions
         inputs = self.inputs[ids[:, :-1]]
         at = is_taught[:, None] & _reads_all(inputs < 0, positions)
         at &= torch.isin(ids[:, 1:], self.ids)

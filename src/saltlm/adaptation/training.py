@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import DistributedType
-from jaxtyping import Int64
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
@@ -22,7 +21,7 @@ from saltlm.adaptation import checkpoints
 from saltlm.adaptation.checkpoints import Saved
 from saltlm.adaptation.config import LearningRates
 from saltlm.adaptation.loss import Inside, SoftTargets, into_gradients
-from saltlm.adaptation.mixture import count_bytes, read_batch
+from saltlm.adaptation.mixture import Batch, count_bytes, read_batch
 from saltlm.adaptation.model import recompute_activations
 from saltlm.adaptation.new_tokens import DOCUMENTS, new_token_measures
 from saltlm.adaptation.ngram_teacher import NgramTeacher
@@ -160,12 +159,10 @@ def _accumulate(run: Run, training: Training, step: int) -> float:
     _seed(config.seed, step, rank)
     n_own = config.batch_sequences // n_processes
     batch = read_batch(run.mixture, step * config.batch_sequences + rank * n_own, n_own)
-    ids, positions = batch.ids.to(accelerator.device), batch.positions.to(accelerator.device)
+    batch = batch.to(accelerator.device)
     total = torch.zeros((), dtype=torch.float64)
     for first in range(0, n_own, config.micro_batch):
-        part = slice(first, first + config.micro_batch)
-        texts = batch.sources[part]
-        lesson = _lesson(run, training.teacher, step, ids[part], positions[part], texts)
+        part = batch.part(slice(first, first + config.micro_batch))
         is_last = first + config.micro_batch >= n_own
         # Processes average their gradients, but the loss is a sum over all of their tokens.
         factor = n_processes / config.batch_tokens
@@ -176,10 +173,10 @@ def _accumulate(run: Run, training: Training, step: int) -> float:
         ):
             nats = training.inside(
                 run.objective.loss,
-                ids[part],
-                positions[part] if training.can_mask else None,
+                part.ids,
+                part.positions if training.can_mask else None,
                 chunk_logits=config.loss_chunk,
-                **lesson,
+                **_lesson(run, training.teacher, step, part),
             )
             accelerator.backward(nats * factor)
         total += nats.detach().cpu().double()
@@ -188,12 +185,7 @@ def _accumulate(run: Run, training: Training, step: int) -> float:
 
 
 def _lesson(
-    run: Run,
-    teacher: Teacher | NgramTeacher | None,
-    step: int,
-    ids: Int64[Tensor, "b t1"],
-    positions: Int64[Tensor, "b t"],
-    sources: Int64[Tensor, " b"],
+    run: Run, teacher: Teacher | NgramTeacher | None, step: int, batch: Batch
 ) -> dict[str, SoftTargets]:
     """Return what the teacher says of some sequences, for the loss; English is not taught.
 
@@ -201,12 +193,12 @@ def _lesson(
     """
     if teacher is None:
         return {}
-    is_taught = torch.tensor(are_taught(run.mixture.packed, run.config))[sources]
+    are = torch.tensor(are_taught(run.mixture.packed, run.config), device=batch.sources.device)
+    is_taught = are[batch.sources]
     if not is_taught.any():
         return {}
     share = teacher.share * (1 - step / run.n_steps)
-    is_taught = is_taught.to(ids.device)
-    return {"soft": teacher.targets(ids, positions, is_taught, share=share)}
+    return {"soft": teacher.targets(batch, is_taught, share=share)}
 
 
 def _seed(*parts: int) -> None:
