@@ -19,10 +19,10 @@ N_ROWS = 912  # more than the tokenizer has, as real embeddings do
 N_SHARED = 500
 
 
-def batch_of(ids: torch.Tensor, positions: torch.Tensor, begins: int = 0) -> Batch:
-    """Return sequences as those of a run with one text."""
+def batch_of(ids: torch.Tensor, positions: torch.Tensor, begins: int = 0, source: int = 0) -> Batch:
+    """Return sequences of one text of a run."""
     zeros = torch.zeros(len(ids), dtype=torch.long)
-    return Batch(ids, positions, sources=zeros, begins=zeros + begins)
+    return Batch(ids, positions, sources=zeros + source, begins=zeros + begins)
 
 
 def save_model(

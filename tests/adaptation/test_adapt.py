@@ -141,11 +141,13 @@ def test_a_model_that_reads_images_is_opened_by_its_own_class(tmp_path, text):
     assert not [name for name in changed if "visual" in name]
 
 
-def test_a_model_that_must_be_told_what_is_text(tmp_path, text):
-    """Molmo 2, which is not trained otherwise."""
+@pytest.mark.parametrize("teacher", [None, "ngrams"])
+def test_a_model_that_must_be_told_what_is_text(teacher, tmp_path, text):
+    """Molmo 2, which is not trained otherwise, and whose head has fewer rows than its embedding."""
     model, out = save_model(tmp_path / "model", has_record=False), tmp_path / "out"
     molmo2(N_TOKENS + 40, bos_token_id=0, eos_token_id=0).save_pretrained(model)
-    end = adapt(model, out, config=tiny_config(tmp_path, heldout={"target": text}))
+    config = tiny_config(tmp_path, heldout={"target": text}, teacher=teacher)
+    end = adapt(model, out, config=config)
     assert end.bits_per_byte["target"] < end.before["target"]
 
 

@@ -68,24 +68,38 @@ def test_a_document_that_comes_again_is_counted_once(frame, end):
     for texts in ([packed(again)], [packed(documents[:20]), packed(again)]):
         twice = ngram_teacher(texts, [1.0] * len(texts), frame, N_IDS, 0.9)
         assert twice.n_tokens == once.n_tokens
-        assert twice.n_read.tolist() == [len(text.tokens) for text in texts]
         ids = torch.tensor([documents[7]])
         assert torch.equal(_predicted(twice, ids), _predicted(once, ids))
 
 
-def test_what_was_not_counted_is_not_left_out(monkeypatch):
-    """Of a long text its beginning foretells the rest with all of its counts."""
-    monkeypatch.setattr("saltlm.adaptation.ngram_teacher._MOST", 60)
-    documents = random_documents(40)
-    teacher = ngram_teacher([packed(documents)], [1.0], Frame(0, None), N_IDS, 0.9)
-    assert teacher.n_read.tolist() == [60]
-    for ids in map(torch.tensor, documents[:3]):
-        places = torch.arange(len(ids) - 1)[None]
-        for begins, is_counted in ((0, True), (59, True), (60, False), (10**9, False)):
-            batch = batch_of(ids[None], places, begins)
-            found = teacher.targets(batch, torch.tensor([True]), share=1.0).places
-            wanted = mixed(teacher.ngrams, ids[None], places, torch.tensor([is_counted]))
-            assert all(torch.equal(*both) for both in zip(found, wanted, strict=True))
+@pytest.mark.parametrize(("frame", "end"), [(Frame(0, None), []), (Frame(0, 1), [1])])
+def test_only_what_is_counted_is_left_out(frame, end, monkeypatch):
+    """Copies of counted documents are, wherever they stand; the rest of a long text is not."""
+    documents = [[*ids, *end] for ids in random_documents(40)]
+    texts = packed(documents), packed([[3, 4, 5]]), packed([*documents[20:], documents[1]])
+    begins, cut = texts[0].starts, texts[0].starts[12] + 3  # inside a document
+    monkeypatch.setattr("saltlm.adaptation.ngram_teacher._MOST", round(cut / 0.6))
+    teacher = ngram_teacher(texts, (0.6, 0, 0.4), frame, N_IDS, 0.9)
+    assert teacher.known.n_read.tolist() == [cut, 0, round(cut / 0.6 * 0.4)]
+
+    def is_counted(number, source, place):
+        ids = torch.tensor([[*documents[number], 0]])
+        batch = batch_of(ids, torch.arange(len(documents[number]))[None], int(place), source)
+        found = teacher.known.at(batch)
+        predicted = teacher.targets(batch, torch.tensor([True]), share=1.0).places
+        wanted = mixed(teacher.ngrams, ids, batch.positions, found)
+        assert all(torch.equal(*both) for both in zip(predicted, wanted, strict=True))
+        return found[0].tolist()
+
+    for number in (0, 11):
+        assert is_counted(number, 0, begins[number]) == [True] * len(documents[number])
+    of_cut = is_counted(12, 0, begins[12])
+    assert of_cut == [True] * 2 + [False] * (len(documents[12]) - 2)
+    assert not any(is_counted(39, 0, begins[39]))
+    assert all(is_counted(1, 2, texts[2].starts[-2]))  # a copy of one in the other text
+    assert not any(is_counted(39, 2, texts[2].starts[-3]))
+    assert not any(is_counted(28, 2, texts[2].starts[8]))  # where the first text is counted
+    assert all(is_counted(25, 0, begins[25]))
 
 
 def test_that_another_document_begins_behind_an_end_is_not_taught():
@@ -146,7 +160,7 @@ def test_a_run_that_its_text_teaches(tmp_path):
     taught = adapt(model, tmp_path / "taught", config=tiny_config(tmp_path, **given))
     assert taught.bits_per_byte["target"] < plain.bits_per_byte["target"] - 0.01
     record = json.loads((tmp_path / "taught/saltlm/run.json").read_text())
-    assert record["inputs"]["teacher"] == "ngrams of order 5"
+    assert record["inputs"]["teacher"] == "ngrams of order 5, each document once"
 
     english = save_text(tmp_path / "english.txt")
     given |= {"english": [str(english)], "english_share": 0.999}
@@ -167,9 +181,9 @@ def test_tokens_that_counts_must_teach_get_them_and_keep_them(tmp_path, monkeypa
         adapt(model, tmp_path / name, config=tiny_config(tmp_path, steps=steps, **options))
         return json.loads((tmp_path / name / "saltlm/run.json").read_text())["inputs"]
 
-    assert run("taught", 4)["teacher"] == "ngrams of order 5"
+    assert run("taught", 4)["teacher"] == "ngrams of order 5, each document once"
     monkeypatch.setattr("saltlm.adaptation.short_runs.ngrams_teach", lambda _: False)
-    assert run("taught", 6)["teacher"] == "ngrams of order 5"
+    assert run("taught", 6)["teacher"] == "ngrams of order 5, each document once"
     assert "must teach them" not in caplog.text
     assert "teacher" not in run("long", 2)
     assert "the new tokens are so many that n-grams of the text must teach them" in caplog.text

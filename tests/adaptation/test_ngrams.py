@@ -26,7 +26,8 @@ def counted(documents, order):
 def probabilities(ngrams, ids, *, is_counted=True):
     """Return the distribution behind each token of a document but the last, as a matrix."""
     row = torch.tensor([ids])
-    places = mixed(ngrams, row, torch.arange(len(ids) - 1)[None], torch.tensor([is_counted]))
+    positions = torch.arange(len(ids) - 1)[None]
+    places = mixed(ngrams, row, positions, torch.full(positions.shape, is_counted))
     found = torch.zeros(len(ids) - 1, ngrams.n_ids)
     subtract(ngrams, places, torch.ones(len(found)), row[0, 1:], found)
     return -found

@@ -92,6 +92,28 @@ def test_a_map_beside_the_neighbours_is_told(method, mapped, directory):
     assert (told in repr(made)) == (told in explanation_table(made, 5).title) == bool(mapped)
 
 
+@pytest.mark.parametrize(
+    ("record", "made", "shared"),
+    [
+        ({"fits": {"input": None, "head": None}}, "", ""),
+        ({"fits": {"input": {"rows": 3}, "head": None}}, "fitted to text", ""),
+        ({"fits": {}, "adaptations": [{}]}, "trained", "trained"),
+        (
+            {"fits": {"head": {"rows": 3}}, "adaptations": [{}]},
+            "fitted to text and trained",
+            "trained",
+        ),
+    ],
+)
+def test_what_moved_the_rows_since_is_told(record, made, shared, directory):
+    write_manifest(directory, record)
+    found = explain(directory, ["maus", "der"])
+    assert [one.then for one in found] == [made, shared]
+    for one, then in zip(found, (made, shared), strict=True):
+        assert (f"; then {then}" in repr(one)) == bool(then)
+        assert (f"; then {then}" in str(explanation_table(one, 5).title)) == bool(then)
+
+
 def test_an_anchor_that_the_new_model_lacks_is_named_as_the_source_writes_it(directory):
     (found,) = explain(directory, ["#5"])
     assert found.influences == (Influence("Ġmouse", None, 3.0, 0.375, 1.0),)

@@ -70,6 +70,15 @@ FAMILIES = ["bytelevel", "sentencepiece", "metaspace", "unigram", "wordpiece"]
 PAIRS = [("bytelevel", "unigram"), ("bytelevel", "wordpiece"), ("sentencepiece", "bytelevel")]
 
 
+def cut_as_it_stands(tokenizer, form, text):
+    """Return the ids of a token's text at a word's start, or inside a word."""
+    if tokenizer.encode("a", add_special_tokens=False).tokens[0] == "a":  # it adds no space
+        return tokenizer.encode(" " * form.begins_word + text, add_special_tokens=False).ids
+    if form.begins_word:
+        return tokenizer.encode(text, add_special_tokens=False).ids
+    return [piece.id for piece in tokenizer.model.tokenize(text.replace(" ", "▁"))]
+
+
 @pytest.mark.parametrize("pair", PAIRS)
 @pytest.mark.parametrize("word_start", [False, True])
 def test_fvt_is_the_mean_of_the_encoded_text(tokenizers_by_family, pair, word_start):
@@ -77,16 +86,14 @@ def test_fvt_is_the_mean_of_the_encoded_text(tokenizers_by_family, pair, word_st
     inputs = make_task(source, plm)
     table = make_table(inputs)
     rows = rows_of(f"fvt:word_start={str(word_start).lower()}", inputs, table)
-    adds_space = pair[0] == "sentencepiece"
     n_checked = 0
     for form, row in zip(inputs.texts.new_forms, rows, strict=True):
         try:
             text = form.text.decode()
         except UnicodeDecodeError:
             continue
-        if word_start and form.begins_word and not adds_space:
-            text = " " + text
         ids = source.encode(text, add_special_tokens=False).ids
+        ids = cut_as_it_stands(source, form, text) if word_start else ids
         ids = [id for id in ids if inputs.texts.source_forms[id] is not None]
         torch.testing.assert_close(row, table[ids].mean(0))
         n_checked += 1
@@ -103,6 +110,21 @@ def test_fvt_by_length_weighs_pieces_by_their_bytes(tokenizers_by_family):
         sizes = [len(inputs.texts.source_forms[id].text) for id in ids]
         wanted = np.average(table[ids].numpy(), axis=0, weights=sizes)
         np.testing.assert_allclose(row, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["sentencepiece", "metaspace", "unigram"])
+def test_what_goes_on_with_a_word_is_cut_as_inside_one(tokenizers_by_family, family):
+    """Where the tokenizer itself makes a word's start of where a text starts."""
+    source = tokenizers_by_family[family]
+    inputs = make_task(source, tokenizers_by_family["bytelevel"])
+    texts = inputs.texts
+    for ids, form in zip(source_pieces(texts, (), word_start=True), texts.new_forms, strict=True):
+        if ids and not form.begins_word:
+            pieces = [texts.source_forms[id] for id in ids]
+            assert not pieces[0].begins_word
+            assert b"".join(b" " * one.begins_word + one.text for one in pieces) == form.text
+    inside = [form for form in texts.new_forms if form is not None and not form.begins_word]
+    assert len(inside) > 20
 
 
 @pytest.mark.parametrize("pair", PAIRS)
@@ -122,8 +144,7 @@ def test_first_piece_is_half_the_piece_and_half_the_other_method(tokenizers_by_f
                 text = form.text.decode()
             except UnicodeDecodeError:
                 continue
-            space = " " * (form.begins_word and pair[0] != "sentencepiece")
-            first = source.encode(space + text, add_special_tokens=False).ids[0]
+            first = cut_as_it_stands(source, form, text)[0]
             if inputs.texts.source_forms[first] is None:
                 continue
             wanted = share * table[first].double().numpy() + (1 - share) * mapped

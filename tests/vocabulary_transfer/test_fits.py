@@ -400,11 +400,45 @@ def test_text_without_a_new_token_is_refused(pair, tmp_path):
     (tmp_path / "english.txt").write_text("the dog\n" * 3)
     for side in ("input", "head"):
         options = settings(tmp_path / "english.txt", **{side: True})
-        with pytest.raises(ConfigError, match=r"none of \d+ tokens of the corpus is new") as caught:
+        with pytest.raises(ConfigError, match="no token of the corpus is new") as caught:
             transfer(*pair, tmp_path / "out", **options)
     config = load_config(load_config(**options), re.findall(r"--set (\S+)", caught.value.hint))
     assert not config.fits.input
     assert transfer(*pair, tmp_path / "out", config=config).head_fit is None
+
+
+def test_a_corpus_that_begins_with_other_text_is_fitted(pair, german, tmp_path):
+    """From the first document with a new token on, however short the fits are."""
+    late = tmp_path / "late.txt"
+    late.write_text("the dog\n" * 30 + german.read_text(encoding="utf-8"), encoding="utf-8")
+    options = settings(german, input=True, head=True, steps=1, documents=2, positions=20)
+    found = [
+        transfer(*pair, tmp_path / file.stem, **{**options, "corpus": [file]})
+        for file in (german, late)
+    ]
+    assert found[0].input_fit.rows == found[1].input_fit.rows > 0
+    assert torch.equal(found[0].embedding, found[1].embedding)
+    assert torch.equal(found[0].head, found[1].head)
+
+
+@pytest.mark.parametrize("source", ["Molmo 2", "GPT-2"])
+def test_a_source_of_few_output_rows_or_few_positions_is_fitted(
+    source, german, tmp_path, tokenizers_by_family
+):
+    """Molmo 2 has input rows without output rows; GPT-2 has rows for so many places."""
+    pair = write_pair(tmp_path, tokenizers_by_family, source)
+    long = tmp_path / "long.txt"
+    long.write_text(" ".join(TEXT) + "\n", encoding="utf-8")
+    options = {**settings(german), "corpus": [long]}
+    plain = transfer(*pair, tmp_path / "plain", **options)
+    fits = {**settings(german, input=True, head=True), "corpus": [long]}
+    fitted = transfer(*pair, tmp_path / "fitted", **fits)
+    new = is_new(fitted)
+    moved = (plain.embedding != fitted.embedding).any(1)
+    assert moved.any()
+    assert not moved[~new].any()
+    assert torch.equal((plain.head != fitted.head).any(1), new[: len(fitted.head)])
+    assert (len(fitted.embedding) > len(fitted.head)) == (source == "Molmo 2")
 
 
 def test_a_source_whose_layers_are_not_found_can_do_without(pair, german, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from saltlm.files.damage import reading
 from saltlm.models.architecture import read_config
 from saltlm.models.checkpoint import open_checkpoint
 from saltlm.models.fits_config import check_layers, check_tensors
+from saltlm.models.skeleton import positions_of
 from saltlm.models.states import layers_of
 from saltlm.tokenizer.load import check_loadable
 
@@ -72,12 +73,6 @@ def read_fitting_tokenizer(
             f"saltlm check {quoted(directory)}",
         )
     return tokenizer
-
-
-def positions_of(skeleton: PreTrainedModel) -> int | None:
-    """Return the tokens of the longest sequence that a model takes; None if it names none."""
-    found: int | None = getattr(skeleton.config.get_text_config(), "max_position_embeddings", None)
-    return found
 
 
 def check_lengths(skeleton: PreTrainedModel, config: AdaptConfig, n_processes: int) -> None:

@@ -5,8 +5,8 @@ learnt in seconds, and `adapt --teacher ngrams` has the model learn that as well
 read is left out of the counts, so that they do not foretell what they were counted from.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -46,6 +46,36 @@ class NgramTargets(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Known:
+    """Which places of a run's texts the counts know, as if the texts stood one after the other.
+
+    Attributes:
+        first: place of each text's first token.
+        n_read: of each text, so many tokens from its beginning are in the counts.
+        starts: place of each document's first token.
+        is_counted: whether the counts have a document, or a copy of it.
+    """
+
+    first: Int64[Tensor, " m"]
+    n_read: Int64[Tensor, " m"]
+    starts: Int64[Tensor, " d"]
+    is_counted: Bool[Tensor, " d"]
+
+    def to(self, device: torch.device) -> "Known":
+        """Return the same on a device."""
+        return Known(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+    def at(self, batch: Batch) -> Bool[Tensor, "b t"]:
+        """Return where the n-gram is counted that ends at the token after each of a batch."""
+        place = batch.begins[:, None] + torch.arange(
+            batch.positions.shape[1], device=batch.begins.device
+        )
+        text = batch.sources[:, None]
+        document = torch.searchsorted(self.starts, self.first[text] + place, right=True) - 1
+        return self.is_counted[document] | (place + 1 < self.n_read[text])
+
+
+@dataclass(frozen=True)
 class NgramTeacher:
     """Counts of a text that teach.
 
@@ -53,17 +83,18 @@ class NgramTeacher:
         ngrams: the counts.
         share: of a target that is their prediction in the first step.
         n_tokens: that were counted.
-        n_read: of each text of the run, so many tokens from its beginning are in the counts.
+        known: which places of the run's texts they are.
         begins: the token that begins a document, if another one ends it: nothing foretells it.
     """
 
     ngrams: Ngrams
     share: float
     n_tokens: int
-    n_read: Int64[Tensor, " m"]
+    known: "Known"
     begins: int | None
 
-    identity = f"{NGRAMS} of order {ORDER}"  # of which text, the run's other inputs say
+    # Of which text, the run's other inputs say.
+    identity = f"{NGRAMS} of order {ORDER}, each document once"
 
     def __str__(self) -> str:
         n = sum(len(level.keys) for level in self.ngrams.levels[1:])
@@ -74,7 +105,7 @@ class NgramTeacher:
 
     def on(self, device: torch.device, dtype: torch.dtype) -> "NgramTeacher":
         """Return the same on a device; counts stay in float32."""
-        return replace(self, ngrams=self.ngrams.to(device), n_read=self.n_read.to(device))
+        return replace(self, ngrams=self.ngrams.to(device), known=self.known.to(device))
 
     @torch.no_grad()
     def targets(
@@ -92,8 +123,7 @@ class NgramTeacher:
             share: of each target that is theirs.
         """
         target = batch.ids[:, 1:]
-        is_counted = batch.begins < self.n_read[batch.sources]
-        places = mixed(self.ngrams, batch.ids, batch.positions, is_counted)
+        places = mixed(self.ngrams, batch.ids, batch.positions, self.known.at(batch))
         at = is_taught[:, None] & (target != (-1 if self.begins is None else self.begins))
         return NgramTargets(self.ngrams, places, target.flatten(), share * at.flatten().float())
 
@@ -103,7 +133,8 @@ def ngram_teacher(
 ) -> NgramTeacher:
     """Count the texts of a run, from the beginning of each if they are long.
 
-    A document that comes again is counted once: left out where it is read, it would be there still.
+    A document that comes again is counted once: where it is read, one copy is left out, and a
+    second would still foretell it.
 
     Args:
         texts: all of the run.
@@ -112,26 +143,46 @@ def ngram_teacher(
         n_ids: rows of the model's tables.
         share: of a target that is the counts' prediction in the first step.
     """
-    most = [round(_MOST * part / sum(parts)) for part in parts]
+    most = [round(_MOST * part / max(sum(parts), 1e-9)) for part in parts]
     n_read = [min(len(text.tokens), n) for text, n in zip(texts, most, strict=True)]
-    known: set[bytes] = set()
-    rows = [_documents(text, frame, n, known) for text, n in zip(texts, n_read, strict=True)]
+    seen: set[bytes] = set()
+    rows = [_documents(text, frame, n, seen) for text, n in zip(texts, n_read, strict=True)]
     tokens, positions = (torch.from_numpy(np.concatenate(both)) for both in zip(*rows, strict=True))
+    first = np.cumsum([0, *(len(text.tokens) for text in texts[:-1])])
+    starts = [text.starts[:-1] + begin for text, begin in zip(texts, first, strict=True)]
+    are_counted = [
+        _are_seen(text, n, seen) if part else np.zeros(len(text.starts) - 1, bool)
+        for text, n, part in zip(texts, n_read, parts, strict=True)
+    ]
     return NgramTeacher(
         ngrams=count_ngrams(tokens, positions, n_ids),
         share=share,
         n_tokens=len(tokens),
-        n_read=torch.tensor(n_read),
+        known=Known(
+            first=torch.from_numpy(first),
+            n_read=torch.tensor(n_read),
+            starts=torch.from_numpy(np.concatenate(starts)),
+            is_counted=torch.from_numpy(np.concatenate(are_counted)),
+        ),
         begins=None if frame.end is None else frame.start,
     )
 
 
+def _are_seen(text: PackedText, n_read: int, seen: Collection[bytes]) -> NDArray[np.bool_]:
+    """Return which documents of a text are in the counts; behind what was read, by their copies."""
+    tokens, starts = np.asarray(text.tokens), np.asarray(text.starts)
+    are = starts[1:] <= n_read
+    for number in np.flatnonzero(~are).tolist():
+        are[number] = tokens[starts[number] : starts[number + 1]].tobytes() in seen
+    return are
+
+
 def _documents(
-    text: PackedText, frame: Frame, n_read: int, known: set[bytes]
+    text: PackedText, frame: Frame, n_read: int, seen: set[bytes]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the first tokens of a text with the end of each document, and their positions.
 
-    Documents that are known are left out, and the others become known.
+    Documents that were seen are left out, and the others are seen from now on.
     """
     tokens = np.asarray(text.tokens[:n_read])
     ends = text.starts[1:][text.starts[1:] <= n_read]
@@ -139,8 +190,8 @@ def _documents(
     is_first = np.zeros(len(bounds) - 1, bool)
     for number, (start, end) in enumerate(pairwise(bounds.tolist())):
         ids = tokens[start:end].tobytes()
-        is_first[number] = ids not in known
-        known.add(ids)
+        is_first[number] = ids not in seen
+        seen.add(ids)
     tokens = tokens[np.repeat(is_first, np.diff(bounds))].astype(np.int64)
     lengths = np.diff(bounds)[is_first]
     if frame.end is None:

@@ -174,7 +174,7 @@ def mixed(
     ngrams: Ngrams,
     ids: Int64[Tensor, "b t1"],
     positions: Int64[Tensor, "b t"],
-    is_counted: Bool[Tensor, " b"],
+    is_counted: Bool[Tensor, "b t"],
 ) -> Mixed:
     """Return the distribution behind each token of some sequences, each counted place left out.
 
@@ -182,7 +182,7 @@ def mixed(
         ngrams: of a text, on the device of the sequences.
         ids: the tokens of each sequence and the one after it.
         positions: of each token in its document; contexts do not reach into the one before.
-        is_counted: whether a sequence is of the text that was counted.
+        is_counted: whether the n-grams that end at the token after each were counted there.
     """
     context = _contexts(ngrams, ids[:, :-1], positions)
     target = ids[:, 1:]
@@ -199,7 +199,7 @@ def mixed(
         total = torch.where(is_known, level.total[here.clamp(min=0)], 0)
         discounted = torch.where(is_known, level.discounted[here.clamp(min=0)], 0)
         count = torch.where(entry >= 0, level.count[entry.clamp(min=0)], 0).long()
-        gone = (count > 0) & is_counted[:, None]
+        gone = (count > 0) & is_counted
         if n + 1 < len(ngrams.levels):
             # A shorter n-gram loses this predecessor if nowhere else it stands before it.
             longer, at = came[n + 1], ngrams.levels[n + 1]

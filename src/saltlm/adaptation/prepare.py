@@ -23,7 +23,6 @@ from saltlm.adaptation.model import (
     check_lengths,
     check_methods,
     load_model,
-    positions_of,
     read_fitting_tokenizer,
     read_skeleton,
 )
@@ -58,6 +57,8 @@ from saltlm.models.cost import (
     seconds_a_trained_product,
     training_seconds,
 )
+from saltlm.models.logits import output_head
+from saltlm.models.skeleton import positions_of
 from saltlm.record.manifest import FOLDER
 
 _CONTEXT = 512  # tokens
@@ -146,7 +147,8 @@ def read_inputs(
     )
     if config.teacher == NGRAMS:
         parts = np.multiply(mixture.shares, are_taught(packed, config)).tolist()
-        teacher = ngram_teacher(packed, parts, frame, len(is_new), config.teacher_share)
+        n_ids = len(output_head(skeleton).weight)  # Molmo 2 has more input rows
+        teacher = ngram_teacher(packed, parts, frame, n_ids, config.teacher_share)
     measuring, context = None, reading_context(config, positions_of(skeleton))
     if heldout:
         has_new_rows = bool(is_new.any())

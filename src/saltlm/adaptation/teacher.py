@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saltlm.adaptation.config import AdaptConfig
 from saltlm.adaptation.mixture import Batch
-from saltlm.adaptation.model import load_model, positions_of, read_fitting_tokenizer, read_skeleton
+from saltlm.adaptation.model import load_model, read_fitting_tokenizer, read_skeleton
 from saltlm.adaptation.objective import Objective
 from saltlm.adaptation.packing import Frame
 from saltlm.alignment.match import same_tokens
@@ -28,6 +28,7 @@ from saltlm.files.documents import first
 from saltlm.models.architecture import read_config
 from saltlm.models.hub import resolve_model
 from saltlm.models.logits import LogitTransform, logit_transform, output_head, skipped_head
+from saltlm.models.skeleton import positions_of
 from saltlm.tokenizer.definition import Definition
 from saltlm.tokenizer.fertility import encode_documents
 from saltlm.tokenizer.load import load_tokenizer

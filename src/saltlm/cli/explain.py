@@ -13,6 +13,7 @@ from saltlm.cli.options import json_flag
 @click.argument("tokens", metavar="TOKEN...", nargs=-1, required=True)
 @click.option(
     "--top",
+    type=click.IntRange(min=0),
     default=10,
     show_default=True,
     metavar="N",

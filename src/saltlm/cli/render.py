@@ -74,6 +74,8 @@ def explanation_table(explanation: Explanation, top: int) -> Table:
         title += f", the source's row {explanation.source_id}"
     if explanation.plm_pieces:
         title += f", PLM row the mean of its tokens {', '.join(map(str, explanation.plm_pieces))}"
+    if explanation.then:
+        title += f"; then {explanation.then}"
     rows = [(i.token, i.coefficient, i.weight, i.cosine) for i in explanation.influences[:top]]
     return table(title, ("neighbour", "coefficient", "sparsemax", "cosine"), rows)
 

@@ -54,7 +54,11 @@ class FitsConfig(Section):
         description="how strongly the head fit holds rows near their start; default: 100, or 50 if"
         " at least half of the tokens are new",
     )
-    context: int = Field(512, ge=2, description="tokens of a document that the fits read")
+    context: int = Field(
+        512,
+        ge=2,
+        description="tokens of a document that the fits read, or as many as the source can",
+    )
     device: str = Field(
         "cpu",
         description="where the fits run the source, such as cuda; two runs differ there in the"

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,7 @@ class Explanation:
         influences: the neighbours, by the size of their coefficient.
         mapped: what one map for all tokens reads of it, which the neighbours only correct; None if
             the row is of the neighbours alone.
+        then: what has moved the row since, a fit to text and training; or nothing.
     """
 
     token: str
@@ -69,6 +70,7 @@ class Explanation:
     norm_ratio: float | None = None
     influences: tuple[Influence, ...] = ()
     mapped: str | None = None
+    then: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -86,6 +88,8 @@ class Explanation:
             told += f" of {most}" + (f" and {more} more" if more > 0 else "")
         if self.residual is not None:
             told += f"; residual {self.residual:.2f}"
+        if self.then:
+            told += f"; then {self.then}"
         return told + ")"
 
 
@@ -110,9 +114,9 @@ def explain(directory: str | Path, tokens: str | Sequence[str]) -> list[Explanat
         raise CheckpointError(
             f"{directory} has no tokenizer.json", f"saltlm check {quoted(directory)}"
         )
-    tokenizer, mapped = open_tokenizer(file), _mapped(directory)
+    tokenizer, made = open_tokenizer(file), _made(directory)
     return [
-        _explain_id(id, arrays, names, tokenizer, mapped)
+        _explain_id(id, arrays, names, tokenizer, made)
         for token in tokens
         for id in _ids(token, tokenizer, len(arrays["origin"]))
     ]
@@ -138,29 +142,42 @@ def _ids(token: str, tokenizer: Tokenizer, size: int) -> list[int]:
     return ids
 
 
-def _mapped(directory: Path) -> str | None:
-    """Return what the method's map reads of each token; None without a map beside neighbours."""
+class _Made(NamedTuple):
+    """What the record says of how rows were made; as in `Explanation`."""
+
+    mapped: str | None = None
+    fitted: bool = False
+    trained: bool = False
+
+
+def _made(directory: Path) -> _Made:
     if not (directory / FOLDER / "manifest.json").is_file():
-        return None
-    method = read_manifest(directory).get("method", {})
-    if method.get("name") != "global-residual":
-        return None
-    pieces = method["options"].get("pieces")  # a model of before has no such option
-    return "its PLM row, first and last source piece" if pieces else "its PLM row"
+        return _Made()
+    record = read_manifest(directory)
+    method, mapped = record.get("method", {}), None
+    if method.get("name") == "global-residual":
+        pieces = method["options"].get("pieces")  # a model of before has no such option
+        mapped = "its PLM row, first and last source piece" if pieces else "its PLM row"
+    return _Made(mapped, any(record.get("fits", {}).values()), bool(record.get("adaptations")))
 
 
 def _explain_id(
-    id: int, arrays: Arrays, names: tuple[str, ...], tokenizer: Tokenizer, mapped: str | None
+    id: int, arrays: Arrays, names: tuple[str, ...], tokenizer: Tokenizer, made: _Made
 ) -> Explanation:
     plm_id, source_id = int(arrays["plm_ids"][id]), int(arrays["source_ids"][id])
+    origin = Origin(int(arrays["origin"][id]))
+    is_new = origin in (Origin.MADE, Origin.SAMPLED)
     head = Explanation(
         token=tokenizer.id_to_token(id) or "",
         text=tokenizer.decode([id], skip_special_tokens=False),
         id=id,
-        origin=Origin(int(arrays["origin"][id])).name.lower(),
+        origin=origin.name.lower(),
         plm_id=plm_id if plm_id >= 0 else None,
         source_id=source_id if source_id >= 0 else None,
         plm_pieces=_pieces(id, arrays),
+        then=" and ".join(
+            ["fitted to text"] * (made.fitted and is_new) + ["trained"] * made.trained
+        ),
     )
     places = (arrays["new_ids"] == id).nonzero()[0]
     if not len(places):
@@ -178,7 +195,7 @@ def _explain_id(
         residual=residual if math.isfinite(residual) else None,
         norm_ratio=float(arrays["norm_ratio"][place]),
         influences=tuple(sorted(influences, key=lambda i: -abs(i.coefficient))),
-        mapped=mapped,
+        mapped=made.mapped,
     )
 
 

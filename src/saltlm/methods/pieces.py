@@ -1,18 +1,19 @@
 """Rows of a new token's pieces in the source's tokenizer: their mean (FVT), or the first one's."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
 from saltlm.methods.inputs import Fitted, MethodInputs, Rows, Texts, bag_rows
 from saltlm.methods.linear_algebra import column_mean
 from saltlm.tokenizer.definition import Definition
-from saltlm.tokenizer.vocabulary import Form
+from saltlm.tokenizer.insert import bare_model
+from saltlm.tokenizer.vocabulary import Form, speller
 
 
 def fvt(
@@ -86,7 +87,8 @@ def first_piece(
 
 def source_pieces(texts: Texts, held_out: Collection[int], *, word_start: bool) -> list[list[int]]:
     """Return the source's ids of each new token's text, none of them held out."""
-    tokenizer = without(texts.source, held_out).tokenizer
+    definition = without(texts.source, held_out)
+    tokenizer = definition.tokenizer
     allowed = {
         id for id, form in enumerate(texts.source_forms) if form is not None and id not in held_out
     }
@@ -98,12 +100,29 @@ def source_pieces(texts: Texts, held_out: Collection[int], *, word_start: bool) 
     adds_space = _adds_space(tokenizer, texts.source_forms)
     strings = [_string(form, word_start and not adds_space) for form in texts.new_forms]
     encodings = tokenizer.encode_batch([s or "" for s in strings], add_special_tokens=False)
+    needs_care = word_start and adds_space and definition.kind != "WordPiece"
+    cut_inside = _inside_words(definition) if needs_care else None
+
+    def pieces_of(form: Form | None, string: str | None, encoding: Encoding) -> Iterable[int]:
+        if form is None or string is None:
+            return [of_byte[byte] for byte in _bytes(form) if byte in of_byte]
+        return encoding.ids if form.begins_word or cut_inside is None else cut_inside(form)
+
     return [
-        [id for id in encoding.ids if id in allowed]
-        if string is not None
-        else [of_byte[byte] for byte in _bytes(form) if byte in of_byte]
+        [id for id in pieces_of(form, string, encoding) if id in allowed]
         for form, string, encoding in zip(texts.new_forms, strings, encodings, strict=True)
     ]
+
+
+def _inside_words(definition: Definition) -> Callable[[Form], list[int]]:
+    """Return what cuts the text of a token as inside a word, where a text begins one by itself."""
+    model, spell = bare_model(definition), speller(definition)
+
+    def cut(form: Form) -> list[int]:
+        spelling = spell(form)
+        return [] if spelling is None else [piece.id for piece in model.tokenize(spelling)]
+
+    return cut
 
 
 def without(definition: Definition, held_out: Collection[int]) -> Definition:

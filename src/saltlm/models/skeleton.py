@@ -152,3 +152,9 @@ def _steps_of_loading(model: PreTrainedModel) -> tuple[list[Any], list[Any]]:
     steps = get_model_conversion_mapping(model)
     renamings = [step for step in steps if isinstance(step, WeightRenaming)]
     return renamings, [step for step in steps if isinstance(step, WeightConverter)]
+
+
+def positions_of(skeleton: PreTrainedModel) -> int | None:
+    """Return the tokens of the longest sequence that a model takes; None if it names none."""
+    found: int | None = getattr(skeleton.config.get_text_config(), "max_position_embeddings", None)
+    return found

@@ -9,9 +9,9 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from itertools import cycle, islice
+from itertools import cycle, dropwhile, islice
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer
 
 from saltlm.alignment.align import english_text
-from saltlm.config.fits import STEP_TOKENS, FitsConfig, fits_for
+from saltlm.config.fits import STEP_TOKENS, fits_for
 from saltlm.config.transfer import TransferConfig
 from saltlm.errors import ConfigError
 from saltlm.files.documents import documents
@@ -30,11 +30,13 @@ from saltlm.methods.input_fit import descend, distillation_loss
 from saltlm.methods.registry import Choice
 from saltlm.models.cost import arithmetic
 from saltlm.models.logits import document_start, logit_transform
-from saltlm.models.states import Body, load_body
+from saltlm.models.skeleton import positions_of
+from saltlm.models.states import load_body
 from saltlm.record.arrays import Origin
 from saltlm.record.fits import HeadFit, InputFit
 from saltlm.vocabulary_transfer.parents import Pair
 from saltlm.vocabulary_transfer.problem import Problem
+from saltlm.vocabulary_transfer.reading import Reader, Reading, read_together, reading_of
 from saltlm.vocabulary_transfer.result import TransferResult, solve
 from saltlm.vocabulary_transfer.rows import norm_ratio
 from saltlm.vocabulary_transfer.two_cuts import CutText, common_ends_of, cut_twice
@@ -45,44 +47,6 @@ _KEPT = 0.1  # positions of text that must be kept, to one of the target languag
 _OWN = 2  # times that the head's fit meets a token that gets a row of its own
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Reader:
-    """The source, and how it is to read a document.
-
-    Attributes:
-        body: the source without its embedding.
-        embedding: its embedding.
-        start: the input row before a document's first token.
-        config: options of the fits.
-    """
-
-    body: Body
-    embedding: Float[Tensor, "v_s h"]
-    start: Float[Tensor, " h"]
-    config: FitsConfig
-
-
-@dataclass(frozen=True)
-class Reading:
-    """The input rows of documents that are read at once, and which of them learn.
-
-    Attributes:
-        rows: the row before the first token, then those of the tokens that occur.
-        ids: which of them each token has, a document a row; 0 first, and behind its end.
-        places: of the rows that learn.
-        learning: which of the learning rows those are.
-    """
-
-    rows: Float[Tensor, "u h"]
-    ids: Int64[Tensor, "n t"]
-    places: Int64[Tensor, " f"]
-    learning: Int64[Tensor, " f"]
-
-    def with_rows(self, learnt: Float[Tensor, "m h"]) -> Float[Tensor, "u h"]:
-        """Return the rows with those that learn as they are now."""
-        return self.rows.index_copy(0, self.places, learnt[self.learning])
 
 
 def make_tables(
@@ -101,20 +65,28 @@ def make_tables(
     fits = fits_for(config.fits, pair.alignment.record.get("budget"))
     device, dtype = fits.device, arithmetic(fits.dtype, fits.device)
     body = load_body(place, device=device, dtype=dtype, trust_remote_code=code)
+    longest = positions_of(body.model) or fits.context
+    fits = fits.model_copy(update={"context": min(fits.context, longest)})
     tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=code)
     embedding = pair.tables.embedding
     start = embedding[document_start(body.model, tokenizer)].float()
     reader = Reader(body, embedding, start, fits)
     cut = partial(cut_twice, pair.source.tokenizer, result.tokenizer, fits.context)
+    is_new = _is_new(result)
+
+    def of_corpus() -> Iterator[CutText]:
+        """Yield the corpus from the first document with a new token on."""
+        return dropwhile(lambda text: not is_new[text.new].any(), cut(documents(config.corpus)))
+
     if fits.input:
         n = fits.steps * fits.documents
         logger.info("fitting input rows to at most %s documents", f"{n:,}")
-        texts = list(islice(cut(documents(config.corpus)), n))
+        texts = list(islice(of_corpus(), n))
         result = fit_input_rows(reader, result, texts)
     if fits.head:
         logger.info("fitting the head's rows to %s tokens", f"{fits.positions:,}")
         kept = documents(config.keep) if config.keep else english_text()
-        result = fit_head_rows(reader, result, cut(documents(config.corpus)), cut(kept))
+        result = fit_head_rows(reader, result, of_corpus(), cut(kept))
     ratio, head_ratio = norm_ratio(result.embedding, embedding, problem.plan), None
     if result.head is not None and pair.tables.head is not None:
         head_ratio = norm_ratio(result.head, pair.tables.head, problem.plan)
@@ -144,7 +116,7 @@ def fit_input_rows(
             f"fits.layer={layer}, but the source has {layers} layers",
             "leave it out for a third of them",
         )
-    read = torch.tensor([id for text in texts for id in text.new])
+    read = torch.tensor([id for text in texts for id in text.new], dtype=torch.int64)
     ids = _learning(read, result)
     learning = torch.full((len(result.embedding),), -1)
     learning[ids] = torch.arange(len(ids))
@@ -155,10 +127,10 @@ def fit_input_rows(
         total = max(1, sum(places[i] for i in batch))
         seen = [texts[i] for i in batch if places[i]]
         lengths = [max(len(text.old), len(text.new)) for text in seen]
-        for numbers in _together(lengths, config.context):
+        for numbers in read_together(lengths, config.context):
             at_once = [seen[number] for number in numbers]
             cuts = [text.new for text in at_once]
-            student = _reading(reader.start, result.embedding, cuts, learning)
+            student = reading_of(reader.start, result.embedding, cuts, learning)
             yield partial(_loss, reader, layer, at_once, student, total)
         bar.update()
 
@@ -226,7 +198,8 @@ def fit_head_rows(
     of_kept, kept_tokens = _states(reader, result, kept, math.ceil(_KEPT * config.positions))
     hidden, tokens = torch.cat([of_target, of_kept]), torch.cat([tokens, kept_tokens])
     bias, transform = result.head_bias, logit_transform(reader.body.model.config)
-    is_own, is_rare = _moving(tokens, result, is_capped=transform.cap is not None)
+    is_new = _is_new(result)[: len(head)]  # Molmo 2 has more input rows
+    is_own, is_rare = _moving(tokens, is_new, is_capped=transform.cap is not None)
     own, rare = (which.nonzero().squeeze(1) for which in (is_own, is_rare))
     targets = torch.full((len(head),), -1)
     targets[own] = torch.arange(len(own))
@@ -272,13 +245,13 @@ def fit_head_rows(
 
 
 def _moving(
-    tokens: Int64[Tensor, " p"], result: TransferResult, *, is_capped: bool
-) -> tuple[Bool[Tensor, " v"], Bool[Tensor, " v"]]:
+    tokens: Int64[Tensor, " p"], is_new: Bool[Tensor, " r"], *, is_capped: bool
+) -> tuple[Bool[Tensor, " r"], Bool[Tensor, " r"]]:
     """Return which rows of the head move each on its own, and which together.
 
     Capped logits of several rows do not sum to those of one vector; then rare rows stay.
     """
-    is_new, n_times = _is_new(result), torch.bincount(tokens, minlength=len(result.embedding))
+    n_times = torch.bincount(tokens, minlength=len(is_new))
     if is_capped:
         return is_new & (n_times > 0), torch.zeros_like(is_new)
     return is_new & (n_times >= _OWN), is_new & (n_times < _OWN)
@@ -298,10 +271,10 @@ def _states(
     lengths = [len(cut) for cut in cuts]
     hidden: dict[int, Tensor] = {}
     with progress(total=n, desc="read text", unit=" tokens") as bar:
-        for numbers in _together(lengths, reader.config.context):
+        for numbers in read_together(lengths, reader.config.context):
             before = [cuts[number][:-1] for number in numbers]
-            reading = _reading(reader.start, result.embedding, before, None)
-            states = reader.body.received_by_head(reading.rows, reading.ids).cpu()
+            seen = reading_of(reader.start, result.embedding, before, None)
+            states = reader.body.received_by_head(seen.rows, seen.ids).cpu()
             for number, of_document in zip(numbers, states, strict=True):
                 hidden[number] = of_document[: lengths[number]]
                 bar.update(lengths[number])
@@ -309,20 +282,6 @@ def _states(
     no_text = torch.zeros(0, reader.embedding.shape[1])
     found = torch.cat([no_text, *(hidden[number] for number in range(len(cuts)))])
     return found[:wanted], tokens[:wanted]
-
-
-def _together(lengths: Sequence[int], most: int) -> list[list[int]]:
-    """Return which documents are read at once: alike in length, and filled up no more than most.
-
-    A document alone costs nearly as much as several: the weights are read for each pass.
-    """
-    passes: list[list[int]] = []
-    for number in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if passes and (len(passes[-1]) + 1) * lengths[number] <= most:
-            passes[-1].append(number)
-        else:
-            passes.append([number])
-    return passes
 
 
 def _loss(
@@ -338,35 +297,12 @@ def _loss(
     row = [number for number, (old, _) in enumerate(ends) for _ in old]
     old = torch.tensor([1 + place for places, _ in ends for place in places])
     new = torch.tensor([1 + place for _, places in ends for place in places])
-    teacher = _reading(reader.start, reader.embedding, [text.old for text in texts], None)
+    teacher = reading_of(reader.start, reader.embedding, [text.old for text in texts], None)
     body = reader.body
     with torch.no_grad():
         wanted = body.behind_layer(layer, teacher.rows, teacher.ids)[row, old]
     found = body.behind_layer(layer, student.with_rows(learnt), student.ids)[row, new]
     return distillation_loss(found, wanted) / n_places
-
-
-def _reading(
-    start: Float[Tensor, " h"],
-    table: Float[Tensor, "v h"],
-    cuts: Sequence[list[int]],
-    learning: Int64[Tensor, " v"] | None,
-) -> Reading:
-    """Return the rows of documents; ``learning`` says which of those that learn a token has."""
-    lengths = [len(cut) for cut in cuts]
-    tokens = torch.tensor([token for cut in cuts for token in cut], dtype=torch.int64)
-    used, places_of = tokens.unique(return_inverse=True)
-    ids = torch.zeros(len(cuts), 1 + max(lengths), dtype=torch.int64)
-    for row, part in zip(ids, places_of.split(lengths), strict=True):
-        row[1 : 1 + len(part)] = part + 1
-    which = torch.full_like(used, -1) if learning is None else learning[used]
-    places = (which >= 0).nonzero().squeeze(1)
-    return Reading(
-        rows=torch.cat([start.unsqueeze(0), table[used].float()]),
-        ids=ids,
-        places=places + 1,
-        learning=which[places],
-    )
 
 
 def _is_new(result: TransferResult) -> Bool[Tensor, " v"]:
@@ -381,7 +317,7 @@ def _learning(tokens: Int64[Tensor, " p"], result: TransferResult) -> Int64[Tens
     found: Tensor = used[_is_new(result)[used]]
     if not len(found):
         raise ConfigError(
-            f"none of {len(tokens):,} tokens of the corpus is new, so there is nothing to fit",
+            "no token of the corpus is new, so there is nothing to fit",
             "give --corpus text of the target language, or leave the fits out:"
             " --set fits.input=false --set fits.head=false",
         )
