@@ -137,6 +137,8 @@ VOCABULARY_TRIALS = {
 }
 # Tokens of the arm with n-grams, and of plain training that took as long, transfer included.
 AS_LONG = {40_960: 58_000, 102_400: 140_000}
+AS_LONG_WITHOUT = {"109000": "102400"}  # tokens without fits, and with them
+TIED = ("win_own_plm.json", "no pieces", "no fits")
 ELSEWHERE = {  # file -> what is another there, and the file of the plain runs
     "win_20_layers.json": ("20 of SmolLM2's layers", "win_20_layers.json"),
     "win_bible.json": ("a Bible", "win_bible.json"),
@@ -203,16 +205,17 @@ def elsewhere():
     return table(["", "", "tokens", *BESIDE], rows)
 
 
-def ngram_parts():
+def ngram_parts(file):
     """The same with a part switched off, with a row for each side, or with few tokens.
 
-    Parts of what lacks a part already are in docs/log.md.
+    Parts of what lacks a part already are in docs/log.md, but for one tied row as it is made.
     """
-    found, rows = read("win_ngrams.json"), []
+    found, rows = read(file), []
     for key, run in sorted(found.items(), key=lambda pair: (pair[1]["tokens"], pair[0])):
         code, *name, tokens, seed = key.split(", ")
-        whole = found.get(f"{code}, best, ngrams, {tokens}, {seed}")
-        if name == ["best", "ngrams"] or len(name) > 3 or whole is None:
+        whole = found.get(f"{code}, best, ngrams, {AS_LONG_WITHOUT.get(tokens, tokens)}, {seed}")
+        is_shown = len(name) <= 3 or (file, *name[2:]) == TIED
+        if name == ["best", "ngrams"] or not is_shown or whole is None:
             continue
         rows.append(
             [
@@ -877,7 +880,8 @@ TABLES = {
     "win": win,
     "taught": taught,
     "ngrams": ngrams,
-    "ngram parts": ngram_parts,
+    "ngram parts": partial(ngram_parts, "win_ngrams.json"),
+    "own parts": partial(ngram_parts, "win_own_plm.json"),
     "one row or two": one_row,
     "vocabulary trials": vocabulary_trials,
     "fasttext": fasttext,
