@@ -112,7 +112,7 @@ def test_fvt_by_length_weighs_pieces_by_their_bytes(tokenizers_by_family):
         np.testing.assert_allclose(row, wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["sentencepiece", "metaspace", "unigram"])
+@pytest.mark.parametrize("family", ["sentencepiece", "metaspace", "unigram", "wordpiece"])
 def test_what_goes_on_with_a_word_is_cut_as_inside_one(tokenizers_by_family, family):
     """Where the tokenizer itself makes a word's start of where a text starts."""
     source = tokenizers_by_family[family]

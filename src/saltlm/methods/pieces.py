@@ -1,6 +1,6 @@
 """Rows of a new token's pieces in the source's tokenizer: their mean (FVT), or the first one's."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from saltlm.methods.inputs import Fitted, MethodInputs, Rows, Texts, bag_rows
 from saltlm.methods.linear_algebra import column_mean
+from saltlm.tokenizer.cut_form import form_cutter
 from saltlm.tokenizer.definition import Definition
-from saltlm.tokenizer.insert import bare_model
-from saltlm.tokenizer.vocabulary import Form, speller
+from saltlm.tokenizer.vocabulary import Form
 
 
 def fvt(
@@ -100,8 +100,7 @@ def source_pieces(texts: Texts, held_out: Collection[int], *, word_start: bool) 
     adds_space = _adds_space(tokenizer, texts.source_forms)
     strings = [_string(form, word_start and not adds_space) for form in texts.new_forms]
     encodings = tokenizer.encode_batch([s or "" for s in strings], add_special_tokens=False)
-    needs_care = word_start and adds_space and definition.kind != "WordPiece"
-    cut_inside = _inside_words(definition) if needs_care else None
+    cut_inside = form_cutter(definition) if word_start and adds_space else None
 
     def pieces_of(form: Form | None, string: str | None, encoding: Encoding) -> Iterable[int]:
         if form is None or string is None:
@@ -112,17 +111,6 @@ def source_pieces(texts: Texts, held_out: Collection[int], *, word_start: bool) 
         [id for id in pieces_of(form, string, encoding) if id in allowed]
         for form, string, encoding in zip(texts.new_forms, strings, encodings, strict=True)
     ]
-
-
-def _inside_words(definition: Definition) -> Callable[[Form], list[int]]:
-    """Return what cuts the text of a token as inside a word, where a text begins one by itself."""
-    model, spell = bare_model(definition), speller(definition)
-
-    def cut(form: Form) -> list[int]:
-        spelling = spell(form)
-        return [] if spelling is None else [piece.id for piece in model.tokenize(spelling)]
-
-    return cut
 
 
 def without(definition: Definition, held_out: Collection[int]) -> Definition:
