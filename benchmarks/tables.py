@@ -137,7 +137,6 @@ VOCABULARY_TRIALS = {
 }
 # Tokens of the arm with n-grams, and of plain training that took as long, transfer included.
 AS_LONG = {40_960: 58_000, 102_400: 140_000}
-AS_LONG_WITHOUT = {"109000": "102400"}  # tokens without fits, and with them
 TIED = ("win_own_plm.json", "no pieces", "no fits")
 ELSEWHERE = {  # file -> what is another there, and the file of the plain runs
     "win_20_layers.json": ("20 of SmolLM2's layers", "win_20_layers.json"),
@@ -213,7 +212,7 @@ def ngram_parts(file):
     found, rows = read(file), []
     for key, run in sorted(found.items(), key=lambda pair: (pair[1]["tokens"], pair[0])):
         code, *name, tokens, seed = key.split(", ")
-        whole = found.get(f"{code}, best, ngrams, {AS_LONG_WITHOUT.get(tokens, tokens)}, {seed}")
+        whole = found.get(f"{code}, best, ngrams, {tokens}, {seed}")
         is_shown = len(name) <= 3 or (file, *name[2:]) == TIED
         if name == ["best", "ngrams"] or not is_shown or whole is None:
             continue

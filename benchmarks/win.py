@@ -200,7 +200,6 @@ def arms():
         for code in LANGUAGES
     ]
     order += [Arm("de", TWO, 102_400, 2)]
-    order += [Arm(code, f"{COUNTED}, no fits", 109_000, 1) for code in LANGUAGES]  # as long
     order += [  # as long as two sides
         Arm(code, f"{NO_PIECES}, no fits", tokens, 1)
         for code, tokens in (("de", 120_000), ("vi", 52_000), ("ar", 51_000))

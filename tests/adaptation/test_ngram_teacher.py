@@ -102,6 +102,16 @@ def test_only_what_is_counted_is_left_out(frame, end, monkeypatch):
     assert all(is_counted(25, 0, begins[25]))
 
 
+def test_a_copy_that_is_cut_is_not_counted_again(monkeypatch):
+    documents = random_documents(12)
+    text = packed([*documents, documents[4]])
+    monkeypatch.setattr("saltlm.adaptation.ngram_teacher._MOST", int(text.starts[12]) + 3)
+    teacher = ngram_teacher([text], [1.0], Frame(0, None), N_IDS, 0.9)
+    alone = ngram_teacher([packed(documents)], [1.0], Frame(0, None), N_IDS, 0.9)
+    assert teacher.n_tokens == alone.n_tokens
+    assert teacher.known.is_counted.all()
+
+
 def test_that_another_document_begins_behind_an_end_is_not_taught():
     documents = [[*ids, 1] for ids in random_documents(9)]
     teacher = ngram_teacher([packed(documents)], [1.0], Frame(0, 1), N_IDS, 0.9)

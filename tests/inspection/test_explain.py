@@ -96,12 +96,12 @@ def test_a_map_beside_the_neighbours_is_told(method, mapped, directory):
     ("record", "made", "shared"),
     [
         ({"fits": {"input": None, "head": None}}, "", ""),
-        ({"fits": {"input": {"rows": 3}, "head": None}}, "fitted to text", ""),
-        ({"fits": {}, "adaptations": [{}]}, "trained", "trained"),
+        ({"fits": {"input": {"rows": 3}, "head": None}}, "fits to text", ""),
+        ({"fits": {}, "adaptations": [{}]}, "training", "training"),
         (
             {"fits": {"head": {"rows": 3}}, "adaptations": [{}]},
-            "fitted to text and trained",
-            "trained",
+            "fits to text and training",
+            "training",
         ),
     ],
 )

@@ -24,7 +24,7 @@ from saltlm.methods.registry import parse_method
 from saltlm.methods.spaces import nearest
 from saltlm.scoring.folds import hold_out
 from saltlm.tokenizer.definition import Definition
-from saltlm.tokenizer.vocabulary import read_vocabulary
+from saltlm.tokenizer.vocabulary import Form, read_vocabulary
 
 H = 6
 # Reading a vocabulary takes longer than any test here.
@@ -98,6 +98,15 @@ def test_fvt_is_the_mean_of_the_encoded_text(tokenizers_by_family, pair, word_st
         torch.testing.assert_close(row, table[ids].mean(0))
         n_checked += 1
     assert n_checked > 20
+
+
+def test_one_unknown_letter_inside_a_word_leaves_the_other_pieces(tokenizers_by_family):
+    source = tokenizers_by_family["unigram"]
+    inputs = make_task(source, tokenizers_by_family["bytelevel"])
+    form = Form("haus漢".encode(), begins_word=False)
+    texts = replace(inputs.texts, plm_forms=(form,), new_plm_ids=[0])
+    (ids,) = source_pieces(texts, (), word_start=True)
+    assert b"".join(texts.source_forms[id].text for id in ids) == b"haus"
 
 
 def test_fvt_by_length_weighs_pieces_by_their_bytes(tokenizers_by_family):

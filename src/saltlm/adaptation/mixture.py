@@ -48,7 +48,7 @@ class Batch:
         ids: the tokens of each sequence and the one after it.
         positions: of each token in its document.
         sources: of each sequence, an index into the packed texts.
-        begins: place of its first token there.
+        begins: place of its first token in that text.
     """
 
     ids: Int64[Tensor, "b t1"]

@@ -90,7 +90,7 @@ class NgramTeacher:
     ngrams: Ngrams
     share: float
     n_tokens: int
-    known: "Known"
+    known: Known
     begins: int | None
 
     # Of which text, the run's other inputs say.
@@ -171,10 +171,10 @@ def ngram_teacher(
 def _are_seen(text: PackedText, n_read: int, seen: Collection[bytes]) -> NDArray[np.bool_]:
     """Return which documents of a text are in the counts; behind what was read, by their copies."""
     tokens, starts = np.asarray(text.tokens), np.asarray(text.starts)
-    are = starts[1:] <= n_read
-    for number in np.flatnonzero(~are).tolist():
-        are[number] = tokens[starts[number] : starts[number + 1]].tobytes() in seen
-    return are
+    is_counted = starts[1:] <= n_read
+    for number in np.flatnonzero(~is_counted).tolist():
+        is_counted[number] = tokens[starts[number] : starts[number + 1]].tobytes() in seen
+    return is_counted
 
 
 def _documents(
@@ -182,20 +182,22 @@ def _documents(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the first tokens of a text with the end of each document, and their positions.
 
-    Documents that were seen are left out, and the others are seen from now on.
+    Documents that were seen are left out, and the others are seen from now on, but for one of which
+    only the beginning is read.
     """
-    tokens = np.asarray(text.tokens[:n_read])
-    ends = text.starts[1:][text.starts[1:] <= n_read]
-    bounds = np.unique(np.concatenate([[0], ends, [n_read]]))
-    is_first = np.zeros(len(bounds) - 1, bool)
-    for number, (start, end) in enumerate(pairwise(bounds.tolist())):
+    tokens, starts = np.asarray(text.tokens), np.asarray(text.starts)
+    n = int(np.searchsorted(starts[:-1], n_read))  # documents that begin before the end
+    is_first, is_whole = np.zeros(n, bool), starts[1 : n + 1] <= n_read
+    for number, (start, end) in enumerate(pairwise(starts[: n + 1].tolist())):
         ids = tokens[start:end].tobytes()
         is_first[number] = ids not in seen
-        seen.add(ids)
-    tokens = tokens[np.repeat(is_first, np.diff(bounds))].astype(np.int64)
-    lengths = np.diff(bounds)[is_first]
+        if is_whole[number]:
+            seen.add(ids)
+    lengths = np.diff(np.minimum(starts[: n + 1], n_read))
+    tokens = tokens[:n_read][np.repeat(is_first, lengths)].astype(np.int64)
+    lengths = lengths[is_first]
     if frame.end is None:
-        is_whole = np.isin(bounds[1:], ends)[is_first]
-        tokens = np.insert(tokens, lengths.cumsum()[is_whole], frame.start)
-        lengths = lengths + is_whole
+        ends = is_whole[is_first]
+        tokens = np.insert(tokens, lengths.cumsum()[ends], frame.start)
+        lengths = lengths + ends
     return tokens, np.arange(len(tokens)) - np.repeat(lengths.cumsum() - lengths, lengths)

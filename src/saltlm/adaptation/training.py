@@ -193,8 +193,8 @@ def _lesson(
     """
     if teacher is None:
         return {}
-    are = torch.tensor(are_taught(run.mixture.packed, run.config), device=batch.sources.device)
-    is_taught = are[batch.sources]
+    of_texts = torch.tensor(are_taught(run.mixture.packed, run.config))
+    is_taught = of_texts.to(batch.sources.device)[batch.sources]
     if not is_taught.any():
         return {}
     share = teacher.share * (1 - step / run.n_steps)

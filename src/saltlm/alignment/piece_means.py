@@ -92,7 +92,8 @@ def add_piece_means(
     rows = rows.clone()
     for place in lacking:
         form = vocabulary.forms[int(ids[place])]
-        if form is not None and (found := pieces_of(form)):
+        found = [] if form is None else pieces_of(form)
+        if form is not None and found and plm.unknown_id not in found:
             rows[place] = len(plm_vocabulary) + len(pieces)
             forms.append(form)
             pieces.append(tuple(found))

@@ -57,7 +57,8 @@ class FitsConfig(Section):
     context: int = Field(
         512,
         ge=2,
-        description="tokens of a document that the fits read, or as many as the source can",
+        description="tokens of a document that the fits read, at most as many as the source reads"
+        " at once",
     )
     device: str = Field(
         "cpu",

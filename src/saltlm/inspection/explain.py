@@ -56,7 +56,8 @@ class Explanation:
         influences: the neighbours, by the size of their coefficient.
         mapped: what one map for all tokens reads of it, which the neighbours only correct; None if
             the row is of the neighbours alone.
-        then: what has moved the row since, a fit to text and training; or nothing.
+        then: what new rows, or all, went through since: fits to text, training; or nothing. A fit
+            moves the rows that it meets.
     """
 
     token: str
@@ -114,9 +115,9 @@ def explain(directory: str | Path, tokens: str | Sequence[str]) -> list[Explanat
         raise CheckpointError(
             f"{directory} has no tokenizer.json", f"saltlm check {quoted(directory)}"
         )
-    tokenizer, made = open_tokenizer(file), _made(directory)
+    tokenizer, history = open_tokenizer(file), _history(directory)
     return [
-        _explain_id(id, arrays, names, tokenizer, made)
+        _explain_id(id, arrays, names, tokenizer, history)
         for token in tokens
         for id in _ids(token, tokenizer, len(arrays["origin"]))
     ]
@@ -142,27 +143,29 @@ def _ids(token: str, tokenizer: Tokenizer, size: int) -> list[int]:
     return ids
 
 
-class _Made(NamedTuple):
-    """What the record says of how rows were made; as in `Explanation`."""
+class _History(NamedTuple):
+    """What the record says of how rows were made; ``mapped`` as in `Explanation`."""
 
     mapped: str | None = None
     fitted: bool = False
     trained: bool = False
 
 
-def _made(directory: Path) -> _Made:
+def _history(directory: Path) -> _History:
     if not (directory / FOLDER / "manifest.json").is_file():
-        return _Made()
+        return _History()
     record = read_manifest(directory)
     method, mapped = record.get("method", {}), None
     if method.get("name") == "global-residual":
         pieces = method["options"].get("pieces")  # a model of before has no such option
         mapped = "its PLM row, first and last source piece" if pieces else "its PLM row"
-    return _Made(mapped, any(record.get("fits", {}).values()), bool(record.get("adaptations")))
+    return _History(
+        mapped, any((record.get("fits") or {}).values()), bool(record.get("adaptations"))
+    )
 
 
 def _explain_id(
-    id: int, arrays: Arrays, names: tuple[str, ...], tokenizer: Tokenizer, made: _Made
+    id: int, arrays: Arrays, names: tuple[str, ...], tokenizer: Tokenizer, history: _History
 ) -> Explanation:
     plm_id, source_id = int(arrays["plm_ids"][id]), int(arrays["source_ids"][id])
     origin = Origin(int(arrays["origin"][id]))
@@ -176,7 +179,7 @@ def _explain_id(
         source_id=source_id if source_id >= 0 else None,
         plm_pieces=_pieces(id, arrays),
         then=" and ".join(
-            ["fitted to text"] * (made.fitted and is_new) + ["trained"] * made.trained
+            ["fits to text"] * (history.fitted and is_new) + ["training"] * history.trained
         ),
     )
     places = (arrays["new_ids"] == id).nonzero()[0]
@@ -195,7 +198,7 @@ def _explain_id(
         residual=residual if math.isfinite(residual) else None,
         norm_ratio=float(arrays["norm_ratio"][place]),
         influences=tuple(sorted(influences, key=lambda i: -abs(i.coefficient))),
-        mapped=made.mapped,
+        mapped=history.mapped,
     )
 
 

@@ -9,7 +9,7 @@ from saltlm.tokenizer.vocabulary import Form, cut_words
 
 
 def form_cutter(definition: Definition) -> Callable[[Form], list[int]]:
-    """Return the function that cuts a form into token ids; none if the tokenizer cannot spell it.
+    """Return the function that cuts a form into token ids, the unknown one among them.
 
     The form's text runs through the tokenizer's normalizer and pre-tokenizer. Its first word gets
     the mark of a word's begin if the form has it, whatever the tokenizer puts before a text.
@@ -31,7 +31,7 @@ def form_cutter(definition: Definition) -> Callable[[Form], list[int]]:
         else:
             words.insert(0, (mark if form.begins_word else "") + first.lstrip(mark))
         ids += (token.id for word in words if word for token in tokenizer.model.tokenize(word))
-        return [] if unknown_id in ids else ids
+        return ids
 
     return cut
 
