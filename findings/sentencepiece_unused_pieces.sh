@@ -8,7 +8,7 @@
 #   pieces (SentencePieceExtractor in convert_slow_tokenizer.py). GGUF has the same types with the same
 #   numbers, and llama.cpp reads them, but keeps unused pieces among those that a text can become.
 # Why it surprises: UNUSED takes a piece out of a vocabulary without moving the ids behind it, and both
-#   readers obey the other types. A word that was retired, perhaps together with its row, comes back, and
+#   readers obey the types "control" and "user-defined". A word that was retired, maybe with its row, is back, and
 #   nothing says so: one vocabulary gives other ids in SentencePiece than in the program that runs the model.
 # Seen, "snowbird" with the pieces snow, bird and snowbird: all three read snowbird. With snowbird as UNUSED,
 #   SentencePiece reads snow bird, the other two still snowbird; for Unigram and for BPE.
