@@ -137,7 +137,6 @@ VOCABULARY_TRIALS = {
 }
 # Tokens of the arm with n-grams, and of plain training that took as long, transfer included.
 AS_LONG = {40_960: 58_000, 102_400: 140_000}
-TIED = ("win_own_plm.json", "no pieces", "no fits")
 ELSEWHERE = {  # file -> what is another there, and the file of the plain runs
     "win_20_layers.json": ("20 of SmolLM2's layers", "win_20_layers.json"),
     "win_bible.json": ("a Bible", "win_bible.json"),
@@ -204,17 +203,16 @@ def elsewhere():
     return table(["", "", "tokens", *BESIDE], rows)
 
 
-def ngram_parts(file):
+def ngram_parts(file, most=1):
     """The same with a part switched off, with a row for each side, or with few tokens.
 
-    Parts of what lacks a part already are in docs/log.md, but for one tied row as it is made.
+    ``most`` parts may be missing at once; of the others docs/log.md tells.
     """
     found, rows = read(file), []
     for key, run in sorted(found.items(), key=lambda pair: (pair[1]["tokens"], pair[0])):
         code, *name, tokens, seed = key.split(", ")
         whole = found.get(f"{code}, best, ngrams, {tokens}, {seed}")
-        is_shown = len(name) <= 3 or (file, *name[2:]) == TIED
-        if name == ["best", "ngrams"] or not is_shown or whole is None:
+        if name == ["best", "ngrams"] or len(name) > 2 + most or whole is None:
             continue
         rows.append(
             [
@@ -880,7 +878,7 @@ TABLES = {
     "taught": taught,
     "ngrams": ngrams,
     "ngram parts": partial(ngram_parts, "win_ngrams.json"),
-    "own parts": partial(ngram_parts, "win_own_plm.json"),
+    "own parts": partial(ngram_parts, "win_own_plm.json", most=2),
     "one row or two": one_row,
     "vocabulary trials": vocabulary_trials,
     "fasttext": fasttext,

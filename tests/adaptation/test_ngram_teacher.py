@@ -203,6 +203,11 @@ def test_tokens_that_counts_must_teach_get_them_and_keep_them(tmp_path, monkeypa
     assert "teacher" not in run("no", 2, teacher="none")
 
 
+def test_a_training_of_english_alone_counts_nothing():
+    teacher = ngram_teacher([packed(random_documents(9))], [0.0], Frame(0, None), N_IDS, 0.9)
+    assert (teacher.n_tokens, teacher.known.n_read.tolist()) == (0, [0])
+
+
 def test_what_it_says_of_itself():
     teacher = ngram_teacher([packed(random_documents(30))], [1.0], Frame(0, None), N_IDS, 0.9)
     assert isinstance(teacher, NgramTeacher)

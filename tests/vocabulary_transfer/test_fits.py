@@ -425,7 +425,7 @@ def test_a_corpus_that_begins_with_other_text_is_fitted(pair, german, tmp_path):
 def test_a_source_of_few_output_rows_or_few_positions_is_fitted(
     source, german, tmp_path, tokenizers_by_family
 ):
-    """Molmo 2 has input rows without output rows; GPT-2 has rows for so many places."""
+    """Molmo 2 has input rows without output rows; GPT-2 reads 64 tokens at once."""
     pair = write_pair(tmp_path, tokenizers_by_family, source)
     long = tmp_path / "long.txt"
     long.write_text(" ".join(TEXT) + "\n", encoding="utf-8")

@@ -140,10 +140,11 @@ def ngram_teacher(
         texts: all of the run.
         parts: of the training that each of them has, 0 if it is not taught.
         frame: what stands around a document; where nothing ends it, the next one does.
-        n_ids: rows of the model's tables.
+        n_ids: rows of the model's head; all tokens of text are below this.
         share: of a target that is the counts' prediction in the first step.
     """
-    most = [round(_MOST * part / max(sum(parts), 1e-9)) for part in parts]
+    whole = sum(parts) or 1.0  # of a training that reads English alone
+    most = [round(_MOST * part / whole) for part in parts]
     n_read = [min(len(text.tokens), n) for text, n in zip(texts, most, strict=True)]
     seen: set[bytes] = set()
     rows = [_documents(text, frame, n, seen) for text, n in zip(texts, n_read, strict=True)]

@@ -130,7 +130,7 @@ def count_ngrams(
 
 def _shifted(ending: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:
     """Return what ends at the token before each."""
-    return torch.cat([ending.new_full((1,), -1), ending[:-1]])
+    return torch.cat([ending.new_full((1,), -1), ending])[:-1]
 
 
 def _level(

@@ -26,6 +26,7 @@ from saltlm.files.damage import reading
 from saltlm.models.logits import output_head
 from saltlm.models.states import layers_of
 from saltlm.record.arrays import Origin
+from saltlm.record.fits import was_fitted
 from saltlm.record.manifest import FOLDER, read_manifest
 
 WHOLE = "use another stage: --set stages=[full]"  # where a model has no list of layers
@@ -67,8 +68,7 @@ def new_rows(directory: Path, n_rows: int) -> Bool[Tensor, " v"]:
 
 def rows_are_fitted(directory: Path) -> bool:
     """Whether the new rows of a transfer were fitted to text, by its record."""
-    fits = _record(directory).get("fits")  # side -> what its fit did, if any
-    return isinstance(fits, dict) and any(fits.values())
+    return was_fitted(_record(directory))
 
 
 def tokens_want_ngrams(directory: Path) -> bool:

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from saltlm.errors import CheckpointError, VocabularyError, quoted
 from saltlm.models.hub import local_directory
 from saltlm.record.arrays import Arrays, Origin, read_arrays
+from saltlm.record.fits import was_fitted
 from saltlm.record.manifest import FOLDER, read_manifest
 from saltlm.tokenizer.load import open_tokenizer
 
@@ -159,9 +160,7 @@ def _history(directory: Path) -> _History:
     if method.get("name") == "global-residual":
         pieces = method["options"].get("pieces")  # a model of before has no such option
         mapped = "its PLM row, first and last source piece" if pieces else "its PLM row"
-    return _History(
-        mapped, any((record.get("fits") or {}).values()), bool(record.get("adaptations"))
-    )
+    return _History(mapped, was_fitted(record), bool(record.get("adaptations")))
 
 
 def _explain_id(

@@ -1,6 +1,14 @@
 """What the fits of new rows did."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+
+def was_fitted(record: Mapping[str, Any]) -> bool:
+    """Whether the new rows of a transfer were fitted to text, by its manifest."""
+    fits = record.get("fits")  # side -> what its fit did, if any
+    return isinstance(fits, dict) and any(fits.values())
 
 
 @dataclass(frozen=True)
